@@ -1,0 +1,168 @@
+"""The evaluation region: which pixels of the object count when a split is scored.
+
+Belongs here: coverage by illumination and the rectangle for windowed metrics. Does not belong here: alignment
+of reconstructions (``align``) and the metrics themselves (``metrics``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.physics.illumination import disc_illumination, illumination, probe_diameter_px
+
+LEAST_RECTANGLE_PX: Final = 7
+"""Least side of a rectangle for windowed metrics: the window of the structural similarity."""
+
+
+@dataclass(frozen=True)
+class ScanBox:
+    """Bounding box of scan positions [px], x = column, y = row."""
+
+    x_min: float
+    x_max: float
+    y_min: float
+    y_max: float
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Axis-parallel block of pixels: first row and column, number of rows and columns."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the block in an (H, W) array."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Evaluated pixels of one split.
+
+    Attributes
+    ----------
+    mask : (H, W) bool
+        Evaluated pixels.
+    rectangle : Rectangle or None
+        Largest rectangle inside the mask; None where no side reaches :data:`LEAST_RECTANGLE_PX`.
+    covered_fraction : float
+        Evaluated share of the pixels in the scanned box.
+    threshold_value : float
+        Least illumination W of an evaluated pixel, in units of |P|^2.
+    probe_diameter_px : float
+    illumination : (H, W) float64
+        W of the split's own positions.
+    trained_pixels : int
+        Pixels lit well enough but left out because the training frames lit them too.
+    """
+
+    mask: NDArray[np.bool_]
+    rectangle: Rectangle | None
+    covered_fraction: float
+    threshold_value: float
+    probe_diameter_px: float
+    illumination: NDArray[np.float64]
+    trained_pixels: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of evaluated pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures of the region without its arrays, in plain JSON types."""
+        return {
+            "pixels": self.pixels,
+            "rectangle": asdict(self.rectangle) if self.rectangle else None,
+            "rectangle_reason": None if self.rectangle else no_rectangle_reason(),
+            "covered_fraction": self.covered_fraction,
+            "threshold_value": self.threshold_value,
+            "probe_diameter_px": self.probe_diameter_px,
+            "trained_pixels_excluded": self.trained_pixels,
+        }
+
+
+def no_rectangle_reason() -> str:
+    """Why windowed metrics have no value in a region without a rectangle."""
+    return f"the evaluated region holds no rectangle of {LEAST_RECTANGLE_PX} x {LEAST_RECTANGLE_PX} px"
+
+
+def scan_box(x: NDArray[np.float64], y: NDArray[np.float64]) -> ScanBox:
+    """Bounding box of positions (n,) [px]; for a split, those of its baseline view."""
+    return ScanBox(float(x.min()), float(x.max()), float(y.min()), float(y.max()))
+
+
+def evaluation_region(
+    probe: NDArray[np.complexfloating],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    object_shape: tuple[int, int],
+    *,
+    threshold: float,
+    scan_box: ScanBox,
+    train_xy: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> Region:
+    """Pixels where W(r) is at least ``threshold`` times one frame's mean illumination over its disc.
+
+    Parameters
+    ----------
+    probe : (N, N) complex
+        The known probe; the same for every arm.
+    x, y : (n,) float64 [px]
+        Positions of the split's frames.
+    object_shape : (H, W)
+    threshold : float
+        Factor of sum |P|^2 / (pi D^2 / 4), D the probe's diameter.
+    scan_box : ScanBox
+        Box of the split's baseline positions, to which the covered fraction refers.
+    train_xy : (x, y), optional
+        Positions of the cell's training frames; what they light above the threshold is left out.
+    """
+    diameter = probe_diameter_px(probe)
+    value = threshold * disc_illumination(probe, diameter)
+    light = illumination(probe, x, y, object_shape)
+    lit = light >= value
+    mask = lit
+    if train_xy is not None:
+        mask = lit & ~(illumination(probe, *train_xy, object_shape) >= value)
+    rows, columns = np.arange(object_shape[0]), np.arange(object_shape[1])
+    in_box = np.outer(
+        (rows >= scan_box.y_min) & (rows <= scan_box.y_max), (columns >= scan_box.x_min) & (columns <= scan_box.x_max)
+    )
+    # A box thinner than one pixel (a line scan) holds no pixel centre.
+    fraction = float(np.count_nonzero(mask & in_box)) / max(1, int(np.count_nonzero(in_box)))
+    rectangle = largest_rectangle(mask, LEAST_RECTANGLE_PX)
+    trained = int(np.count_nonzero(lit)) - int(np.count_nonzero(mask))
+    return Region(mask, rectangle, fraction, value, diameter, light, trained)
+
+
+def largest_rectangle(mask: NDArray[np.bool_], least_side: int = 1) -> Rectangle | None:
+    """Rectangle of largest area inside a mask with no side below ``least_side``; None where there is none.
+
+    Each row is the base of a histogram of the columns' run lengths above it; every rectangle that cannot grow
+    comes out of one pass with a stack of rising bars, so the time is linear in the pixels.
+    """
+    best: Rectangle | None = None
+    best_area = 0
+    heights = np.zeros(mask.shape[1] + 1, dtype=np.int64)  # the last bar is always 0 and empties the stack
+    for row in range(mask.shape[0]):
+        heights[:-1] = np.where(mask[row], heights[:-1] + 1, 0)
+        stack: list[tuple[int, int]] = []  # (first column, height), heights rising
+        for column, height in enumerate(heights.tolist()):
+            start = column
+            while stack and stack[-1][1] >= height:
+                start, bar = stack.pop()
+                if min(bar, column - start) >= least_side and bar * (column - start) > best_area:
+                    best_area = bar * (column - start)
+                    best = Rectangle(row - bar + 1, start, bar, column - start)
+            if height:
+                stack.append((start, height))
+    return best

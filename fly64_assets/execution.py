@@ -1,0 +1,26 @@
+"""How an engine is executed: device, precision, threads. Never part of a study's parameters (CONFIG-002)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Execution settings handed to every engine.
+
+    ``accelerator`` is ``cpu`` or ``cuda`` (already resolved, never ``auto``), ``threads`` the number of CPU
+    threads of one engine process: results are reproducible at equal ``threads`` on equal machines.
+    """
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    precision: str = "32-true"
+    num_workers: int = 0
+    deterministic: bool = True
+    threads: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; ``Execution(**document)`` is the inverse."""
+        return asdict(self)

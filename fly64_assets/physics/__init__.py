@@ -1,0 +1,4 @@
+"""Coherent-diffraction physics on plain arrays: scan, forward model, counts, overlap, illumination.
+
+Belongs here: equations. Does not belong here: files, designs, Dagster, torch.
+"""

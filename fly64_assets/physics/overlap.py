@@ -1,0 +1,258 @@
+"""Overlap of a scan: which positions a spaced view keeps, and how much the kept windows really overlap.
+
+Everything here is linear or n log n in the number of positions; no all-pairs matrix is ever formed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+METRICS_VERSION: Final = "1.0"
+GROUP_SEED: Final = 42
+ASSUMED_DIAMETER_FRACTION: Final = 0.6
+"""Probe diameter as a fraction of N where no probe is at hand."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which positions of a split a spaced view keeps, and how it was decided.
+
+    ``kept`` holds ascending indices; ``spacing_threshold`` is in pixels; the two acceptance figures are
+    diagnostics of packing, not promises.
+    """
+
+    kept: NDArray[np.int64]
+    offered: int
+    strategy: str
+    spacing_threshold: float
+    geometry_acceptance_bound: float
+    effective_min_acceptance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts of the selection for a metrics document."""
+        return {
+            "selection_strategy": self.strategy,
+            "spacing_threshold": self.spacing_threshold,
+            "n_accepted": len(self.kept),
+            "n_rejected": self.offered - len(self.kept),
+            "acceptance_rate": len(self.kept) / self.offered if self.offered else 0.0,
+        }
+
+
+def acceptance_bounds(coords: NDArray[np.float64], spacing: float) -> tuple[float, float]:
+    """Geometric bound on the accepted fraction, and the least fraction that the direct strategy must keep.
+
+    bound = min(bounding box area / (n pi (S/2)^2), 0.10); least fraction = max(0.0005, 0.8 bound).
+    """
+    if len(coords) == 0:
+        return 0.0, 0.0005
+    extent = coords.max(axis=0) - coords.min(axis=0)
+    area = float(extent[0] * extent[1])
+    bound = min(area / (len(coords) * math.pi * (spacing / 2) ** 2), 0.10)
+    return bound, max(0.0005, 0.80 * bound)
+
+
+def select_spaced(coords: NDArray[np.float64], spacing: float, patch_size: int) -> Selection:
+    """Keep positions whose mutual distance is at least ``spacing``.
+
+    ``direct`` keeps every position whose nearest neighbour is far enough; where that keeps too few, ``greedy``
+    visits positions by y, then x, and keeps one that is far enough from all kept ones.
+
+    Parameters
+    ----------
+    coords : (n, 2) float64 [px]
+        Columns x, y.
+    spacing : float [px]
+        Threshold S = (1 - f) N; S - 1e-9 N is applied, so that rounding of S excludes nobody.
+    patch_size : int
+        Window side N.
+    """
+    if not spacing > 0:
+        raise ValueError(f"spacing = {spacing} px: must be positive")
+    bound, least = acceptance_bounds(coords, spacing)
+    limit = spacing - 1e-9 * patch_size
+    kept = _isolated(coords, limit)
+    strategy = "direct"
+    if len(coords) > 0 and len(kept) < least * len(coords):
+        kept, strategy = _greedy(coords, limit), "greedy"
+    return Selection(kept, len(coords), strategy, spacing, bound, least)
+
+
+def _isolated(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
+    if len(coords) < 2:
+        return np.arange(len(coords), dtype=np.int64)
+    nearest = cKDTree(coords).query(coords, k=2)[0][:, 1]
+    return np.flatnonzero(nearest >= limit)
+
+
+def _greedy(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
+    # One kept position per square of side limit / sqrt(2) at most, so 5 x 5 squares hold every possible conflict.
+    side = limit / math.sqrt(2)
+    origin = coords.min(axis=0)
+    squares = np.floor((coords - origin) / side).astype(np.int64)
+    held: dict[tuple[int, int], tuple[float, float]] = {}
+    kept: list[int] = []
+    for index in np.lexsort((coords[:, 0], coords[:, 1])):
+        column, row = int(squares[index, 0]), int(squares[index, 1])
+        x, y = float(coords[index, 0]), float(coords[index, 1])
+        neighbours = (held.get((column + i, row + j)) for i in range(-2, 3) for j in range(-2, 1))
+        if all(other is None or math.hypot(x - other[0], y - other[1]) >= limit for other in neighbours):
+            held[(column, row)] = (x, y)
+            kept.append(int(index))
+    return np.sort(np.asarray(kept, dtype=np.int64))
+
+
+def disc_overlap(distance: NDArray[np.float64] | float, diameter: float) -> NDArray[np.float64]:
+    """Common area of two discs of equal diameter, as a fraction of one disc; 0 where they do not touch."""
+    radius = diameter / 2
+    d = np.minimum(np.asarray(distance, dtype=np.float64), diameter)
+    area = 2 * radius**2 * np.arccos(d / diameter) - (d / 2) * np.sqrt(np.maximum(4 * radius**2 - d**2, 0))
+    fraction: NDArray[np.float64] = np.where(d < diameter, area / (np.pi * radius**2), 0.0)
+    return fraction
+
+
+def compute_overlap_metrics(
+    coords: NDArray[np.float64],
+    gridsize: int,
+    s_img: float,
+    n_groups: int,
+    neighbor_count: int = 6,
+    probe_diameter_px: float | None = None,
+    rng_seed_subsample: int | None = None,
+    *,
+    probe_diameter_source: str = "argument",
+    patch_size: int | None = None,
+) -> dict[str, Any]:
+    """Measured overlap of a set of positions, as the metrics document of a view.
+
+    Parameters
+    ----------
+    coords : (n, 2) float64 [px]
+        Columns x, y.
+    gridsize : 1 or 2
+        2 adds metric 1, the overlap inside groups of four neighbouring frames.
+    s_img : float in (0, 1]
+        Fraction of the images to use, drawn without replacement with ``rng_seed_subsample``.
+    n_groups : int
+        Groups to form.
+    neighbor_count : int
+        K, the nearest neighbours that count.
+    probe_diameter_px : float, optional
+        Disc diameter D; ``0.6 * patch_size`` where none is known (then ``patch_size`` is required).
+
+    Raises
+    ------
+    ValueError
+        For arguments outside their range, no positions, or fewer than 4 images at gridsize 2.
+    """
+    diameter = probe_diameter_px
+    source = probe_diameter_source
+    if diameter is None:
+        if patch_size is None:
+            raise ValueError("probe diameter unknown: give probe_diameter_px, or patch_size to assume 0.6 N")
+        diameter, source = ASSUMED_DIAMETER_FRACTION * patch_size, "0.6 N (no probe at hand)"
+    coords = np.asarray(coords, dtype=np.float64)
+    _check_arguments(coords, gridsize, s_img, n_groups, neighbor_count, diameter)
+    total = len(coords)
+    images = subsample(coords, s_img, rng_seed_subsample)
+    if gridsize == 2 and len(images) < 4:
+        raise ValueError(f"gridsize 2 needs at least 4 images; {len(images)} are left of {total}")
+    groups = _groups(images, gridsize, n_groups)
+    unique = np.unique(images, axis=0)
+    document: dict[str, Any] = {
+        "metrics_version": METRICS_VERSION,
+        "gridsize": gridsize,
+        "s_img": s_img,
+        "n_groups": n_groups,
+        "neighbor_count": neighbor_count,
+        "probe_diameter_px": diameter,
+        "probe_diameter_source": source,
+        "rng_seed_subsample": rng_seed_subsample,
+    }
+    if gridsize == 2:
+        document["metric_1_group_based_avg"] = _within_groups(images, groups, neighbor_count, diameter)
+    document |= {
+        "metric_2_image_based_avg": _between_images(unique, neighbor_count, diameter),
+        "metric_3_group_to_group_avg": _between_groups(images[groups].mean(axis=1), diameter),
+        "n_images_total": total,
+        "n_images_subsampled": len(images),
+        "n_unique_images": len(unique),
+        "n_groups_actual": len(groups),
+    }
+    return document
+
+
+def subsample(coords: NDArray[np.float64], s_img: float, seed: int | None) -> NDArray[np.float64]:
+    """Fraction ``s_img`` of the positions, drawn without replacement and kept in their order."""
+    n = len(coords)
+    chosen = np.random.default_rng(seed).choice(n, max(1, round(s_img * n)), replace=False)
+    return coords[np.sort(chosen)]
+
+
+def _check_arguments(
+    coords: NDArray[np.float64], gridsize: int, s_img: float, n_groups: int, neighbor_count: int, diameter: float
+) -> None:
+    if coords.ndim != 2 or coords.shape[1:] != (2,) or len(coords) == 0:
+        raise ValueError(f"coords of shape {coords.shape}: expected (n, 2) with n >= 1")
+    if not np.isfinite(coords).all():
+        raise ValueError("coords hold NaN or infinite values")
+    if gridsize not in (1, 2):
+        raise ValueError(f"gridsize = {gridsize}: must be 1 or 2")
+    if not 0 < s_img <= 1:
+        raise ValueError(f"s_img = {s_img}: must be in (0, 1]")
+    if n_groups < 1:
+        raise ValueError(f"n_groups = {n_groups}: must be at least 1")
+    if neighbor_count < 1:
+        raise ValueError(f"neighbor_count = {neighbor_count}: must be at least 1")
+    if not (math.isfinite(diameter) and diameter > 0):
+        raise ValueError(f"probe_diameter_px = {diameter}: must be positive")
+
+
+def _groups(images: NDArray[np.float64], gridsize: int, n_groups: int) -> NDArray[np.int64]:
+    """Member indices (groups, gridsize^2): seed images with their nearest others."""
+    n = len(images)
+    seeds = np.random.default_rng(GROUP_SEED).choice(n, n_groups, replace=n_groups > n)
+    if gridsize == 1:
+        return seeds[:, None]
+    return np.asarray(cKDTree(images).query(images[seeds], k=4)[1], dtype=np.int64)
+
+
+def _within_groups(
+    images: NDArray[np.float64], groups: NDArray[np.int64], neighbor_count: int, diameter: float
+) -> float:
+    members = images[groups]
+    distance = np.linalg.norm(members[:, :, None] - members[:, None, :], axis=-1)
+    others = ~np.eye(members.shape[1], dtype=bool)
+    nearest = np.sort(distance[:, others].reshape(*members.shape[:2], -1), axis=-1)[..., :neighbor_count]
+    return float(disc_overlap(nearest, diameter).mean(axis=-1).mean())
+
+
+def _between_images(unique: NDArray[np.float64], neighbor_count: int, diameter: float) -> float:
+    if len(unique) <= 1:
+        return 0.0
+    nearest = min(neighbor_count, len(unique) - 1)
+    distance = cKDTree(unique).query(unique, k=nearest + 1)[0][:, 1:]
+    return float(disc_overlap(distance, diameter).mean(axis=1).mean())
+
+
+def _between_groups(centroids: NDArray[np.float64], diameter: float) -> float:
+    if len(centroids) <= 1:
+        return 0.0
+    tree = cKDTree(centroids)
+    total = 0.0
+    # Neighbour lists in pieces keep the memory linear even where many groups crowd together.
+    for start in range(0, len(centroids), 256):
+        part = centroids[start : start + 256]
+        for row, indices in enumerate(tree.query_ball_point(part, diameter)):
+            others = np.asarray(indices)[np.asarray(indices) != start + row]
+            distance = np.linalg.norm(centroids[others] - part[row], axis=1)
+            distance = distance[distance < diameter]
+            if len(distance):
+                total += float(disc_overlap(distance, diameter).mean())
+    return total / len(centroids)

@@ -1,0 +1,55 @@
+"""Scan positions and the split of a scan into a train and a test half."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.float64]
+
+
+def uniform_positions(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> tuple[Positions, Positions]:
+    """Draw ``n`` window centres uniformly over an object, such that every window lies inside it.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the legacy Mersenne Twister; x is drawn first, then y.
+    object_shape : (H, W)
+        Object size in pixels; both sides must be at least ``patch_size + 2``.
+    patch_size : int
+        Window side N in pixels.
+
+    Returns
+    -------
+    x, y : (n,) float64 [px]
+        Column and row of the window centres, in [N/2, W - N/2) and [N/2, H - N/2).
+
+    Raises
+    ------
+    ValueError
+        If the object is too small.
+    """
+    height, width = object_shape
+    if min(height, width) < patch_size + 2:
+        raise ValueError(
+            f"object of {height} x {width} px is too small for windows of {patch_size} px: "
+            f"each side needs at least {patch_size + 2} px"
+        )
+    buffer = patch_size / 2
+    random = np.random.RandomState(seed)
+    x = random.uniform(buffer, width - buffer, n)
+    y = random.uniform(buffer, height - buffer, n)
+    return x, y
+
+
+def split_point(coordinate: Positions) -> float:
+    """Middle of the coordinate's range [px]: positions below it are train, the rest test."""
+    low, high = float(np.min(coordinate)), float(np.max(coordinate))
+    return low + 0.5 * (high - low)
+
+
+def split_indices(coordinate: Positions, point: float) -> dict[str, NDArray[np.int64]]:
+    """Indices of the frames of each half: ``train`` where the coordinate is below ``point``, else ``test``."""
+    below = coordinate < point
+    return {"train": np.flatnonzero(below), "test": np.flatnonzero(~below)}

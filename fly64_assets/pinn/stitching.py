@@ -1,0 +1,146 @@
+"""Stitch patches of any number of frames into one object, solving for each patch's free global phase.
+
+Belongs here: numpy arithmetic on patches and positions. Does not belong here: networks, files, the canvas of a
+training group (:mod:`fly64_assets.pinn.canvas`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+LEAST_COVERAGE: Final = 1e-2
+"""Coverage, in frames at the weight's peak, below which a pixel counts as not measured."""
+
+
+@dataclass(frozen=True)
+class Stitched:
+    """A stitched object.
+
+    Attributes
+    ----------
+    object : (H, W) complex128
+        Ones where nothing was measured.
+    coverage : (H, W) float64
+        Sum of the weights of the patches that reach each pixel.
+    phases : (n,) complex128
+        Unit factor by which each patch was multiplied.
+    """
+
+    object: Complex
+    coverage: Float
+    phases: Complex
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Where one patch lies on the padded grid: corner and bilinear fractions."""
+
+    top: int
+    left: int
+    fy: float
+    fx: float
+
+    def read(self, grid: NDArray[np.generic], size: int) -> Complex:
+        """Bilinear window of ``grid``."""
+        corner = grid[self.top : self.top + size + 1, self.left : self.left + size + 1]
+        rows = corner[:-1] + self.fy * (corner[1:] - corner[:-1])
+        window: Complex = rows[:, :-1] + self.fx * (rows[:, 1:] - rows[:, :-1])
+        return window
+
+    def add(self, grid: NDArray[np.generic], values: NDArray[np.generic]) -> None:
+        """Add ``values`` to ``grid``: the adjoint of :meth:`read`."""
+        size = values.shape[0]
+        for row, weight_y in ((self.top, 1.0 - self.fy), (self.top + 1, self.fy)):
+            for column, weight_x in ((self.left, 1.0 - self.fx), (self.left + 1, self.fx)):
+                weight = weight_y * weight_x
+                if weight:
+                    grid[row : row + size, column : column + size] += weight * values  # type: ignore[operator]
+
+
+class _Grid:
+    """The object's grid with a margin of one window, so that windows may leave the object."""
+
+    def __init__(self, x: Float, y: Float, object_shape: tuple[int, int], size: int) -> None:
+        self.object_shape = object_shape
+        self.margin = size + 1
+        self.shape = (object_shape[0] + 2 * self.margin, object_shape[1] + 2 * self.margin)
+        self._x, self._y, self._size = x, y, size
+
+    def windows(self) -> Iterator[_Window]:
+        """Window of each frame in turn; a window that misses the object lies in the margin."""
+        half = self._size // 2
+        height, width = self.object_shape
+        for x, y in zip(self._x.tolist(), self._y.tolist(), strict=True):
+            left, top = int(np.floor(x)), int(np.floor(y))
+            yield _Window(
+                int(np.clip(top - half + self.margin, 0, height + self.margin)),
+                int(np.clip(left - half + self.margin, 0, width + self.margin)),
+                y - top,
+                x - left,
+            )
+
+    def crop(self, grid: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Part of ``grid`` that is the object."""
+        return grid[self.margin : -self.margin, self.margin : -self.margin]
+
+
+def stitch(
+    patches: NDArray[np.complexfloating],
+    weight: Float,
+    x: Float,
+    y: Float,
+    object_shape: tuple[int, int],
+    sweeps: int = 8,
+) -> Stitched:
+    """Weighted shift-and-sum over coverage, alternating with a re-alignment of each patch's phase.
+
+    The likelihood of a frame does not know its global phase, so every patch p_j carries a free factor. The
+    stitched object minimises sum_j w |E_j O - a_j p_j|^2 over the object and over unit factors a_j, where E_j
+    reads the bilinear window at (x_j, y_j): each sweep sets a_j to the phase of <w p_j, E_j O> and moves the
+    object by the adjoint of the residual, divided by the coverage. Further sweeps therefore also undo the blur
+    that placing between pixels adds. Time is linear in the patches; memory is the grid and one patch.
+
+    Parameters
+    ----------
+    patches : (n, M, M) complex
+        Patches centred on the positions; may be memory-mapped.
+    weight : (M, M) float64
+        Non-negative weight of a patch's pixels, 1 at its peak.
+    x, y : (n,) float64 [px]
+    object_shape : (H, W)
+    sweeps : int
+        Re-alignments after the first plain assembly.
+    """
+    size = weight.shape[0]
+    grid = _Grid(x, y, object_shape, size)
+    coverage = np.zeros(grid.shape)
+    total = np.zeros(grid.shape, np.complex128)
+    for patch, window in zip(patches, grid.windows(), strict=True):
+        window.add(coverage, weight)
+        window.add(total, weight * patch)
+    measured = coverage >= LEAST_COVERAGE
+    inverse = np.where(measured, 1.0 / np.where(measured, coverage, 1.0), 0.0)
+    obj: Complex = np.where(measured, total * inverse, 1.0)
+    phases = np.ones(len(patches), np.complex128)
+    for _ in range(sweeps):
+        total[:] = 0.0
+        for j, (patch, window) in enumerate(zip(patches, grid.windows(), strict=True)):
+            seen = window.read(obj, size)
+            phases[j] = _unit(np.vdot(weight * patch, seen))
+            window.add(total, weight * (phases[j] * patch - seen))
+        obj += total * inverse
+    return Stitched(np.array(grid.crop(obj)), np.array(grid.crop(coverage)), phases)
+
+
+def _unit(value: np.complex128) -> complex:
+    """Phase factor of ``value``; 1 for zero."""
+    size = abs(value)
+    return complex(value / size) if size > 0 else 1.0 + 0.0j
