@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 
+import numpy as np
 import yaml
 
 from fly64_assets.errors import DesignError
@@ -206,6 +207,15 @@ class StudyDesign:
         """Fewest frames with which a view of one split exists."""
         return max(self.gridsize(view) ** 2, self.min_view_frames)
 
+    def repeat_seeds(self, repeat: int) -> dict[str, int]:
+        """Seeds of a repeat: the design's own for the first, derived from them for the others."""
+        if repeat == 1:
+            return dict(self.rng_seeds)
+        return {
+            name: int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+            for name, seed in self.rng_seeds.items()
+        }
+
     def training_jobs(self) -> tuple[Job, ...]:
         """One training job per (dose, view). Pure: touches no file and no global state."""
         return tuple(Job("training", d, v, None, self.gridsize(v)) for d in self.doses for v in self.views)
@@ -226,7 +236,7 @@ class StudyDesign:
     def from_dict(cls, document: Mapping[str, Any]) -> StudyDesign:
         """Build and validate. Raises :class:`DesignError` with every unknown key, wrong type and broken rule."""
         problems: list[str] = []
-        design = _build(cls, document, "", problems)
+        design = cast(StudyDesign | None, _build(cls, document, "", problems))
         if design is not None:
             problems += design.problems()
         if problems:

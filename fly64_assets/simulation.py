@@ -6,7 +6,7 @@ designs, Dagster. Peak memory does not grow with the number of frames beyond the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import NpzWriter
-from fly64_assets.contract.schema import Base, side_arrays
+from fly64_assets.contract.schema import FRAMES, PATCHES, Base, build_metadata, small_arrays, transformation
+from fly64_assets.design import BASELINE
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import (
@@ -86,7 +87,7 @@ class SimulatedScan:
             yield frames[part]
 
     def _patches(self, index: NDArray[np.int64]) -> NDArray[np.complex128]:
-        return extract_patches(self.base.object, self.x[index], self.y[index], self.base.probe.shape[0])
+        return extract_patches(self.base.object, self.x[index], self.y[index], self.base.patch_size)
 
 
 def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: int = 1) -> SimulatedScan:
@@ -113,7 +114,7 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     """
     try:
         if scan == "uniform":
-            x, y = uniform_positions(seed, len(base.x), _shape(base.object), base.probe.shape[0])
+            x, y = uniform_positions(seed, len(base.x), _shape(base.object), base.patch_size)
         else:
             x, y = base.x, base.y
         energies = exit_wave_energies(base.object, base.probe, x, y)
@@ -132,29 +133,67 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     return SimulatedScan(base, x, y, dose, scale, energies, point, halves, seed, repeat)
 
 
-def write_split(
-    scan: SimulatedScan, split: str, file: BinaryIO, *, patches: bool, metadata: Mapping[str, Any]
-) -> None:
+def split_metadata(
+    scan: SimulatedScan,
+    split: str,
+    *,
+    scan_mode: str,
+    axis: str,
+    patches: bool,
+    base_name: str,
+    base_sha256: str,
+    base_history: Sequence[Mapping[str, Any]],
+    parameters_sha256: str,
+) -> dict[str, Any]:
+    """The ``_metadata`` document of one half: what was done to the base, stage by stage.
+
+    ``parameters_sha256`` is the hash of the design fields on which the file depends.
+    """
+    frames = len(scan.x)
+    steps = [
+        transformation(
+            "simulate",
+            {"dose": scan.dose, "scan": scan_mode, "positions": frames, "seed": scan.seed, "repeat": scan.repeat},
+        ),
+        transformation("canonicalise", {"amplitude": "float32(sqrt(counts) / s)", "dc": "centre"}),
+    ]
+    if patches:
+        steps.append(transformation("patch", {"interpolation": "bilinear"}))
+    steps += [
+        transformation("split", {"axis": axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}),
+        transformation("validate", {"contract": "DATA-001"}),
+    ]
+    return build_metadata(
+        patch_size=scan.base.patch_size,
+        nphotons=float(scan.dose),
+        intensity_scale=scan.scale,
+        expected_mean_counts=scan.expected_mean_counts(split),
+        base_name=base_name,
+        base_sha256=base_sha256,
+        split=split,
+        split_point=scan.point,
+        split_axis=axis,
+        view=BASELINE,
+        parameters_sha256=parameters_sha256,
+        seeds={"simulation": scan.seed},
+        transformations=[*base_history, *steps],
+    )
+
+
+def write_split(scan: SimulatedScan, split: str, file: BinaryIO, *, patches: bool, metadata: Mapping[str, Any]) -> None:
     """Write one half of the scan as a DATA-001 file, block by block.
 
     ``patches`` adds the supervised patches Y; ``metadata`` is the file's ``_metadata`` document.
     """
     index = scan.halves[split]
-    size = scan.base.probe.shape[0]
+    size = scan.base.patch_size
     shape = (len(index), size, size)
     with NpzWriter(file) as npz:
-        npz.add_blocks("diffraction", shape, np.float32, scan.amplitude_blocks(split))
+        npz.add_blocks(FRAMES, shape, np.dtype(np.float32), scan.amplitude_blocks(split))
         if patches:
-            npz.add_blocks("Y", shape, np.complex64, scan.patch_blocks(split))
-        arrays = side_arrays(
-            object=scan.base.object,
-            probe=scan.base.probe,
-            x=scan.x[index],
-            y=scan.y[index],
-            scan_index=index,
-            metadata=metadata,
-        )
-        for name, array in arrays.items():
+            npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), scan.patch_blocks(split))
+        rest = small_arrays(scan.base.object, scan.base.probe, scan.x[index], scan.y[index], index, metadata)
+        for name, array in rest.items():
             npz.add(name, array)
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import NpzWriter
-from fly64_assets.contract.schema import Dataset, side_arrays
+from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, derive_metadata, small_arrays, transformation
 from fly64_assets.design import BASELINE, StudyDesign
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
-from fly64_assets.physics.overlap import Selection, acceptance_bounds, compute_overlap_metrics, select_spaced
+from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
 
 PROBE_SOURCE: Final = "disc about the probe's centroid that holds half of its energy"
 VIEW_GROUPS: Final = 512
@@ -58,25 +58,18 @@ class SplitView:
 def split_view(dataset: Dataset, design: StudyDesign, dose: int, view: str, split: str) -> SplitView:
     """Apply a view of the design to one split; ``baseline`` keeps every frame."""
     coords = np.c_[dataset.x, dataset.y]
+    facts: dict[str, Any]
     if view == BASELINE:
-        kept = np.arange(len(coords))
-        facts: dict[str, Any] = {"n_offered": len(coords), "n_accepted": len(coords), "n_rejected": 0}
-        spacing = design.patch_size_pixels
-        geometry = acceptance_bounds(coords, spacing)
+        kept = np.arange(len(coords), dtype=np.int64)
+        facts = {"n_accepted": len(coords), "n_rejected": 0, "acceptance_rate": 1.0}
+        details: dict[str, Any] = {}
     else:
-        spacing = design.spacing_thresholds[view]
-        selection = select_spaced(coords, spacing, design.patch_size_pixels)
-        kept = selection.kept
-        facts = {"n_offered": len(coords), **selection.to_dict()}
-        geometry = (selection.geometry_acceptance_bound, selection.effective_min_acceptance)
+        selection = select_spaced(coords, design.spacing_thresholds[view], design.patch_size_pixels)
+        kept, facts = selection.kept, selection.to_dict()
+        details = facts | selection.bounds()
     reason = _skip_reason(design, dose, view, split, len(kept), len(coords))
-    metrics = None
-    if not reason:
-        metrics = _metrics(coords[kept], dataset, design, view)
-        metrics |= dict(zip(("geometry_acceptance_bound", "effective_min_acceptance"), geometry, strict=True))
-        if view != BASELINE:
-            metrics |= selection.to_dict()
-    return SplitView(view, split, kept, metrics, facts, reason)
+    metrics = None if reason else _metrics(coords[kept], dataset, design, view) | details
+    return SplitView(view, split, kept, metrics, {"n_offered": len(coords), **facts}, reason)
 
 
 def _skip_reason(design: StudyDesign, dose: int, view: str, split: str, kept: int, offered: int) -> str:
@@ -114,22 +107,34 @@ def view_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
     return dataset.intensity_scale**2 * exact_mean(energies)
 
 
+def view_metadata(
+    dataset: Dataset, selected: SplitView, design: StudyDesign, *, parameters_sha256: str
+) -> dict[str, Any]:
+    """The ``_metadata`` document of a spaced view's file: the history of its split and the selection."""
+    parameters = {"view": selected.view, **selected.facts}
+    return derive_metadata(
+        dataset.metadata,
+        transformation("view", parameters),
+        physics={
+            "gridsize": design.gridsize(selected.view),
+            "neighbor_count": design.neighbor_count,
+            "expected_mean_counts": view_mean_counts(dataset, selected.kept),
+        },
+        fields={"view": selected.view, "parameters_sha256": parameters_sha256},
+    )
+
+
 def write_view(dataset: Dataset, kept: NDArray[np.int64], file: BinaryIO, *, metadata: Mapping[str, Any]) -> None:
     """Write the kept frames as a DATA-001 file of their own, block by block."""
     with NpzWriter(file) as npz:
         shape = (len(kept), *dataset.diffraction.shape[1:])
-        npz.add_blocks("diffraction", shape, np.float32, _rows(dataset.diffraction, kept))
+        npz.add_blocks(FRAMES, shape, np.dtype(np.float32), _rows(dataset.diffraction, kept))
         if dataset.patches is not None:
-            npz.add_blocks("Y", shape, np.complex64, _rows(dataset.patches, kept))
-        arrays = side_arrays(
-            object=dataset.object,
-            probe=dataset.probe,
-            x=dataset.x[kept],
-            y=dataset.y[kept],
-            scan_index=dataset.scan_index[kept],
-            metadata=metadata,
+            npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), _rows(dataset.patches, kept))
+        rest = small_arrays(
+            dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], dataset.scan_index[kept], metadata
         )
-        for name, array in arrays.items():
+        for name, array in rest.items():
             npz.add(name, array)
 
 

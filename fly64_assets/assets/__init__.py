@@ -1,0 +1,1 @@
+"""The assets of the study, one module per stage; each body reads as load, compute, validate, save, describe."""

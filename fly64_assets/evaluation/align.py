@@ -6,7 +6,6 @@ Does not belong here: which pixels count (``frame``) and scores (``metrics``).
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,16 +17,22 @@ from numpy.typing import NDArray
 SPLINE_ORDER: Final = 5
 """Quintic splines: local (a jump at the edge of the coverage does not ring through the region), nearly lossless."""
 
-LEAST_GAIN: Final = 1e-3
-"""Least relative decrease of the squared error for which a shift or a ramp is believed; below it, it is noise."""
+SMOOTHING_PX: Final = 1.0
+"""Gaussian width at which shifts are estimated. It takes away the frequencies that interpolation would damp, so
+that an interpolated field has no advantage over a field that stayed on its pixels."""
+
+SIGNIFICANCE: Final = 25.0
+"""Least decrease of the squared error, in units of its mean per independent pixel, for which a shift is believed
+(five standard deviations; chance gives about 2). Below it, the shift would be that of the noise."""
 
 EXACT: Final = 1e-24
 """Squared error relative to the truth's energy at which nothing is left to remove."""
 
-REFINEMENTS: Final = 12
+STEPS: Final = 12
 """Most Gauss-Newton steps; noise-free fields need about five."""
 
 Complex = NDArray[np.complex128]
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,10 @@ def align(
 ) -> Alignment:
     """Bring a reconstruction into the truth's frame.
 
-    The shift starts from whole pixels by phase correlation of the complex fields on the mask (Kuglin and Hines,
-    1975) and is refined, together with the factor and the ramp, by Gauss-Newton steps on the squared error over
-    the mask. The slope of the *truth* stands for that of the reconstruction: the refined shift is the peak of
-    their cross-correlation, free of the noise in the reconstruction and of the blur of interpolation. A shift or
-    ramp is kept only if it lowers the squared error by at least :data:`LEAST_GAIN`; a flat object stays put.
+    The shift is the peak of the cross-correlation of the two complex fields over the mask: whole pixels by trying
+    all that are allowed (a correlation by Fourier transform of masked fields would lock to the mask's edge), then
+    Gauss-Newton steps with the slope of the *truth*, which are free of the noise in the reconstruction. It is kept
+    only if it lowers the squared error by more than chance would (:data:`SIGNIFICANCE`); a flat object stays put.
 
     Parameters
     ----------
@@ -98,8 +102,10 @@ def align(
     Raises
     ------
     ValueError
-        If the mask is empty, or the reconstruction is not finite or zero everywhere on it.
+        If shapes differ, the mask is empty, or the reconstruction is not finite or zero everywhere on it.
     """
+    if reconstruction.shape != truth.shape:
+        raise ValueError(f"the reconstruction has shape {reconstruction.shape}, the truth {truth.shape}")
     if not mask.any():
         raise ValueError("the evaluated region is empty")
     bad = int(np.count_nonzero(~np.isfinite(reconstruction[mask])))
@@ -107,162 +113,162 @@ def align(
         raise ValueError(f"{bad} of {np.count_nonzero(mask)} evaluated pixels are not finite")
     if not np.any(reconstruction[mask]):
         raise ValueError("the reconstruction is zero on every evaluated pixel")
-    fit = _Fit(np.nan_to_num(reconstruction.astype(np.complex128)), truth.astype(np.complex128), mask, max_shift_px)
-    start = _State((0.0, 0.0), (0.0, 0.0))
-    best = start
-    for candidate in _starts(fit, start, remove_ramp):
-        refined = _refine(fit, candidate, remove_ramp)
-        for state in (candidate, refined):
-            if fit.gains(state, best):
-                best = state
-    field, factor = fit.model(best)
-    at_limit = max_shift_px > 0 and max(abs(s) for s in best.shift) >= max_shift_px * (1 - 1e-9)
-    return Alignment(field, factor, best.shift, best.ramp, remove_ramp, at_limit)
-
-
-@dataclass(frozen=True)
-class _State:
-    shift: tuple[float, float]
-    ramp: tuple[float, float]
-
-
-class _Fit:
-    """Squared error over the mask as a function of shift and ramp, the factor always fitted."""
-
-    def __init__(self, reconstruction: Complex, truth: Complex, mask: NDArray[np.bool_], limit: float) -> None:
-        self.truth, self.mask, self.limit = truth, mask, limit
-        self.reconstruction = reconstruction
-        self.target = truth[mask]
-        self.energy = float(np.vdot(self.target, self.target).real)
-        rows, columns = np.nonzero(mask)
-        self.centre = (float(rows.mean()), float(columns.mean()))
-        self.rows, self.columns = rows - self.centre[0], columns - self.centre[1]
-        self._coefficients: Complex | None = None
-        self._errors: dict[_State, float] = {}
-
-    def moved(self, state: _State) -> Complex:
-        """Shifted and ramped reconstruction, without the factor."""
-        field = self.reconstruction
-        if any(state.shift):
-            if self._coefficients is None:
-                self._coefficients = scipy.ndimage.spline_filter(field, SPLINE_ORDER, np.complex128, mode="nearest")
-            whole = all(float(s).is_integer() for s in state.shift)
-            field = scipy.ndimage.shift(
-                field if whole else self._coefficients,
-                state.shift,
-                order=0 if whole else SPLINE_ORDER,
-                mode="nearest",
-                prefilter=False,
-            )
-        if any(state.ramp):
-            rows = np.exp(1j * state.ramp[0] * (np.arange(field.shape[0]) - self.centre[0]))
-            columns = np.exp(1j * state.ramp[1] * (np.arange(field.shape[1]) - self.centre[1]))
-            field = field * np.outer(rows, columns)
-        return field
-
-    def model(self, state: _State) -> tuple[Complex, complex]:
-        field = self.moved(state)
-        seen = field[self.mask]
-        energy = float(np.vdot(seen, seen).real)
-        factor = complex(np.vdot(seen, self.target)) / energy if energy > 0 else 0j
-        return factor * field, factor
-
-    def error(self, state: _State) -> float:
-        """Squared error relative to the truth's energy."""
-        if state not in self._errors:
-            residual = self.target - self.model(state)[0][self.mask]
-            self._errors[state] = float(np.vdot(residual, residual).real) / max(self.energy, np.finfo(float).tiny)
-        return self._errors[state]
-
-    def gains(self, state: _State, best: _State) -> bool:
-        return self.error(best) > EXACT and self.error(state) < (1 - LEAST_GAIN) * self.error(best)
-
-    def clipped(self, shift: tuple[float, float]) -> tuple[float, float]:
-        y, x = (float(np.clip(s, -self.limit, self.limit)) for s in shift)
-        return y, x
-
-
-def _starts(fit: _Fit, start: _State, remove_ramp: bool) -> list[_State]:
-    states = [start]
+    field = np.nan_to_num(reconstruction.astype(np.complex128))
+    target = truth.astype(np.complex128)
+    shift, ramp = (0.0, 0.0), (0.0, 0.0)
     if remove_ramp:
-        ramped = _State(start.shift, _coarse_ramp(fit))
-        states.append(ramped)
-    for state in list(states):
-        states.append(_State(fit.clipped(_coarse_shift(fit, state)), state.ramp))
-    return list(dict.fromkeys(states))
+        ramp = _phase_ramp(field, target, mask, _coarse_ramp(field, target, mask))
+    for _ in range(3 if remove_ramp else 1):
+        shift = _shift(_ramped(field, mask, ramp), target, mask, max_shift_px)
+        if remove_ramp:
+            ramp = _phase_ramp(_shifted(field, shift), target, mask, ramp)
+    field = _ramped(_shifted(field, shift), mask, ramp)
+    factor = _factor(field[mask], target[mask])
+    at_limit = max_shift_px > 0 and max(abs(s) for s in shift) >= max_shift_px * (1 - 1e-9)
+    return Alignment(factor * field, factor, shift, ramp, remove_ramp, at_limit)
 
 
-def _coarse_shift(fit: _Fit, state: _State) -> tuple[float, float]:
-    """Whole-pixel displacement by phase correlation on the masked, mean-free fields."""
-    from skimage.registration import phase_cross_correlation
+def _factor(seen: Complex, target: Complex) -> complex:
+    """Complex factor that brings ``seen`` nearest to ``target`` in the least-squares sense."""
+    energy = float(np.vdot(seen, seen).real)
+    return complex(np.vdot(seen, target)) / energy if energy > 0 else 0j
 
-    box = _bounding_box(fit.mask)
-    mask = fit.mask[box]
-    moving, _ = fit.model(state)
-    fields = [np.where(mask, f[box] - f[fit.mask].mean(), 0) for f in (fit.truth, moving)]
-    if not all(np.any(np.abs(f) > 1e-9) for f in fields):
+
+def _residual(seen: Complex, target: Complex) -> float:
+    """Squared error after fitting the factor, relative to the target's energy."""
+    difference = target - _factor(seen, target) * seen
+    energy = float(np.vdot(target, target).real)
+    return float(np.vdot(difference, difference).real) / energy if energy > 0 else 0.0
+
+
+def _shifted(field: Complex, shift: Pair) -> Complex:
+    """Field displaced by (dy, dx) pixels; beyond its border the nearest pixel."""
+    if not any(shift):
+        return field
+    if all(s.is_integer() for s in shift):
+        return scipy.ndimage.shift(field, shift, order=0, mode="nearest")
+    return scipy.ndimage.shift(field, shift, order=SPLINE_ORDER, mode="nearest")
+
+
+def _ramped(field: Complex, mask: NDArray[np.bool_], ramp: Pair) -> Complex:
+    """Field with a phase slope [rad/px] added, zero at the centre of the mask."""
+    if not any(ramp):
+        return field
+    factors = [
+        np.exp(1j * slope * (np.arange(n) - centre))
+        for slope, n, centre in zip(ramp, field.shape, _centre(mask), strict=True)
+    ]
+    turned: Complex = field * np.outer(*factors)
+    return turned
+
+
+def _centre(mask: NDArray[np.bool_]) -> Pair:
+    rows, columns = np.nonzero(mask)
+    return float(rows.mean()), float(columns.mean())
+
+
+def _gauss_newton(columns: list[Complex], difference: Complex) -> NDArray[np.float64]:
+    """Real coefficients of the least-squares fit of complex columns to a complex difference."""
+    matrix = np.stack(columns, axis=1)
+    normal, right = (matrix.conj().T @ matrix).real, (matrix.conj().T @ difference).real
+    scale = np.sqrt(np.maximum(np.diag(normal), np.finfo(float).tiny))
+    solved = np.linalg.lstsq(normal / np.outer(scale, scale), right / scale, rcond=1e-12)[0]
+    steps: NDArray[np.float64] = solved / scale
+    return steps
+
+
+# -- shift ------------------------------------------------------------------------------------------------------
+
+
+def _shift(field: Complex, truth: Complex, mask: NDArray[np.bool_], limit: float) -> Pair:
+    """Displacement (dy, dx) of a field without ramp, or zero where none is significant."""
+    if limit <= 0 or _residual(field[mask], truth[mask]) <= EXACT:
         return 0.0, 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        shift, _, _ = phase_cross_correlation(*fields, normalization="phase")
-    y, x = (float(s) for s in shift)
-    # A peak farther away than an ambiguity can be is chance.
-    return (y, x) if max(abs(y), abs(x)) <= fit.limit else (0.0, 0.0)
-
-
-def _coarse_ramp(fit: _Fit) -> tuple[float, float]:
-    """Phase slope between the fields: the peak of the spectrum of truth times conjugate reconstruction."""
-    box = _bounding_box(fit.mask)
-    product = np.where(fit.mask[box], fit.truth[box] * fit.reconstruction[box].conj(), 0)
-    shape = tuple(2 * int(scipy.fft.next_fast_len(n)) for n in product.shape)
-    peak = np.unravel_index(int(np.argmax(np.abs(scipy.fft.fft2(product, shape)))), shape)
-    ky, kx = (2 * np.pi * float(scipy.fft.fftfreq(n)[i]) for n, i in zip(shape, peak, strict=True))
-    return ky, kx
-
-
-def _refine(fit: _Fit, state: _State, remove_ramp: bool) -> _State:
-    """Gauss-Newton steps for shift and ramp, the factor fitted along; stops when they no longer matter."""
-    slopes = _slopes(fit) if fit.limit > 0 else []
-    for _ in range(REFINEMENTS):
-        if fit.error(state) <= EXACT:
+    box, inner = _inner(mask, limit)
+    moving, reference = (scipy.ndimage.gaussian_filter(f[box], SMOOTHING_PX, mode="nearest") for f in (field, truth))
+    target = reference[inner]
+    whole = _whole_pixels(moving, target, inner, int(limit))
+    shift = whole
+    slopes = _slopes(reference, inner)
+    for _ in range(STEPS):
+        seen = _shifted(moving, shift)[inner]
+        seen = seen * _factor(seen, target)
+        step = _gauss_newton([seen, 1j * seen, *slopes], target - seen)[2:]
+        moved = tuple(float(np.clip(s + d, -limit, limit)) for s, d in zip(shift, step, strict=True))
+        change = max(abs(a - b) for a, b in zip(moved, shift, strict=True))
+        shift = (moved[0], moved[1])
+        if change < 1e-7:
             break
-        model = fit.model(state)[0][fit.mask]
-        columns = [model, 1j * model, *slopes]
-        if remove_ramp:
-            columns += [1j * fit.rows * model, 1j * fit.columns * model]
-        if len(columns) == 2:
-            break
-        matrix = np.stack([np.concatenate([c.real, c.imag]) for c in columns], axis=1)
-        residual = fit.target - model
-        step = np.linalg.lstsq(matrix, np.concatenate([residual.real, residual.imag]), rcond=1e-10)[0][2:]
-        shift, ramp = state.shift, state.ramp
-        if slopes:
-            shift = fit.clipped((shift[0] + float(step[0]), shift[1] + float(step[1])))
-            step = step[2:]
-        if remove_ramp:
-            ramp = (ramp[0] + float(step[0]), ramp[1] + float(step[1]))
-        moved = max(abs(a - b) for a, b in zip(shift, state.shift, strict=True))
-        turned = max(abs(a - b) for a, b in zip(ramp, state.ramp, strict=True))
-        state = _State(shift, ramp)
-        if moved < 1e-6 and turned < 1e-12:
-            break
-    return state
+    at_rest, at_whole, refined = (_residual(_shifted(moving, s)[inner], target) for s in ((0.0, 0.0), whole, shift))
+    best, least = (shift, refined) if refined < at_whole else (whole, at_whole)
+    independent = max(1.0, np.count_nonzero(inner) / (4 * np.pi * SMOOTHING_PX**2))
+    believed = (at_rest - least) * independent > SIGNIFICANCE * least
+    lowers = _residual(_shifted(field, best)[mask], truth[mask]) < _residual(field[mask], truth[mask])
+    return best if believed and lowers else (0.0, 0.0)
 
 
-def _slopes(fit: _Fit) -> list[Complex]:
-    """Change of the truth with a displacement of one pixel along y and x, on the mask."""
-    coefficients = scipy.ndimage.spline_filter(fit.truth, SPLINE_ORDER, np.complex128, mode="nearest")
+def _inner(mask: NDArray[np.bool_], limit: float) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Bounding box of the mask with a margin, and within it the mask less the pixels that smoothing blends."""
+    margin = int(np.ceil(limit + 8 * SMOOTHING_PX))
+    spans = []
+    for axis in (1, 0):
+        lit = np.flatnonzero(mask.any(axis=axis))
+        spans.append(slice(max(0, int(lit[0]) - margin), int(lit[-1]) + 1 + margin))
+    box = (spans[0], spans[1])
+    inner = scipy.ndimage.binary_erosion(mask[box], iterations=int(np.ceil(3 * SMOOTHING_PX)), border_value=1)
+    return box, inner if np.count_nonzero(inner) >= 64 else mask[box]
+
+
+def _whole_pixels(moving: Complex, target: Complex, inner: NDArray[np.bool_], limit: int) -> Pair:
+    """Displacement in whole pixels with the least squared error."""
+    rows, columns = np.nonzero(inner)
+    best, least = (0, 0), np.inf
+    for dy in range(-limit, limit + 1):
+        from_row = np.clip(rows - dy, 0, inner.shape[0] - 1)
+        for dx in range(-limit, limit + 1):
+            seen = moving[from_row, np.clip(columns - dx, 0, inner.shape[1] - 1)]
+            error = _residual(seen, target)
+            if error < least:
+                best, least = (dy, dx), error
+    return float(best[0]), float(best[1])
+
+
+def _slopes(reference: Complex, inner: NDArray[np.bool_]) -> list[Complex]:
+    """Change of the truth with a displacement of one pixel along y and x."""
+    reach = 0.05
     slopes = []
     for axis in (0, 1):
-        ends = []
-        for step in (-0.05, 0.05):
-            offset = [step if a == axis else 0.0 for a in (0, 1)]
-            end = scipy.ndimage.shift(coefficients, offset, order=SPLINE_ORDER, mode="nearest", prefilter=False)
-            ends.append(end[fit.mask])
-        slopes.append((ends[1] - ends[0]) / 0.1)
+        ends = [_shifted(reference, (step, 0.0) if axis == 0 else (0.0, step))[inner] for step in (-reach, reach)]
+        slopes.append((ends[1] - ends[0]) / (2 * reach))
     return slopes
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+# -- ramp -------------------------------------------------------------------------------------------------------
+
+
+def _coarse_ramp(field: Complex, truth: Complex, mask: NDArray[np.bool_]) -> Pair:
+    """Phase slope between the fields: the peak of the spectrum of truth times conjugate reconstruction."""
+    product = np.where(mask, truth * field.conj(), 0)
+    shape = tuple(int(scipy.fft.next_fast_len(2 * n)) for n in product.shape)
+    peak = np.unravel_index(int(np.argmax(np.abs(scipy.fft.fft2(product, shape)))), shape)
+    ky, kx = (2 * np.pi * float(scipy.fft.fftfreq(n)[i]) for n, i in zip(shape, peak, strict=True))
+    # Less than one step of the spectrum is left to the refinement.
+    return ky, kx
+
+
+def _phase_ramp(field: Complex, truth: Complex, mask: NDArray[np.bool_], start: Pair) -> Pair:
+    """Phase slope [rad/px] of least squared error near ``start``; zero where it does not lower the error."""
+    target, indices, centre = truth[mask], np.nonzero(mask), _centre(mask)
+    rows, columns = (i - c for i, c in zip(indices, centre, strict=True))
+    ramp = start
+    for _ in range(STEPS):
+        seen = _ramped(field, mask, ramp)[mask]
+        seen = seen * _factor(seen, target)
+        step = _gauss_newton([seen, 1j * seen, 1j * rows * seen, 1j * columns * seen], target - seen)[2:]
+        ramp = (ramp[0] + float(step[0]), ramp[1] + float(step[1]))
+        if np.abs(step).max() < 1e-13:
+            break
+    before = _residual(field[mask], target)
+    now = _residual(_ramped(field, mask, ramp)[mask], target)
+    significant = before > EXACT and (before - now) * len(target) > SIGNIFICANCE * now
+    return ramp if significant else (0.0, 0.0)

@@ -44,6 +44,13 @@ class Selection:
             "acceptance_rate": len(self.kept) / self.offered if self.offered else 0.0,
         }
 
+    def bounds(self) -> dict[str, float]:
+        """The two diagnostics of packing, by their names in a metrics document."""
+        return {
+            "geometry_acceptance_bound": self.geometry_acceptance_bound,
+            "effective_min_acceptance": self.effective_min_acceptance,
+        }
+
 
 def acceptance_bounds(coords: NDArray[np.float64], spacing: float) -> tuple[float, float]:
     """Geometric bound on the accepted fraction, and the least fraction that the direct strategy must keep.
@@ -87,7 +94,7 @@ def select_spaced(coords: NDArray[np.float64], spacing: float, patch_size: int) 
 def _isolated(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
     if len(coords) < 2:
         return np.arange(len(coords), dtype=np.int64)
-    nearest = cKDTree(coords).query(coords, k=2)[0][:, 1]
+    nearest = np.asarray(cKDTree(coords).query(coords, k=2)[0])[:, 1]
     return np.flatnonzero(nearest >= limit)
 
 
@@ -184,6 +191,9 @@ def compute_overlap_metrics(
         "n_images_subsampled": len(images),
         "n_unique_images": len(unique),
         "n_groups_actual": len(groups),
+        # Only a selection by spacing has these; it fills them in.
+        "geometry_acceptance_bound": None,
+        "effective_min_acceptance": None,
     }
     return document
 
@@ -237,7 +247,7 @@ def _between_images(unique: NDArray[np.float64], neighbor_count: int, diameter: 
     if len(unique) <= 1:
         return 0.0
     nearest = min(neighbor_count, len(unique) - 1)
-    distance = cKDTree(unique).query(unique, k=nearest + 1)[0][:, 1:]
+    distance = np.asarray(cKDTree(unique).query(unique, k=nearest + 1)[0])[:, 1:]
     return float(disc_overlap(distance, diameter).mean(axis=1).mean())
 
 

@@ -98,15 +98,16 @@ def stitch(
     x: Float,
     y: Float,
     object_shape: tuple[int, int],
-    sweeps: int = 8,
+    alignments: int = 4,
+    corrections: int = 1,
 ) -> Stitched:
     """Weighted shift-and-sum over coverage, alternating with a re-alignment of each patch's phase.
 
-    The likelihood of a frame does not know its global phase, so every patch p_j carries a free factor. The
-    stitched object minimises sum_j w |E_j O - a_j p_j|^2 over the object and over unit factors a_j, where E_j
-    reads the bilinear window at (x_j, y_j): each sweep sets a_j to the phase of <w p_j, E_j O> and moves the
-    object by the adjoint of the residual, divided by the coverage. Further sweeps therefore also undo the blur
-    that placing between pixels adds. Time is linear in the patches; memory is the grid and one patch.
+    The likelihood of a frame does not know its global phase, so every patch p_j carries a free factor. Each
+    alignment sets the unit factor a_j to the phase of <w p_j, E_j O>, where E_j reads the bilinear window at
+    (x_j, y_j) from the current object O, and assembles the object anew. A correction then moves the object by
+    the adjoint of the residual w (a_j p_j - E_j O) over the coverage, which undoes part of the blur that placing
+    between pixels adds. Time is linear in the patches; memory is the grid and one patch.
 
     Parameters
     ----------
@@ -116,27 +117,36 @@ def stitch(
         Non-negative weight of a patch's pixels, 1 at its peak.
     x, y : (n,) float64 [px]
     object_shape : (H, W)
-    sweeps : int
-        Re-alignments after the first plain assembly.
+    alignments : int
+        Re-alignments after the first assembly; 0 gives the plain shift-and-sum.
+    corrections : int
+        Residual corrections after the last alignment; the same number as in training.
     """
     size = weight.shape[0]
     grid = _Grid(x, y, object_shape, size)
     coverage = np.zeros(grid.shape)
-    total = np.zeros(grid.shape, np.complex128)
-    for patch, window in zip(patches, grid.windows(), strict=True):
+    for window in grid.windows():
         window.add(coverage, weight)
-        window.add(total, weight * patch)
     measured = coverage >= LEAST_COVERAGE
     inverse = np.where(measured, 1.0 / np.where(measured, coverage, 1.0), 0.0)
-    obj: Complex = np.where(measured, total * inverse, 1.0)
+    background = np.where(measured, 0.0, 1.0)
     phases = np.ones(len(patches), np.complex128)
-    for _ in range(sweeps):
-        total[:] = 0.0
+
+    def assemble(obj: Complex | None) -> Complex:
+        """Shift-and-sum of the patches, or of their residual against ``obj``, over the coverage."""
+        total = np.zeros(grid.shape, np.complex128)
+        for phase, patch, window in zip(phases, patches, grid.windows(), strict=True):
+            seen = 0.0 if obj is None else window.read(obj, size)
+            window.add(total, weight * (phase * patch - seen))
+        return total * inverse
+
+    obj = assemble(None) + background
+    for _ in range(alignments):
         for j, (patch, window) in enumerate(zip(patches, grid.windows(), strict=True)):
-            seen = window.read(obj, size)
-            phases[j] = _unit(np.vdot(weight * patch, seen))
-            window.add(total, weight * (phases[j] * patch - seen))
-        obj += total * inverse
+            phases[j] = _unit(np.vdot(weight * patch, window.read(obj, size)))
+        obj = assemble(None) + background
+    for _ in range(corrections):
+        obj = obj + assemble(obj)
     return Stitched(np.array(grid.crop(obj)), np.array(grid.crop(coverage)), phases)
 
 

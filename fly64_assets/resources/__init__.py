@@ -1,0 +1,1 @@
+"""Resources of the asset graph: thin Dagster shells that hand plain objects to plain code."""

@@ -258,6 +258,11 @@ class Layout:
         """``SHA256SUMS`` of every artifact, beside the report; ``sha256sum -c`` runs in its folder."""
         return self.report_folder / "SHA256SUMS"
 
+    @property
+    def manifests_lock(self) -> Path:
+        """Lock under which the manifests of the study are rewritten."""
+        return self.folder / ".manifests.lock"
+
     def manifest(self, name: str) -> Path:
         """A manifest of the study, for example ``manifest("training")`` for ``training_manifest.json``."""
         suffix = "" if name == "skip_summary" else "_manifest"
@@ -268,3 +273,17 @@ def _checked_split(split: str) -> str:
     if split not in SPLITS:
         raise LayoutError(f"split {split!r} is unknown: expected one of {', '.join(SPLITS)}")
     return split
+
+
+def stage_of(path: Path) -> str | None:
+    """The stage whose folder a file lies in, told from the path alone; None if the path does not show it."""
+    parts = path.parent.parts
+    for stage in ("training", "inference", "reconstruction", "comparison"):
+        if stage in parts[-6:-1]:
+            return stage
+    if parts and parts[-1] == "report":
+        return "report"
+    for depth, stage in ((1, "simulated"), (2, "view")):
+        if len(parts) >= depth and re.fullmatch(r"dose_\d+", parts[-depth]):
+            return stage
+    return "base" if path.name in ("base.npz", "base.json") else None

@@ -1,0 +1,81 @@
+"""The base of a study: object, probe, positions."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets import stages
+from fly64_assets.assets.flow import GATE, AssetEvent, failed_gate, gate_spec, picture, record_metadata
+from fly64_assets.contract.npz import load_base
+from fly64_assets.design import StudyDesign
+from fly64_assets.errors import Fly64Error
+from fly64_assets.intake import intake_from_design
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.records import StageRecord
+from fly64_assets.store.sidecars import verified
+
+
+def base_dataset_asset() -> dg.AssetsDefinition:
+    """The asset ``base_dataset``."""
+
+    @dg.asset(
+        group_name="data",
+        kinds={"numpy"},
+        code_version=stages.CODE_VERSIONS["base"],
+        check_specs=[gate_spec("base_dataset")],
+    )
+    def base_dataset(
+        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
+    ) -> Iterator[AssetEvent]:
+        """The object, the probe and the scan positions from which the whole study is simulated.
+
+        Made from the design's recipe (pictures for amplitude and phase), or imported from a file with
+        `fly64 base import FILE`. An imported base stays the active one until another is chosen.
+        """
+        try:
+            design = study.design()
+            layout, record = current_base(store.store(design.name), design, context)
+            shown = describe_base(layout)
+        except Fly64Error as error:
+            yield failed_gate(error)
+            raise dg.Failure(str(error), allow_retries=False) from error
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(record.data_sha256),
+            metadata=shown | record_metadata(layout, [record]) | {"origin": record.values["origin"]},
+            check_results=[dg.AssetCheckResult(passed=True, check_name=GATE)],
+        )
+
+    return base_dataset
+
+
+def current_base(
+    store: ArtifactStore, design: StudyDesign, context: dg.AssetExecutionContext
+) -> tuple[Layout, StageRecord]:
+    """The imported base that is active, or the design's own, built if it is not there."""
+    state = stages.base_state(store, design)
+    if state.record is not None and state.record.values.get("origin") == stages.IMPORTED:
+        layout = stages.active_layout(store)
+        verified(layout.base)
+        return layout, store.required(layout, StageKey("base"))
+    record = intake_from_design(store, design, context.log.info)
+    return stages.active_layout(store), record
+
+
+def describe_base(layout: Layout) -> dict[str, Any]:
+    """Sizes and pictures of a base for the UI."""
+    from fly64_assets.evaluation.figures import preview, scan_figure
+
+    base = load_base(layout.base)
+    height, width = base.object.shape
+    return {
+        "base_id": layout.base_id,
+        "object_px": f"{height} x {width}",
+        "patch_size_px": base.patch_size,
+        "positions": len(base.x),
+        "object": picture(preview(base.object)),
+        "scan": picture(scan_figure(base.probe, base.x, base.y, (height, width))),
+    }

@@ -1,0 +1,163 @@
+"""How every asset runs: verified inputs, one build under the store's lock, a gate before anything materialises.
+
+Belongs here: the course that all assets share. Does not belong here: what a stage computes.
+
+A failed blocking check stops only its own run, so every asset gates itself: it yields the failed check and raises
+before it materialises, and whoever reads a file later verifies it again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets import stages
+from fly64_assets.contract.npz import load_dataset, open_npz
+from fly64_assets.contract.schema import Dataset
+from fly64_assets.contract.validate import validate
+from fly64_assets.design import StudyDesign
+from fly64_assets.errors import Fly64Error
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.builds import Build
+from fly64_assets.store.hashing import json_sha256
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.records import StageRecord
+from fly64_assets.store.sidecars import verified
+
+GATE = "gate"
+"""Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
+
+AssetEvent = dg.AssetCheckResult | dg.MaterializeResult[None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one build of a stage gets to work with."""
+
+    context: dg.AssetExecutionContext
+    design: StudyDesign
+    store: ArtifactStore
+    layout: Layout
+    key: StageKey
+    build: Build
+
+    def dataset(self, path: Path) -> Dataset:
+        """A data set whose SHA256 and contract were checked just now."""
+        return checked_dataset(path, self.design)
+
+
+Compute = Callable[[Work], Mapping[str, Any]]
+"""Writes outputs through ``work.build``, declares the outcome there, returns metadata for Dagster."""
+
+
+def gate_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check that every asset reports about itself while it runs."""
+    return dg.AssetCheckSpec(
+        GATE, asset=asset, description="Inputs match their SHA256; inputs and outputs obey their contract."
+    )
+
+
+def checked_dataset(path: Path, design: StudyDesign | None) -> Dataset:
+    """Load a data set after verifying its SHA256 against its sidecar and DATA-001."""
+    verified(path)
+    validate(open_npz(path), design=design).raise_if_failed(path.name)
+    return load_dataset(path)
+
+
+def materialize(
+    context: dg.AssetExecutionContext,
+    design: StudyDesign,
+    store: ArtifactStore,
+    key: StageKey,
+    compute: Compute,
+) -> Iterator[AssetEvent]:
+    """Build a stage in every repeat of the study and yield Dagster's events.
+
+    Raises ``dagster.Failure`` with one sentence where an input or the result is not valid; nothing is materialised
+    then, and the stage's record on disk says the same.
+    """
+    records: list[StageRecord] = []
+    described: dict[str, Any] = {}
+    try:
+        layout = stages.active_layout(store)
+        for one in stages.repeats(design, key) if key.stage != "report" else [key]:
+            record, metadata = build_stage(context, design, store, layout, one, compute)
+            records.append(record)
+            described = described or dict(metadata)
+    except Fly64Error as error:
+        yield failed_gate(error)
+        raise dg.Failure(str(error), allow_retries=False) from error
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(json_sha256([record.data_sha256 for record in records])),
+        metadata=described | record_metadata(layout, records),
+        check_results=[dg.AssetCheckResult(passed=True, check_name=GATE)],
+    )
+
+
+def failed_gate(error: Fly64Error) -> dg.AssetCheckResult:
+    """The failed check of an asset that stops itself."""
+    return dg.AssetCheckResult(passed=False, check_name=GATE, description=str(error))
+
+
+def build_stage(
+    context: dg.AssetExecutionContext,
+    design: StudyDesign,
+    store: ArtifactStore,
+    layout: Layout,
+    key: StageKey,
+    compute: Compute,
+) -> tuple[StageRecord, Mapping[str, Any]]:
+    """One build: what it needs, its work or its skip, its record."""
+    wanted = stages.demand(store, layout, design, key)
+    if wanted.waits_for:
+        raise Fly64Error(f"{key.label} cannot run: {wanted.waits_for}")
+    metadata: Mapping[str, Any] = {}
+    with store.build(
+        layout,
+        key,
+        inputs=wanted.inputs,
+        parameters=stages.parameters(design, key),
+        design=design,
+        code_version=stages.CODE_VERSIONS[key.stage],
+        seeds=design.repeat_seeds(key.repeat),
+        announce=context.log.info,
+    ) as build:
+        if build.done:
+            context.log.info(f"{key.label}: another process has just built it")
+        elif wanted.skip:
+            context.log.info(f"{key.label}: skipped: {wanted.skip}")
+            build.skip(wanted.skip, {})
+        else:
+            metadata = compute(Work(context, design, store, layout, key, build))
+    return store.required(layout, key), metadata
+
+
+def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str, Any]:
+    """Facts about a build that every asset shows: outcome, seconds, files with SHA256 and size."""
+    last = records[-1]
+    files = [
+        dg.TableRecord(
+            {"file": name, "bytes": (layout.folder / name).stat().st_size, "sha256": sha256, "repeat": record.key.repeat}
+        )
+        for record in records
+        for name, sha256 in record.outputs.items()
+    ]
+    metadata: dict[str, Any] = {
+        "outcome": last.outcome,
+        "seconds": sum(record.seconds for record in records),
+        "folder": dg.MetadataValue.path(str(layout.folder_of(last.key))),
+    }
+    if last.reason:
+        metadata["reason"] = last.reason
+    if files:
+        metadata["files"] = dg.MetadataValue.table(files)
+    return metadata
+
+
+def picture(png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG as inline picture for the UI."""
+    import base64
+
+    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")

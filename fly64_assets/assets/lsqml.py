@@ -1,0 +1,92 @@
+"""The iterative reconstruction (LSQML, pty-chi) of one cell: one asset for each half, from one factory."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets import stages
+from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.assets.pinn import numbers
+from fly64_assets.assets.progress import reporter
+from fly64_assets.design import SPLITS
+from fly64_assets.execution import Execution
+from fly64_assets.isolation import run_isolated
+from fly64_assets.partitions import split_cell_key
+from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.layout import StageKey
+
+
+def lsqml_reconstruction_assets(cells: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets ``lsqml_reconstruction_train`` and ``lsqml_reconstruction_test``."""
+    return [_reconstruction_asset(cells, split) for split in SPLITS]
+
+
+def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str) -> dg.AssetsDefinition:
+    name = f"lsqml_reconstruction_{split}"
+
+    @dg.asset(
+        name=name,
+        description=(
+            f"The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
+            "probe, starting from a flat object. It uses all frames and never sees the truth."
+        ),
+        group_name="lsqml",
+        kinds={"pytorch"},
+        pool="gpu",
+        partitions_def=cells,
+        deps=["overlap_view"],
+        code_version=stages.CODE_VERSIONS["reconstruction"],
+        check_specs=[gate_spec(name)],
+    )
+    def lsqml_reconstruction(
+        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource, gpu: GpuResource
+    ) -> Iterator[AssetEvent]:
+        design = study.design()
+        dose, view = split_cell_key(context.partition_key)
+        key = StageKey("reconstruction", dose, view, split, design.lsqml.engine)
+        yield from materialize(
+            context, design, store.store(design.name), key, lambda work: _reconstruct(work, gpu.execution())
+        )
+
+    return lsqml_reconstruction
+
+
+def _reconstruct(work: Work, execution: Execution) -> Mapping[str, Any]:
+    key, layout, build = work.key, work.layout, work.build
+    assert key.dose is not None
+    assert key.view is not None
+    assert key.split is not None
+    assert key.arm is not None
+    frames = layout.view_frames(key.dose, key.view, key.split, key.repeat)
+    dataset = work.dataset(frames)
+    request = {
+        "measurement": str(frames),
+        "output_folder": str(build.scratch),
+        "settings": asdict(work.design.lsqml),
+        "seed": work.design.repeat_seeds(key.repeat)["grouping"],
+        "execution": execution.to_dict(),
+        "metadata": {"dose": key.dose, "view": key.view, "split": key.split, "frames": dataset.frames},
+    }
+    log = build.scratch / "ptychi.log"
+    build.note({"returncode": 1, "algorithm": key.arm.upper()})
+    try:
+        facts = run_isolated(
+            "fly64_assets.lsqml.job:reconstruct_job",
+            request,
+            execution=execution,
+            log_path=log,
+            progress=reporter(work.context, key.label),
+        )
+    finally:
+        if log.exists():
+            build.adopt(log, layout.output(key, "ptychi.log"), data=False)
+    figure = (build.scratch / "reconstruction.png").read_bytes()
+    result = layout.reconstruction(key.arm, key.dose, key.view, key.split, key.repeat)
+    build.adopt(build.scratch / "ptychi_reconstruction.npz", result)
+    build.adopt(build.scratch / "reconstruction.png", layout.output(key, "reconstruction.png"), data=False)
+    build.succeed(facts | {"returncode": 0, "execution": execution.to_dict()})
+    return numbers(facts) | {"object": picture(figure)}

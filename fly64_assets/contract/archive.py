@@ -1,0 +1,247 @@
+"""Distrustful access to the members of an NPZ archive.
+
+Belongs here: every check that stands between bytes from outside and an array. Does not belong here: what the
+arrays mean (``validate``) and writing (``npz``). No pickle is ever loaded: object arrays are recognised by their
+header alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.errors import ContractError
+
+DEFAULT_MAX_BYTES: Final = 16 * 2**30
+"""Largest total size of the unpacked members that is read without the user's word, unless the file itself is larger."""
+
+MAPPED_FROM_BYTES: Final = 2**20
+"""Stored members of at least this size are memory-mapped, smaller ones are read."""
+
+MAX_MEMBERS: Final = 1024
+SUFFIX: Final = ".npy"
+LOCAL_HEADER_BYTES: Final = 30
+
+# What zipfile and zlib raise for broken archives.
+ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+)
+# What numpy raises for broken npy headers.
+HEADER_ERRORS: Final = (*ZIP_ERRORS, TypeError, KeyError, IndexError, AttributeError, SyntaxError, tokenize.TokenError)
+
+
+@dataclass(frozen=True)
+class Header:
+    """An array as its npy header declares it; ``start`` is the offset of its data inside the member."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran_order: bool
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array's data."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Archive:
+    """An open NPZ file whose directory has been checked; arrays are fetched one by one."""
+
+    def __init__(self, file: BinaryIO, name: str, max_bytes: int | None) -> None:
+        self._file = file
+        self._name = name
+        try:
+            self._zip = zipfile.ZipFile(file)
+            members = self._zip.infolist()
+        except ZIP_ERRORS as problem:
+            raise ContractError(
+                f"{name} is not a complete zip archive ({_text(problem)}); expected an .npz file, as numpy writes it"
+            ) from problem
+        # What unpacks to no more than the file's own size is no bomb.
+        limit = max(DEFAULT_MAX_BYTES, _identity(file)[0]) if max_bytes is None else max_bytes
+        self._members = self._checked(members, limit)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the arrays, in the order of the archive."""
+        return tuple(self._members)
+
+    def header(self, key: str) -> Header:
+        """Shape and dtype of an array; none of its data is read."""
+        with self._opened(key) as member:
+            return self._read_header(member, key)
+
+    def read(self, key: str) -> NDArray[Any]:
+        """An array, read-only. Large stored members are memory-mapped, the others are read and their CRC checked."""
+        info = self._members[key]
+        with self._opened(key) as member:
+            header = self._read_header(member, key)
+            if header.dtype.hasobject:
+                raise ContractError(
+                    f"{self._name}: '{key}' is an array of Python objects (dtype {header.dtype}), which could run "
+                    "code when loaded; it is not read. Store numbers or text instead"
+                )
+            if info.compress_type == zipfile.ZIP_STORED and header.nbytes >= MAPPED_FROM_BYTES:
+                return self._mapped(info, header)
+            data = self._read_data(member, key, header)
+        array = np.frombuffer(data, dtype=header.dtype, count=math.prod(header.shape)) if data else None
+        if array is None:
+            array = np.empty(header.shape, dtype=header.dtype)
+            array.flags.writeable = False
+            return array
+        return array.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+    def _checked(self, members: list[zipfile.ZipInfo], max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+        if len(members) > MAX_MEMBERS:
+            raise ContractError(f"{self._name} has {len(members)} members; a data set has at most {MAX_MEMBERS}")
+        total = sum(member.file_size for member in members)
+        if total > max_bytes:
+            raise ContractError(
+                f"{self._name} declares {total} bytes of arrays; the limit is {max_bytes}. "
+                "Raise the limit if the file is trusted and the memory is there"
+            )
+        checked: dict[str, zipfile.ZipInfo] = {}
+        for member in members:
+            key = self._safe_key(member)
+            if key in checked:
+                raise ContractError(f"{self._name} has two members named {member.filename!r}; expected each key once")
+            checked[key] = member
+        return checked
+
+    def _safe_key(self, member: zipfile.ZipInfo) -> str:
+        # orig_filename still shows what zipfile cuts off at a NUL.
+        name = member.orig_filename
+        path = PurePosixPath(name.replace("\\", "/"))
+        drive = len(name) > 1 and name[1] == ":"
+        if ".." in path.parts or path.is_absolute() or drive or "\\" in name or not name.isprintable():
+            raise ContractError(
+                f"{self._name} has a member named {name!r}, which could point outside the archive; refused"
+            )
+        if not name.endswith(SUFFIX) or len(path.parts) != 1 or name == SUFFIX:
+            raise ContractError(
+                f"{self._name} has a member {name!r} that is no array; expected names like 'xcoords.npy'"
+            )
+        if member.flag_bits & 0x1:
+            raise ContractError(f"{self._name}: member {name!r} is encrypted; expected plain arrays")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ContractError(
+                f"{self._name}: member {name!r} uses zip compression method {member.compress_type}; "
+                "expected stored or deflated members, as numpy writes them"
+            )
+        return name.removesuffix(SUFFIX)
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[Any]:
+        try:
+            with self._zip.open(self._members[key]) as member:
+                yield member
+        except ZIP_ERRORS as problem:
+            raise ContractError(
+                f"{self._name}: '{key}' cannot be read ({_text(problem)}); the file is damaged"
+            ) from problem
+
+    def _read_header(self, member: Any, key: str) -> Header:
+        try:
+            version = np.lib.format.read_magic(member)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+            elif version == (2, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
+            else:
+                raise ValueError(f"npy version {version}; 1.0 and 2.0 are read")
+        except HEADER_ERRORS as problem:
+            raise ContractError(f"{self._name}: '{key}' has no valid npy header ({_text(problem)})") from problem
+        header = Header(dtype, shape, fortran, member.tell())
+        declared, held = header.nbytes, self._members[key].file_size - header.start
+        if min(shape, default=0) < 0 or (declared != held and not dtype.hasobject):
+            raise ContractError(
+                f"{self._name}: '{key}' declares shape {shape} and dtype {dtype}, {declared} bytes, "
+                f"but its member holds {held}; the file is damaged"
+            )
+        return header
+
+    def _read_data(self, member: Any, key: str, header: Header) -> bytes:
+        data: bytes = member.read()
+        if len(data) != header.nbytes:
+            raise ContractError(
+                f"{self._name}: '{key}' ends after {len(data)} of {header.nbytes} bytes; the file is damaged"
+            )
+        return data
+
+    def _mapped(self, info: zipfile.ZipInfo, header: Header) -> NDArray[Any]:
+        self._file.seek(info.header_offset)
+        local = self._file.read(LOCAL_HEADER_BYTES)
+        name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+        start = info.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes + header.start
+        if start + header.nbytes > os.fstat(self._file.fileno()).st_size:
+            raise ContractError(
+                f"{self._name}: '{info.filename}' reaches beyond the end of the file; the file is damaged"
+            )
+        order: Any = "F" if header.fortran_order else "C"
+        return np.memmap(self._file, header.dtype, "r", start, header.shape, order)
+
+
+@contextmanager
+def open_archive(path: Path, max_bytes: int | None = None) -> Iterator[Archive]:
+    """Open an NPZ file, check its directory, and check afterwards that it did not change meanwhile.
+
+    Raises :class:`ContractError`, one sentence, for a missing, empty, truncated or foreign file, a folder or
+    device, unsafe or duplicate member names, and a declared size over ``max_bytes`` (by default 16 GiB, or the size of
+    the file itself where that is more).
+    """
+    name = path.as_posix()
+    with _opened_file(path, name) as file:
+        before = _identity(file)
+        if before[0] == 0:
+            raise ContractError(f"{name} is empty (0 bytes); expected an .npz file")
+        try:
+            yield Archive(file, name, max_bytes)
+        finally:
+            if _identity(file) != before:
+                raise ContractError(f"{name} changed while it was read; wait until its writer is done and try again")
+
+
+@contextmanager
+def _opened_file(path: Path, name: str) -> Iterator[BinaryIO]:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise ContractError(f"{name} is {kind}; expected an .npz file")
+        file = path.open("rb")
+    except (OSError, ValueError) as problem:
+        raise ContractError(f"{name} cannot be opened ({_text(problem)})") from problem
+    with file:
+        yield file
+
+
+def _identity(file: BinaryIO) -> tuple[int, int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _text(problem: BaseException) -> str:
+    return " ".join(str(problem).split())[:200] or type(problem).__name__

@@ -1,0 +1,328 @@
+"""Canonicalisation: data sets and bases in the forms found in the wild, turned into DATA-001 arrays.
+
+Belongs here: conversions, each of which leaves a record. Does not belong here: judging the result (``validate``).
+What cannot be told from the file alone is refused, with the guess that the caller may confirm by an option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import schema, values
+from fly64_assets.contract.archive import open_archive
+from fly64_assets.contract.frames import (
+    REAL_KINDS,
+    Frames,
+    coordinate_length,
+    is_frames_last,
+    looks_like_frames,
+    looks_like_object,
+    looks_like_positions,
+    looks_like_probe,
+    squeezed,
+    unknown_keys,
+)
+from fly64_assets.contract.schema import transformation
+from fly64_assets.contract.structure import AXES
+from fly64_assets.errors import ContractError
+
+Transformations = list[dict[str, Any]]
+
+COUNTS_SCALE: Final = 1.0
+"""Scale s of amplitudes that are plain square roots of counts."""
+
+
+def canonicalize(
+    path: Path,
+    *,
+    rename: Mapping[str, str] | None = None,
+    frames_last: bool | None = None,
+    counts: bool = False,
+    dc_corner: bool = False,
+    max_bytes: int | None = None,
+) -> tuple[dict[str, NDArray[Any]], Transformations]:
+    """Read a data set in any accepted form and return DATA-001 arrays, with what was done to them.
+
+    Without an option it converts: key ``diff3d``; integer counts; layout (N, N, n) where the coordinates tell it;
+    axes of length 1 too many; missing ``scan_index`` and ``*_start``; other precisions; a pickled ``_metadata``,
+    which is left unread. The result is not yet judged; pass it to ``validate``.
+
+    Parameters
+    ----------
+    path : Path
+        An NPZ file.
+    rename : mapping of str to str
+        Keys of the file that hold arrays of the contract: ``{"data": "diffraction"}``.
+    frames_last : bool
+        Whether frames are stored (N, N, n); by default the coordinates decide.
+    counts : bool
+        The frames are photon counts, although they are stored as floating-point numbers.
+    dc_corner : bool
+        The frames have the DC in the corner.
+    max_bytes : int
+        Largest declared size that is read; by default 16 GiB.
+
+    Returns
+    -------
+    arrays : dict
+        Canonical arrays; ``_metadata`` holds the transformations too.
+    transformations : list of ``{tool, operation, parameters}``
+
+    Raises
+    ------
+    ContractError
+        If the file cannot be read, lacks a required key, or needs a guess.
+    """
+    work = _read(path, max_bytes)
+    work.rename(rename or {})
+    work.adopt_legacy_frames()
+    work.require(schema.REQUIRED_KEYS)
+    work.drop_spare_axes()
+    work.order_frames(frames_last)
+    scale = work.take_square_root(counts, work.scale())
+    work.centre_frames(dc_corner)
+    work.convert_dtypes()
+    work.complete_coordinates()
+    work.add_scan_index()
+    return work.finished((schema.FRAMES, schema.PATCHES, *schema.BASE_KEYS, *schema.ALWAYS_WRITTEN_KEYS), scale)
+
+
+def canonicalize_base(
+    path: Path, *, rename: Mapping[str, str] | None = None, max_bytes: int | None = None
+) -> tuple[dict[str, NDArray[Any]], Transformations]:
+    """Read a base file (object, probe, positions) in any accepted form; frames in it are dropped unread.
+
+    Parameters and errors as in :func:`canonicalize`; the keys needed are ``objectGuess``, ``probeGuess``,
+    ``xcoords`` and ``ycoords``. The result is not yet judged; pass it to ``validate_base``.
+    """
+    wanted = (*schema.BASE_KEYS, schema.X_START, schema.Y_START, schema.METADATA)
+    sources = {source for source, key in (rename or {}).items() if key in wanted}
+    work = _read(path, max_bytes, unread=set(schema.KNOWN_KEYS) - set(wanted) - sources)
+    work.rename(rename or {})
+    work.require(schema.BASE_KEYS)
+    work.drop_spare_axes()
+    work.convert_dtypes()
+    work.complete_coordinates()
+    return work.finished((*schema.BASE_KEYS, schema.X_START, schema.Y_START), None)
+
+
+def _read(path: Path, max_bytes: int | None, unread: Iterable[str] = ()) -> _Conversion:
+    with open_archive(Path(path), max_bytes) as archive:
+        dropped = [key for key in archive.keys if key in set(unread)]
+        pickled = schema.METADATA in archive.keys and archive.header(schema.METADATA).dtype.hasobject
+        if pickled:
+            dropped.append(schema.METADATA)
+        work = _Conversion(str(path), {key: archive.read(key) for key in archive.keys if key not in dropped})
+    for key in dropped:
+        reason = "stored as a pickled object, which is never loaded" if key == schema.METADATA else "not needed"
+        work.record("drop_key", key=key, reason=reason)
+    return work
+
+
+class _Conversion:
+    """The arrays of one file on their way to the canonical form, and the record of what was done."""
+
+    def __init__(self, where: str, arrays: dict[str, NDArray[Any]]) -> None:
+        self.where = where
+        self.arrays = arrays
+        self.done: Transformations = []
+        self.document = self._document()
+
+    def record(self, operation: str, **parameters: Any) -> None:
+        self.done.append(transformation(operation, parameters))
+
+    def _document(self) -> dict[str, Any] | None:
+        if schema.METADATA not in self.arrays:
+            return None
+        try:
+            return schema.decode_metadata(self.arrays.pop(schema.METADATA))
+        except ContractError as problem:
+            self.record("drop_key", key=schema.METADATA, reason=str(problem))
+            return None
+
+    def scale(self) -> float | None:
+        """The recorded intensity scale, None where there is none."""
+        try:
+            return schema.recorded_scale(self.document or {})
+        except ContractError:
+            return None
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        for source, key in names.items():
+            if source not in self.arrays:
+                raise ContractError(
+                    f"{self.where} has no key '{source}' to rename; found {', '.join(sorted(self.arrays))}"
+                )
+            if key not in schema.DTYPES or key in self.arrays:
+                raise ContractError(
+                    f"'{source}' cannot be renamed to '{key}': "
+                    + ("the file has that key already" if key in self.arrays else "the contract has no such key")
+                )
+            self.arrays[key] = self.arrays.pop(source)
+            self.record("rename_key", old=source, new=key)
+
+    def adopt_legacy_frames(self) -> None:
+        if schema.LEGACY_FRAMES in self.arrays and schema.FRAMES not in self.arrays:
+            self.rename({schema.LEGACY_FRAMES: schema.FRAMES})
+
+    def require(self, keys: tuple[str, ...]) -> None:
+        missing = [key for key in keys if key not in self.arrays]
+        if not missing:
+            return
+        guesses = self._guesses(missing)
+        advice = f"; {'; '.join(guesses)}" if guesses else ""
+        raise ContractError(
+            f"{self.where} lacks {', '.join(missing)}; found {', '.join(sorted(self.arrays)) or 'no array'}{advice}"
+        )
+
+    def _guesses(self, missing: list[str]) -> list[str]:
+        tests: dict[str, Callable[[str, NDArray[Any]], bool]] = {
+            schema.FRAMES: looks_like_frames,
+            schema.PROBE: lambda key, array: looks_like_probe(key, array, None),
+            schema.OBJECT: looks_like_object,
+        }
+        guesses = []
+        for key in unknown_keys(self.arrays):
+            array = self.arrays[key]
+            for wanted, looks_alike in tests.items():
+                if wanted in missing and looks_alike(key, array):
+                    guesses.append(f"'{key}' looks like {wanted}: confirm with rename {key}={wanted}")
+            if schema.X in missing and looks_like_positions(key, array, None):
+                guesses.append(
+                    f"'{key}' looks like positions as pairs, whose order cannot be told from the file: "
+                    f"store {schema.X} (columns) and {schema.Y} (rows) in object pixels"
+                )
+        return guesses
+
+    def drop_spare_axes(self) -> None:
+        for key, axes in AXES.items():
+            if key in self.arrays and self.arrays[key].ndim > axes:
+                reduced = squeezed(self.arrays[key], axes)
+                if reduced.ndim != axes:
+                    modes = " (one probe mode only)" if key == schema.PROBE else ""
+                    raise ContractError(
+                        f"{self.where}: {key} has shape {self.arrays[key].shape}; expected {axes} axes{modes}, "
+                        "and which part of it to take cannot be told"
+                    )
+                self.record("drop_axes", key=key, shape=list(self.arrays[key].shape))
+                self.arrays[key] = reduced
+
+    def order_frames(self, frames_last: bool | None) -> None:
+        stack = self.arrays[schema.FRAMES]
+        if stack.ndim != 3:
+            raise ContractError(f"{self.where}: diffraction has shape {stack.shape}; expected (n, N, N)")
+        last = self._frames_are_last(stack.shape) if frames_last is None else frames_last
+        if not last:
+            return
+        for key in (schema.FRAMES, schema.PATCHES):
+            array = self.arrays.get(key)
+            if array is not None and array.shape == stack.shape:
+                self.arrays[key] = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+                self.record("move_frame_axis_first", key=key, shape=list(array.shape))
+
+    def _frames_are_last(self, shape: tuple[int, ...]) -> bool:
+        positions = coordinate_length(self.arrays)
+        if shape[0] == shape[1] == shape[2]:
+            raise ContractError(
+                f"{self.where}: diffraction has shape {shape}, and which axis counts the frames cannot be told; "
+                "frames_last = False (the first axis) is the likelier: confirm it, or give frames_last = True"
+            )
+        if shape[0] == shape[1] != shape[2] != positions:
+            raise ContractError(
+                f"{self.where}: diffraction has shape {shape}, which looks like (N, N, n), but there are "
+                f"{positions or 'no consistent'} positions; give frames_last = True if the last axis counts the frames"
+            )
+        return is_frames_last(shape, positions)
+
+    def take_square_root(self, confirmed: bool, scale: float | None) -> float | None:
+        """Turn counts into amplitudes; returns the scale that holds afterwards."""
+        stack = self.arrays[schema.FRAMES]
+        if stack.dtype.kind not in REAL_KINDS:
+            raise ContractError(
+                f"{self.where}: diffraction has dtype {stack.dtype}; expected real amplitudes or counts"
+            )
+        integers = stack.dtype.kind in "iub"
+        if not (integers or confirmed):
+            if scale is None and stack.size and self._statistics().integers:
+                raise ContractError(
+                    f"{self.where}: every value of diffraction is an integer and no intensity_scale is recorded, so "
+                    "these look like photon counts: confirm with counts = True and their square roots are taken"
+                )
+            return scale
+        if scale is not None:
+            raise ContractError(
+                f"{self.where}: diffraction looks like counts (dtype {stack.dtype}), but _metadata records "
+                f"intensity_scale = {scale:g} for amplitudes; one of the two is wrong"
+            )
+        amplitude = np.empty(stack.shape, dtype=np.float32)
+        for start, block in values.row_blocks(stack):
+            if (block < 0).any():
+                raise ContractError(f"{self.where}: diffraction holds negative numbers, which are no photon counts")
+            amplitude[start : start + len(block)] = np.sqrt(block.astype(np.float64))
+        self.arrays[schema.FRAMES] = amplitude
+        self.record("square_root_of_counts", dtype=str(stack.dtype), intensity_scale=COUNTS_SCALE)
+        return COUNTS_SCALE
+
+    def centre_frames(self, corner: bool) -> None:
+        if corner:
+            self.arrays[schema.FRAMES] = np.fft.fftshift(self.arrays[schema.FRAMES], axes=(-2, -1))
+            self.record("shift_dc_to_centre", shift="fftshift")
+            return
+        frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
+        for finding in values.centre_findings(self.arrays, frames, self._statistics()):
+            if finding.severity == "error":
+                raise ContractError(f"{self.where}: {finding.message}; confirm with dc_corner = True and it is done")
+
+    def _statistics(self) -> values.FrameStatistics:
+        return values.frame_statistics(Frames(schema.FRAMES, self.arrays[schema.FRAMES], False), None)
+
+    def convert_dtypes(self) -> None:
+        """Other precisions of the right kind; a real object or complex positions stay for the validator to judge."""
+        for key, expected in schema.DTYPES.items():
+            array = self.arrays.get(key)
+            if array is None or array.dtype == expected:
+                continue
+            kinds = {"c": "c", "f": REAL_KINDS, "i": "iu"}[expected.kind]
+            if array.dtype.kind in kinds:
+                with np.errstate(over="ignore"):
+                    self.arrays[key] = array.astype(expected)
+                self.record("convert_dtype", key=key, old=str(array.dtype), new=str(expected))
+
+    def complete_coordinates(self) -> None:
+        for start, key in ((schema.X_START, schema.X), (schema.Y_START, schema.Y)):
+            old = self.arrays.get(start)
+            self.arrays[start] = self.arrays[key]
+            if old is None:
+                self.record("add_start_coordinates", key=start)
+            elif not np.array_equal(old, self.arrays[key]):
+                self.record("replace_start_coordinates", key=start, reason=f"differs from {key}")
+
+    def add_scan_index(self) -> None:
+        if schema.SCAN_INDEX not in self.arrays:
+            self.arrays[schema.SCAN_INDEX] = np.arange(len(self.arrays[schema.FRAMES]), dtype=np.int64)
+            self.record("add_scan_index")
+
+    def finished(self, keys: tuple[str, ...], scale: float | None) -> tuple[dict[str, NDArray[Any]], Transformations]:
+        for key in sorted(set(self.arrays) - set(keys)):
+            self.record("drop_key", key=key, reason="no key of the canonical form")
+        arrays = {key: self.arrays[key] for key in keys if key in self.arrays}
+        arrays[schema.METADATA] = schema.encode_metadata(self._finished_document(scale))
+        return arrays, self.done
+
+    def _finished_document(self, scale: float | None) -> dict[str, Any]:
+        if self.document is None:
+            probe = self.arrays[schema.PROBE]
+            return schema.build_metadata(
+                patch_size=int(probe.shape[0]), intensity_scale=scale, transformations=self.done
+            )
+        history = self.document.get("data_transformations")
+        kept = list(history) if isinstance(history, list) else []
+        physics = dict(schema.physics_parameters(self.document))
+        if scale is not None:
+            physics["intensity_scale"] = scale
+        return {**self.document, "physics_parameters": physics, "data_transformations": [*kept, *self.done]}

@@ -1,0 +1,206 @@
+"""NPZ files on disk: the streaming, byte-reproducible writer and the safe loaders.
+
+Belongs here: bytes to arrays and back. Does not belong here: the checks of a hostile archive (``archive``), atomic
+writing and hashes (``store``), the judgement of values (``validate``).
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
+from fly64_assets.contract.report import ContractReport
+from fly64_assets.contract.schema import Base, Dataset
+from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
+from fly64_assets.design import StudyDesign
+from fly64_assets.errors import ContractError
+from fly64_assets.physics.measurement import Measurement
+
+ALIGNMENT: Final = 64
+"""Array data starts at a multiple of this many bytes, so that members can be memory-mapped at full speed."""
+
+BLOCK_BYTES: Final = 2**22
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+PADDING_ID: Final = 0xD935  # the extra field that zipalign uses
+ZIP64_EXTRA_BYTES: Final = 20
+UNIX: Final = 3
+MEASURED_KEYS: Final = (schema.FRAMES, schema.PROBE, schema.X, schema.Y, schema.SCAN_INDEX, schema.METADATA)
+
+
+class NpzWriter:
+    """Writes arrays into one uncompressed NPZ file, member by member, as a context manager.
+
+    Timestamps are fixed and nothing depends on the block sizes: equal content is equal bytes. The data of each
+    array start at a multiple of 64 bytes.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        Seekable file open for writing; it stays open.
+
+    Examples
+    --------
+    >>> from io import BytesIO
+    >>> import numpy as np
+    >>> target = BytesIO()
+    >>> with NpzWriter(target) as writer:
+    ...     writer.add("xcoords", np.arange(3.0))
+    >>> np.load(BytesIO(target.getvalue()))["xcoords"]
+    array([0., 1., 2.])
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    def add(self, name: str, array: NDArray[Any]) -> None:
+        """Write one array; memory-mapped ones pass through in blocks. Object arrays raise ``ValueError``."""
+        if array.ndim == 0:
+            self.add_blocks(name, (), array.dtype, [array])
+            return
+        row_bytes = max(1, array.nbytes // max(1, len(array)))
+        step = max(1, BLOCK_BYTES // row_bytes)
+        rows = (array[start : start + step] for start in range(0, len(array), step))
+        self.add_blocks(name, array.shape, array.dtype, rows)
+
+    def add_blocks(self, name: str, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
+        """Write one array of the given shape and dtype from consecutive blocks of its first axis.
+
+        Raises ``ValueError`` if a block has another dtype or other trailing axes, or if they do not add up.
+        """
+        kind = np.dtype(dtype)
+        if kind.hasobject:
+            raise ValueError(f"'{name}' is an array of Python objects; a data set holds numbers and text only")
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": tuple(shape)}
+        )
+        rows = 0
+        with self._zip.open(self._entry(name), "w", force_zip64=True) as member:
+            member.write(header.getvalue())
+            for block in blocks:
+                if block.dtype != kind or block.shape[1:] != tuple(shape[1:]) or block.ndim != len(shape):
+                    raise ValueError(
+                        f"'{name}': a block of shape {block.shape} and dtype {block.dtype} does not fit into "
+                        f"an array of shape {tuple(shape)} and dtype {kind}"
+                    )
+                rows += len(block) if shape else 1
+                if block.size:
+                    member.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+        if rows != (shape[0] if shape else 1):
+            raise ValueError(f"'{name}': the blocks hold {rows} rows, the shape {tuple(shape)} says otherwise")
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
+        entry = zipfile.ZipInfo(name + SUFFIX, EPOCH)
+        entry.create_system = UNIX
+        entry.external_attr = 0o644 << 16
+        header_bytes = 30 + len(entry.filename.encode()) + ZIP64_EXTRA_BYTES
+        # An extra field has four bytes of its own, so a gap below four is filled by the next boundary.
+        gap = -(self._file.tell() + header_bytes + 4) % ALIGNMENT
+        entry.extra = struct.pack("<HH", PADDING_ID, gap) + bytes(gap)
+        return entry
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write all arrays, in their order, into ``file`` (see :class:`NpzWriter`)."""
+    with NpzWriter(file) as writer:
+        for name, array in arrays.items():
+            writer.add(name, array)
+
+
+def open_npz(path: Path, max_bytes: int | None = None) -> dict[str, NDArray[Any]]:
+    """All arrays of an NPZ file, read-only; large stored members are memory-mapped.
+
+    Raises :class:`ContractError`, one sentence, for anything that is no sound archive of plain arrays (see
+    :func:`fly64_assets.contract.archive.open_archive`). The values are not judged. A mapped member is not held
+    in memory and its CRC is not checked; a file that someone shortens later takes the process with it.
+    """
+    with open_archive(Path(path), max_bytes) as archive:
+        return {key: archive.read(key) for key in archive.keys}
+
+
+def validate_file(path: Path, *, design: StudyDesign | None = None, max_bytes: int | None = None) -> ContractReport:
+    """Judge a data set file by DATA-001 (see :func:`fly64_assets.contract.validate.validate`).
+
+    Raises :class:`ContractError` like :func:`open_npz`, also if the file changes before the judgement is done.
+    """
+    with open_archive(Path(path), max_bytes) as archive:
+        return validate({key: archive.read(key) for key in archive.keys}, design=design)
+
+
+def load_dataset(path: Path) -> Dataset:
+    """A data set with its truth; frames and patches memory-mapped where they are large.
+
+    Raises :class:`ContractError` if the file cannot be read or breaks the contract's rules on keys, dtypes, shapes,
+    lengths or metadata. The values themselves are judged by ``validate``.
+    """
+    arrays = open_npz(path)
+    validate_structure(arrays).raise_if_failed(str(path))
+    return _dataset(arrays)
+
+
+def load_measurement(path: Path) -> Measurement:
+    """What a reconstruction may see of a data set. The object's values and the patches are never read.
+
+    Of ``objectGuess`` only the header is looked at, for the grid's size. Raises like :func:`load_dataset`.
+    """
+    with open_archive(Path(path)) as archive:
+        arrays = {key: archive.read(key) for key in archive.keys if key in MEASURED_KEYS}
+        if schema.OBJECT in archive.keys:
+            arrays[schema.OBJECT] = _stand_in(archive, schema.OBJECT)
+    validate_structure(arrays).raise_if_failed(str(path))
+    return _dataset(arrays).measurement()
+
+
+def load_base(path: Path) -> Base:
+    """A canonical base file. Raises :class:`ContractError` if it cannot be read or is not canonical."""
+    arrays = open_npz(path)
+    validate_base_structure(arrays).raise_if_failed(str(path))
+    metadata = arrays.get(schema.METADATA)
+    return Base(
+        object=arrays[schema.OBJECT],
+        probe=arrays[schema.PROBE],
+        x=arrays[schema.X],
+        y=arrays[schema.Y],
+        metadata={} if metadata is None else schema.decode_metadata(metadata),
+    )
+
+
+def _stand_in(archive: Archive, key: str) -> NDArray[Any]:
+    """Zeros with the shape and dtype of a member, one element in memory."""
+    header = archive.header(key)
+    if header.dtype.hasobject:
+        raise ContractError(f"'{key}' is an array of Python objects; expected complex64")
+    return np.broadcast_to(np.zeros((), header.dtype), header.shape)
+
+
+def _dataset(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
+    x = arrays[schema.X]
+    return Dataset(
+        diffraction=arrays[schema.FRAMES],
+        object=arrays[schema.OBJECT],
+        probe=arrays[schema.PROBE],
+        x=x,
+        y=arrays[schema.Y],
+        scan_index=arrays.get(schema.SCAN_INDEX, np.arange(len(x), dtype=np.int64)),
+        patches=arrays.get(schema.PATCHES),
+        metadata=schema.decode_metadata(arrays[schema.METADATA]),
+    )

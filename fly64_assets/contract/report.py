@@ -1,0 +1,73 @@
+"""The verdict of a validation: findings with stable codes, and the report that holds all of them.
+
+Belongs here: the value types. Does not belong here: the rules themselves (``structure``, ``values``, ``metadata``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fly64_assets.errors import ContractError
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One observation about a data set: a stable code, a severity and a sentence for the user."""
+
+    code: str
+    severity: Severity
+    message: str
+
+
+def error(code: str, message: str) -> Finding:
+    """A finding that makes the data set invalid."""
+    return Finding(code, "error", message)
+
+
+def warning(code: str, message: str) -> Finding:
+    """A finding that the user should know; the data set stays valid."""
+    return Finding(code, "warning", message)
+
+
+def information(code: str, message: str) -> Finding:
+    """A finding without consequence."""
+    return Finding(code, "info", message)
+
+
+@dataclass(frozen=True)
+class ContractReport:
+    """All findings of one validation, in the order of the rules."""
+
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, findings: Iterable[Finding]) -> ContractReport:
+        """Collect findings into a report."""
+        return cls(tuple(findings))
+
+    @property
+    def ok(self) -> bool:
+        """True unless a finding is an error; warnings do not count."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that make the data set invalid."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    def raise_if_failed(self, where: str) -> None:
+        """Raise one :class:`ContractError` that names ``where`` (a file, a stage) and every error."""
+        if not self.ok:
+            lines = "\n".join(f"  - {finding.code}: {finding.message}" for finding in self.errors)
+            raise ContractError(f"{where} breaks the data contract:\n{lines}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: ``{"ok": bool, "findings": [{"code", "severity", "message"}]}``."""
+        return {
+            "ok": self.ok,
+            "findings": [{"code": f.code, "severity": f.severity, "message": f.message} for f in self.findings],
+        }

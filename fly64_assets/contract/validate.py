@@ -1,0 +1,234 @@
+"""The DATA-001 validator: pure functions from arrays to a report that holds every finding.
+
+Belongs here: which rules apply to what. Does not belong here: the rules (``structure``, ``values``, ``metadata``)
+and files (``npz``). Bad data never raise an exception here; they make findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import metadata as documents
+from fly64_assets.contract import schema, structure, values
+from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
+from fly64_assets.contract.report import ContractReport, Finding, error, information
+from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
+from fly64_assets.design import SPLITS, StudyDesign
+
+SPLIT: Final = "DATA-001.split"
+
+
+def validate(arrays: Arrays, *, design: StudyDesign | None = None) -> ContractReport:
+    """Judge the arrays of a data set by DATA-001.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        Everything in the file, memory-mapped or not; frames are read in blocks.
+    design : StudyDesign, optional
+        Also judge frame size, dose, view, K and g by it, and require patches where it asks for them.
+
+    Returns
+    -------
+    ContractReport
+        All findings. No content of the arrays raises an exception.
+    """
+    plain, findings = _plain(arrays)
+    document, unreadable = documents.read_metadata(plain)
+    physics = physics_parameters(document or {})
+    scale = _positive(physics.get("intensity_scale"))
+    frames = find_frames(plain)
+    findings += _structure(plain, design)
+    findings += unreadable
+    if document is not None:
+        findings += documents.metadata_findings(document, frames, design)
+        findings += documents.oversampling_findings(document, frames, design)
+    statistics = None
+    if frames is not None:
+        statistics = values.frame_statistics(frames, scale)
+        findings += values.amplitude_findings(frames, statistics, scale)
+        findings += values.centre_findings(plain, frames, statistics)
+        if scale is not None:
+            expected = _positive(physics.get("expected_mean_counts"))
+            findings += values.counts_findings(frames, statistics, scale, expected)
+    findings += values.finite_findings(plain, frames, statistics)
+    findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
+    if document is not None:
+        findings += documents.dose_findings(document, plain, None if statistics is None else statistics.mean_counts)
+    return ContractReport.of(findings)
+
+
+def validate_structure(arrays: Arrays) -> ContractReport:
+    """The part of :func:`validate` that reads no values besides ``_metadata``: whether arrays can be used at all."""
+    plain, findings = _plain(arrays)
+    _, unreadable = documents.read_metadata(plain)
+    return ContractReport.of([*findings, *_structure(plain, None), *unreadable])
+
+
+def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractReport:
+    """Judge the arrays of a base file: object, probe and positions; frames are not needed.
+
+    Another precision and axes of length 1 are information, because the import converts them. So is what is wrong with
+    frames that are there, because a study simulates its own.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+    patch_size : int, optional
+        The N that a design asks for [px]; without it N is the probe's side.
+    """
+    plain, findings = _plain(arrays)
+    findings += structure.base_key_findings(plain)
+    findings += structure.base_dtype_findings(plain)
+    findings += structure.base_axes_findings(plain)
+    findings += _idle_frames_findings(plain)
+    reduced: Arrays = {key: squeezed(plain[key], structure.AXES[key]) for key in schema.BASE_KEYS if key in plain}
+    size = structure.patch_size(reduced, None) if patch_size is None else patch_size
+    findings += structure.size_findings(reduced, size, structure.LEAST_BASE_MARGIN_PX)
+    findings += structure.length_findings(reduced, None)
+    findings += values.finite_findings(reduced, None, None)
+    findings += values.coordinate_findings(reduced, size)
+    for key in (schema.OBJECT, schema.PROBE):
+        if key in reduced and reduced[key].dtype.kind in "fc" and not reduced[key].any():
+            findings.append(error(values.AMPLITUDE, f"{key} is zero everywhere, so no light reaches the detector"))
+    if schema.METADATA in plain:
+        document, unreadable = documents.read_metadata(plain)
+        findings += unreadable
+        findings += [] if document is None else documents.form_findings(document)
+    return ContractReport.of(findings)
+
+
+def validate_base_structure(arrays: Arrays) -> ContractReport:
+    """Whether the arrays are a canonical base, by headers alone."""
+    plain, findings = _plain(arrays)
+    base: Arrays = {key: plain[key] for key in schema.BASE_KEYS if key in plain}
+    findings += structure.base_key_findings(plain)
+    findings += structure.dtype_findings(base)
+    findings += structure.axes_findings(base)
+    findings += structure.size_findings(base, structure.patch_size(base, None), structure.LEAST_BASE_MARGIN_PX)
+    findings += structure.length_findings(base, None)
+    if schema.METADATA in plain:
+        findings += documents.read_metadata(plain)[1]
+    return ContractReport.of(findings)
+
+
+def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
+    """Judge whether two data sets are the disjoint halves of one scan. Each by itself is for :func:`validate`."""
+    halves = dict(zip(SPLITS, (_plain(train)[0], _plain(test)[0]), strict=True))
+    read = {name: documents.read_metadata(arrays) for name, arrays in halves.items()}
+    findings = [
+        error(finding.code, f"{name}: {finding.message}") for name, (_, found) in read.items() for finding in found
+    ]
+    papers = {name: document or {} for name, (document, _) in read.items()}
+    findings += _shared_findings(halves)
+    findings += _separation_findings(halves, papers)
+    bases = [_base_digest(document) for document in papers.values()]
+    if None not in bases and bases[0] != bases[1]:
+        findings.append(error(documents.METADATA, f"train comes from base {bases[0]}, test from base {bases[1]}"))
+    return ContractReport.of(findings)
+
+
+# -- internals ----------------------------------------------------------------------------------------------------
+
+
+def _plain(arrays: object) -> tuple[dict[str, NDArray[Any]], list[Finding]]:
+    """The arrays as they can be judged; what is no array becomes a finding."""
+    if not isinstance(arrays, Mapping):
+        return {}, [error(structure.KEYS, f"a {type(arrays).__name__} holds no named arrays; expected key to array")]
+    plain = {str(key): np.asarray(array) for key, array in arrays.items() if isinstance(array, np.ndarray)}
+    return plain, [
+        error(structure.DTYPE, f"'{key}' is a {type(value).__name__}; expected an array")
+        for key, value in arrays.items()
+        if not isinstance(value, np.ndarray)
+    ]
+
+
+def _structure(plain: dict[str, NDArray[Any]], design: StudyDesign | None) -> list[Finding]:
+    frames = find_frames(plain)
+    return [
+        *structure.key_findings(plain, design),
+        *structure.dtype_findings(plain),
+        *structure.layout_findings(plain, frames),
+        *structure.shape_findings(plain, frames, design),
+        *structure.length_findings(plain, frames),
+        *structure.unknown_findings(plain, frames),
+    ]
+
+
+def _idle_frames_findings(plain: dict[str, NDArray[Any]]) -> Iterator[Finding]:
+    frames = find_frames(plain)
+    yield from structure.unknown_findings(plain, frames)
+    if frames is None:
+        return
+    statistics = values.frame_statistics(frames, None)
+    for finding in (
+        *values.amplitude_findings(frames, statistics, _recorded_scale(plain)),
+        *values.centre_findings(plain, frames, statistics),
+    ):
+        yield information(finding.code, f"{finding.message} (a base needs no frames; these are not used)")
+
+
+def _recorded_scale(plain: dict[str, NDArray[Any]]) -> float | None:
+    document, _ = documents.read_metadata(plain)
+    return _positive(physics_parameters(document or {}).get("intensity_scale"))
+
+
+def _positive(value: object) -> float | None:
+    number = finite_number(value)
+    return number if number is not None and number > 0 else None
+
+
+def _base_digest(document: Mapping[str, Any]) -> object:
+    base = document.get("base")
+    return base.get("sha256") if isinstance(base, Mapping) else None
+
+
+def _shared_findings(halves: Mapping[str, Arrays]) -> Iterator[Finding]:
+    indices = {}
+    for name, arrays in halves.items():
+        index = arrays.get(schema.SCAN_INDEX)
+        if index is None or index.ndim != 1 or index.dtype.kind not in "iu":
+            yield error(
+                SPLIT, f"{name} has no scan_index of whole numbers; that the halves share no frame cannot be shown"
+            )
+        else:
+            indices[name] = index
+    if len(indices) == 2:
+        shared = np.intersect1d(indices["train"], indices["test"])
+        if shared.size:
+            yield error(SPLIT, f"train and test share {shared.size} frames, the first with scan_index {shared[0]}")
+
+
+def _separation_findings(halves: Mapping[str, Arrays], papers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    points = {name: finite_number(document.get("split_point")) for name, document in papers.items()}
+    axes = {name: document.get("split_axis") or "y" for name, document in papers.items()}
+    for name, document in papers.items():
+        if document.get("split") not in (None, name):
+            yield error(SPLIT, f"the file given as {name} records split = {document['split']!r}")
+        if points[name] is None:
+            yield error(SPLIT, f"{name} records no split_point; that the halves are apart cannot be shown")
+        if axes[name] not in ("x", "y"):
+            yield error(SPLIT, f"{name} records split_axis = {axes[name]!r}; expected x or y")
+    if points["train"] != points["test"] or axes["train"] != axes["test"]:
+        yield error(SPLIT, f"the halves record different splits: {axes} at {points}")
+        return
+    point, key = points["train"], {"x": schema.X, "y": schema.Y}.get(str(axes["train"]))
+    if point is None or key is None:
+        return
+    for name, arrays in halves.items():
+        centres = arrays.get(key)
+        if centres is None or centres.dtype.kind not in REAL_KINDS or centres.ndim != 1:
+            yield error(SPLIT, f"{name} has no usable {key}; that the halves are apart cannot be shown")
+            continue
+        wrong = (centres < point) != (name == "train")
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            yield error(
+                SPLIT,
+                f"{name}: {np.count_nonzero(wrong)} positions lie on the other side of split_point {point:g}, "
+                f"the first is frame {first} at {key} = {centres[first]:g}",
+            )

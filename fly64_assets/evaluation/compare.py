@@ -1,0 +1,340 @@
+"""Comparison of all arms of one cell with the truth, in one frame and by one procedure.
+
+Belongs here: which scores are taken of which arm, and the verdicts. Does not belong here: files, stages and stores;
+an arm comes as an array, or as the sentence that says why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.design import EvaluationSettings, MetricsConfig
+from fly64_assets.evaluation import metrics as score
+from fly64_assets.evaluation.align import Alignment, align
+from fly64_assets.evaluation.frame import Region, ScanBox, evaluation_region, no_rectangle_reason
+from fly64_assets.evaluation.metrics import Part, Score, no_score
+from fly64_assets.evaluation.photons import PhotonBudget, photon_budget
+from fly64_assets.evaluation.resolution import RingCorrelation, resolution, ring_correlation
+from fly64_assets.physics.measurement import Measurement
+
+FLAT: Final = "flat"
+TRUTH: Final = "truth"
+CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
+PICTURE_METRICS: Final = ("mae", "rmse", "psnr", "ssim", "ms_ssim", "correlation", "frc_05", "frc_half_bit")
+COMPLEX_METRICS: Final = ("correlation", "frc_05", "frc_half_bit", "nll_excess")
+LEVEL: Final = 0.005
+"""Relative difference of the primary score below which two arms are called level."""
+
+Complex = NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class SplitInput:
+    """What one split of a cell brings to the comparison.
+
+    Attributes
+    ----------
+    measurement : Measurement
+        Frames, known probe and positions of the split.
+    arms : name -> (H, W) complex, or str
+        Reconstructions on the truth's grid; for an absent arm the reason.
+    scan_box : ScanBox
+        Box of the split's baseline positions.
+    refined_probe : set of str
+        Arms that refined the probe, for which a phase ramp is ambiguous.
+    """
+
+    measurement: Measurement
+    arms: Mapping[str, NDArray[np.complexfloating] | str]
+    scan_box: ScanBox
+    refined_probe: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score of one arm."""
+
+    arm: str
+    split: str
+    part: str
+    metric: str
+    value: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """Whether an arm could be scored (outcome) and whether it is any good (verdict): two separate things.
+
+    ``outcome`` is ``compared``, ``missing`` or ``failed``; ``verdict`` is ``better than flat``, ``worse than flat``,
+    ``level with flat`` or None.
+    """
+
+    outcome: str
+    reason: str | None
+    verdict: str | None
+    alignment: Alignment | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "verdict": self.verdict,
+            "alignment": self.alignment.to_dict() if self.alignment else None,
+        }
+
+
+@dataclass(frozen=True)
+class SplitComparison:
+    """Scores of every arm on one split.
+
+    ``truth`` and ``fields`` (aligned arms) are (H, W) complex128, for figures; they are not part of the document.
+    ``primary`` names the part whose RMSE decides: the phase, unless the design says otherwise.
+    """
+
+    split: str
+    region: Region
+    photons: PhotonBudget
+    primary: str
+    rows: tuple[Row, ...]
+    arms: Mapping[str, ArmResult]
+    contests: tuple[Mapping[str, Any], ...]
+    curves: Mapping[str, Mapping[str, RingCorrelation | str]]
+    truth: Complex = field(repr=False)
+    fields: Mapping[str, Complex] = field(repr=False)
+
+    def value(self, arm: str, part: str, metric: str) -> float | None:
+        """One score, None where it has no value."""
+        for row in self.rows:
+            if (row.arm, row.part, row.metric) == (arm, part, metric):
+                return row.value
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: scores with nulls and reasons, region, photons, verdicts, correlation curves."""
+        curves = {
+            arm: {part: {"reason": c} if isinstance(c, str) else c.to_dict() for part, c in parts.items()}
+            for arm, parts in self.curves.items()
+        }
+        return {
+            "split": self.split,
+            "outcome": "compared",
+            "reason": None,
+            "primary": f"{self.primary} rmse",
+            "region": self.region.to_dict(),
+            "photons": self.photons.to_dict(),
+            "arms": {name: arm.to_dict() for name, arm in self.arms.items()},
+            "contests": [dict(contest) for contest in self.contests],
+            "rows": [
+                {"arm": r.arm, "part": r.part, "metric": r.metric, "value": r.value, "reason": r.reason}
+                for r in self.rows
+            ],
+            "frc": curves,
+        }
+
+
+@dataclass(frozen=True)
+class CellComparison:
+    """Both splits of a cell; ``skipped`` holds the reason of a split that does not exist."""
+
+    dose: int
+    view: str
+    splits: Mapping[str, SplitComparison]
+    skipped: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison document, plain JSON types without NaN."""
+        documents: dict[str, Any] = {split: c.to_dict() for split, c in self.splits.items()}
+        for split, reason in self.skipped.items():
+            documents[split] = {"split": split, "outcome": "skipped", "reason": reason}
+        return {"dose": self.dose, "view": self.view, "splits": documents}
+
+    def csv_rows(self) -> list[dict[str, str | float]]:
+        """Rows of ``comparison_metrics.csv``; a score without a value is an empty text."""
+        return [
+            {
+                "arm": r.arm,
+                "split": r.split,
+                "part": r.part,
+                "metric": r.metric,
+                "value": "" if r.value is None else r.value,
+            }
+            for c in self.splits.values()
+            for r in c.rows
+        ]
+
+
+def compare_cell(
+    dose: int,
+    view: str,
+    truth: NDArray[np.complexfloating],
+    splits: Mapping[str, SplitInput | str],
+    *,
+    evaluation: EvaluationSettings,
+    metrics: MetricsConfig,
+) -> CellComparison:
+    """Compare all arms of a cell; what the cell's training frames lit does not count in the test split.
+
+    Parameters
+    ----------
+    truth : (H, W) complex
+    splits : ``train`` and ``test`` -> input, or str
+        A text says why the split does not exist.
+    """
+    train = splits.get("train")
+    lit = (train.measurement.x, train.measurement.y) if isinstance(train, SplitInput) else None
+    compared, skipped = {}, {}
+    for split, data in splits.items():
+        if isinstance(data, str):
+            skipped[split] = data
+            continue
+        train_xy = lit if split == "test" else None
+        compared[split] = compare_split(split, truth, data, evaluation=evaluation, metrics=metrics, train_xy=train_xy)
+    return CellComparison(dose, view, compared, skipped)
+
+
+def compare_split(
+    split: str,
+    truth: NDArray[np.complexfloating],
+    data: SplitInput,
+    *,
+    evaluation: EvaluationSettings,
+    metrics: MetricsConfig,
+    train_xy: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> SplitComparison:
+    """Score every arm of one split, a flat object and the truth itself, all aligned by the same procedure."""
+    m = data.measurement
+    reference = truth.astype(np.complex128)
+    region = evaluation_region(
+        m.probe,
+        m.x,
+        m.y,
+        (reference.shape[0], reference.shape[1]),
+        threshold=evaluation.coverage_threshold,
+        scan_box=data.scan_box,
+        train_xy=train_xy,
+    )
+    candidates = {**data.arms, FLAT: np.ones_like(reference), TRUTH: reference}
+    aligned = {
+        arm: _aligned(candidate, reference, region, evaluation.max_shift_px, arm in data.refined_probe)
+        for arm, candidate in candidates.items()
+    }
+    fields = {arm: a.field for arm, a in aligned.items() if isinstance(a, Alignment)}
+    likelihood = score.nll_excess(fields, reference, m)
+    rows: list[Row] = []
+    curves: dict[str, dict[str, RingCorrelation | str]] = {}
+    for arm, result in aligned.items():
+        if isinstance(result, Alignment):
+            scores, curves[arm] = _scores(result.field, reference, region, metrics)
+            scores["complex", "nll_excess"] = likelihood[arm]
+        else:
+            scores = {key: no_score(result) for key in _keys(metrics)}
+        rows += [Row(arm, split, part, metric, s.value, s.reason) for (part, metric), s in scores.items()]
+    primary = "phase" if metrics.emphasize_phase or not metrics.report_amplitude else "amplitude"
+    errors = {r.arm: r.value for r in rows if (r.part, r.metric) == (primary, "rmse")}
+    arms = {arm: _result(arm, candidates[arm], aligned[arm], errors) for arm in candidates}
+    photons = photon_budget(region.illumination, reference, region.mask, m.intensity_scale, m.frames)
+    contests = _contests({arm: errors[arm] for arm in data.arms}, primary)
+    return SplitComparison(split, region, photons, primary, tuple(rows), arms, contests, curves, reference, fields)
+
+
+def _aligned(
+    candidate: NDArray[np.complexfloating] | str, truth: Complex, region: Region, max_shift_px: float, ramp: bool
+) -> Alignment | str:
+    if isinstance(candidate, str):
+        return candidate
+    try:
+        return align(candidate, truth, region.mask, max_shift_px=max_shift_px, remove_ramp=ramp)
+    except ValueError as error:
+        return str(error)
+
+
+def _keys(metrics: MetricsConfig) -> list[tuple[str, str]]:
+    parts = ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
+    keys = [(part, metric) for part in parts for metric in PICTURE_METRICS]
+    return keys + [("complex", metric) for metric in COMPLEX_METRICS]
+
+
+def _scores(
+    aligned: Complex, truth: Complex, region: Region, metrics: MetricsConfig
+) -> tuple[dict[tuple[str, str], Score], dict[str, RingCorrelation | str]]:
+    """All scores of one aligned arm but the likelihood, and its correlation curves."""
+    scores: dict[tuple[str, str], Score] = {}
+    curves: dict[str, RingCorrelation | str] = {}
+    parts = {"phase": score.phase_part(aligned, truth, region.mask, region.rectangle)}
+    if metrics.report_amplitude:
+        amplitude = score.amplitude_part(aligned, truth, region.mask, region.rectangle)
+        parts = {"amplitude": amplitude, **parts}
+    for name, part in parts.items():
+        curves[name] = no_rectangle_reason() if part.rectangle is None else ring_correlation(*part.windows())
+        scores |= {(name, metric): s for metric, s in _picture_scores(part, metrics).items()}
+        scores |= {(name, metric): s for metric, s in _resolutions(curves[name], metrics).items()}
+    if region.rectangle is None:
+        curves["complex"] = no_rectangle_reason()
+    else:
+        curves["complex"] = ring_correlation(truth[region.rectangle.slices], aligned[region.rectangle.slices])
+    scores["complex", "correlation"] = score.correlation(truth[region.mask], aligned[region.mask])
+    scores |= {("complex", metric): s for metric, s in _resolutions(curves["complex"], metrics).items()}
+    return scores, curves
+
+
+def _picture_scores(part: Part, metrics: MetricsConfig) -> dict[str, Score]:
+    return {
+        "mae": score.mae(part),
+        "rmse": score.rmse(part),
+        "psnr": score.psnr(part),
+        "ssim": score.ssim(part),
+        "ms_ssim": score.ms_ssim(part, metrics.ms_ssim_sigma),
+        "correlation": score.correlation(part.truth[part.mask], part.estimate[part.mask]),
+    }
+
+
+def _resolutions(curve: RingCorrelation | str, metrics: MetricsConfig) -> dict[str, Score]:
+    return {"frc_05": resolution(curve, metrics.frc_threshold), "frc_half_bit": resolution(curve)}
+
+
+def _result(
+    arm: str,
+    candidate: NDArray[np.complexfloating] | str,
+    aligned: Alignment | str,
+    errors: Mapping[str, float | None],
+) -> ArmResult:
+    if isinstance(aligned, str):
+        return ArmResult("missing" if isinstance(candidate, str) else "failed", aligned, None, None)
+    own, flat = errors[arm], errors[FLAT]
+    if arm in (FLAT, TRUTH) or own is None or flat is None:
+        return ArmResult("compared", None, None, aligned)
+    if abs(own - flat) <= 1e-6 * flat:
+        return ArmResult("compared", None, "level with flat", aligned)
+    return ArmResult("compared", None, "better than flat" if own < flat else "worse than flat", aligned)
+
+
+def _contests(errors: Mapping[str, float | None], primary: str) -> tuple[Mapping[str, Any], ...]:
+    """Every pair of scored arms in plain words, by the RMSE of the primary part."""
+    unit = " rad" if primary == "phase" else ""
+    contests = []
+    scored = [(arm, error) for arm, error in errors.items() if error is not None]
+    for pair in combinations(scored, 2):
+        (winner, low), (loser, high) = sorted(pair, key=lambda entry: entry[1])
+        percent = 100 * (1 - low / high) if high > 0 else 0.0
+        numbers = f"({primary} RMSE {low:.3g} against {high:.3g}{unit})"
+        if percent < 100 * LEVEL:
+            contests.append(
+                {
+                    "winner": None,
+                    "loser": None,
+                    "percent": percent,
+                    "sentence": f"{winner} and {loser} are level {numbers}",
+                }
+            )
+            continue
+        sentence = f"{winner} beats {loser} by {percent:.0f} % {numbers}"
+        contests.append({"winner": winner, "loser": loser, "percent": percent, "sentence": sentence})
+    return tuple(contests)

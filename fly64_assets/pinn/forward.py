@@ -1,0 +1,99 @@
+"""Torch form of the forward model and of the likelihood, with gradients.
+
+Belongs here: what ``physics.forward`` and ``physics.counts`` say, on tensors. Does not belong here: networks,
+grouping, training loops. Imported by engine processes only.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fly64_assets.physics.counts import RATE_FLOOR
+
+WINDOW_STEP = 8
+"""Windows are multiples of this, so that a network may halve them three times."""
+WINDOW_ENERGY = 0.999
+"""Least part of the probe's energy inside the window."""
+
+
+def probe_window(probe: NDArray[np.complexfloating]) -> int:
+    """Side of the smallest centred window, a multiple of 8, that holds 99.9 % of the probe's energy [px].
+
+    Outside it a frame says nothing about the object, so that a patch need not be predicted there.
+    """
+    size = probe.shape[0]
+    intensity = np.abs(probe.astype(np.complex128)) ** 2
+    for window in range(WINDOW_STEP, size, WINDOW_STEP):
+        edge = (size - window) // 2
+        inside = intensity[edge : edge + window, edge : edge + window]
+        if float(inside.sum()) >= WINDOW_ENERGY * float(intensity.sum()):
+            return window
+    return size
+
+
+class ForwardModel(torch.nn.Module):
+    """Patches to expected counts for one probe (equations 2-4 of the study's forward model).
+
+    Patches are given on a centred window of side M <= N; outside it the object is taken as 1.
+
+    Parameters
+    ----------
+    probe : (N, N) complex
+    window : int
+        M, even.
+    """
+
+    def __init__(self, probe: NDArray[np.complexfloating], window: int) -> None:
+        super().__init__()
+        values = torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64))
+        spectrum = torch.fft.fft2(values, norm="ortho")
+        self.window = window
+        self.margin = (probe.shape[0] - window) // 2
+        peak = values.abs().square().max()
+        for name, buffer in (
+            ("probe", values),
+            ("probe_phase", torch.polar(torch.ones_like(spectrum.abs()), spectrum.angle())),
+            ("weight", self._inside(values).abs().square() / peak),
+        ):
+            self.register_buffer(name, buffer, persistent=False)
+        self.peak = float(peak)
+
+    def _inside(self, images: torch.Tensor) -> torch.Tensor:
+        part = slice(self.margin, self.margin + self.window)
+        return images[..., part, part]
+
+    def rates(self, patches: torch.Tensor, scale: float) -> torch.Tensor:
+        """Expected counts fftshift |F(s P O)|^2, (..., N, N), of complex patches (..., M, M)."""
+        probe = cast(torch.Tensor, self.probe)
+        change = torch.nn.functional.pad(self._inside(probe) * (patches - 1.0), (self.margin,) * 4)
+        field = torch.fft.fft2(scale * (probe + change), norm="ortho")
+        return torch.fft.fftshift(field.real.square() + field.imag.square(), dim=(-2, -1))
+
+    def likelihood_step(self, counts: torch.Tensor, scale: float) -> torch.Tensor:
+        """One likelihood step from a flat object, o1 = 1 + P*(F^-1(X e^(i arg F P)) - P) / max|P|^2.
+
+        Parameters
+        ----------
+        counts : (..., N, N) float32
+        scale : float
+            s of these counts; X = sqrt(counts) / s.
+
+        Returns
+        -------
+        (..., M, M) complex64
+            1 everywhere for the noiseless frame of a flat object.
+        """
+        probe, phase = cast(torch.Tensor, self.probe), cast(torch.Tensor, self.probe_phase)
+        amplitude = torch.fft.ifftshift(counts.clamp_min(0.0).sqrt() / scale, dim=(-2, -1))
+        wave = torch.fft.ifft2(amplitude * phase, norm="ortho")
+        return self._inside(1.0 + probe.conj() * (wave - probe) / self.peak)
+
+
+def poisson_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a scalar."""
+    clamped = rates.clamp_min(RATE_FLOOR)
+    return (clamped - counts * clamped.log()).sum(dim=(-2, -1)).mean()

@@ -1,0 +1,61 @@
+"""Execution settings of the engines (CONFIG-002: they never enter a study's parameters)."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+
+from fly64_assets.errors import EngineError
+from fly64_assets.execution import Execution
+
+
+@cache
+def cuda_devices() -> int:
+    """Number of GPUs that torch can use. Asks a child process, and only where a GPU's device file exists."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return 0
+    question = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=False)
+    return int(answer.stdout.strip() or 0) if answer.returncode == 0 else 0
+
+
+class GpuResource(dg.ConfigurableResource[Execution]):
+    """Where and how engines run.
+
+    ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it. ``threads`` is the
+    number of CPU threads of one engine process: results are reproducible at an equal number.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    num_workers: int = 0
+    deterministic: bool = True
+    threads: int = 1
+
+    def execution(self) -> Execution:
+        """Settings with the accelerator resolved.
+
+        Raises
+        ------
+        EngineError
+            For an unknown accelerator, or where more GPUs are asked for than there are.
+        """
+        if self.accelerator not in ("auto", "cpu", "gpu", "cuda"):
+            raise EngineError(f"accelerator {self.accelerator!r} is unknown: expected auto, cpu or gpu")
+        found = 0 if self.accelerator == "cpu" else cuda_devices()
+        if self.accelerator in ("gpu", "cuda") and found < self.devices:
+            raise EngineError(
+                f"{self.devices} GPU(s) were asked for and torch can use {found}: "
+                "free or add GPUs, or set accelerator to auto or cpu"
+            )
+        return Execution(
+            accelerator="cuda" if found else "cpu",
+            devices=min(self.devices, found) if found else 1,
+            precision=self.precision,
+            num_workers=self.num_workers,
+            deterministic=self.deterministic,
+            threads=self.threads,
+        )

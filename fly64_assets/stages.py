@@ -1,0 +1,303 @@
+"""The study as stages: which there are, what each depends on, and the state of all of them on disk.
+
+Belongs here: the dependency rules between stages, as data, for assets, checks and the command alike. Does not
+belong here: what a stage computes, Dagster, paths (``store.layout``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fly64_assets.design import BASELINE, SPLITS, BaseRecipe, StudyDesign
+from fly64_assets.errors import ArtifactError
+from fly64_assets.store.artifacts import ArtifactStore, Inputs, State
+from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.records import StageRecord
+from fly64_assets.store.sidecars import EXTERNAL
+
+IMPORTED: Final = "imported"
+"""Origin of a base that a user brought; any other base follows the design."""
+
+NETWORK_ARMS: Final = ("pinn",)
+"""Arms that are trained on the train half and reconstruct both halves."""
+
+CODE_VERSIONS: Final[Mapping[str, str]] = {
+    "base": "1",
+    "simulated": "1",
+    "view": "1",
+    "training": "1",
+    "inference": "1",
+    "reconstruction": "1",
+    "comparison": "1",
+    "report": "1",
+}
+"""Raised when a stage's code gives other results for the same inputs."""
+
+
+# -- which stages there are ---------------------------------------------------------------------------------------
+
+
+def cell_keys(design: StudyDesign, dose: int, view: str, repeat: int = 1) -> tuple[StageKey, ...]:
+    """All stages of one cell, in the order of work."""
+    g = design.gridsize(view)
+    training = tuple(StageKey("training", dose, view, arm=a, repeat=repeat, gridsize=g) for a in NETWORK_ARMS)
+    inference = tuple(StageKey("inference", dose, view, arm=a, repeat=repeat) for a in NETWORK_ARMS)
+    iterative = tuple(StageKey("reconstruction", dose, view, s, design.lsqml.engine, repeat) for s in SPLITS)
+    view_key, comparison = (StageKey(stage, dose, view, repeat=repeat) for stage in ("view", "comparison"))
+    return (view_key, *training, *inference, *iterative, comparison)
+
+
+def study_keys(design: StudyDesign) -> Iterator[StageKey]:
+    """Every stage of the study, each after the stages that it depends on."""
+    yield StageKey("base")
+    for repeat in range(1, design.repeats + 1):
+        for dose in design.doses:
+            yield StageKey("simulated", dose, repeat=repeat)
+            for view in design.views:
+                yield from cell_keys(design, dose, view, repeat)
+    yield StageKey("report")
+
+
+def repeats(design: StudyDesign, key: StageKey) -> list[StageKey]:
+    """The stage in every repeat of the study."""
+    return [StageKey(**(key.to_dict() | {"repeat": repeat})) for repeat in range(1, design.repeats + 1)]
+
+
+def upstream(design: StudyDesign, key: StageKey) -> tuple[StageKey, ...]:
+    """Stages on whose outputs a stage depends directly."""
+    if key.stage == "base":
+        return ()
+    if key.stage == "simulated":
+        return (StageKey("base"),)
+    if key.stage == "report":
+        return tuple(k for k in study_keys(design) if k.stage == "comparison")
+    assert key.dose is not None
+    assert key.view is not None
+    simulated = StageKey("simulated", key.dose, repeat=key.repeat)
+    view, *arms, _ = cell_keys(design, key.dose, key.view, key.repeat)
+    return {
+        "view": (simulated,),
+        "training": (view,),
+        "inference": (view, *(k for k in arms if k.stage == "training" and k.arm == key.arm)),
+        "reconstruction": (view,),
+        "comparison": (StageKey("base"), view, *(k for k in arms if k.stage != "training")),
+    }[key.stage]
+
+
+def optional(key: StageKey) -> bool:
+    """Whether a missing or failed upstream stage leaves something to do (an arm is missing, not the cell)."""
+    return key.stage in ("comparison", "report")
+
+
+# -- what each depends on -----------------------------------------------------------------------------------------
+
+
+def parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
+    """Exactly the design values on which a stage depends, its inputs' own parameters not repeated.
+
+    A change outside this subset leaves the stage's artifacts fresh.
+    """
+    builders = {
+        "base": _base_parameters,
+        "simulated": _simulated_parameters,
+        "view": _view_parameters,
+        "training": _training_parameters,
+        "inference": lambda _design, key: {"arm": key.arm},
+        "reconstruction": lambda design, key: {"split": key.split, "lsqml": asdict(design.lsqml)},
+        "comparison": _comparison_parameters,
+        "report": lambda design, _key: {"name": design.name},
+    }
+    return builders[key.stage](design, key)
+
+
+def _base_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
+    document: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
+    if isinstance(design.base, BaseRecipe):
+        document["recipe"] = design.to_dict()["base"]
+    return document
+
+
+def _simulated_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
+    return {
+        "dose": key.dose,
+        "patch_size_pixels": design.patch_size_pixels,
+        "scan": design.scan,
+        "train_test_split_axis": design.train_test_split_axis,
+        "seed": design.rng_seeds["simulation"],
+        "repeat": key.repeat,
+        "patches": design.patches,
+    }
+
+
+def _view_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
+    assert key.view is not None
+    return {
+        "view": key.view,
+        "overlap": None if key.view == BASELINE else design.overlap_views[key.view],
+        "gridsize": design.gridsize(key.view),
+        "neighbor_count": design.neighbor_count,
+        "patch_size_pixels": design.patch_size_pixels,
+        "least_frames": design.least_frames(key.view),
+        "seed": design.rng_seeds["subsampling"],
+    }
+
+
+def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
+    return {
+        "arm": key.arm,
+        "gridsize": key.gridsize,
+        "neighbor_count": design.neighbor_count,
+        "patch_size_pixels": design.patch_size_pixels,
+        "seeds": design.repeat_seeds(key.repeat),
+        "pinn": asdict(design.pinn),
+    }
+
+
+def _comparison_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
+    document = design.to_dict()
+    return {"evaluation": document["evaluation"], "metrics_config": document["metrics_config"]}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a stage would work from now.
+
+    Attributes
+    ----------
+    inputs : paths, or mapping of path to SHA256
+        Files to read (each verified against its sidecar by the store), or what a skip rests on.
+    skip : str
+        Why the stage cannot exist, repeated from upstream; empty if it can.
+    waits_for : str
+        What has to be built before; empty if the stage can run.
+    """
+
+    inputs: Inputs = ()
+    skip: str = ""
+    waits_for: str = ""
+
+
+def demand(store: ArtifactStore, layout: Layout, design: StudyDesign, key: StageKey) -> Demand:
+    """What ``key`` would work from, given the records on disk."""
+    found: dict[StageKey, StageRecord] = {}
+    for other in upstream(design, key):
+        record = store.record(layout, other)
+        if record is not None and record.outcome != "failed":
+            found[other] = record
+        elif other.stage == "view" or not optional(key):
+            why = f"failed ({record.reason})" if record else "has no valid result"
+            return Demand(waits_for=f"{other.label} {why}; run it first")
+    if key.stage == "report":
+        return Demand({layout.record(other): record.data_sha256 for other, record in found.items()})
+    view = next((record for other, record in found.items() if other.stage == "view"), None)
+    if view is not None and view.outcome == "skipped":
+        return Demand({layout.record(view.key): view.data_sha256}, skip=view.reason)
+    for split in (key.split,) if key.split else ("train",) if key.stage in ("training", "inference") else ():
+        if view is not None and view.values["splits"][split]["outcome"] == "skipped":
+            return Demand({layout.record(view.key): view.data_sha256}, skip=view.values["splits"][split]["reason"])
+    return Demand(_input_files(layout, design, key, view, found))
+
+
+def existing_splits(view: StageRecord) -> tuple[str, ...]:
+    """Splits for which a view exists."""
+    return tuple(split for split in SPLITS if view.values["splits"][split]["outcome"] == "succeeded")
+
+
+def _input_files(
+    layout: Layout,
+    design: StudyDesign,
+    key: StageKey,
+    view: StageRecord | None,
+    found: Mapping[StageKey, StageRecord],
+) -> tuple[Path, ...]:
+    """Files that a stage reads."""
+    if key.stage == "base":
+        return ()
+    if key.stage == "simulated":
+        return (layout.base,)
+    assert key.dose is not None
+    assert key.view is not None
+    halves = tuple(layout.patched(key.dose, split, key.repeat) for split in SPLITS)
+    if key.stage == "view":
+        return halves
+    assert view is not None
+    frames = {s: layout.view_frames(key.dose, key.view, s, key.repeat) for s in existing_splits(view)}
+    if key.stage == "reconstruction":
+        assert key.split is not None
+        return (frames[key.split],)
+    if key.stage == "training":
+        return (frames["train"],)
+    if key.stage == "inference":
+        assert key.arm is not None
+        return (layout.bundle(key.dose, key.view, design.gridsize(key.view), key.arm, key.repeat), *frames.values())
+    metrics = tuple(layout.view_metrics(key.dose, key.view, s, key.repeat) for s in frames)
+    arms = (r for k, r in found.items() if k.stage in ("inference", "reconstruction") and r.outcome == "succeeded")
+    objects = (layout.folder / name for r in arms for name in r.outputs if name.endswith(".npz"))
+    return tuple(dict.fromkeys((layout.base, *halves, *frames.values(), *metrics, *objects)))
+
+
+# -- what is there ------------------------------------------------------------------------------------------------
+
+
+def active_layout(store: ArtifactStore) -> Layout:
+    """Layout of the active base. Raises :class:`ArtifactError` where there is none yet."""
+    base = store.active_base()
+    if base is None:
+        raise ArtifactError(
+            f"study {store.study} has no base yet in {store.folder}: materialise base_dataset, "
+            "or run `fly64 base import FILE`"
+        )
+    return store.layout(base)
+
+
+def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False) -> State:
+    """State of the active base. An imported base stays fresh whatever the design says its base is."""
+    key = StageKey("base")
+    active = store.active_base()
+    if active is None:
+        return State("missing", "no base yet", None)
+    layout = store.layout(active)
+    record = store.record(layout, key)
+    if record is None or record.outcome != "succeeded":
+        return State("missing", f"the record of base {active} is missing or damaged", record)
+    inputs = {Path(name.removeprefix(EXTERNAL)): sha256 for name, sha256 in record.inputs.items()}
+    expected: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
+    if record.values["origin"] != IMPORTED:
+        expected = parameters(design, key)
+        if isinstance(design.base, str) and Path(design.base).is_file():
+            inputs = {Path(design.base): sha256_file(Path(design.base))}
+    return store.state(layout, key, inputs, expected, quick=quick)
+
+
+def study_states(store: ArtifactStore, design: StudyDesign, *, quick: bool = False) -> dict[StageKey, State]:
+    """State of every stage, in the order of work; a stage after one that is out of date is out of date itself."""
+    states: dict[StageKey, State] = {}
+    for key in study_keys(design):
+        if key.stage == "base":
+            states[key] = base_state(store, design, quick=quick)
+        elif states[StageKey("base")].record is None:
+            states[key] = State("missing", f"{key.label}: waits for the base", None)
+        else:
+            states[key] = _state_after(store, design, key, states, quick)
+    return states
+
+
+def _state_after(
+    store: ArtifactStore, design: StudyDesign, key: StageKey, states: Mapping[StageKey, State], quick: bool
+) -> State:
+    layout = active_layout(store)
+    record = store.record(layout, key)
+    for other in upstream(design, key):
+        before = states[other]
+        if not before.done and (record is not None or not optional(key)) and before.name != "failed":
+            if record is None:
+                return State("missing", f"waits for {other.label}", None)
+            return State("stale", f"{other.label} is {before.name}: {before.reason}", record)
+    wanted = demand(store, layout, design, key)
+    if wanted.waits_for:
+        return State("missing", f"waits: {wanted.waits_for}", record)
+    return store.state(layout, key, wanted.inputs, parameters(design, key), quick=quick)

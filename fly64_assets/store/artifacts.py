@@ -1,0 +1,235 @@
+"""The artifact store of one study: which results exist, whether they are still fresh, and building new ones.
+
+Belongs here: the store's door for assets, checks and the command. Does not belong here: paths (``store.layout``),
+single files (``store.sidecars``), the course of a build (``store.builds``), study manifests (``store.manifests``).
+
+Every method that takes ``inputs`` accepts paths of artifacts (each is verified, and its hash is read from the disk) or
+a mapping of paths to SHA256 digests (for files whose hash is known, such as a user's own base file).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fly64_assets.design import StudyDesign
+from fly64_assets.errors import ArtifactError, Fly64Error
+from fly64_assets.store.builds import Build, build_stage
+from fly64_assets.store.hashing import json_bytes, json_sha256
+from fly64_assets.store.layout import Layout, StageKey, active_base_path, study_folder
+from fly64_assets.store.locks import Announce
+from fly64_assets.store.records import StageRecord, read_record
+from fly64_assets.store.sidecars import Provenance, input_name, verified, write_artifact
+
+Inputs = Mapping[Path, str] | Sequence[Path]
+
+
+@dataclass(frozen=True)
+class State:
+    """State of a stage on disk.
+
+    ``name`` is ``fresh``, ``stale`` (an input or a parameter changed), ``missing`` (never built, interrupted, or an
+    output is gone or damaged), ``failed`` or ``skipped`` (still for the recorded reason). ``reason`` says why;
+    ``record`` is what was found.
+    """
+
+    name: str
+    reason: str
+    record: StageRecord | None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing needs to run: fresh, or skipped for a reason that still holds."""
+        return self.name in ("fresh", "skipped")
+
+
+class ArtifactStore:
+    """All artifacts of one study under a data root."""
+
+    def __init__(self, data_root: Path, study: str) -> None:
+        self.data_root = Path(data_root)
+        self.study = study
+        self.folder = study_folder(self.data_root, study)
+
+    # -- bases -------------------------------------------------------------------------------------------------
+
+    def layout(self, base_id: str) -> Layout:
+        """Paths of one base."""
+        return Layout(self.data_root, self.study, base_id)
+
+    def bases(self) -> tuple[str, ...]:
+        """Names of the bases with an intact record, sorted."""
+        if not self.folder.is_dir():
+            return ()
+        names = (entry.name for entry in self.folder.iterdir() if entry.is_dir())
+        return tuple(sorted(name for name in names if self._has_base(name)))
+
+    def active_base(self) -> str | None:
+        """Name of the active base; None before the first. Raises :class:`ArtifactError` if the note is damaged."""
+        path = active_base_path(self.data_root, self.study)
+        if not path.exists():
+            return None
+        verified(path)
+        document: Any = json.loads(path.read_bytes())
+        return self.layout(document["base_id"]).base_id
+
+    def set_active_base(self, base_id: str) -> None:
+        """Make a base the active one. Raises :class:`ArtifactError` if the store does not hold it."""
+        layout = self.layout(base_id)
+        if not self._has_base(base_id):
+            known = ", ".join(self.bases()) or "none yet"
+            raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {known}")
+        text = json_bytes({"base_id": base_id}, "active base")
+        path = active_base_path(self.data_root, self.study)
+        write_artifact(layout, path, lambda file: file.write(text), Provenance(stage=StageKey("base")))
+
+    # -- stages ------------------------------------------------------------------------------------------------
+
+    def record(self, layout: Layout, key: StageKey) -> StageRecord | None:
+        """The intact record of a stage, or None; :meth:`state` says why it is None."""
+        try:
+            return read_record(layout, key)
+        except ArtifactError:
+            return None
+
+    def required(self, layout: Layout, key: StageKey) -> StageRecord:
+        """The record of a stage that others build on: succeeded or skipped.
+
+        Raises :class:`ArtifactError` if the stage has not run, was interrupted, is damaged or has failed.
+        """
+        record = read_record(layout, key)
+        if record.outcome == "failed":
+            raise ArtifactError(f"{key.label} failed ({record.reason}); run it again first")
+        return record
+
+    def state(
+        self, layout: Layout, key: StageKey, inputs: Inputs, parameters: Mapping[str, Any], *, quick: bool = False
+    ) -> State:
+        """Compare a stage's record with its inputs, parameters and files. Reads only.
+
+        Parameters
+        ----------
+        layout, key
+            Which stage.
+        inputs : mapping of Path to str, or sequence of Path
+            What the stage would read now (see the module's docstring).
+        parameters : mapping
+            What the stage would use now, in JSON types.
+        quick : bool
+            Judge files by sidecar and size instead of their SHA256.
+        """
+        try:
+            record = read_record(layout, key)
+        except ArtifactError as error:
+            if not layout.record(key).exists():
+                return State("missing", f"{key.label}: not built yet", None)
+            return State("missing", str(error), None)
+        if record.outcome == "failed":
+            return State("failed", record.reason, record)
+        try:
+            current = resolved_inputs(layout, inputs, quick=quick)
+        except ArtifactError as error:
+            return State("stale", f"an input is not intact: {error}", record)
+        change = _changed(record, current, parameters)
+        if change:
+            return State("stale", change, record)
+        damage = _damaged(layout, record, quick)
+        if damage:
+            return State("missing", damage, record)
+        return State("fresh" if record.outcome == "succeeded" else "skipped", record.reason, record)
+
+    def build(
+        self,
+        layout: Layout,
+        key: StageKey,
+        *,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        design: StudyDesign,
+        code_version: str,
+        seeds: Mapping[str, int],
+        announce: Announce | None = None,
+    ) -> AbstractContextManager[Build]:
+        """Build a stage under its lock; see :class:`fly64_assets.store.builds.Build`.
+
+        If another process built the same stage from the same inputs and parameters while this one waited for the
+        lock, ``build.done`` holds its record and there is nothing left to do. ``announce`` receives a sentence
+        when there is somebody to wait for.
+
+        Raises
+        ------
+        ArtifactError
+            If an input is not intact, or the disk refuses.
+        """
+
+        def prepare() -> Provenance:
+            return Provenance(
+                stage=key,
+                inputs=resolved_inputs(layout, inputs, quick=False),
+                parameters=json.loads(json_bytes(parameters, f"parameters of {key.label}")),
+                design_sha256=design.sha256(),
+                code_version=code_version,
+                seeds=dict(seeds),
+            )
+
+        def finished() -> StageRecord | None:
+            state = self.state(layout, key, inputs, parameters)
+            return state.record if state.done else None
+
+        return build_stage(layout, key, prepare, finished, announce)
+
+    def _has_base(self, name: str) -> bool:
+        try:
+            return self.record(self.layout(name), StageKey("base")) is not None
+        except Fly64Error:
+            return False
+
+
+def resolved_inputs(layout: Layout, inputs: Inputs, *, quick: bool) -> dict[str, str]:
+    """SHA256 of each input by its name in records. Raises :class:`ArtifactError` if one is not intact."""
+    if isinstance(inputs, Mapping):
+        return {input_name(layout, path): sha256 for path, sha256 in inputs.items()}
+    return {input_name(layout, path): verified(path, quick=quick).sha256 for path in inputs}
+
+
+# -- internals ------------------------------------------------------------------------------------------------
+
+
+def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
+    """Which input or parameter differs from the record; empty if none."""
+    for name in sorted({*inputs, *record.inputs}):
+        if name not in inputs:
+            return f"input {name} is no longer used"
+        if name not in record.inputs:
+            return f"input {name} is new"
+        if inputs[name] != record.inputs[name]:
+            return f"input {name} changed (SHA256 {record.inputs[name][:12]} then, {inputs[name][:12]} now)"
+    if json_sha256(parameters) == record.parameters_sha256:
+        return ""
+    return _difference(record.parameters, json.loads(json_bytes(parameters, "parameters")), "parameter ")
+
+
+def _difference(then: Any, now: Any, name: str) -> str:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*then, *now}):
+            if key not in then or key not in now or then[key] != now[key]:
+                dot = "" if name.endswith(" ") else "."
+                return _difference(then.get(key), now.get(key), f"{name}{dot}{key}")
+    return f"{name.strip()} changed ({json.dumps(then)} then, {json.dumps(now)} now)"
+
+
+def _damaged(layout: Layout, record: StageRecord, quick: bool) -> str:
+    """What is wrong with the outputs of a record; empty if nothing is."""
+    for name, expected in record.outputs.items():
+        path = layout.folder / name
+        try:
+            found = verified(path, quick=quick).sha256
+        except ArtifactError as error:
+            return str(error)
+        if found != expected:
+            return f"{path}: has SHA256 {found}; the record of '{record.key.label}' says {expected}; run it again"
+    return ""

@@ -1,0 +1,152 @@
+"""Files that appear under their final name whole or not at all.
+
+Belongs here: temporary names, fsync, rename, what a full disk or a read-only folder means, and cleaning up after a
+killed process. Does not belong here: sidecars and their meaning (``store.sidecars``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from fly64_assets.errors import ArtifactError
+from fly64_assets.store.hashing import sha256_file
+
+Writer = Callable[[BinaryIO], object]
+
+_TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.[0-9a-f]{16}\.tmp")
+_EXPLANATIONS: Final = {
+    errno.ENOSPC: "the disk is full: free some space, then run the stage again",
+    errno.EDQUOT: "the disk quota is used up: free some space, then run the stage again",
+    errno.EFBIG: "the file is larger than the limit of this process or file system: raise it, then run again",
+    errno.EROFS: "the file system is read-only: choose another data root or make it writable",
+    errno.EACCES: "the folder is not writable: choose another data root or change its permissions",
+    errno.EPERM: "the folder is not writable: choose another data root or change its permissions",
+    errno.EIO: "the disk reports an input/output error: check it before running the stage again",
+}
+
+
+def temporary_name(path: Path) -> Path:
+    """A fresh, recognisable name in the folder of ``path``: ``.NAME.<pid>.<random>.tmp``."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is an unfinished write or a scratch folder."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents durably; an existing one is fine."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, writer: Writer) -> tuple[str, int]:
+    """Let ``writer`` fill a temporary file, flush it, hash what the disk gives back, and rename it to ``path``.
+
+    Returns the SHA256 and the number of bytes. On any failure nothing changes under ``path`` and the temporary
+    file is gone; a full disk or a read-only folder raises :class:`ArtifactError`.
+    """
+    with explained(path):
+        make_folder(path.parent)
+        temporary = temporary_name(path)
+        try:
+            with temporary.open("xb") as file:
+                writer(file)
+            return commit(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def commit(finished: Path, path: Path) -> tuple[str, int]:
+    """Flush and hash a closed file of the same file system, then rename it to ``path``; SHA256 and size."""
+    with finished.open("rb") as file:
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+    sync_folder(finished.parent)
+    digest = sha256_file(finished)
+    finished.replace(path)
+    sync_folder(path.parent)
+    return digest, size
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file if it exists, and flush the folder so that it stays removed after a power cut."""
+    if path.exists():
+        with explained(path):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` about space or permissions into an :class:`ArtifactError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = _EXPLANATIONS.get(error.errno or 0)
+        if advice is None or _elsewhere(error, path):
+            raise
+        raise ArtifactError(f"{path} could not be written ({error.strerror}); {advice}") from error
+
+
+def _elsewhere(error: OSError, path: Path) -> bool:
+    """Whether the error names a file that has nothing to do with writing ``path``."""
+    if not isinstance(error.filename, str):
+        return False
+    named = Path(error.filename)
+    return named not in path.parents and named.parent != path.parent
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Unfinished files and scratch folders directly in ``folder`` whose process has ended."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and not _owner_alive(entry.name))
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove what :func:`leftovers` finds and return it."""
+    found = leftovers(folder)
+    for entry in found:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return found
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of this machine has the number ``pid``."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _owner_alive(name: str) -> bool:
+    match = _TEMPORARY.fullmatch(name)
+    return match is not None and process_alive(int(match.group(1)))

@@ -1,0 +1,92 @@
+"""SHA256 of files and of JSON documents.
+
+Belongs here: digests and the cache that avoids reading an unchanged file twice in one process. Does not belong
+here: judging a digest (``store.sidecars``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fly64_assets.errors import ArtifactError
+
+SETTLED_SECONDS: Final = 1.0
+"""A file changed this recently is hashed anew each time: a second change within the clock's grain would not show."""
+
+_cache: dict[tuple[str, int, int, int, int], str] = {}
+_cache_lock = threading.Lock()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA256 of a file's bytes, read in blocks; remembered in this process while the file is unchanged.
+
+    Unchanged means: same path, size, modification time, status-change time and inode.
+    """
+    path = Path(path)
+    before = _identity(path)
+    with _cache_lock:
+        known = _cache.get(before)
+    if known is not None:
+        return known
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    settled = time.time_ns() - max(before[2], before[3]) > SETTLED_SECONDS * 1e9
+    if settled and _identity(path) == before:
+        with _cache_lock:
+            _cache[before] = digest
+    return digest
+
+
+def _identity(path: Path) -> tuple[str, int, int, int, int]:
+    status = path.stat()
+    return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def json_bytes(document: Any, where: str) -> bytes:
+    """UTF-8 JSON, two spaces of indent, one newline at the end; NaN and infinity are refused.
+
+    NumPy scalars and mappings that are not ``dict`` are converted. ``where`` names the document in the
+    :class:`ArtifactError` that reports a value without a JSON form.
+    """
+    try:
+        return (json.dumps(document, indent=2, allow_nan=False, default=_plain) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{where}: {_culprit(document, 'document')} has no JSON form ({error}); give finite numbers, text, lists "
+            "and mappings, and null where there is no value"
+        ) from error
+
+
+def json_sha256(document: Any) -> str:
+    """SHA256 of a JSON document in canonical form: sorted keys, no spaces (as ``design.parameters_sha256``)."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not a JSON type")
+
+
+def _culprit(document: Any, name: str) -> str:
+    """Dotted name of the first member that JSON cannot hold."""
+    members: list[tuple[Any, Any]] = []
+    if isinstance(document, Mapping):
+        members = list(document.items())
+    elif isinstance(document, (list, tuple)):
+        members = list(enumerate(document))
+    for key, value in members:
+        try:
+            json.dumps(value, allow_nan=False, default=_plain)
+        except (TypeError, ValueError):
+            return _culprit(value, f"{name}.{key}")
+    return name

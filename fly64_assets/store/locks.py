@@ -1,0 +1,108 @@
+"""One process at a time builds a stage: a file lock in the stage's folder, with a note that names the holder.
+
+Belongs here: taking, waiting for and taking over locks. The kernel drops the lock of a dead process; the note that it
+leaves behind is how a takeover is recognised and reported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from fly64_assets.store.atomic import explained, make_folder, process_alive, remove_leftovers, write_atomically
+from fly64_assets.store.sidecars import now
+
+LOCK_NAME: Final = ".build.lock"
+NOTE_NAME: Final = ".build.lock.json"
+POLL_SECONDS: Final = 0.1
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: machine, process number and since when (ISO 8601, UTC)."""
+
+    host: str
+    pid: int
+    since: str
+
+    @property
+    def dead(self) -> bool:
+        """Whether the holder ran on this machine and has ended; False where that cannot be known."""
+        return self.host == socket.gethostname() and not process_alive(self.pid)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """How a lock was obtained: after waiting for somebody, or left behind by somebody who died."""
+
+    waited: bool
+    left_by: Holder | None
+
+
+def holder(folder: Path) -> Holder | None:
+    """Who holds or last held the lock of a stage's folder without releasing it; None if nobody is noted."""
+    try:
+        document: Any = json.loads((folder / NOTE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, Mapping) or not isinstance(document.get("pid"), int):
+        return None
+    return Holder(str(document.get("host")), document["pid"], str(document.get("since")))
+
+
+@contextmanager
+def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> Iterator[Taken]:
+    """Hold the lock of a stage's folder; wait for another holder as long as it lives.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the stage; it is created.
+    label : str
+        The stage for humans, for the messages.
+    announce : callable or None
+        Receives one sentence when there is somebody to wait for, and one when a dead holder's lock is taken over.
+    """
+    with explained(folder / LOCK_NAME):
+        make_folder(folder)
+        lock = FileLock(folder / LOCK_NAME, is_singleton=False)
+        waited = _acquire(lock, folder, label, announce)
+    try:
+        left_by = holder(folder)
+        if left_by and announce:
+            state = "has ended without releasing it" if left_by.dead else "is no longer holding it"
+            announce(f"{label}: lock taken over from {left_by}, which {state}")
+        remove_leftovers(folder)
+        note = {"host": socket.gethostname(), "pid": os.getpid(), "since": now(), "building": label}
+        write_atomically(folder / NOTE_NAME, lambda file: file.write(json.dumps(note).encode()))
+        try:
+            yield Taken(waited, left_by)
+        finally:
+            (folder / NOTE_NAME).unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, label: str, announce: Announce | None) -> bool:
+    """Take the lock; True if somebody else had it first."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if announce:
+            announce(f"{label}: waiting for {holder(folder) or 'another process'}, which is building it")
+        lock.acquire(poll_interval=POLL_SECONDS)
+        return True
+    return False

@@ -1,0 +1,160 @@
+"""The record of a stage: what came of it, from what, and which files it left.
+
+Belongs here: the record document, reading it back, and finding all records of a layout. Does not belong here:
+deciding whether a record is still fresh (``store.artifacts``) and making one (``store.builds``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from fly64_assets.errors import ArtifactError, Fly64Error
+from fly64_assets.store.hashing import json_bytes, json_sha256
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.sidecars import Provenance, verified, write_artifact
+
+OUTCOMES: Final = ("succeeded", "failed", "skipped")
+_FIELDS: Final = (
+    "outcome", "reason", "inputs", "parameters", "parameters_sha256", "code_version", "outputs", "diagnostics",
+    "values", "seconds", "start", "end",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What came of one stage.
+
+    Attributes
+    ----------
+    key : StageKey
+        Which stage and cell.
+    outcome : str
+        ``succeeded``, ``failed`` or ``skipped``.
+    reason : str
+        Why it failed or was skipped; empty for a success.
+    inputs, outputs : mapping of str to str
+        SHA256 by name; a name is a POSIX path relative to the layout's folder, or ``external:NAME`` for an input
+        from outside it.
+    parameters : mapping
+        The parameters that were used, and ``parameters_sha256`` over them.
+    code_version : str
+        Version of the code that ran.
+    diagnostics : tuple of str
+        Outputs that may differ between identical builds: logs, pictures, timings.
+    values : mapping
+        JSON facts: losses, frame counts, outcomes per split.
+    seconds : float
+        Duration; ``start`` and ``end`` are ISO 8601 in UTC.
+    """
+
+    key: StageKey
+    outcome: str
+    reason: str
+    inputs: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    parameters_sha256: str
+    code_version: str
+    seconds: float
+    start: str
+    end: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    diagnostics: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash over the data outputs: equal for identical builds. Without success: over outcome, reason and inputs."""
+        if self.outcome == "succeeded":
+            data = {name: sha256 for name, sha256 in self.outputs.items() if name not in self.diagnostics}
+            return json_sha256({"outcome": self.outcome, "data": data})
+        return json_sha256({"outcome": self.outcome, "reason": self.reason, "inputs": dict(self.inputs)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; :meth:`from_dict` is the inverse."""
+        document: dict[str, Any] = self.key.to_dict()
+        for name in _FIELDS:
+            value = getattr(self, name)
+            document[name] = list(value) if isinstance(value, tuple) else value
+        document["data_sha256"] = self.data_sha256
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> StageRecord:
+        """Read a document back. Raises :class:`ArtifactError` if it is not a record."""
+        coordinates = ("stage", "dose", "view", "split", "arm", "repeat", "gridsize")
+        try:
+            key = StageKey(**{name: document[name] for name in coordinates if name in document})
+            fields = {name: document[name] for name in _FIELDS}
+            fields["diagnostics"] = tuple(fields["diagnostics"])
+            record = cls(key=key, **fields)
+            names = [PurePosixPath(name) for name in (*record.outputs, *record.diagnostics)]
+        except (KeyError, TypeError, Fly64Error) as error:
+            raise ArtifactError(f"not a stage record ({error})") from error
+        if record.outcome not in OUTCOMES or any(name.is_absolute() or ".." in name.parts for name in names):
+            raise ArtifactError("not a stage record (unknown outcome, or an output outside the data folder)")
+        return record
+
+
+def write_record(layout: Layout, record: StageRecord, provenance: Provenance) -> None:
+    """Write a record atomically, with its sidecar."""
+    text = json_bytes(record.to_dict(), f"record of {record.key.label}")
+    write_artifact(layout, layout.record(record.key), lambda file: file.write(text), provenance)
+
+
+def read_record(layout: Layout, key: StageKey) -> StageRecord:
+    """The verified record of ``key``. Raises :class:`ArtifactError` if it is missing or damaged."""
+    path = layout.record(key)
+    record = _parsed(path)
+    if record.key != key:
+        raise ArtifactError(f"{path}: holds the record of '{record.key.label}', not of '{key.label}'; run it again")
+    return record
+
+
+def find_records(layout: Layout) -> list[StageRecord]:
+    """Every intact record of a layout, in the order of their keys. Damaged ones count as absent."""
+    found = []
+    for path in record_paths(layout.folder):
+        try:
+            record = _parsed(path)
+        except ArtifactError:
+            continue
+        if layout.record(record.key) == path:
+            found.append(record)
+    return sorted(found, key=lambda record: record.key)
+
+
+def record_paths(folder: Path) -> Iterator[Path]:
+    """Paths under ``folder`` that carry the name of a record; hidden folders are left out."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root) / name for name in ("base.json", "result.json") if name in files)
+
+
+def expected_outputs(path: Path) -> dict[Path, str]:
+    """SHA256 by path of every output that the record at ``path`` lists; empty for a damaged record.
+
+    The layout's folder is told from the record's own place in it, so a copied folder needs nothing else.
+    """
+    try:
+        record = _parsed(path)
+    except ArtifactError:
+        return {}
+    anywhere = Layout(Path(), "study", "base")
+    place = anywhere.record(record.key).relative_to(anywhere.folder).parts
+    if path.absolute().parts[-len(place) :] != place:
+        return {}
+    return {path.parents[len(place) - 1] / name: sha256 for name, sha256 in record.outputs.items()}
+
+
+def _parsed(path: Path) -> StageRecord:
+    verified(path)
+    try:
+        document = json.loads(path.read_bytes())
+        return StageRecord.from_dict(document)
+    except (OSError, ValueError, AttributeError, ArtifactError) as error:
+        raise ArtifactError(f"{path}: {error}; run its stage again") from error

@@ -1,0 +1,222 @@
+"""An artifact is a file plus its sidecar ``NAME.manifest.json``; a file without one is treated as absent.
+
+Belongs here: what a sidecar says, writing file and sidecar in the order that survives a crash, and verified reads.
+Does not belong here: which artifacts make up a stage (``store.records``) and when to build them (``store.builds``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import posixpath
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from fly64_assets import __version__
+from fly64_assets.errors import ArtifactError
+from fly64_assets.store.atomic import Writer, commit, explained, make_folder, write_atomically
+from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
+from fly64_assets.store.layout import Layout, StageKey, stage_of
+
+SUFFIX: Final = ".manifest.json"
+EXTERNAL: Final = "external:"
+"""Prefix of an input that lies outside the data root: only its name is kept, so that a study can be moved."""
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_LARGEST_SIDECAR: Final = 16 * 2**20
+_LIBRARIES: Final = (
+    "dagster", "h5py", "lightning", "matplotlib", "numpy", "ptychi", "scikit-image", "scipy", "tensorflow", "torch"
+)  # fmt: skip
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that agreed with its sidecar when it was looked at."""
+
+    path: Path
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a sidecar says beyond the file itself.
+
+    ``inputs`` maps names as made by :func:`input_name` to SHA256 digests; ``start`` is ISO 8601 in UTC.
+    """
+
+    stage: StageKey | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    design_sha256: str | None = None
+    code_version: str = __version__
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    start: str = field(default_factory=now)
+    outcome: str = "succeeded"
+
+
+def sidecar_path(path: Path) -> Path:
+    """Path of the sidecar of ``path``."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def input_name(layout: Layout, path: Path) -> str:
+    """Name of an input in records: POSIX path relative to the layout's folder, or ``external:NAME`` outside it."""
+    for candidate, folder in ((path, layout.folder), (path.resolve(), layout.folder.resolve())):
+        if candidate.is_relative_to(folder) and ".." not in candidate.parts:
+            return candidate.relative_to(folder).as_posix()
+    return f"{EXTERNAL}{path.name}"
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that results depend on, without importing them."""
+    found = {"python": platform.python_version(), "fly64-assets": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_artifact(layout: Layout, path: Path, writer: Writer, provenance: Provenance) -> Artifact:
+    """Write a file atomically, then its sidecar. Raises :class:`ArtifactError` if the disk refuses."""
+    digest, size = write_atomically(path, writer)
+    return _with_sidecar(layout, Artifact(path, digest, size), provenance)
+
+
+def adopt_artifact(layout: Layout, finished: Path, path: Path, provenance: Provenance) -> Artifact:
+    """Move a finished file of the same file system to ``path`` atomically, then write its sidecar."""
+    with explained(path):
+        make_folder(path.parent)
+        digest, size = commit(finished, path)
+    return _with_sidecar(layout, Artifact(path, digest, size), provenance)
+
+
+def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> None:
+    """Write or replace the sidecar of a file whose hash is known."""
+    _with_sidecar(layout, artifact, provenance)
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The sidecar of ``path``, after its own checksum agreed. Raises :class:`ArtifactError` otherwise."""
+    sidecar = sidecar_path(path)
+    try:
+        if sidecar.stat().st_size > _LARGEST_SIDECAR:
+            raise _bad(path, f"its sidecar {sidecar.name} is larger than {_LARGEST_SIDECAR} bytes")
+        document = json.loads(sidecar.read_bytes())
+    except FileNotFoundError:
+        raise _bad(path, f"has no sidecar {sidecar.name}, so it counts as absent") from None
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"its sidecar {sidecar.name} is not readable as JSON ({error})") from error
+    except OSError as error:
+        raise _bad(path, f"its sidecar {sidecar.name} cannot be read ({error.strerror})") from error
+    problem = _problem(document, path)
+    if problem:
+        raise _bad(path, f"its sidecar {sidecar.name} {problem}")
+    assert isinstance(document, dict)
+    return document
+
+
+def verified(path: Path, *, quick: bool = False) -> Artifact:
+    """Return the artifact at ``path`` if the file agrees with its sidecar.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    quick : bool
+        Compare only the size, not the SHA256: for listings, not for reading data.
+
+    Raises
+    ------
+    ArtifactError
+        The sentence names the file, what is wrong (missing, no sidecar, sidecar edited, other hash: found and
+        expected) and which stage to run again.
+    """
+    if not path.is_file():
+        raise _bad(path, "does not exist")
+    sidecar = read_sidecar(path)
+    expected, size = str(sidecar["sha256"]), int(sidecar["bytes"])
+    try:
+        found_size = path.stat().st_size
+        if found_size != size:
+            raise _bad(path, f"has {found_size} bytes; its sidecar says {size}")
+        found = expected if quick else sha256_file(path)
+    except OSError as error:
+        raise _bad(path, f"cannot be read ({error.strerror})") from error
+    if found != expected:
+        raise _bad(path, f"has SHA256 {found}; its sidecar says {expected}")
+    return Artifact(path, expected, size)
+
+
+# -- internals ------------------------------------------------------------------------------------------------
+
+
+def _with_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> Artifact:
+    path = artifact.path
+    folder = path.parent.relative_to(layout.folder).as_posix() if path.is_relative_to(layout.folder) else "."
+    document = {
+        "file": path.name,
+        "sha256": artifact.sha256,
+        "bytes": artifact.bytes,
+        "stage": provenance.stage.to_dict() if provenance.stage else None,
+        "outcome": provenance.outcome,
+        "inputs": {_from_folder(name, folder): sha256 for name, sha256 in sorted(provenance.inputs.items())},
+        "parameters": dict(provenance.parameters),
+        "parameters_sha256": json_sha256(provenance.parameters),
+        "design_sha256": provenance.design_sha256,
+        "seeds": dict(provenance.seeds),
+        "code_version": provenance.code_version,
+        "library_versions": library_versions(),
+        "host": socket.gethostname(),
+        "start": provenance.start,
+        "end": now(),
+    }
+    document["sidecar_sha256"] = json_sha256(document)
+    text = json_bytes(document, f"sidecar of {path.name}")
+    write_atomically(sidecar_path(path), lambda file: file.write(text))
+    return artifact
+
+
+def _from_folder(name: str, folder: str) -> str:
+    return name if name.startswith(EXTERNAL) else posixpath.relpath(name, folder)
+
+
+def _problem(document: Any, path: Path) -> str:
+    """What is wrong with a sidecar document; empty if nothing is."""
+    if not isinstance(document, dict):
+        return "does not hold a JSON object"
+    body = {key: value for key, value in document.items() if key != "sidecar_sha256"}
+    try:
+        agrees = document.get("sidecar_sha256") == json_sha256(body)
+    except ValueError:
+        agrees = False
+    if not agrees:
+        return "was changed after it was written (its own checksum does not agree)"
+    if document.get("file") != path.name:
+        return f"belongs to another file, {document.get('file')!r}"
+    size = document.get("bytes")
+    if not isinstance(size, int) or not _SHA256.fullmatch(str(document.get("sha256"))):
+        return "does not hold a SHA256 and a size"
+    return ""
+
+
+def _bad(path: Path, what: str) -> ArtifactError:
+    stage = stage_of(path)
+    again = f"run the stage '{stage}' again" if stage else "run the stage that makes it again"
+    return ArtifactError(f"{os.fspath(path)}: {what}; {again}")
