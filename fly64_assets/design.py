@@ -102,14 +102,13 @@ class PinnSettings:
     epochs: int = 50
     batch_size: int = 16
     learning_rate: float = 1e-3
-    groups_per_epoch: int = 512
+    samples_per_position: int = 1
     n_filters_scale: int = 2
     width: int = 24
     amplitude_max: float = 1.5
-    mae_weight: float = 0.0
-    tv_weight: float = 0.0
     gradient_clip: float = 1.0
     patience: int = 15
+    target_fraction: float = 0.2
     validation_fraction: float = 0.05
     thinning_fraction: float = 0.1
 
@@ -483,15 +482,14 @@ def _pinn_rules(p: PinnSettings) -> Iterator[str]:
         yield f"pinn.architecture = {p.architecture!r}: must be cnn or unrolled"
     if p.batch_size < 1 or p.batch_size & (p.batch_size - 1):
         yield f"pinn.batch_size = {p.batch_size}: must be a power of two"
-    for name in ("epochs", "groups_per_epoch", "n_filters_scale", "width", "patience"):
+    for name in ("epochs", "samples_per_position", "n_filters_scale", "width", "patience"):
         if getattr(p, name) < 1:
             yield f"pinn.{name} = {getattr(p, name)}: must be at least 1"
     for name in ("learning_rate", "amplitude_max", "gradient_clip"):
         if not _positive(getattr(p, name)):
             yield f"pinn.{name} = {getattr(p, name)}: must be positive"
-    for name in ("mae_weight", "tv_weight"):
-        if not (math.isfinite(getattr(p, name)) and getattr(p, name) >= 0):
-            yield f"pinn.{name} = {getattr(p, name)}: must not be negative"
+    if not 0 <= p.target_fraction < 1:
+        yield f"pinn.target_fraction = {p.target_fraction}: must be in [0, 1)"
     for name in ("validation_fraction", "thinning_fraction"):
         if not 0 < getattr(p, name) < 1:
             yield f"pinn.{name} = {getattr(p, name)}: must be in (0, 1)"

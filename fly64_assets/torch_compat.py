@@ -1,8 +1,9 @@
-"""Make ``lightning``, ``torchmetrics`` and ``ptychi`` importable beside a CPU-only torch. Imported first by every engine.
+"""Make ``lightning``, ``torchmetrics`` and ``ptychi`` importable beside a CPU-only torch.
 
-The published torchvision registers shape functions for two of its compiled operators while it is imported; with a
-torch of another build the compiled part does not load, the operators do not exist, and the import fails. Nothing
-in this project calls them. Belongs here: this one cure. Does not belong here: any other torch setting.
+Every engine imports this module first. The published torchvision registers shape functions for two of its compiled
+operators while it is imported; with a torch of another build the compiled part does not load, the operators do not
+exist, and the import fails. Nothing in this project calls them. Belongs here: this one cure. Does not belong here:
+any other torch setting.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def declare_torchvision_operators() -> tuple[str, ...]:
         return ()
     missing = tuple(name for name in _SCHEMAS if not hasattr(torch.ops.torchvision, name))
     if missing:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for name in missing:
-            library.define(_SCHEMAS[name])
+            library.define(_SCHEMAS[name])  # type: ignore[no-untyped-call]
         _kept.append(library)
     return missing
 
@@ -66,7 +67,7 @@ def _compiled_operators_load(folder: Path) -> bool:
     libraries = [path for suffix in ("so", "pyd", "dylib") for path in folder.glob(f"_C*.{suffix}")]
     try:
         for path in libraries:
-            torch.ops.load_library(path)
+            torch.ops.load_library(path)  # type: ignore[no-untyped-call]
     except (ImportError, OSError):
         return False
     return bool(libraries)

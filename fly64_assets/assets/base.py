@@ -42,7 +42,7 @@ def base_dataset_asset() -> dg.AssetsDefinition:
             shown = describe_base(layout)
         except Fly64Error as error:
             yield failed_gate(error)
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(str(error), allow_retries=False) from None
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(record.data_sha256),
             metadata=shown | record_metadata(layout, [record]) | {"origin": record.values["origin"]},

@@ -88,7 +88,7 @@ def materialize(
             described = described or dict(metadata)
     except Fly64Error as error:
         yield failed_gate(error)
-        raise dg.Failure(str(error), allow_retries=False) from error
+        raise dg.Failure(str(error), allow_retries=False) from None
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(json_sha256([record.data_sha256 for record in records])),
         metadata=described | record_metadata(layout, records),
@@ -139,7 +139,12 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
     last = records[-1]
     files = [
         dg.TableRecord(
-            {"file": name, "bytes": (layout.folder / name).stat().st_size, "sha256": sha256, "repeat": record.key.repeat}
+            {
+                "file": name,
+                "bytes": (layout.folder / name).stat().st_size,
+                "sha256": sha256,
+                "repeat": record.key.repeat,
+            }
         )
         for record in records
         for name, sha256 in record.outputs.items()

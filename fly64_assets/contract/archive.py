@@ -48,8 +48,17 @@ ZIP_ERRORS: Final = (
     OverflowError,
     MemoryError,
 )
-# What numpy raises for broken npy headers.
-HEADER_ERRORS: Final = (*ZIP_ERRORS, TypeError, KeyError, IndexError, AttributeError, SyntaxError, tokenize.TokenError)
+# What numpy raises for broken npy headers; a warning, where warnings are errors, for those of Python 2.
+HEADER_ERRORS: Final = (
+    *ZIP_ERRORS,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    SyntaxError,
+    tokenize.TokenError,
+    UserWarning,
+)
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,8 @@ class Archive:
                 shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
             else:
                 raise ValueError(f"npy version {version}; 1.0 and 2.0 are read")
+        except (zipfile.BadZipFile, zlib.error):
+            raise
         except HEADER_ERRORS as problem:
             raise ContractError(f"{self._name}: '{key}' has no valid npy header ({_text(problem)})") from problem
         header = Header(dtype, shape, fortran, member.tell())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema, values
 from fly64_assets.contract.archive import open_archive
+from fly64_assets.contract.blocks import row_blocks
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
@@ -37,6 +38,7 @@ COUNTS_SCALE: Final = 1.0
 """Scale s of amplitudes that are plain square roots of counts."""
 
 
+@np.errstate(all="ignore")
 def canonicalize(
     path: Path,
     *,
@@ -92,6 +94,7 @@ def canonicalize(
     return work.finished((schema.FRAMES, schema.PATCHES, *schema.BASE_KEYS, *schema.ALWAYS_WRITTEN_KEYS), scale)
 
 
+@np.errstate(all="ignore")
 def canonicalize_base(
     path: Path, *, rename: Mapping[str, str] | None = None, max_bytes: int | None = None
 ) -> tuple[dict[str, NDArray[Any]], Transformations]:
@@ -201,21 +204,20 @@ class _Conversion:
 
     def drop_spare_axes(self) -> None:
         for key, axes in AXES.items():
-            if key in self.arrays and self.arrays[key].ndim > axes:
-                reduced = squeezed(self.arrays[key], axes)
-                if reduced.ndim != axes:
-                    modes = " (one probe mode only)" if key == schema.PROBE else ""
-                    raise ContractError(
-                        f"{self.where}: {key} has shape {self.arrays[key].shape}; expected {axes} axes{modes}, "
-                        "and which part of it to take cannot be told"
-                    )
-                self.record("drop_axes", key=key, shape=list(self.arrays[key].shape))
-                self.arrays[key] = reduced
+            array = self.arrays.get(key)
+            if array is None or array.ndim == axes:
+                continue
+            self.arrays[key] = squeezed(array, axes)
+            if self.arrays[key].ndim != axes:
+                modes = " (one probe mode only)" if key == schema.PROBE else ""
+                raise ContractError(
+                    f"{self.where}: {key} has shape {array.shape}; expected {axes} axes{modes}, and how to come by "
+                    "them cannot be told"
+                )
+            self.record("drop_axes", key=key, shape=list(array.shape))
 
     def order_frames(self, frames_last: bool | None) -> None:
         stack = self.arrays[schema.FRAMES]
-        if stack.ndim != 3:
-            raise ContractError(f"{self.where}: diffraction has shape {stack.shape}; expected (n, N, N)")
         last = self._frames_are_last(stack.shape) if frames_last is None else frames_last
         if not last:
             return
@@ -260,7 +262,7 @@ class _Conversion:
                 f"intensity_scale = {scale:g} for amplitudes; one of the two is wrong"
             )
         amplitude = np.empty(stack.shape, dtype=np.float32)
-        for start, block in values.row_blocks(stack):
+        for start, block in row_blocks(stack):
             if (block < 0).any():
                 raise ContractError(f"{self.where}: diffraction holds negative numbers, which are no photon counts")
             amplitude[start : start + len(block)] = np.sqrt(block.astype(np.float64))
@@ -289,8 +291,7 @@ class _Conversion:
                 continue
             kinds = {"c": "c", "f": REAL_KINDS, "i": "iu"}[expected.kind]
             if array.dtype.kind in kinds:
-                with np.errstate(over="ignore"):
-                    self.arrays[key] = array.astype(expected)
+                self.arrays[key] = array.astype(expected)
                 self.record("convert_dtype", key=key, old=str(array.dtype), new=str(expected))
 
     def complete_coordinates(self) -> None:

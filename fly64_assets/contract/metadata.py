@@ -153,12 +153,11 @@ def _object_allows(arrays: Arrays, scale: float | None, dose: float) -> bool:
         or any(o < p for o, p in zip(obj.shape, probe.shape, strict=True))
     ):
         return False
-    with np.errstate(all="ignore"):
-        light = np.abs(np.nan_to_num(probe.astype(np.complex128))) ** 2
-        energies = scipy.signal.fftconvolve(
-            np.abs(np.nan_to_num(obj.astype(np.complex128))) ** 2, light[::-1, ::-1], "valid"
-        )
-        low, high = scale**2 * float(energies.min()), scale**2 * float(energies.max())
+    light = np.abs(np.nan_to_num(probe.astype(np.complex128))) ** 2
+    energies = scipy.signal.fftconvolve(
+        np.abs(np.nan_to_num(obj.astype(np.complex128))) ** 2, light[::-1, ::-1], "valid"
+    )
+    low, high = scale * scale * float(energies.min()), scale * scale * float(energies.max())
     return bool(low / 2 <= dose <= high * 2)
 
 

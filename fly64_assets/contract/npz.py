@@ -6,6 +6,7 @@ writing and hashes (``store``), the judgement of values (``validate``).
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
+from fly64_assets.contract.blocks import row_blocks
 from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
@@ -29,7 +31,6 @@ from fly64_assets.physics.measurement import Measurement
 ALIGNMENT: Final = 64
 """Array data starts at a multiple of this many bytes, so that members can be memory-mapped at full speed."""
 
-BLOCK_BYTES: Final = 2**22
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 PADDING_ID: Final = 0xD935  # the extra field that zipalign uses
 ZIP64_EXTRA_BYTES: Final = 20
@@ -76,10 +77,7 @@ class NpzWriter:
         if array.ndim == 0:
             self.add_blocks(name, (), array.dtype, [array])
             return
-        row_bytes = max(1, array.nbytes // max(1, len(array)))
-        step = max(1, BLOCK_BYTES // row_bytes)
-        rows = (array[start : start + step] for start in range(0, len(array), step))
-        self.add_blocks(name, array.shape, array.dtype, rows)
+        self.add_blocks(name, array.shape, array.dtype, (block for _, block in row_blocks(array)))
 
     def add_blocks(self, name: str, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
         """Write one array of the given shape and dtype from consecutive blocks of its first axis.
@@ -105,7 +103,7 @@ class NpzWriter:
                 rows += len(block) if shape else 1
                 if block.size:
                     member.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
-        if rows != (shape[0] if shape else 1):
+        if math.prod(shape) and rows != (shape[0] if shape else 1):
             raise ValueError(f"'{name}': the blocks hold {rows} rows, the shape {tuple(shape)} says otherwise")
 
     def _entry(self, name: str) -> zipfile.ZipInfo:

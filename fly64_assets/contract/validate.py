@@ -22,6 +22,7 @@ from fly64_assets.design import SPLITS, StudyDesign
 SPLIT: Final = "DATA-001.split"
 
 
+@np.errstate(all="ignore")
 def validate(arrays: Arrays, *, design: StudyDesign | None = None) -> ContractReport:
     """Judge the arrays of a data set by DATA-001.
 
@@ -69,6 +70,7 @@ def validate_structure(arrays: Arrays) -> ContractReport:
     return ContractReport.of([*findings, *_structure(plain, None), *unreadable])
 
 
+@np.errstate(all="ignore")
 def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractReport:
     """Judge the arrays of a base file: object, probe and positions; frames are not needed.
 
@@ -116,6 +118,7 @@ def validate_base_structure(arrays: Arrays) -> ContractReport:
     return ContractReport.of(findings)
 
 
+@np.errstate(all="ignore")
 def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
     """Judge whether two data sets are the disjoint halves of one scan. Each by itself is for :func:`validate`."""
     halves = dict(zip(SPLITS, (_plain(train)[0], _plain(test)[0]), strict=True))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.blocks import row_blocks
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
 from fly64_assets.contract.report import Finding, error, warning
 from fly64_assets.contract.schema import Arrays
@@ -25,7 +26,6 @@ CENTRE: Final = "DATA-001.centre"
 COORDINATES: Final = "DATA-001.coordinates"
 COUNTS: Final = "DATA-001.counts"
 
-BLOCK_ELEMENTS: Final = 2**20
 MEANINGFUL_COUNTS: Final = 1e6
 """Counts per pixel up to which float32 amplitudes tell integers from other numbers."""
 
@@ -75,31 +75,18 @@ class FrameStatistics:
             return math.inf
 
 
-def row_blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Consecutive parts of the first axis with about a million elements each, and where each starts."""
-    if array.ndim == 0:
-        yield 0, array.reshape(1)
-        return
-    if array.size == 0:
-        return
-    step = max(1, BLOCK_ELEMENTS * len(array) // array.size)
-    for start in range(0, len(array), step):
-        yield start, array[start : start + step]
-
-
 def frame_statistics(frames: Frames, scale: float | None) -> FrameStatistics:
     """Look at every value of the frames once; with a scale s, also at the counts rint((s X)^2)."""
     found = FrameStatistics(intensity=np.zeros(frames.values.shape[1:]))
-    with np.errstate(all="ignore"):
-        for start, block in row_blocks(frames.values):
-            finite = np.isfinite(block)
-            found.nonfinite.add(~finite, start, block)
-            values = np.where(finite, np.abs(block) if block.dtype.kind == "c" else block, 0).astype(np.float64)
-            found.integers = found.integers and bool(np.array_equal(np.rint(values), values))
-            found.negative.add(values < 0, start, values)
-            found.intensity += (values**2).sum(axis=0)
-            if scale is not None and block.dtype.kind == "f":
-                _count(found, np.maximum(values, 0.0), scale, start)
+    for start, block in row_blocks(frames.values):
+        finite = np.isfinite(block)
+        found.nonfinite.add(~finite, start, block)
+        values = np.where(finite, np.abs(block) if block.dtype.kind == "c" else block, 0).astype(np.float64)
+        found.integers = found.integers and bool(np.array_equal(np.rint(values), values))
+        found.negative.add(values < 0, start, values)
+        found.intensity += (values**2).sum(axis=0)
+        if scale is not None and block.dtype.kind == "f":
+            _count(found, np.maximum(values, 0.0), scale, start)
     return found
 
 
@@ -182,8 +169,7 @@ def _probe_corner_share(arrays: Arrays, size: int | None) -> float | None:
     probe = squeezed(arrays[schema.PROBE], 2) if schema.PROBE in arrays else None
     if probe is None or probe.shape != (size, size) or probe.dtype.kind not in "fc":
         return None
-    with np.errstate(all="ignore"):
-        far = np.fft.fftshift(np.abs(np.fft.fft2(np.nan_to_num(probe.astype(np.complex128)))) ** 2)
+    far = np.fft.fftshift(np.abs(np.fft.fft2(np.nan_to_num(probe.astype(np.complex128)))) ** 2)
     return _corner_share(far)
 
 
@@ -226,8 +212,7 @@ def coordinate_findings(arrays: Arrays, size: int | None) -> Iterator[Finding]:
         for key in (schema.X, schema.Y)
     ):
         return
-    with np.errstate(all="ignore"):
-        x, y = arrays[schema.X].astype(np.float64), arrays[schema.Y].astype(np.float64)
+    x, y = arrays[schema.X].astype(np.float64), arrays[schema.Y].astype(np.float64)
     obj = arrays.get(schema.OBJECT)
     if size is not None and obj is not None and obj.ndim == 2:
         yield from _window_findings(schema.X, x, size, obj.shape[1])

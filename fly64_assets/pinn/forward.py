@@ -6,7 +6,7 @@ grouping, training loops. Imported by engine processes only.
 
 from __future__ import annotations
 
-from typing import cast
+import math
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ def probe_window(probe: NDArray[np.complexfloating]) -> int:
 
     Outside it a frame says nothing about the object, so that a patch need not be predicted there.
     """
-    size = probe.shape[0]
+    size = int(probe.shape[0])
     intensity = np.abs(probe.astype(np.complex128)) ** 2
     for window in range(WINDOW_STEP, size, WINDOW_STEP):
         edge = (size - window) // 2
@@ -45,11 +45,20 @@ class ForwardModel(torch.nn.Module):
     probe : (N, N) complex
     window : int
         M, even.
+
+    Attributes
+    ----------
+    weight : (M, M) float32
+        Probe intensity on the window, 1 at the probe's peak.
     """
+
+    probe: torch.Tensor
+    probe_phase: torch.Tensor
+    weight: torch.Tensor
 
     def __init__(self, probe: NDArray[np.complexfloating], window: int) -> None:
         super().__init__()
-        values = torch.from_numpy(np.ascontiguousarray(probe, dtype=np.complex64))
+        values = torch.from_numpy(np.array(probe, dtype=np.complex64))
         spectrum = torch.fft.fft2(values, norm="ortho")
         self.window = window
         self.margin = (probe.shape[0] - window) // 2
@@ -66,31 +75,44 @@ class ForwardModel(torch.nn.Module):
         part = slice(self.margin, self.margin + self.window)
         return images[..., part, part]
 
-    def rates(self, patches: torch.Tensor, scale: float) -> torch.Tensor:
+    def rates(self, patches: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
         """Expected counts fftshift |F(s P O)|^2, (..., N, N), of complex patches (..., M, M)."""
-        probe = cast(torch.Tensor, self.probe)
-        change = torch.nn.functional.pad(self._inside(probe) * (patches - 1.0), (self.margin,) * 4)
-        field = torch.fft.fft2(scale * (probe + change), norm="ortho")
-        return torch.fft.fftshift(field.real.square() + field.imag.square(), dim=(-2, -1))
+        field = torch.fft.fft2(scale * self._waves(patches), norm="ortho")
+        rates: torch.Tensor = torch.fft.fftshift(field.real.square() + field.imag.square(), dim=(-2, -1))
+        return rates
 
-    def likelihood_step(self, counts: torch.Tensor, scale: float) -> torch.Tensor:
-        """One likelihood step from a flat object, o1 = 1 + P*(F^-1(X e^(i arg F P)) - P) / max|P|^2.
+    @property
+    def window_probe(self) -> torch.Tensor:
+        """Probe on the window, (M, M), 1 at its largest modulus."""
+        return self._inside(self.probe) / math.sqrt(self.peak)
+
+    def likelihood_step(
+        self, patches: torch.Tensor | None, counts: torch.Tensor, scale: torch.Tensor | float
+    ) -> torch.Tensor:
+        """One likelihood step, o + P*(F^-1(X e^(i arg F P o)) - P o) / max|P|^2, on the window.
 
         Parameters
         ----------
+        patches : (..., M, M) complex64 or None
+            The object before the step; None is the flat object.
         counts : (..., N, N) float32
-        scale : float
-            s of these counts; X = sqrt(counts) / s.
+        scale : float or tensor
+            s of these counts, one number or one per frame; X = sqrt(counts) / s.
 
         Returns
         -------
         (..., M, M) complex64
             1 everywhere for the noiseless frame of a flat object.
         """
-        probe, phase = cast(torch.Tensor, self.probe), cast(torch.Tensor, self.probe_phase)
         amplitude = torch.fft.ifftshift(counts.clamp_min(0.0).sqrt() / scale, dim=(-2, -1))
-        wave = torch.fft.ifft2(amplitude * phase, norm="ortho")
-        return self._inside(1.0 + probe.conj() * (wave - probe) / self.peak)
+        wave = self.probe if patches is None else self._waves(patches)
+        phase = self.probe_phase if patches is None else torch.sgn(torch.fft.fft2(wave, norm="ortho"))
+        change = self.probe.conj() * (torch.fft.ifft2(amplitude * phase, norm="ortho") - wave) / self.peak
+        return (1.0 if patches is None else patches) + self._inside(change)
+
+    def _waves(self, patches: torch.Tensor) -> torch.Tensor:
+        """Exit waves P O, (..., N, N), with O = 1 outside the window."""
+        return self.probe + torch.nn.functional.pad(self._inside(self.probe) * (patches - 1.0), (self.margin,) * 4)
 
 
 def poisson_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

@@ -92,7 +92,7 @@ def nearest_others(x: NDArray[np.float64], y: NDArray[np.float64], count: int) -
     if count == 0:
         return np.empty((n, 0), np.int64)
     points = np.column_stack([y, x])
-    _, found = cKDTree(points).query(points, k=count + 1)
+    found = np.asarray(cKDTree(points).query(points, k=count + 1)[1])
     # A position that coincides with others need not come first in its own list.
     own = found == np.arange(n)[:, None]
     own[~own.any(axis=1), -1] = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,21 +48,21 @@ class _Window:
     fy: float
     fx: float
 
-    def read(self, grid: NDArray[np.generic], size: int) -> Complex:
+    def read(self, grid: NDArray[Any], size: int) -> Complex:
         """Bilinear window of ``grid``."""
         corner = grid[self.top : self.top + size + 1, self.left : self.left + size + 1]
         rows = corner[:-1] + self.fy * (corner[1:] - corner[:-1])
         window: Complex = rows[:, :-1] + self.fx * (rows[:, 1:] - rows[:, :-1])
         return window
 
-    def add(self, grid: NDArray[np.generic], values: NDArray[np.generic]) -> None:
+    def add(self, grid: NDArray[Any], values: NDArray[Any]) -> None:
         """Add ``values`` to ``grid``: the adjoint of :meth:`read`."""
         size = values.shape[0]
         for row, weight_y in ((self.top, 1.0 - self.fy), (self.top + 1, self.fy)):
             for column, weight_x in ((self.left, 1.0 - self.fx), (self.left + 1, self.fx)):
                 weight = weight_y * weight_x
                 if weight:
-                    grid[row : row + size, column : column + size] += weight * values  # type: ignore[operator]
+                    grid[row : row + size, column : column + size] += weight * values
 
 
 class _Grid:
@@ -87,7 +87,7 @@ class _Grid:
                 x - left,
             )
 
-    def crop(self, grid: NDArray[np.generic]) -> NDArray[np.generic]:
+    def crop(self, grid: NDArray[Any]) -> NDArray[Any]:
         """Part of ``grid`` that is the object."""
         return grid[self.margin : -self.margin, self.margin : -self.margin]
 

@@ -1,18 +1,8 @@
 """The study design as a resource."""
 
-import os
-
 import dagster as dg
 
 from fly64_assets.design import StudyDesign, load_design
-
-STUDY_VARIABLE = "FLY64_STUDY"
-DEFAULT_STUDY = "demo"
-
-
-def default_study() -> str:
-    """The study named by the environment variable ``FLY64_STUDY``, else ``demo``."""
-    return os.environ.get(STUDY_VARIABLE) or DEFAULT_STUDY
 
 
 class StudyResource(dg.ConfigurableResource[StudyDesign]):

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from fly64_assets.store.hashing import sha256_file
 
 Writer = Callable[[BinaryIO], object]
 
+_LOADED: Final = time.time() - 1.0  # the clock of a file system may lag a little
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.[0-9a-f]{16}\.tmp")
 _EXPLANATIONS: Final = {
     errno.ENOSPC: "the disk is full: free some space, then run the stage again",
@@ -119,10 +121,13 @@ def _elsewhere(error: OSError, path: Path) -> bool:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Unfinished files and scratch folders directly in ``folder`` whose process has ended."""
+    """Scratch folders and unfinished files of ended processes directly in ``folder``.
+
+    For the holder of the folder's build lock only: every scratch folder counts, because only builds make them.
+    """
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and not _owner_alive(entry.name))
+    return sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and _left_behind(entry))
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
@@ -147,6 +152,11 @@ def process_alive(pid: int) -> bool:
     return True
 
 
-def _owner_alive(name: str) -> bool:
-    match = _TEMPORARY.fullmatch(name)
-    return match is not None and process_alive(int(match.group(1)))
+def _left_behind(entry: Path) -> bool:
+    if entry.is_dir():
+        return True
+    match = _TEMPORARY.fullmatch(entry.name)
+    owner = int(match.group(1)) if match else 0
+    if owner == os.getpid():  # containers reuse process numbers: older than this process means not of this process
+        return entry.lstat().st_mtime < _LOADED
+    return not process_alive(owner)

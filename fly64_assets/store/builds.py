@@ -6,6 +6,7 @@ outputs, write outputs (each with its sidecar), write the record, release. Does 
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -102,8 +103,7 @@ class Build:
 
     def note(self, values: Mapping[str, Any]) -> None:
         """Add facts to the record whatever its outcome, for example the return code of a failing engine."""
-        self._values.update(values)
-        json_bytes(self._values, f"values of {self.key.label}")
+        self._values.update(json.loads(json_bytes(values, f"values of {self.key.label}")))
 
     def succeed(self, values: Mapping[str, Any]) -> None:
         """Declare success with the facts to record (JSON types; NaN is refused)."""

@@ -97,7 +97,7 @@ def in_child() -> Callable[[Callable[[], Any]], tuple[int, Any]]:
                 with os.fdopen(writer, "wb") as pipe:
                     pickle.dump(work(), pipe)
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001
                 traceback.print_exc()
             finally:
                 os._exit(code)

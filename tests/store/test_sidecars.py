@@ -79,8 +79,10 @@ def test_one_flipped_bit_is_found_and_named(path: Path, position: int) -> None:
 
 def test_a_change_that_restores_the_modification_time_is_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "SETTLED_SECONDS", 0.0)
-    while not (path.stat().st_ctime_ns < path.with_name("clock").write_bytes(b"") + path.stat().st_ctime_ns + 1):
-        pass
+    clock = path.with_name("clock")
+    clock.touch()
+    while clock.stat().st_ctime_ns == path.stat().st_ctime_ns:
+        clock.touch()
     before = path.stat()
     sha256_file(path)
     flip(path, 7)
@@ -135,7 +137,7 @@ def test_a_sidecar_vouches_only_for_its_own_file(path: Path) -> None:
     other = path.with_name("patched_test.npz")
     shutil.copy(path, other)
     shutil.copy(sidecar_path(path), sidecar_path(other))
-    with pytest.raises(ArtifactError, match="belongs to another file, 'patched_train.npz'"):
+    with pytest.raises(ArtifactError, match=r"belongs to another file, 'patched_train\.npz'"):
         verified(other)
 
 
@@ -179,18 +181,44 @@ def test_an_error_while_reading_an_input_is_not_blamed_on_the_output(layout: Lay
         write_artifact(layout, layout.base, writer, Provenance())
 
 
-def test_leftovers_of_ended_processes_are_recognised(tmp_path: Path) -> None:
-    dead, alive = (tmp_path / f".base.npz.{pid}.0123456789abcdef.tmp" for pid in (2**22 + 5, os.getpid()))
-    folder = tmp_path / f".scratch.{2**22 + 5}.0123456789abcdef.tmp"
+def test_what_ended_processes_left_is_recognised(tmp_path: Path) -> None:
+    gone, parent, own = 2**22 + 5, os.getppid(), os.getpid()
+    dead, alive, mine, reused = (
+        tmp_path / f".base.npz.{pid}.{digit * 16}.tmp"
+        for pid, digit in ((gone, "0"), (parent, "1"), (own, "2"), (own, "3"))
+    )
+    folder = tmp_path / f".scratch.{parent}.0123456789abcdef.tmp"
     folder.mkdir()
     (folder / "inside").write_bytes(b"x")
-    for file in (dead, alive, tmp_path / "base.npz", tmp_path / ".other.tmp"):
+    for file in (dead, alive, mine, reused, tmp_path / "base.npz", tmp_path / ".other.tmp"):
         file.write_bytes(b"x")
+    os.utime(reused, (1, 1))
     assert is_temporary(dead.name)
     assert not is_temporary("base.npz")
-    assert set(leftovers(tmp_path)) == {dead, folder}
-    assert set(remove_leftovers(tmp_path)) == {dead, folder}
-    assert {entry.name for entry in tmp_path.iterdir()} == {alive.name, "base.npz", ".other.tmp"}
+    assert set(leftovers(tmp_path)) == {dead, reused, folder}
+    assert set(remove_leftovers(tmp_path)) == {dead, reused, folder}
+    assert {entry.name for entry in tmp_path.iterdir()} == {alive.name, mine.name, "base.npz", ".other.tmp"}
+
+
+def test_bytes_reach_the_disk_before_the_name(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout.folder.mkdir(parents=True)
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def spy_fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        events.append(f"fsync {name.split('.')[1] if name.startswith('.') else 'folder'}")
+        fsync(descriptor)
+
+    def spy_replace(self: Path, target: Path) -> Path:
+        events.append(f"rename {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(Path, "replace", spy_replace)
+    write_artifact(layout, layout.base, lambda file: file.write(CONTENT), Provenance())
+    one = ["fsync base", "fsync folder", "rename {}", "fsync folder"]
+    assert events == [event.format(name) for name in ("base.npz", "base.npz.manifest.json") for event in one]
 
 
 def test_json_refuses_nan_and_names_it() -> None:

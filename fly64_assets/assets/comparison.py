@@ -1,0 +1,181 @@
+"""Every arm of one cell against the truth, in one frame."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets import stages
+from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.contract.npz import load_base, load_measurement, open_npz
+from fly64_assets.design import SPLITS
+from fly64_assets.evaluation.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
+from fly64_assets.evaluation.frame import ScanBox, scan_box
+from fly64_assets.partitions import split_cell_key
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.layout import StageKey
+from fly64_assets.store.records import StageRecord
+from fly64_assets.store.sidecars import verified
+
+
+def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset ``comparison``, partitioned by dose and view."""
+
+    @dg.asset(
+        group_name="report",
+        kinds={"numpy"},
+        partitions_def=cells,
+        deps=["overlap_view", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test"],
+        code_version=stages.CODE_VERSIONS["comparison"],
+        check_specs=[gate_spec("comparison")],
+    )
+    def comparison(
+        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
+    ) -> Iterator[AssetEvent]:
+        """PINN and LSQML against the truth in one evaluation frame, beside a flat object: the line to beat.
+
+        Arms that are missing, failed or skipped are named with their reason; the others are compared.
+        """
+        design = study.design()
+        key = StageKey("comparison", *split_cell_key(context.partition_key))
+        yield from materialize(context, design, store.store(design.name), key, _compare)
+
+    return comparison
+
+
+def _compare(work: Work) -> Mapping[str, Any]:
+    from fly64_assets.evaluation.figures import cell_figure, phase_strip
+
+    key, layout, design = work.key, work.layout, work.design
+    assert key.dose is not None
+    assert key.view is not None
+    verified(layout.base)
+    truth = load_base(layout.base).object
+    splits = {split: _split_input(work, split) for split in SPLITS}
+    compared = compare_cell(
+        key.dose, key.view, truth, splits, evaluation=design.evaluation, metrics=design.metrics_config
+    )
+    shown: dict[str, Any] = {}
+    for split, one in compared.splits.items():
+        figure = cell_figure(
+            one,
+            dose=key.dose,
+            view=key.view,
+            coverage_threshold=design.evaluation.coverage_threshold,
+            histories=_histories(work, split),
+        )
+        work.build.write_bytes(layout.output(key, f"comparison_{split}.png"), figure, data=False)
+        work.build.write_bytes(layout.output(key, f"strip_{split}.png"), phase_strip(one), data=False)
+        shown[f"phase_{split}"] = picture(phase_strip(one))
+    work.build.write_json(layout.output(key, "comparison.json"), compared.to_dict())
+    work.build.write_bytes(layout.output(key, "comparison_metrics.csv"), _csv(compared))
+    work.build.succeed({"arms": {split: _outcomes(one) for split, one in splits.items()}})
+    return _describe(compared) | shown
+
+
+def _split_input(work: Work, split: str) -> SplitInput | str:
+    key, layout = work.key, work.layout
+    assert key.dose is not None
+    assert key.view is not None
+    view = work.store.required(layout, StageKey("view", key.dose, key.view, repeat=key.repeat))
+    if split not in stages.existing_splits(view):
+        return str(view.values["splits"][split]["reason"])
+    frames = layout.view_frames(key.dose, key.view, split, key.repeat)
+    verified(frames)
+    refined = {work.design.lsqml.engine} if work.design.lsqml.probe == "refined" else set()
+    return SplitInput(
+        measurement=load_measurement(frames),
+        arms={arm: _object(work, record, arm, split) for arm, record in _arm_records(work, split).items()},
+        scan_box=_baseline_box(work, split),
+        refined_probe=frozenset(refined),
+    )
+
+
+def _arm_records(work: Work, split: str) -> dict[str, StageRecord | None]:
+    """Record of every arm that reconstructs this split; None where it has not run."""
+    upstream = stages.upstream(work.design, work.key)
+    keys = [k for k in upstream if k.stage == "inference" or (k.stage == "reconstruction" and k.split == split)]
+    return {key.arm or "": work.store.record(work.layout, key) for key in keys}
+
+
+def _object(work: Work, record: StageRecord | None, arm: str, split: str) -> NDArray[np.complexfloating] | str:
+    if record is None:
+        return "missing: it has not run, or its result is damaged"
+    if record.outcome != "succeeded":
+        return f"{record.outcome}: {record.reason}"
+    key = work.key
+    assert key.dose is not None
+    assert key.view is not None
+    if record.key.stage == "inference":
+        path = work.layout.inference(key.dose, key.view, arm, split, key.repeat)
+    else:
+        path = work.layout.reconstruction(arm, key.dose, key.view, split, key.repeat)
+    verified(path)
+    return open_npz(path)["reconstructed_object"]
+
+
+def _baseline_box(work: Work, split: str) -> ScanBox:
+    path = work.layout.patched(work.key.dose or 0, split, work.key.repeat)
+    verified(path)
+    baseline = load_measurement(path)
+    return scan_box(baseline.x, baseline.y)
+
+
+def _histories(work: Work, split: str) -> dict[str, dict[str, list[float]]]:
+    """Loss per epoch of each arm, as far as it is on disk."""
+    key, layout = work.key, work.layout
+    assert key.dose is not None
+    assert key.view is not None
+    histories: dict[str, dict[str, list[float]]] = {}
+    for arm, record in _arm_records(work, split).items():
+        if record is None or record.outcome != "succeeded":
+            continue
+        if record.key.stage == "inference":
+            folder = layout.training_folder(key.dose, key.view, work.design.gridsize(key.view), arm, key.repeat)
+            histories[arm] = _columns((folder / "history.csv").read_text(encoding="utf-8"))
+        else:
+            losses = open_npz(layout.reconstruction(arm, key.dose, key.view, split, key.repeat))["loss"]
+            histories[arm] = {"loss": [float(value) for value in losses]}
+    return histories
+
+
+def _columns(text: str) -> dict[str, list[float]]:
+    rows = list(csv.DictReader(io.StringIO(text)))
+    names = [name for name in (rows[0] if rows else {}) if "loss" in name]
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+
+
+def _csv(compared: CellComparison) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(compared.csv_rows())
+    return text.getvalue().encode()
+
+
+def _outcomes(split: SplitInput | str) -> dict[str, str] | str:
+    if isinstance(split, str):
+        return split
+    return {arm: one if isinstance(one, str) else "compared" for arm, one in split.arms.items()}
+
+
+def _describe(compared: CellComparison) -> dict[str, Any]:
+    """The numbers that matter, for Dagster's plots, and the verdicts in words."""
+    shown: dict[str, Any] = {}
+    for split, one in compared.splits.items():
+        for arm in one.arms:
+            value = one.value(arm, "phase", "rmse")
+            if value is not None and arm != "truth":
+                shown[f"phase_rmse_rad_{arm}_{split}"] = value
+        verdicts = {arm: result.verdict or result.reason for arm, result in one.arms.items() if arm != "truth"}
+        shown[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
+        shown[f"contest_{split}"] = (
+            "; ".join(str(contest["sentence"]) for contest in one.contests) or "nothing to compare"
+        )
+    return shown

@@ -1,0 +1,142 @@
+"""The report over all cells of the study."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets import stages
+from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.design import SPLITS
+from fly64_assets.partitions import all_partitions
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.artifacts import State
+from fly64_assets.store.layout import StageKey
+from fly64_assets.store.manifests import write_manifests
+from fly64_assets.store.sidecars import library_versions, verified
+
+SHOWN_STAGES = ("view", "training", "inference", "reconstruction", "comparison")
+
+
+def study_report_asset() -> dg.AssetsDefinition:
+    """The asset ``study_report``."""
+
+    @dg.asset(
+        group_name="report",
+        kinds={"html"},
+        deps=[dg.AssetDep("comparison", partition_mapping=all_partitions())],
+        code_version=stages.CODE_VERSIONS["report"],
+        check_specs=[gate_spec("study_report")],
+    )
+    def study_report(
+        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
+    ) -> Iterator[AssetEvent]:
+        """The answer of the study: one self-contained page over all cells, the same as Markdown, and the manifests.
+
+        Cells that failed, were skipped or are out of date are shown as such, with their reason.
+        """
+        design = study.design()
+        artifacts = store.store(design.name)
+        yield from materialize(context, design, artifacts, StageKey("report"), _report)
+        write_manifests(stages.active_layout(artifacts), design, {})
+
+    return study_report
+
+
+def _report(work: Work) -> Mapping[str, Any]:
+    from fly64_assets.evaluation.figures import dose_figure
+    from fly64_assets.evaluation.report import render_markdown, render_report, study_summary
+
+    design, layout, key = work.design, work.layout, work.key
+    states = stages.study_states(work.store, design, quick=True)
+    cells = [_cell(work, states, dose, view) for dose in design.doses for view in design.views]
+    summary = study_summary(design, cells, _provenance(work, states))
+    page = render_report(summary, _figures(work))
+    work.build.write_bytes(layout.output(key, "index.html"), page.encode(), data=False)
+    work.build.write_bytes(layout.output(key, "report.md"), render_markdown(summary).encode(), data=False)
+    work.build.write_json(layout.output(key, "metrics_summary.json"), summary, data=False)
+    missing = [f"{cell['dose']}/{cell['view']}" for cell in cells if cell["comparison"] is None]
+    work.build.succeed({"cells": len(cells), "cells_without_comparison": missing})
+    return {
+        "cells": len(cells),
+        "cells_without_comparison": ", ".join(missing) or "none",
+        "report": dg.MetadataValue.path(str(layout.output(key, "index.html"))),
+        "phase_error_against_dose": picture(dose_figure(summary, "test")),
+    }
+
+
+def _cell(work: Work, states: Mapping[StageKey, State], dose: int, view: str) -> dict[str, Any]:
+    keys = [key for key in stages.cell_keys(work.design, dose, view) if key.stage in SHOWN_STAGES]
+    return {
+        "dose": dose,
+        "view": view,
+        "stages": {_stage_name(key): _stage(states[key]) for key in keys},
+        "comparison": _document(work, StageKey("comparison", dose, view), "comparison.json"),
+        "overlap": _overlap(work, dose, view),
+    }
+
+
+def _stage_name(key: StageKey) -> str:
+    return " ".join(part for part in (key.arm, key.stage, key.split) if part)
+
+
+def _stage(state: State) -> dict[str, Any]:
+    record = state.record
+    return {
+        "outcome": record.outcome if record else "missing",
+        "reason": (record.reason if record else state.reason) or None,
+        "seconds": record.seconds if record else None,
+        "stale": state.name == "stale",
+        "stale_reason": state.reason if state.name == "stale" else None,
+    }
+
+
+def _document(work: Work, key: StageKey, name: str) -> dict[str, Any] | None:
+    """A JSON output of a stage that succeeded; None where there is none."""
+    record = work.store.record(work.layout, key)
+    path = work.layout.output(key, name)
+    if record is None or path.relative_to(work.layout.folder).as_posix() not in record.outputs:
+        return None
+    verified(path)
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _overlap(work: Work, dose: int, view: str) -> dict[str, Any]:
+    documents = {s: _document(work, StageKey("view", dose, view), f"{s}_metrics.json") for s in SPLITS}
+    return {split: document for split, document in documents.items() if document is not None}
+
+
+def _figures(work: Work) -> dict[str, bytes]:
+    """Pictures of all cells that were compared, by the names that the report knows."""
+    figures: dict[str, bytes] = {}
+    for dose in work.design.doses:
+        for view in work.design.views:
+            key = StageKey("comparison", dose, view)
+            record = work.store.record(work.layout, key)
+            for split in SPLITS:
+                for prefix, suffix in (("comparison", ""), ("strip", "/strip")):
+                    path = work.layout.output(key, f"{prefix}_{split}.png")
+                    if record and path.relative_to(work.layout.folder).as_posix() in record.outputs:
+                        verified(path)
+                        figures[f"{dose}/{view}/{split}{suffix}"] = path.read_bytes()
+    return figures
+
+
+def _provenance(work: Work, states: Mapping[StageKey, State]) -> dict[str, Any]:
+    artifacts = [
+        {"path": name, "sha256": sha256, "bytes": (work.layout.folder / name).stat().st_size}
+        for state in states.values()
+        if state.record is not None and state.record.key.stage != "report"
+        for name, sha256 in state.record.outputs.items()
+        if (work.layout.folder / name).is_file()
+    ]
+    return {
+        "base_id": work.layout.base_id,
+        "base_sha256": verified(work.layout.base).sha256,
+        "design_sha256": work.design.sha256(),
+        "versions": library_versions(),
+        "artifacts": artifacts,
+    }

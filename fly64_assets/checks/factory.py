@@ -1,0 +1,110 @@
+"""How a check runs: over the stages behind one partition, or without a partition key over all that are on disk.
+
+Belongs here: the course that all checks share. Does not belong here: what a check looks at.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from fly64_assets import stages
+from fly64_assets.design import StudyDesign
+from fly64_assets.errors import ArtifactError, Fly64Error
+from fly64_assets.partitions import split_cell_key
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.records import StageRecord
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One stage record to look at, and what is needed to do so."""
+
+    design: StudyDesign
+    store: ArtifactStore
+    layout: Layout
+    record: StageRecord
+
+
+Examine = Callable[[Subject], Sequence[str]]
+"""Returns one sentence for every problem; an empty sequence is a pass."""
+
+
+def asset_check(
+    name: str, asset: dg.AssetsDefinition, stage: str, split: str | None, examine: Examine, description: str
+) -> dg.AssetChecksDefinition:
+    """A partition-aware check of one asset.
+
+    With a partition key it judges that partition. Without one it judges every partition that is on disk and records
+    an evaluation for each.
+    """
+    partitions = asset.partitions_def
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        spec = dg.AssetCheckSpec(name, asset=asset.key, description=description, partitions_def=partitions)
+
+    @dg.multi_asset_check(name=f"{asset.key.to_python_identifier()}_{name}", specs=[spec])
+    def check(
+        context: dg.AssetCheckExecutionContext, study: StudyResource, store: ArtifactStoreResource
+    ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.Output[None]]:
+        design = study.design()
+        artifacts = store.store(design.name)
+        if partitions is None or context.has_partition_key:
+            key = context.partition_key if partitions is not None else ""
+            passed, text = judge(artifacts, design, stage_keys(design, stage, split, key), examine)
+            yield dg.AssetCheckResult(passed=passed, check_name=name, asset_key=asset.key, description=text)
+            return
+        yield dg.Output(None, output_name=spec.get_python_identifier())
+        for key in partitions.get_partition_keys():
+            keys = stage_keys(design, stage, split, key)
+            if not on_disk(artifacts, keys):
+                continue
+            passed, text = judge(artifacts, design, keys, examine)
+            context.log.info(f"{name} {key}: {text}")
+            yield dg.AssetCheckEvaluation(
+                asset_key=asset.key, check_name=name, passed=passed, metadata={}, description=text, partition=key
+            )
+
+    return check
+
+
+def stage_keys(design: StudyDesign, stage: str, split: str | None, partition_key: str) -> list[StageKey]:
+    """The stages behind one partition of an asset."""
+    dose, view = split_cell_key(partition_key) if "|" in partition_key else (int(partition_key or 0), "")
+    return [
+        key
+        for key in stages.study_keys(design)
+        if key.stage == stage and (key.dose or 0) == dose and (key.view or "") == view and split in (None, key.split)
+    ]
+
+
+def on_disk(store: ArtifactStore, keys: Sequence[StageKey]) -> bool:
+    """Whether any of these stages has left a record file, intact or not."""
+    try:
+        layout = stages.active_layout(store)
+    except ArtifactError:
+        return False
+    return any(layout.record(key).exists() for key in keys)
+
+
+def judge(store: ArtifactStore, design: StudyDesign, keys: Sequence[StageKey], examine: Examine) -> tuple[bool, str]:
+    """Examine the records of some stages: whether all is well, and the findings in words."""
+    problems: list[str] = []
+    notes: list[str] = []
+    try:
+        layout = stages.active_layout(store)
+        for key in keys:
+            record = store.required(layout, key)
+            if record.outcome == "skipped":
+                notes.append(f"skipped: {record.reason}")
+                continue
+            problems += examine(Subject(design, store, layout, record))
+    except Fly64Error as error:
+        problems.append(str(error))
+    if problems:
+        return False, "\n".join(problems)
+    return True, "\n".join(notes) or "all is well"

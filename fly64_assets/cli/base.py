@@ -1,0 +1,155 @@
+"""``fly64 base``: make, import, check, list and choose bases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
+from fly64_assets.cli.files import file_argument, show_findings
+from fly64_assets.design import PICTURES, BaseRecipe, StudyDesign
+from fly64_assets.errors import DesignError
+from fly64_assets.store.layout import StageKey
+
+
+@click.group()
+def base() -> None:
+    """The base of a study: object, probe, positions."""
+
+
+@base.command("make")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--amplitude", default="camera", show_default=True, type=click.Choice(PICTURES), metavar="PICTURE")
+@click.option("--phase", default="brick", show_default=True, type=click.Choice(PICTURES), metavar="PICTURE")
+@click.option("--size", default=448, show_default=True, help="Object side in pixels.")
+@click.option("--patch-size", default=64, show_default=True, help="Window side N: 64, 128 or 256.")
+@click.option("--positions", default=2000, show_default=True, help="Number of scan positions.")
+@click.option("--pattern", default="uniform", show_default=True, type=click.Choice(["uniform", "raster"]))
+@click.option("--seed", default=42, show_default=True, help="Seed of the positions.")
+@click.option("--amplitude-range", nargs=2, type=float, default=(0.7, 1.0), show_default=True)
+@click.option("--phase-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="In rad.")
+@click.option("--probe-radius", default=0.25, show_default=True, help="As a fraction of N.")
+@click.option("--probe-edge", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N.")
+@click.option("--probe-curvature", default=4.0, show_default=True, help="Phase at the rim in rad.")
+@clean_errors
+def base_make(file: Path, size: int, patch_size: int, **options: object) -> None:
+    """Make a base file from two pictures of the scikit-image wheel; nothing is downloaded.
+
+    \b
+    Pictures: astronaut, brick, camera, cell, chelsea, clock_motion, coffee, coins, grass, gravel,
+    hubble_deep_field, ihc, microaneurysms, moon, page, retina, rocket, text
+    \b
+    Example:
+      fly64 base make my_base.npz --amplitude moon --phase retina --size 512
+    """
+    from fly64_assets.contract.schema import base_arrays
+    from fly64_assets.intake import npz_bytes, recipe_base
+    from fly64_assets.store.atomic import write_atomically
+
+    recipe = BaseRecipe(object_size=size, **options)  # type: ignore[arg-type]
+    problems = StudyDesign(base=recipe, patch_size_pixels=patch_size).problems()
+    if problems:
+        raise DesignError(problems)
+    content = npz_bytes(base_arrays(recipe_base(recipe, patch_size, file.stem)))
+    digest, size_bytes = write_atomically(file, lambda target: target.write(content))
+    click.echo(f"{file}: {size} x {size} px object, {recipe.positions} positions, {size_bytes:,} bytes")
+    click.echo(f"SHA256 {digest}")
+
+
+@base.command("import")
+@file_argument
+@pass_session
+@clean_errors
+def base_import(session: Session, file: Path) -> None:
+    """Bring a base file in any known form into the study, and make it the active base.
+
+    \b
+    Example:
+      fly64 base import my_base.npz
+      fly64 run
+    """
+    from fly64_assets.intake import intake_file
+
+    design = session.design()
+    record = intake_file(session.store(design), design, file, announce=click.echo)
+    values = record.values
+    click.echo(
+        f"{values['base_id']} is the active base of study {design.name}: object {values['object_height_px']} x "
+        f"{values['object_width_px']} px, N = {values['patch_size_px']}, {values['positions']} positions, "
+        f"probe {values['probe_diameter_px']:.1f} px"
+    )
+
+
+@base.command("check")
+@file_argument
+@json_option
+@click.option("--patch-size", type=int, help="Expected window side N; default: the probe's own.")
+@clean_errors
+def base_check(file: Path, as_json: bool, patch_size: int | None) -> None:
+    """Check whether a file can serve as a base, and print every finding.
+
+    \b
+    Example:
+      fly64 base check my_base.npz
+    """
+    from fly64_assets.contract.canonical import canonicalize_base
+    from fly64_assets.contract.npz import open_npz
+    from fly64_assets.contract.validate import validate_base
+    from fly64_assets.errors import ContractError
+
+    try:
+        arrays, done = canonicalize_base(file)
+    except ContractError:
+        # Not one of the known forms: the findings about the file as it is say why.
+        show_findings(file, validate_base(open_npz(file), patch_size=patch_size), as_json)
+        return
+    if not as_json:
+        for step in done:
+            click.echo(f"  · on import: {step['operation']} {step['parameters'] or ''}")
+    show_findings(file, validate_base(arrays, patch_size=patch_size), as_json)
+
+
+@base.command("list")
+@json_option
+@pass_session
+@clean_errors
+def base_list(session: Session, as_json: bool) -> None:
+    """List the bases of the study; the active one is marked.
+
+    \b
+    Example:
+      fly64 --study fly64 base list
+    """
+    store = session.store(session.design())
+    active = store.active_base()
+    rows = []
+    for name in store.bases():
+        record = store.required(store.layout(name), StageKey("base"))
+        rows.append({"base": name, "active": name == active, **record.values})
+    if as_json:
+        print_json({"bases": rows})
+        return
+    if not rows:
+        click.echo(f"study {store.study} has no base yet; `fly64 run` makes the design's own")
+    for row in rows:
+        size = f"{row['object_height_px']} x {row['object_width_px']} px"
+        click.echo(f"{'*' if row['active'] else ' '} {row['base']:40} {size:16} {row['positions']:>6} positions")
+
+
+@base.command("use")
+@click.argument("base_id")
+@pass_session
+@clean_errors
+def base_use(session: Session, base_id: str) -> None:
+    """Make another base of the study the active one; its earlier results are found as they were.
+
+    \b
+    Example:
+      fly64 base use my_base_1a2b3c4d
+    """
+    store = session.store(session.design())
+    if base_id not in store.bases():
+        fail(f"base {base_id} is not in study {store.study}; known: {', '.join(store.bases()) or 'none yet'}")
+    store.set_active_base(base_id)
+    click.echo(f"{base_id} is the active base of study {store.study}")

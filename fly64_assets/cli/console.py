@@ -1,0 +1,81 @@
+"""What all commands share: the study and store they act on, output, exit status.
+
+Exit status: 0 good, 1 the thing checked is bad, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import click
+
+from fly64_assets.design import StudyDesign, load_design
+from fly64_assets.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
+from fly64_assets.errors import Fly64Error
+from fly64_assets.store.artifacts import ArtifactStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a machine.")
+
+
+@dataclass(frozen=True)
+class Session:
+    """Global options of one command."""
+
+    study: str
+    data_root: Path
+
+    def design(self) -> StudyDesign:
+        """The study's validated design."""
+        return load_design(self.study)
+
+    def store(self, design: StudyDesign) -> ArtifactStore:
+        """The study's artifacts."""
+        return ArtifactStore(self.data_root.resolve(), design.name)
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which a child process acts on the same study and store."""
+        study = self.study
+        if Path(study).suffix in (".yaml", ".yml"):
+            study = str(Path(study).resolve())
+        return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: str(self.data_root.resolve())}
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn an error with a sentence for the user into that sentence and exit status 1."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Fly64Error as error:
+            fail(str(error))
+        except BrokenPipeError:
+            # The reader of our output (head, less) has gone; nobody is left to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+    return wrapped
+
+
+def fail(sentence: str) -> NoReturn:
+    """Print an error and leave with exit status 1."""
+    click.echo(f"fly64: {sentence}", err=True)
+    sys.exit(1)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))

@@ -1,0 +1,77 @@
+"""Progress bars of long commands, with rate and remaining time; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@contextmanager
+def counting_bar(title: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar over a known number of items: call the value with (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class StudyBars:
+    """One bar for the whole run and one for each engine at work; a printed line for each finished run."""
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._whole = self._bars.add_task("study", total=total, values="")
+        self._engines: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> StudyBars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(line, markup=False)
+
+    def advance(self, count: int) -> None:
+        """So many stages are done."""
+        self._bars.advance(self._whole, count)
+
+    def engine(self, line: Mapping[str, Any]) -> None:
+        """Progress of one engine, as written by ``assets.progress``."""
+        with self._lock:
+            label = str(line["label"])
+            if label not in self._engines:
+                self._engines[label] = self._bars.add_task(label, total=line["total"], values="")
+            task = self._engines[label]
+        values = ", ".join(f"{name} {value:.4g}" for name, value in line["values"].items())
+        self._bars.update(task, completed=line["done"], total=line["total"], values=values)
+        if line["done"] >= line["total"]:
+            with self._lock:
+                self._bars.remove_task(self._engines.pop(label))

@@ -1,0 +1,105 @@
+"""Which Dagster runs a request needs, and in which order they may go.
+
+Belongs here: pure decisions from states. Does not belong here: processes (``instance``), printing (``run``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fly64_assets import stages
+from fly64_assets.design import StudyDesign
+from fly64_assets.store.artifacts import State
+from fly64_assets.store.layout import StageKey
+
+ASSET_OF_STAGE = {
+    "base": "base_dataset",
+    "simulated": "simulated_dataset",
+    "view": "overlap_view",
+    "training": "pinn_bundle",
+    "inference": "pinn_reconstruction",
+    "comparison": "comparison",
+    "report": "study_report",
+}
+STAGE_NAMES = (*ASSET_OF_STAGE, "reconstruction")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the user asked for; an empty field means everything."""
+
+    doses: tuple[int, ...] = ()
+    views: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+
+    def match(self, key: StageKey) -> bool:
+        """Whether a stage is part of the request."""
+        return (
+            (not self.stages or key.stage in self.stages)
+            and (not self.doses or key.dose is None or key.dose in self.doses)
+            and (not self.views or key.view is None or key.view in self.views)
+            and (not self.splits or key.split is None or key.split in self.splits)
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Dagster run: assets of one partition, and the stages that it settles."""
+
+    assets: tuple[str, ...]
+    partition: str | None
+    keys: tuple[StageKey, ...]
+
+    @property
+    def label(self) -> str:
+        """The run for humans."""
+        place = self.partition.replace("|", "/") if self.partition else "study"
+        return f"{place}: {', '.join(self.assets)}"
+
+
+def asset_of(key: StageKey) -> str:
+    """Asset that builds a stage."""
+    if key.stage == "reconstruction":
+        return f"lsqml_reconstruction_{key.split}"
+    return ASSET_OF_STAGE[key.stage]
+
+
+def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Filters) -> list[StageKey]:
+    """Stages to build: those asked for that are not done, and what they cannot do without; in the order of work."""
+    wanted: set[StageKey] = set()
+    open_ends = [key for key in states if filters.match(key) and not states[key].done]
+    while open_ends:
+        key = open_ends.pop()
+        if key in wanted:
+            continue
+        wanted.add(key)
+        for other in stages.upstream(design, key):
+            if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key)):
+                open_ends.append(other)
+    return [key for key in states if key in wanted]
+
+
+def cell_runs(keys: list[StageKey], dose: int, view: str) -> list[Run]:
+    """The runs of one cell: views and arms in one, then the comparison on its own, so that it compares what exists."""
+    mine = [key for key in keys if (key.dose, key.view) == (dose, view)]
+    work = tuple(key for key in mine if key.stage != "comparison")
+    last = tuple(key for key in mine if key.stage == "comparison")
+    return [Run(_assets(part), f"{dose}|{view}", part) for part in (work, last) if part]
+
+
+def dose_run(keys: list[StageKey], dose: int) -> Run | None:
+    """The run that simulates one dose; None if there is nothing to do."""
+    mine = tuple(key for key in keys if key.stage == "simulated" and key.dose == dose)
+    return Run(_assets(mine), str(dose), mine) if mine else None
+
+
+def single_run(keys: list[StageKey], stage: str) -> Run | None:
+    """The run of an unpartitioned stage; None if there is nothing to do."""
+    mine = tuple(key for key in keys if key.stage == stage)
+    return Run(_assets(mine), None, mine) if mine else None
+
+
+def _assets(keys: tuple[StageKey, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(asset_of(key) for key in keys))

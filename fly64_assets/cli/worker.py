@@ -1,0 +1,49 @@
+"""One Dagster run in this process: ``python -m fly64_assets.cli.worker ANSWER PARTITION ASSET...``.
+
+Belongs here: executing assets of the code location on the persistent instance. Does not belong here: anything
+that the Dagster UI would not do as well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from fly64_assets.definitions import defs
+from fly64_assets.store.atomic import write_atomically
+
+
+def execute(assets: list[str], partition: str | None) -> tuple[bool, str]:
+    """Materialise assets of one partition; whether all succeeded, and the sentences of those that did not."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=dg.DagsterInstance.get(),
+        asset_selection=[dg.AssetKey(asset) for asset in assets],
+        partition_key=partition,
+        run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
+        tags={"fly64/command": "run"},
+        raise_on_error=False,
+    )
+    sentences = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            own = data.user_failure_data.description if data.user_failure_data else None
+            error = data.error.message.strip() if data.error else "no reason given"
+            sentences.append(f"{event.step_key}: {own or error}")
+    return result.success, "\n".join(sentences)
+
+
+def main() -> None:
+    """Run, and leave the answer as JSON."""
+    answer, partition, *assets = sys.argv[1:]
+    ok, reason = execute(assets, partition or None)
+    content = json.dumps({"ok": ok, "reason": reason}).encode()
+    write_atomically(Path(answer), lambda file: file.write(content))
+
+
+if __name__ == "__main__":
+    main()

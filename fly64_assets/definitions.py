@@ -1,0 +1,102 @@
+"""The whole code location on one page: partitions, assets, checks, jobs, resources.
+
+Belongs here: putting parts together. Does not belong here: what any part does. Loading this module imports no
+engine (torch, ptychi, tensorflow); they run in processes of their own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets.assets.base import base_dataset_asset
+from fly64_assets.assets.comparison import comparison_asset
+from fly64_assets.assets.lsqml import lsqml_reconstruction_assets
+from fly64_assets.assets.overlap import overlap_view_asset
+from fly64_assets.assets.pinn import pinn_bundle_asset, pinn_reconstruction_asset
+from fly64_assets.assets.report import study_report_asset
+from fly64_assets.assets.simulated import simulated_dataset_asset
+from fly64_assets.checks.contract import data_001, oversampling_001
+from fly64_assets.checks.factory import Examine, asset_check
+from fly64_assets.checks.integrity import sha256
+from fly64_assets.checks.physics import physics
+from fly64_assets.checks.training import learned
+from fly64_assets.design import StudyDesign, load_design
+from fly64_assets.environment import default_data_root, default_study
+from fly64_assets.jobs import JOBS
+from fly64_assets.partitions import cell_partitions, dose_partitions
+from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+
+
+def default_resources() -> dict[str, Any]:
+    """Resources as the environment says: ``FLY64_STUDY``, ``FLY64_DATA_ROOT``, and whatever device is there."""
+    return {
+        "study": StudyResource(study=default_study()),
+        "store": ArtifactStoreResource(data_root=default_data_root()),
+        "gpu": GpuResource(),
+    }
+
+
+def build_assets(design: StudyDesign) -> dict[str, dg.AssetsDefinition]:
+    """All assets by name, partitioned as the design says."""
+    doses, cells = dose_partitions(design), cell_partitions(design)
+    assets = [
+        base_dataset_asset(),
+        simulated_dataset_asset(doses),
+        overlap_view_asset(cells),
+        pinn_bundle_asset(cells),
+        pinn_reconstruction_asset(cells),
+        *lsqml_reconstruction_assets(cells),
+        comparison_asset(cells),
+        study_report_asset(),
+    ]
+    return {asset.key.to_user_string(): asset for asset in assets}
+
+
+STAGES: Mapping[str, tuple[str, str | None]] = {
+    "base_dataset": ("base", None),
+    "simulated_dataset": ("simulated", None),
+    "overlap_view": ("view", None),
+    "pinn_bundle": ("training", None),
+    "pinn_reconstruction": ("inference", None),
+    "lsqml_reconstruction_train": ("reconstruction", "train"),
+    "lsqml_reconstruction_test": ("reconstruction", "test"),
+    "comparison": ("comparison", None),
+    "study_report": ("report", None),
+}
+"""Stage (and split) behind each asset."""
+
+
+def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:
+    """Checks that re-read the files: integrity everywhere, the contract wherever there are frames, and physics."""
+
+    def check(name: str, asset: str, examine: Examine, description: str) -> dg.AssetChecksDefinition:
+        stage, split = STAGES[asset]
+        return asset_check(name, assets[asset], stage, split, examine, description)
+
+    checks = [check("sha256", asset, sha256, "Every file matches its sidecar and its record.") for asset in STAGES]
+    framed = [asset for asset in STAGES if asset != "study_report"]
+    checks += [check("data_001", asset, data_001, "The data sets obey the contract DATA-001.") for asset in framed]
+    checks.append(check("oversampling_001", "overlap_view", oversampling_001, "Enough frames for the gridsize."))
+    checks.append(check("physics", "simulated_dataset", physics, "Whole photons, the right dose, Parseval."))
+    checks.append(check("learned", "pinn_bundle", learned, "The network is finite and not collapsed."))
+    return checks
+
+
+def build_definitions(
+    *, design: StudyDesign | None = None, resources: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The code location for a design, with some resources replaced if wanted."""
+    design = design or load_design(default_study())
+    assets = build_assets(design)
+    return dg.Definitions(
+        assets=list(assets.values()),
+        asset_checks=build_checks(assets),
+        jobs=[dg.define_asset_job(job.name, list(job.assets), description=job.description) for job in JOBS],
+        resources=default_resources() | dict(resources or {}),
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,21 @@
+"""Environment variables that choose a study and its data root, with their defaults."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+STUDY_VARIABLE: Final = "FLY64_STUDY"
+DATA_ROOT_VARIABLE: Final = "FLY64_DATA_ROOT"
+DEFAULT_STUDY: Final = "demo"
+DEFAULT_DATA_ROOT: Final = "data"
+
+
+def default_study() -> str:
+    """The study named by ``FLY64_STUDY``, else ``demo``."""
+    return os.environ.get(STUDY_VARIABLE) or DEFAULT_STUDY
+
+
+def default_data_root() -> str:
+    """The folder named by ``FLY64_DATA_ROOT``, else ``data`` in the working folder."""
+    return os.environ.get(DATA_ROOT_VARIABLE) or DEFAULT_DATA_ROOT

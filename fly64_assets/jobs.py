@@ -1,0 +1,27 @@
+"""Named jobs of the code location: one per partition definition, because a run cannot mix them."""
+
+from typing import NamedTuple
+
+
+class Job(NamedTuple):
+    """Assets that one job materialises, and what it is for."""
+
+    name: str
+    assets: tuple[str, ...]
+    description: str
+
+
+CELL_ASSETS = (
+    "overlap_view",
+    "pinn_bundle",
+    "pinn_reconstruction",
+    "lsqml_reconstruction_train",
+    "lsqml_reconstruction_test",
+    "comparison",
+)
+JOBS = (
+    Job("ingest", ("base_dataset",), "Make or import the base."),
+    Job("simulate", ("simulated_dataset",), "Simulate the frames of a dose."),
+    Job("cell", CELL_ASSETS, "Views, both arms and the comparison of a cell."),
+    Job("report", ("study_report",), "Write the report over all cells."),
+)

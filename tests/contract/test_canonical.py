@@ -1,0 +1,275 @@
+"""Every accepted form becomes the same canonical data set, with a record; what needs a guess is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.npz import load_base, load_dataset, write_npz
+from fly64_assets.contract.validate import validate, validate_base
+from fly64_assets.errors import ContractError
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(arrays):
+        path = tmp_path / "wild.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return write
+
+
+def operations(transformations):
+    assert all(set(entry) == {"tool", "operation", "parameters"} for entry in transformations)
+    return [entry["operation"] for entry in transformations]
+
+
+def same(found, expected, keys=("diffraction", "objectGuess", "probeGuess", "xcoords", "ycoords", "Y", "scan_index")):
+    for key in keys:
+        assert found[key].dtype == expected[key].dtype, key
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+def counts_of(arrays):
+    scale = json.loads(str(arrays["_metadata"]))["physics_parameters"]["intensity_scale"]
+    return np.rint((arrays["diffraction"].astype(float) * scale) ** 2)
+
+
+def without(arrays, *keys):
+    return {key: value for key, value in arrays.items() if key not in keys}
+
+
+def test_a_canonical_file_passes_untouched(save, arrays):
+    found, done = canonicalize(save(arrays))
+    assert done == []
+    assert found.keys() == arrays.keys()
+    same(found, arrays)
+    assert json.loads(str(found["_metadata"])) == json.loads(str(arrays["_metadata"]))
+
+
+def test_history_survives_and_grows(save, arrays):
+    found, done = canonicalize(save(without(arrays, "scan_index")))
+    document = json.loads(str(found["_metadata"]))
+    assert operations(done) == ["add_scan_index"]
+    assert operations(document["data_transformations"]) == ["simulate", "add_scan_index"]
+    assert validate(found).findings == ()
+
+
+def test_legacy_key(save, arrays):
+    wild = without(arrays, "diffraction") | {"diff3d": arrays["diffraction"]}
+    found, done = canonicalize(save(wild))
+    same(found, arrays)
+    assert "diff3d" not in found
+    assert done == [schema.transformation("rename_key", {"old": "diff3d", "new": "diffraction"})]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int64, np.uint8])
+def test_integer_counts_do_not_wrap(save, arrays, dtype):
+    raw = counts_of(arrays).astype(dtype)
+    raw[3, 8, 8] = np.iinfo(dtype).max if dtype != np.int64 else 10**6
+    found, done = canonicalize(save(without(arrays, "_metadata") | {"diffraction": raw}))
+    assert found["diffraction"].dtype == np.float32
+    np.testing.assert_array_equal(np.rint(found["diffraction"].astype(float) ** 2), raw)
+    assert operations(done) == ["square_root_of_counts"]
+    assert json.loads(str(found["_metadata"]))["physics_parameters"]["intensity_scale"] == 1.0
+    assert validate(found).ok
+
+
+def test_counts_as_floats_need_a_word(save, arrays):
+    raw = without(arrays, "_metadata") | {"diffraction": counts_of(arrays).astype(np.float32)}
+    path = save(raw)
+    with pytest.raises(ContractError, match="confirm with counts = True"):
+        canonicalize(path)
+    found, done = canonicalize(path, counts=True)
+    np.testing.assert_array_equal(found["diffraction"], np.sqrt(counts_of(arrays)).astype(np.float32))
+    assert operations(done) == ["square_root_of_counts"]
+
+
+def test_counts_that_contradict_the_metadata(save, arrays):
+    with pytest.raises(ContractError, match="one of the two is wrong"):
+        canonicalize(save(arrays | {"diffraction": counts_of(arrays).astype(np.int32)}))
+    with pytest.raises(ContractError, match="negative"):
+        canonicalize(save(without(arrays, "_metadata") | {"diffraction": -counts_of(arrays).astype(np.int32)}))
+
+
+def test_layout_by_the_number_of_positions(save, arrays):
+    turned = {key: np.moveaxis(arrays[key], 0, -1) for key in ("diffraction", "Y")}
+    found, done = canonicalize(save(arrays | turned))
+    same(found, arrays)
+    assert operations(done) == ["move_frame_axis_first"] * 2
+    assert validate(found).findings == ()
+
+
+def test_layout_of_patches_alone_is_left_to_the_validator(save, arrays):
+    found, done = canonicalize(save(arrays | {"Y": np.moveaxis(arrays["Y"], 0, -1)}))
+    assert done == []
+    assert not validate(found).ok
+
+
+def test_ambiguous_layout_is_refused_with_the_guess(save, part):
+    cube = part(slice(0, 16))
+    with pytest.raises(ContractError, match=r"\(16, 16, 16\).*frames_last = False"):
+        canonicalize(save(cube))
+    same(canonicalize(save(cube), frames_last=False)[0], cube)
+    turned = {key: np.moveaxis(cube[key], 0, -1) for key in ("diffraction", "Y")}
+    same(canonicalize(save(cube | turned), frames_last=True)[0], cube)
+
+
+def test_layout_that_the_positions_contradict(save, arrays):
+    turned = np.moveaxis(arrays["diffraction"], 0, -1)
+    few = {key: arrays[key][:40] for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start")}
+    with pytest.raises(ContractError, match="but there are 40 positions"):
+        canonicalize(save(arrays | few | {"diffraction": turned}))
+
+
+@pytest.mark.parametrize(
+    ("key", "form"),
+    [
+        ("Y", lambda a: a[..., None]),
+        ("probeGuess", lambda a: a[..., None]),
+        ("probeGuess", lambda a: a[None]),
+        ("probeGuess", lambda a: a[None, None, :, :, None]),
+        ("diffraction", lambda a: a[None]),
+        ("xcoords", lambda a: a[:, None]),
+    ],
+)
+def test_spare_axes(save, arrays, key, form):
+    found, done = canonicalize(save(arrays | {key: form(arrays[key])}))
+    same(found, arrays)
+    assert done == [schema.transformation("drop_axes", {"key": key, "shape": list(form(arrays[key]).shape)})]
+
+
+def test_several_probe_modes_are_refused(save, arrays):
+    with pytest.raises(ContractError, match=r"probeGuess has shape \(3, 16, 16\).*one probe mode"):
+        canonicalize(save(arrays | {"probeGuess": np.stack([arrays["probeGuess"]] * 3)}))
+
+
+def test_too_few_axes_are_refused(save, arrays):
+    for key in ("probeGuess", "diffraction", "xcoords"):
+        with pytest.raises(ContractError, match=f"{key} has shape"):
+            canonicalize(save(arrays | {key: arrays[key][0]}))
+
+
+def test_missing_and_other_start_coordinates(save, arrays):
+    found, done = canonicalize(save(without(arrays, "xcoords_start") | {"ycoords_start": arrays["ycoords"] + 4}))
+    assert operations(done) == ["add_start_coordinates", "replace_start_coordinates"]
+    same(found, arrays, ("xcoords_start", "ycoords_start"))
+
+
+def test_other_precisions(save, arrays):
+    wide = {key: arrays[key].astype(np.complex128) for key in ("objectGuess", "probeGuess", "Y")}
+    wide["diffraction"] = arrays["diffraction"].astype(">f8")
+    wide["scan_index"] = arrays["scan_index"].astype(np.uint16)
+    found, done = canonicalize(save(arrays | wide))
+    same(found, arrays)
+    assert sorted(entry["parameters"]["key"] for entry in done) == sorted(wide)
+    assert validate(found).findings == ()
+
+
+def test_pickled_metadata_is_left_unread(save, arrays, tmp_path, monkeypatch):
+    class Bomb:
+        def __reduce__(self):
+            import os
+
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    wild = arrays | {"_metadata": np.array(Bomb(), dtype=object)}
+    found, done = canonicalize(save(wild))
+    assert not (tmp_path / "exploded").exists()
+    assert operations(done) == ["drop_key"]
+    assert done[0]["parameters"]["key"] == "_metadata"
+    assert "pickled" in done[0]["parameters"]["reason"]
+    same(found, arrays)
+    assert json.loads(str(found["_metadata"]))["data_transformations"] == done
+
+
+def test_other_pickled_keys_are_refused(save, arrays):
+    with pytest.raises(ContractError, match="'remark' is an array of Python objects"):
+        canonicalize(save(arrays | {"remark": np.array([{}], dtype=object)}))
+
+
+def test_unreadable_metadata_and_unknown_keys_are_dropped_and_named(save, arrays):
+    found, done = canonicalize(save(arrays | {"_metadata": np.array("{"), "remark": np.arange(3)}))
+    assert [entry["parameters"]["key"] for entry in done] == ["_metadata", "remark"]
+    assert "remark" not in found
+
+
+def test_dc_in_the_corner_needs_a_word(save, arrays):
+    path = save(arrays | {"diffraction": np.fft.ifftshift(arrays["diffraction"], axes=(1, 2))})
+    with pytest.raises(ContractError, match="confirm with dc_corner = True"):
+        canonicalize(path)
+    found, done = canonicalize(path, dc_corner=True)
+    same(found, arrays)
+    assert operations(done) == ["shift_dc_to_centre"]
+
+
+def test_other_names_need_a_word(save, arrays):
+    wild = without(arrays, "diffraction", "probeGuess") | {"data": arrays["diffraction"], "probe": arrays["probeGuess"]}
+    path = save(wild)
+    with pytest.raises(
+        ContractError, match=r"lacks diffraction, probeGuess.*rename data=diffraction.*rename probe=probeGuess"
+    ):
+        canonicalize(path)
+    found, done = canonicalize(path, rename={"data": "diffraction", "probe": "probeGuess"})
+    same(found, arrays)
+    assert operations(done) == ["rename_key"] * 2
+    for wrong in ({"nothing": "diffraction"}, {"data": "frames"}, {"data": "xcoords"}):
+        with pytest.raises(ContractError, match="rename"):
+            canonicalize(path, rename=wrong)
+
+
+def test_complex_frames_are_refused(save, arrays):
+    with pytest.raises(ContractError, match="real amplitudes or counts"):
+        canonicalize(save(arrays | {"diffraction": arrays["diffraction"].astype(complex)}))
+
+
+def test_canonical_arrays_can_be_written_and_loaded(save, arrays, tmp_path):
+    raw = without(arrays, "_metadata", "scan_index", "xcoords_start", "ycoords_start", "Y")
+    found, _ = canonicalize(save(raw | {"diffraction": counts_of(arrays).astype(np.uint32)}))
+    path = tmp_path / "canonical.npz"
+    with path.open("wb") as file:
+        write_npz(file, found)
+    np.testing.assert_array_equal(load_dataset(path).measurement().counts(), counts_of(arrays))
+
+
+def test_base(save, arrays, tmp_path):
+    wild = {
+        "objectGuess": arrays["objectGuess"].astype(complex)[None],
+        "probeGuess": arrays["probeGuess"][..., None],
+        "xcoords": arrays["xcoords"].astype(np.float32),
+        "ycoords": arrays["ycoords"],
+        "xcoords_start": arrays["xcoords"] + 1,
+        "diffraction": np.array([{}], dtype=object),
+        "remark": np.arange(3),
+    }
+    found, done = canonicalize_base(save(wild))
+    assert operations(done) == [
+        "drop_key", "drop_axes", "drop_axes", "convert_dtype", "convert_dtype",
+        "replace_start_coordinates", "add_start_coordinates", "drop_key",
+    ]  # fmt: skip
+    assert validate_base(found).findings == ()
+    path = tmp_path / "base.npz"
+    with path.open("wb") as file:
+        write_npz(file, found)
+    base = load_base(path)
+    np.testing.assert_array_equal(base.object, arrays["objectGuess"])
+    assert base.metadata["data_transformations"] == done
+    assert base.metadata["physics_parameters"]["N"] == 16
+
+
+def test_base_with_other_names(save, arrays):
+    wild = {
+        "obj": arrays["objectGuess"],
+        "probe": arrays["probeGuess"],
+        "xcoords": arrays["xcoords"],
+        "ycoords": arrays["ycoords"],
+    }
+    with pytest.raises(ContractError, match="rename obj=objectGuess"):
+        canonicalize_base(save(wild))
+    found, _ = canonicalize_base(save(wild), rename={"obj": "objectGuess", "probe": "probeGuess"})
+    assert validate_base(found).findings == ()

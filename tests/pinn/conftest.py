@@ -1,0 +1,59 @@
+"""A small scan made by the real forward model: 64 frames of 32 x 32 pixels."""
+
+from __future__ import annotations
+
+import fly64_assets.torch_compat  # noqa: F401  # isort: skip
+import numpy as np
+import pytest
+
+from fly64_assets.physics import counts, forward, scan
+from fly64_assets.physics.measurement import Measurement
+
+N = 32
+SHAPE = (80, 88)
+
+
+def make_object() -> np.ndarray:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    amplitude = 0.85 + 0.15 * np.sin(rows / 3.0) * np.cos(columns / 4.0)
+    return amplitude * np.exp(1j * 0.5 * np.sin(columns / 3.5 + rows / 5.0))
+
+
+def make_probe(size: int = N) -> np.ndarray:
+    rows, columns = np.mgrid[:size, :size] - size // 2
+    radius = np.hypot(rows, columns) / (size / 4)
+    return (np.exp(2j * radius**2) / (1 + np.exp((radius - 1) * 10))).astype(np.complex64)
+
+
+def make_measurement(n: int = 64, dose: float = 1e5, noise: bool = True, whole: bool = False) -> Measurement:
+    """``whole`` puts the positions on whole pixels."""
+    obj, probe = make_object(), make_probe()
+    x, y = scan.uniform_positions(5, n, obj.shape, N)
+    if whole:
+        x, y = np.floor(x), np.floor(y)
+    scale = forward.intensity_scale(dose, forward.exit_wave_energies(obj, probe, x, y))
+    rates = forward.patch_counts(obj, probe, x, y, scale)
+    values = counts.poisson_counts(rates, np.arange(n), 3, int(dose)) if noise else rates
+    amplitude = (np.sqrt(values) / scale).astype(np.float32)
+    return Measurement(amplitude, scale, probe, x, y, obj.shape, np.arange(n))
+
+
+@pytest.fixture(scope="session")
+def obj() -> np.ndarray:
+    return make_object()
+
+
+@pytest.fixture(scope="session")
+def probe() -> np.ndarray:
+    return make_probe()
+
+
+@pytest.fixture(scope="session")
+def measurement() -> Measurement:
+    return make_measurement()
+
+
+@pytest.fixture
+def measured():
+    """Builder of other measurements of the same object."""
+    return make_measurement

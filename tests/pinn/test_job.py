@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.npz import open_npz, write_npz
+from fly64_assets.design import PinnSettings
+from fly64_assets.execution import Execution
+from fly64_assets.physics import forward
+from fly64_assets.pinn.bundle import read_bundle
+from fly64_assets.pinn.job import infer_job, train_job
+
+N = 32
+TRAIN = "import json, sys; from fly64_assets.pinn.job import train_job; train_job(json.loads(sys.argv[1]), lambda *_: None)"
+
+
+def write_dataset(path, measurement, obj, patches):
+    metadata = schema.build_metadata(
+        patch_size=N,
+        nphotons=1e5,
+        intensity_scale=measurement.intensity_scale,
+        expected_mean_counts=1e5,
+        base_name="made.npz",
+        base_sha256="ab" * 32,
+        parameters_sha256="cd" * 32,
+        seeds={"simulation": 3},
+        transformations=[schema.transformation("simulate", {"dose": 1e5})],
+    )
+    dataset = schema.Dataset(
+        diffraction=measurement.amplitude,
+        object=obj.astype(np.complex64),
+        probe=measurement.probe,
+        x=measurement.x,
+        y=measurement.y,
+        scan_index=measurement.scan_index,
+        patches=patches.astype(np.complex64),
+        metadata=metadata,
+    )
+    with path.open("wb") as file:
+        write_npz(file, schema.dataset_arrays(dataset))
+    return path
+
+
+def request(measurement, folder):
+    folder.mkdir()
+    return {
+        "measurement": str(measurement),
+        "output_folder": str(folder),
+        "arm": "pinn",
+        "settings": asdict(PinnSettings(epochs=2, width=8)),
+        "gridsize": 2,
+        "neighbor_count": 7,
+        "seeds": {"simulation": 42, "grouping": 123, "subsampling": 456},
+        "execution": Execution().to_dict(),
+        "provenance": {"design_sha256": "d" * 64, "data_sha256": "e" * 64, "code_version": "1"},
+    }
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory, measurement, obj):
+    """One cell trained in this process, and twice in processes of their own, once with another truth in the file."""
+    root = tmp_path_factory.mktemp("cell")
+    patches = forward.extract_patches(obj, measurement.x, measurement.y, N)
+    file = write_dataset(root / "train.npz", measurement, obj, patches)
+    swapped = write_dataset(root / "swapped.npz", measurement, np.ones_like(obj), np.zeros_like(patches))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", TRAIN, json.dumps(request(data, root / name))], stdout=subprocess.DEVNULL)
+        for data, name in ((file, "first"), (swapped, "second"))
+    ]
+    steps = []
+    facts = train_job(request(file, root / "here"), lambda *row: steps.append(row))
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    return root, facts, steps
+
+
+def infer(root, bundle, name):
+    return infer_job(
+        {
+            "bundle": str(bundle),
+            "measurement": str(root / "train.npz"),
+            "output": str(root / f"{name}.npz"),
+            "figure": str(root / f"{name}.png"),
+            "execution": Execution().to_dict(),
+        },
+        lambda *_: None,
+    )
+
+
+def test_two_processes_and_another_truth_give_the_same_bytes(cell):
+    root, _, _ = cell
+    bundles = [(root / name / "wts.h5.zip").read_bytes() for name in ("first", "second", "here")]
+    assert bundles[0] == bundles[1] == bundles[2]
+
+
+def test_training_writes_the_files_of_a_cell(cell):
+    root, facts, steps = cell
+    assert {path.name for path in (root / "here").iterdir()} == {"wts.h5.zip", "history.csv", "loss.png"}
+    bundle = read_bundle(root / "here" / "wts.h5.zip")
+    with zipfile.ZipFile(root / "here" / "wts.h5.zip") as archive:
+        assert archive.read("history.csv") == (root / "here" / "history.csv").read_bytes()
+    assert [row["epoch"] for row in bundle.history] == [1, 2]
+    assert bundle.manifest["data_sha256"] == "e" * 64
+    assert str(root) not in json.dumps([bundle.manifest, bundle.params])
+    assert [done for done, _, _ in steps] == [1, 2]
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["epochs_completed"] == 2
+    assert facts["best_val_loss"] == min(row["validation_loss"] for row in bundle.history)
+    assert facts["collapsed"] is False
+
+
+def test_inference_needs_only_the_bundle_and_repeats_its_bytes(cell, obj, tmp_path):
+    root, _, _ = cell
+    alone = tmp_path / "elsewhere.zip"
+    alone.write_bytes((root / "here" / "wts.h5.zip").read_bytes())
+    facts = infer(root, alone, "one")
+    infer(root, root / "here" / "wts.h5.zip", "two")
+    assert (root / "one.npz").read_bytes() == (root / "two.npz").read_bytes()
+    assert (root / "one.png").read_bytes()[:4] == b"\x89PNG"
+    assert facts["frames"] == 64
+    arrays = open_npz(root / "one.npz")
+    found, coverage = arrays["reconstructed_object"], arrays["coverage"]
+    assert (found.dtype, found.shape, coverage.dtype) == (np.complex64, obj.shape, np.float32)
+    assert (found[coverage == 0] == 1).all()
+    assert json.loads(str(arrays["_metadata"]))["frames"] == 64
+
+
+def test_the_object_is_nearer_the_truth_than_a_flat_one(cell, obj):
+    root, _, _ = cell
+    infer(root, root / "here" / "wts.h5.zip", "scored")
+    arrays = open_npz(root / "scored.npz")
+    lit = arrays["coverage"] > 1
+
+    def phase_error(found):
+        ratio = (found * obj.conj())[lit]
+        return float(np.sqrt(np.mean(np.angle(ratio * np.conj(ratio.sum())) ** 2)))
+
+    assert phase_error(arrays["reconstructed_object"]) < 0.6 * phase_error(np.ones(lit.shape))

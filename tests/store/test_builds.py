@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fly64_assets.errors import ArtifactError, EngineError
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
+
+KEY = StageKey("simulated", 1000)
+OPTIONS: dict[str, Any] = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {"simulation": 42}}
+
+
+@pytest.fixture
+def options(workshop: Any) -> dict[str, Any]:
+    return {**OPTIONS, "design": workshop.design}
+
+
+def test_a_build_leaves_outputs_sidecars_and_a_record(workshop: Any, layout: Layout) -> None:
+    base = workshop.base()
+    record = workshop.simulated(inputs=[layout.base], values={"frames": 7}, logs={layout.output(KEY, "a.log"): b"log"})
+    assert workshop.store.record(layout, KEY) == record
+    assert record.outcome == "succeeded"
+    assert record.inputs == {"base.npz": hashlib.sha256(b"base" * 50).hexdigest()} == base.outputs
+    names = ["dose_1000/a.log", "dose_1000/patched_test.npz", "dose_1000/patched_train.npz"]
+    assert record.outputs == {n: hashlib.sha256((layout.folder / n).read_bytes()).hexdigest() for n in names}
+    assert record.diagnostics == ("dose_1000/a.log",)
+    assert record.values == {"frames": 7}
+    assert record.parameters == {"seed": 42}
+    assert record.parameters_sha256 == hashlib.sha256(b'{"seed":42}').hexdigest()
+    assert record.start <= record.end
+    assert read_sidecar(layout.patched(1000, "train"))["inputs"] == {"../base.npz": base.outputs["base.npz"]}
+    visible = {path.name for path in layout.folder_of(KEY).iterdir() if not path.name.startswith(".")}
+    files = {"a.log", "patched_train.npz", "patched_test.npz", "result.json"}
+    assert visible == files | {f"{name}.manifest.json" for name in files}
+    assert verify_folder(layout.folder).ok
+
+
+def test_states(workshop: Any, layout: Layout) -> None:
+    assert workshop.state(KEY).name == "missing"
+    assert "not built yet" in workshop.state(KEY).reason
+    workshop.base()
+    workshop.simulated(inputs=[layout.base])
+    assert workshop.state(KEY, [layout.base]).name == "fresh"
+    assert workshop.state(KEY, [layout.base], quick=True).name == "fresh"
+    assert workshop.state(KEY, {layout.base: verified(layout.base).sha256}).name == "fresh"
+
+    changed = workshop.state(KEY, [layout.base], {"seed": 43})
+    assert (changed.name, changed.reason) == ("stale", "parameter seed changed (42 then, 43 now)")
+    unused = workshop.state(KEY, [])
+    assert (unused.name, unused.reason) == ("stale", "input base.npz is no longer used")
+    other = workshop.state(KEY, {layout.base: "f" * 64})
+    assert other.name == "stale"
+    assert "input base.npz changed" in other.reason
+    new = workshop.state(KEY, {layout.base: verified(layout.base).sha256, layout.patched(10, "train"): "0" * 64})
+    assert (new.name, new.reason) == ("stale", "input dose_10/patched_train.npz is new")
+
+
+def test_a_nested_parameter_is_named(workshop: Any) -> None:
+    workshop.simulated(parameters={"pinn": {"epochs": 50, "width": 24}, "views": {}})
+    state = workshop.state(KEY, (), {"pinn": {"epochs": 60, "width": 24}, "views": {}})
+    assert state.reason == "parameter pinn.epochs changed (50 then, 60 now)"
+    assert workshop.state(KEY, (), {"views": {}, "pinn": {"width": 24, "epochs": 50}}).name == "fresh"
+
+
+def test_a_rebuilt_input_makes_stale_only_if_its_content_changed(workshop: Any, layout: Layout) -> None:
+    view = StageKey("view", 1000, "dense")
+    workshop.simulated()
+    inputs = [layout.patched(1000, "train")]
+    workshop.make(view, {layout.view_data(1000, "dense", "train"): b"kept"}, inputs=inputs)
+    workshop.simulated(parameters={"seed": 43})
+    assert workshop.state(view, inputs).name == "fresh"
+    workshop.simulated(content=b"others")
+    assert workshop.state(view, inputs).name == "stale"
+    layout.patched(1000, "train").unlink()
+    state = workshop.state(view, inputs)
+    assert state.name == "stale"
+    assert "patched_train.npz: does not exist" in state.reason
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_lost_or_damaged_output_reads_as_missing_and_is_named(workshop: Any, layout: Layout, quick: bool) -> None:
+    path = layout.patched(1000, "test")
+    harms: list[Callable[[], object]] = [
+        path.unlink,
+        lambda: sidecar_path(path).unlink(),
+        lambda: path.write_bytes(b"shorter"),
+        lambda: sidecar_path(path).write_text("{}"),
+        lambda: (path.unlink(), sidecar_path(path).unlink()),
+    ]
+    for harm in harms:
+        workshop.simulated()
+        assert workshop.state(KEY, quick=quick).name == "fresh"
+        harm()
+        state = workshop.state(KEY, quick=quick)
+        assert state.name == "missing"
+        assert str(path) in state.reason
+
+
+def test_only_the_full_check_sees_a_flipped_bit(workshop: Any, layout: Layout) -> None:
+    workshop.simulated()
+    content = layout.patched(1000, "test").read_bytes()
+    layout.patched(1000, "test").write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert workshop.state(KEY, quick=True).name == "fresh"
+    assert workshop.state(KEY).name == "missing"
+
+
+def test_an_output_from_another_build_does_not_pass_for_the_recorded_one(workshop: Any, layout: Layout) -> None:
+    workshop.simulated()
+    path = layout.patched(1000, "train")
+    saved = path.read_bytes(), sidecar_path(path).read_bytes()
+    workshop.simulated(content=b"others")
+    path.write_bytes(saved[0])
+    sidecar_path(path).write_bytes(saved[1])
+    verified(path)
+    state = workshop.state(KEY)
+    assert state.name == "missing"
+    assert "the record of 'dose_1000: simulated' says" in state.reason
+    assert [bad.path for bad in verify_folder(layout.folder).bad] == ["dose_1000/patched_train.npz"]
+
+
+def test_an_edited_record_counts_as_absent(workshop: Any, layout: Layout) -> None:
+    workshop.simulated()
+    path = layout.record(KEY)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "outcome": "skipped"}))
+    assert workshop.store.record(layout, KEY) is None
+    state = workshop.state(KEY)
+    assert state.name == "missing"
+    assert str(path) in state.reason
+    with pytest.raises(ArtifactError, match=r"result\.json"):
+        workshop.store.required(layout, KEY)
+
+
+def test_an_error_leaves_a_failed_record_with_its_sentence_and_no_data(
+    store: ArtifactStore, layout: Layout, options: dict[str, Any], workshop: Any
+) -> None:
+    workshop.simulated()
+    log = layout.output(KEY, "train.log")
+    with pytest.raises(EngineError, match="loss is not finite"), store.build(layout, KEY, **options) as build:  # noqa: PT012
+        build.write_bytes(layout.patched(1000, "train"), b"half the work")
+        build.write_bytes(log, b"epoch 1", data=False)
+        build.note({"returncode": 1})
+        raise EngineError("loss is not finite after epoch 1")
+    record = store.record(layout, KEY)
+    assert record == build.record
+    assert (record.outcome, record.reason) == ("failed", "loss is not finite after epoch 1")
+    assert record.values == {"returncode": 1}
+    assert list(record.outputs) == ["dose_1000/train.log"]
+    assert read_sidecar(log)["outcome"] == "failed"
+    assert not layout.patched(1000, "train").exists()
+    assert not layout.patched(1000, "test").exists()
+    assert workshop.state(KEY).name == "failed"
+    assert verify_folder(layout.folder).ok
+    with pytest.raises(ArtifactError, match="loss is not finite"):
+        store.required(layout, KEY)
+    assert workshop.simulated().outcome == "succeeded"
+
+
+def test_an_error_without_a_sentence_is_named_by_its_type(
+    store: ArtifactStore, layout: Layout, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ZeroDivisionError), store.build(layout, KEY, **options):
+        _ = 1 / 0
+    assert store.record(layout, KEY).reason == "ZeroDivisionError: division by zero"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_leaves_no_record_and_no_data(
+    store: ArtifactStore,
+    layout: Layout,
+    options: dict[str, Any],
+    workshop: Any,
+    interrupt: type[BaseException],
+) -> None:
+    workshop.simulated()
+    with pytest.raises(interrupt), store.build(layout, KEY, **options) as build:  # noqa: PT012
+        build.write_bytes(layout.patched(1000, "train"), b"half the work")
+        (build.scratch / "checkpoint").write_bytes(b"x")
+        raise interrupt
+    assert workshop.state(KEY).name == "missing"
+    assert {path.name for path in layout.folder_of(KEY).iterdir()} == {".build.lock"}
+
+
+def test_leaving_without_an_outcome_is_a_failure(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match="without declaring"), store.build(layout, KEY, **options) as build:
+        build.write_bytes(layout.patched(1000, "train"), b"x")
+    assert build.record.outcome == "failed"
+
+
+def test_nothing_may_follow_the_outcome(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match="already declared"), store.build(layout, KEY, **options) as build:  # noqa: PT012
+        build.succeed({})
+        build.write_bytes(layout.patched(1000, "train"), b"x")
+
+
+def test_values_that_are_not_finite_fail_the_build(
+    store: ArtifactStore, layout: Layout, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ArtifactError, match="final_loss"), store.build(layout, KEY, **options) as build:
+        build.succeed({"final_loss": float("nan")})
+
+
+def test_a_skip_is_recorded_with_its_reason_until_an_input_changes(workshop: Any, layout: Layout) -> None:
+    view = StageKey("view", 1000, "sparse")
+    workshop.simulated()
+    inputs = [layout.patched(1000, "train")]
+    first = workshop.make(view, {layout.view_data(1000, "sparse", "train"): b"x"}, inputs=inputs)
+    assert first.outcome == "succeeded"
+    reason = "dose_1000/sparse: 3 positions are at least 51.2 px apart; 4 are needed"
+    skipped = workshop.make(view, {}, inputs=inputs, skip=reason)
+    assert (skipped.outcome, skipped.reason) == ("skipped", reason)
+    assert not layout.view_data(1000, "sparse", "train").exists()
+    assert workshop.state(view, inputs).name == "skipped"
+    assert workshop.state(view, inputs).done
+    assert workshop.store.required(layout, view) == skipped
+    assert read_sidecar(layout.record(view))["outcome"] == "skipped"
+    again = workshop.make(view, {}, inputs=inputs, skip=reason)
+    assert again.data_sha256 == skipped.data_sha256
+    assert workshop.make(view, {}, inputs=inputs, skip=reason + "!").data_sha256 != skipped.data_sha256
+    workshop.simulated(content=b"more positions")
+    assert workshop.state(view, inputs).name == "stale"
+    assert workshop.make(view, {}, inputs=inputs, skip=reason).data_sha256 != skipped.data_sha256
+
+
+def test_an_identical_rebuild_has_the_same_data_hash(workshop: Any, layout: Layout) -> None:
+    log = layout.output(KEY, "run.log")
+    first = workshop.simulated(logs={log: b"3.1 s"}, values={"seconds_per_frame": 1.0})
+    second = workshop.simulated(logs={log: b"2.9 s"}, values={"seconds_per_frame": 2.0})
+    assert first.outputs != second.outputs
+    assert first.data_sha256 == second.data_sha256
+    assert workshop.simulated(content=b"others").data_sha256 != first.data_sha256
+
+
+def test_adopted_files_are_moved_from_scratch(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
+    target = layout.patched(1000, "train")
+    with store.build(layout, KEY, **options) as build:
+        scratch = build.scratch
+        assert scratch.parent == target.parent
+        (scratch / "engine.npz").write_bytes(b"result")
+        artifact = build.adopt(scratch / "engine.npz", target)
+        with pytest.raises(ArtifactError, match=r"engine\.npz was expected"):
+            build.adopt(scratch / "engine.npz", target)
+        build.write_json(layout.output(KEY, "a.json"), {"a": [1, None]}, data=False)
+        build.succeed({})
+    assert artifact == verified(target)
+    assert target.read_bytes() == b"result"
+    assert json.loads(layout.output(KEY, "a.json").read_text()) == {"a": [1, None]}
+    assert not scratch.exists()
+
+
+def test_outputs_stay_inside_the_folder(
+    store: ArtifactStore, layout: Layout, options: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt), store.build(layout, KEY, **options) as build:  # noqa: PT012
+        for path in (
+            tmp_path / "elsewhere.npz",
+            layout.folder / ".." / "other.npz",
+            layout.folder / ".hidden",
+            layout.record(KEY),
+        ):
+            with pytest.raises(ArtifactError):
+                build.write_bytes(path, b"x")
+        raise KeyboardInterrupt
+
+
+def test_a_hostile_record_cannot_have_foreign_files_removed(workshop: Any, layout: Layout, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("keep me")
+    workshop.simulated()
+    record = workshop.store.record(layout, KEY)
+    document = record.to_dict()
+    document["outputs"] = {os.path.relpath(precious, layout.folder): "0" * 64}
+    write_artifact(layout, layout.record(KEY), lambda f: f.write(json.dumps(document).encode()), Provenance())
+    assert workshop.store.record(layout, KEY) is None
+    workshop.simulated()
+    assert precious.read_text() == "keep me"
+
+
+def test_a_damaged_input_changes_nothing(workshop: Any, layout: Layout) -> None:
+    view = StageKey("view", 1000, "dense")
+    inputs = [layout.patched(1000, "train")]
+    workshop.simulated()
+    workshop.make(view, {layout.view_data(1000, "dense", "train"): b"kept"}, inputs=inputs)
+    before = workshop.store.record(layout, view)
+    content = inputs[0].read_bytes()
+    inputs[0].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match=r"patched_train\.npz: has SHA256"):
+        workshop.make(view, {}, inputs=inputs)
+    assert workshop.store.record(layout, view) == before
+    assert layout.view_data(1000, "dense", "train").read_bytes() == b"kept"
+
+
+def test_a_full_disk_in_mid_build_is_a_recorded_failure(
+    store: ArtifactStore, layout: Layout, options: dict[str, Any]
+) -> None:
+    def writer(file: Any) -> None:
+        file.write(b"x" * 100_000)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ArtifactError, match="disk is full"), store.build(layout, KEY, **options) as build:  # noqa: PT012
+        build.write_bytes(layout.patched(1000, "train"), b"first")
+        build.write(layout.patched(1000, "test"), writer)
+    assert "disk is full" in build.record.reason
+    names = {path.name for path in layout.folder_of(KEY).iterdir()}
+    assert names == {".build.lock", "result.json", "result.json.manifest.json"}
+
+
+def test_external_inputs_are_named_without_their_folder(workshop: Any, layout: Layout, tmp_path: Path) -> None:
+    source = tmp_path / "users" / "scan.npz"
+    record = workshop.make(StageKey("base"), {layout.base: b"b"}, inputs={source: "a" * 64})
+    assert record.inputs == {"external:scan.npz": "a" * 64}
+    assert read_sidecar(layout.base)["inputs"] == {"external:scan.npz": "a" * 64}
+
+
+def test_bases(workshop: Any, store: ArtifactStore, layout: Layout) -> None:
+    assert store.bases() == ()
+    assert store.active_base() is None
+    with pytest.raises(ArtifactError, match=r"not in .* none yet"):
+        store.set_active_base(layout.base_id)
+    workshop.base()
+    (store.folder / "Not a base").mkdir()
+    (store.folder / "unfinished").mkdir()
+    store.set_active_base(layout.base_id)
+    assert store.active_base() == layout.base_id
+    assert store.bases() == (layout.base_id,)
+    path = store.folder / "active_base.json"
+    path.write_text('{"base_id": "../../etc"}')
+    with pytest.raises(ArtifactError, match=r"active_base\.json"):
+        store.active_base()
