@@ -103,7 +103,7 @@ def canonicalize_base(
     Parameters and errors as in :func:`canonicalize`; the keys needed are ``objectGuess``, ``probeGuess``,
     ``xcoords`` and ``ycoords``. The result is not yet judged; pass it to ``validate_base``.
     """
-    wanted = (*schema.BASE_KEYS, schema.X_START, schema.Y_START, schema.METADATA)
+    wanted = (*schema.BASE_KEYS, schema.XCOORDS_START, schema.YCOORDS_START, schema.METADATA)
     sources = {source for source, key in (rename or {}).items() if key in wanted}
     work = _read(path, max_bytes, unread=set(schema.KNOWN_KEYS) - set(wanted) - sources)
     work.rename(rename or {})
@@ -111,7 +111,7 @@ def canonicalize_base(
     work.drop_spare_axes()
     work.convert_dtypes()
     work.complete_coordinates()
-    return work.finished((*schema.BASE_KEYS, schema.X_START, schema.Y_START), None)
+    return work.finished((*schema.BASE_KEYS, schema.XCOORDS_START, schema.YCOORDS_START), None)
 
 
 def _read(path: Path, max_bytes: int | None, unread: Iterable[str] = ()) -> _Conversion:
@@ -195,10 +195,10 @@ class _Conversion:
             for wanted, looks_alike in tests.items():
                 if wanted in missing and looks_alike(key, array):
                     guesses.append(f"'{key}' looks like {wanted}: confirm with rename {key}={wanted}")
-            if schema.X in missing and looks_like_positions(key, array, None):
+            if schema.XCOORDS in missing and looks_like_positions(key, array, None):
                 guesses.append(
                     f"'{key}' looks like positions as pairs, whose order cannot be told from the file: "
-                    f"store {schema.X} (columns) and {schema.Y} (rows) in object pixels"
+                    f"store {schema.XCOORDS} (columns) and {schema.YCOORDS} (rows) in object pixels"
                 )
         return guesses
 
@@ -295,7 +295,7 @@ class _Conversion:
                 self.record("convert_dtype", key=key, old=str(array.dtype), new=str(expected))
 
     def complete_coordinates(self) -> None:
-        for start, key in ((schema.X_START, schema.X), (schema.Y_START, schema.Y)):
+        for start, key in ((schema.XCOORDS_START, schema.XCOORDS), (schema.YCOORDS_START, schema.YCOORDS)):
             old = self.arrays.get(start)
             self.arrays[start] = self.arrays[key]
             if old is None:

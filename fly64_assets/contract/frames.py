@@ -51,7 +51,9 @@ def squeezed(array: NDArray[Any], axes: int) -> NDArray[Any]:
 
 def coordinate_length(arrays: Arrays) -> int | None:
     """Length of the coordinates, None where they are missing, disagree or are not one-dimensional."""
-    lengths = {arrays[key].shape[0] for key in (schema.X, schema.Y) if key in arrays and arrays[key].ndim == 1}
+    lengths = {
+        arrays[key].shape[0] for key in (schema.XCOORDS, schema.YCOORDS) if key in arrays and arrays[key].ndim == 1
+    }
     return lengths.pop() if len(lengths) == 1 else None
 
 

@@ -35,7 +35,7 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 PADDING_ID: Final = 0xD935  # the extra field that zipalign uses
 ZIP64_EXTRA_BYTES: Final = 20
 UNIX: Final = 3
-MEASURED_KEYS: Final = (schema.FRAMES, schema.PROBE, schema.X, schema.Y, schema.SCAN_INDEX, schema.METADATA)
+MEASURED_KEYS: Final = (schema.FRAMES, schema.PROBE, schema.XCOORDS, schema.YCOORDS, schema.SCAN_INDEX, schema.METADATA)
 
 
 class NpzWriter:
@@ -176,8 +176,8 @@ def load_base(path: Path) -> Base:
     return Base(
         object=arrays[schema.OBJECT],
         probe=arrays[schema.PROBE],
-        x=arrays[schema.X],
-        y=arrays[schema.Y],
+        x=arrays[schema.XCOORDS],
+        y=arrays[schema.YCOORDS],
         metadata={} if metadata is None else schema.decode_metadata(metadata),
     )
 
@@ -191,13 +191,13 @@ def _stand_in(archive: Archive, key: str) -> NDArray[Any]:
 
 
 def _dataset(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
-    x = arrays[schema.X]
+    x = arrays[schema.XCOORDS]
     return Dataset(
         diffraction=arrays[schema.FRAMES],
         object=arrays[schema.OBJECT],
         probe=arrays[schema.PROBE],
         x=x,
-        y=arrays[schema.Y],
+        y=arrays[schema.YCOORDS],
         scan_index=arrays.get(schema.SCAN_INDEX, np.arange(len(x), dtype=np.int64)),
         patches=arrays.get(schema.PATCHES),
         metadata=schema.decode_metadata(arrays[schema.METADATA]),

@@ -25,27 +25,27 @@ FRAMES: Final = "diffraction"
 LEGACY_FRAMES: Final = "diff3d"
 OBJECT: Final = "objectGuess"
 PROBE: Final = "probeGuess"
-X: Final = "xcoords"
-Y: Final = "ycoords"
-X_START: Final = "xcoords_start"
-Y_START: Final = "ycoords_start"
+XCOORDS: Final = "xcoords"
+YCOORDS: Final = "ycoords"
+XCOORDS_START: Final = "xcoords_start"
+YCOORDS_START: Final = "ycoords_start"
 PATCHES: Final = "Y"
 SCAN_INDEX: Final = "scan_index"
 METADATA: Final = "_metadata"
 
-BASE_KEYS: Final = (OBJECT, PROBE, X, Y)
+BASE_KEYS: Final = (OBJECT, PROBE, XCOORDS, YCOORDS)
 REQUIRED_KEYS: Final = (FRAMES, *BASE_KEYS)
-ALWAYS_WRITTEN_KEYS: Final = (SCAN_INDEX, X_START, Y_START)
-PER_FRAME_KEYS: Final = (X, Y, SCAN_INDEX, X_START, Y_START, PATCHES)
+ALWAYS_WRITTEN_KEYS: Final = (SCAN_INDEX, XCOORDS_START, YCOORDS_START)
+PER_FRAME_KEYS: Final = (XCOORDS, YCOORDS, SCAN_INDEX, XCOORDS_START, YCOORDS_START, PATCHES)
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     FRAMES: np.dtype(np.float32),
     LEGACY_FRAMES: np.dtype(np.float32),
     OBJECT: np.dtype(np.complex64),
     PROBE: np.dtype(np.complex64),
-    X: np.dtype(np.float64),
-    Y: np.dtype(np.float64),
-    X_START: np.dtype(np.float64),
-    Y_START: np.dtype(np.float64),
+    XCOORDS: np.dtype(np.float64),
+    YCOORDS: np.dtype(np.float64),
+    XCOORDS_START: np.dtype(np.float64),
+    YCOORDS_START: np.dtype(np.float64),
     PATCHES: np.dtype(np.complex64),
     SCAN_INDEX: np.dtype(np.int64),
 }
@@ -319,10 +319,10 @@ def small_arrays(
     return {
         OBJECT: obj.astype(np.complex64),
         PROBE: probe.astype(np.complex64),
-        X: np.asarray(x, dtype=np.float64),
-        Y: np.asarray(y, dtype=np.float64),
-        X_START: np.asarray(x, dtype=np.float64),
-        Y_START: np.asarray(y, dtype=np.float64),
+        XCOORDS: np.asarray(x, dtype=np.float64),
+        YCOORDS: np.asarray(y, dtype=np.float64),
+        XCOORDS_START: np.asarray(x, dtype=np.float64),
+        YCOORDS_START: np.asarray(y, dtype=np.float64),
         SCAN_INDEX: np.asarray(scan_index, dtype=np.int64),
         METADATA: encode_metadata(metadata),
     }

@@ -39,10 +39,10 @@ AXES: Final = {
     schema.PATCHES: 3,
     schema.OBJECT: 2,
     schema.PROBE: 2,
-    schema.X: 1,
-    schema.Y: 1,
-    schema.X_START: 1,
-    schema.Y_START: 1,
+    schema.XCOORDS: 1,
+    schema.YCOORDS: 1,
+    schema.XCOORDS_START: 1,
+    schema.YCOORDS_START: 1,
     schema.SCAN_INDEX: 1,
 }
 LEAST_BASE_MARGIN_PX: Final = 2
@@ -172,8 +172,8 @@ def length_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:
     """Per-frame arrays whose length is not the number of frames (without frames: of xcoords)."""
     if frames is not None:
         expected, unit = len(frames.values), "frames"
-    elif schema.X in arrays and arrays[schema.X].ndim == 1:
-        expected, unit = len(arrays[schema.X]), "xcoords"
+    elif schema.XCOORDS in arrays and arrays[schema.XCOORDS].ndim == 1:
+        expected, unit = len(arrays[schema.XCOORDS]), "xcoords"
     else:
         return
     for key in schema.PER_FRAME_KEYS:
@@ -210,7 +210,7 @@ def _resemblance(key: str, arrays: Arrays, count: int | None, size: int | None) 
         spare = _too_many(array, 2)
         return (
             f": it looks like the positions as pairs{spare}; in (y, x) order, the usual one, [..., 0] would be "
-            f"{schema.Y} and [..., 1] {schema.X}, both in object pixels from the object's corner"
+            f"{schema.YCOORDS} and [..., 1] {schema.XCOORDS}, both in object pixels from the object's corner"
         )
     if schema.FRAMES not in arrays and looks_like_frames(key, array):
         return f": it looks like {schema.FRAMES}{_too_many(array, 3)}"

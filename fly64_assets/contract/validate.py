@@ -219,7 +219,7 @@ def _separation_findings(halves: Mapping[str, Arrays], papers: Mapping[str, Mapp
     if points["train"] != points["test"] or axes["train"] != axes["test"]:
         yield error(SPLIT, f"the halves record different splits: {axes} at {points}")
         return
-    point, key = points["train"], {"x": schema.X, "y": schema.Y}.get(str(axes["train"]))
+    point, key = points["train"], {"x": schema.XCOORDS, "y": schema.YCOORDS}.get(str(axes["train"]))
     if point is None or key is None:
         return
     for name, arrays in halves.items():

@@ -209,19 +209,19 @@ def coordinate_findings(arrays: Arrays, size: int | None) -> Iterator[Finding]:
     """Windows that leave the object, positions that occur twice, start positions that differ."""
     if any(
         key not in arrays or arrays[key].ndim != 1 or arrays[key].dtype.kind not in REAL_KINDS
-        for key in (schema.X, schema.Y)
+        for key in (schema.XCOORDS, schema.YCOORDS)
     ):
         return
-    x, y = arrays[schema.X].astype(np.float64), arrays[schema.Y].astype(np.float64)
+    x, y = arrays[schema.XCOORDS].astype(np.float64), arrays[schema.YCOORDS].astype(np.float64)
     obj = arrays.get(schema.OBJECT)
     if size is not None and obj is not None and obj.ndim == 2:
-        yield from _window_findings(schema.X, x, size, obj.shape[1])
-        yield from _window_findings(schema.Y, y, size, obj.shape[0])
+        yield from _window_findings(schema.XCOORDS, x, size, obj.shape[1])
+        yield from _window_findings(schema.YCOORDS, y, size, obj.shape[0])
     if len(x) == len(y):
         unique = len(np.unique(np.stack([x, y], axis=1), axis=0)) if len(x) else 0
         if unique < len(x):
             yield warning(COORDINATES, f"{len(x) - unique} of {len(x)} positions repeat another one exactly")
-    for start, key in ((schema.X_START, schema.X), (schema.Y_START, schema.Y)):
+    for start, key in ((schema.XCOORDS_START, schema.XCOORDS), (schema.YCOORDS_START, schema.YCOORDS)):
         old = arrays.get(start)
         if old is None or old.shape != arrays[key].shape or old.dtype.kind not in REAL_KINDS:
             continue

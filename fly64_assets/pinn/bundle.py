@@ -147,7 +147,8 @@ def _json_object(path: Path, name: str, data: bytes) -> dict[str, Any]:
 
 def _weights_bytes(weights: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110"), track_order=False) as file:
+    # Newer file formats stamp the root group with the time of writing; the earliest does not.
+    with h5py.File(buffer, "w", libver=("earliest", "v108")) as file:
         for name in sorted(weights):
             file.create_dataset(name, data=np.ascontiguousarray(weights[name]), track_times=False)
     return buffer.getvalue()

@@ -36,7 +36,6 @@ from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord, find_records
 from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
 
-CORE_ITERATIVE_ARM: Final = "lsqml"
 SPLIT_FIELDS: Final = ("selection_strategy", "acceptance_rate", "spacing_threshold", "n_accepted", "n_rejected")
 
 Records = Sequence[StageRecord]
@@ -220,7 +219,7 @@ def _missing_reconstructions(records: Records, design: StudyDesign) -> list[dict
     missing = []
     for repeat in range(1, design.repeats + 1):
         for job in design.lsqml_jobs():
-            key = StageKey("reconstruction", job.dose, job.view, job.split, CORE_ITERATIVE_ARM, repeat)
+            key = StageKey("reconstruction", job.dose, job.view, job.split, design.lsqml.engine, repeat)
             if key not in present:
                 row = {"dose": job.dose, "view": job.view, "split": job.split}
                 missing.append({**row, "reason": f"{key.label}: not run yet"})

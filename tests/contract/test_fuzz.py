@@ -94,7 +94,7 @@ FILES = st.builds(
 DESIGN = StudyDesign(patch_size_pixels=4)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(FILES, FILES)
 def test_never_raises(arrays, others):
     for report in (
@@ -111,7 +111,7 @@ def test_never_raises(arrays, others):
         json.dumps(report.to_dict())
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_never_raises_on_a_valid_file_with_some_arrays_replaced(part, data):
     arrays = part(slice(0, 5)) | data.draw(FILES)

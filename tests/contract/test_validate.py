@@ -249,6 +249,14 @@ def test_centre_is_ambiguous_for_a_probe_with_a_flat_far_field(arrays):
     only(validate(changed | {"diffraction": frames, "probeGuess": point}), "DATA-001.centre", "warning")
 
 
+def test_centre_is_ambiguous_for_frames_without_structure(arrays):
+    """Background light alone is in the centre as much as in the corners, whatever the probe."""
+    flat = np.random.default_rng(1).poisson(4.0, arrays["diffraction"].shape)
+    changed = edited(arrays, intensity_scale=1.0, expected_mean_counts=4.0 * 256, nphotons=4.0 * 256)
+    frames = np.sqrt(flat).astype(np.float32)
+    only(validate(changed | {"diffraction": frames}), "DATA-001.centre", "warning")
+
+
 # -- coordinates --------------------------------------------------------------------------------------------------
 
 
