@@ -107,7 +107,7 @@ def base_check(file: Path, as_json: bool, patch_size: int | None) -> None:
     if not as_json:
         for step in done:
             click.echo(f"  · on import: {step['operation']} {step['parameters'] or ''}")
-    show_findings(file, validate_base(arrays, patch_size=patch_size), as_json)
+    show_findings(file, validate_base(arrays, patch_size=patch_size), as_json, "can serve as a base")
 
 
 @base.command("list")

@@ -19,7 +19,7 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
 
 
-def show_findings(file: Path, findings: ContractReport, as_json: bool) -> None:
+def show_findings(file: Path, findings: ContractReport, as_json: bool, good: str = "obeys DATA-001") -> None:
     """Print the findings about a file and leave with 1 if one of them is an error."""
     if as_json:
         print_json(findings.to_dict())
@@ -27,7 +27,7 @@ def show_findings(file: Path, findings: ContractReport, as_json: bool) -> None:
         for finding in findings.findings:
             click.echo(f"  {MARKS[finding.severity]} {finding.code}: {finding.message}")
         count = len(findings.errors)
-        click.echo(f"{file.name}: {'obeys DATA-001' if findings.ok else f'{count} error(s)'}")
+        click.echo(f"{file.name}: {good if findings.ok else f'{count} error(s)'}")
     sys.exit(0 if findings.ok else 1)
 
 
@@ -127,16 +127,22 @@ def bundle_show(file: Path, as_json: bool) -> None:
     Example:
       fly64 bundle show data/demo/.../pinn/wts.h5.zip
     """
-    from fly64_assets.pinn.bundle import describe_bundle
+    from fly64_assets.pinn.bundle import read_bundle
 
-    document = describe_bundle(file)
+    content = read_bundle(file)
+    document = {
+        "manifest": content.manifest,
+        "params": content.params,
+        "weights": {name: " x ".join(map(str, array.shape)) for name, array in content.weights.items()},
+        "history": {"epochs": len(content.history)},
+    }
     if as_json:
         print_json(document)
         return
     for section, values in document.items():
         click.echo(section)
-        for name, value in values.items() if isinstance(values, dict) else [("", values)]:
-            click.echo(f"  {name:24} {value}")
+        for name, value in values.items():
+            click.echo(f"  {name:40} {value}")
 
 
 @bundle.command("verify")
@@ -149,7 +155,7 @@ def bundle_verify(file: Path) -> None:
     Example:
       fly64 bundle verify wts.h5.zip
     """
-    from fly64_assets.pinn.bundle import describe_bundle
+    from fly64_assets.pinn.bundle import read_bundle
 
-    describe_bundle(file)
+    read_bundle(file)
     click.echo(f"{file.name}: every member is intact")

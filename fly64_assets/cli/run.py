@@ -76,7 +76,9 @@ def _filters(
     whole = tuple(int(dose) for dose in doses)
     for dose in whole:
         if dose not in design.doses:
-            raise click.BadParameter(f"{dose} is not a dose of study {design.name} ({design.doses})", param_hint="--dose")
+            raise click.BadParameter(
+                f"{dose} is not a dose of study {design.name} ({design.doses})", param_hint="--dose"
+            )
     for view in views:
         if view not in design.views:
             known = ", ".join(design.views)
@@ -88,7 +90,9 @@ def _print_plan(states: dict[StageKey, State], keys: list[StageKey], filters: Fi
     for key, state in states.items():
         if key in keys or filters.match(key):
             action = "run" if key in keys else "leave"
-            click.echo(f"{action:6} {state.name:8} {key.label:48} {state.reason.splitlines()[0] if state.reason else ''}")
+            click.echo(
+                f"{action:6} {state.name:8} {key.label:48} {state.reason.splitlines()[0] if state.reason else ''}"
+            )
     click.echo(f"{len(keys)} of {len(states)} stages would run; nothing was written")
 
 

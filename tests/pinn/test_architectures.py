@@ -46,9 +46,7 @@ def test_unrolled_treats_every_frame_alike(probe, frames, scale):
     order = torch.tensor([3, 1, 0, 2])
     patches = network(frames, scale).detach()
     assert float((patches[:, 0] - patches[:, 1]).abs().max()) > 0.01
-    np.testing.assert_allclose(
-        network(frames[:, order], scale).detach(), patches[:, order], rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(network(frames[:, order], scale).detach(), patches[:, order], rtol=1e-5, atol=1e-5)
 
 
 def test_cnn_is_bounded_and_fills_the_border(probe, frames, scale):
@@ -64,7 +62,9 @@ def test_cnn_is_bounded_and_fills_the_border(probe, frames, scale):
     assert float(patches[:, :, :16].abs().std()) > 0
 
 
-@pytest.mark.parametrize(("size", "filters"), [(64, [32, 64, 128]), (128, [16, 32, 64, 128]), (256, [8, 16, 32, 64, 128])])
+@pytest.mark.parametrize(
+    ("size", "filters"), [(64, [32, 64, 128]), (128, [16, 32, 64, 128]), (256, [8, 16, 32, 64, 128])]
+)
 def test_encoder_filters_are_the_published_ones(size, filters):
     assert encoder_filters(size, 1) == filters
     assert encoder_filters(size, 2) == [2 * count for count in filters]

@@ -48,7 +48,9 @@ def test_what_was_written_is_read(path):
 
 def test_equal_content_is_equal_bytes(path, tmp_path):
     reordered = made()
-    reordered = Bundle(reordered.manifest, reordered.params, dict(reversed(reordered.weights.items())), reordered.history)
+    reordered = Bundle(
+        reordered.manifest, reordered.params, dict(reversed(reordered.weights.items())), reordered.history
+    )
     sha256 = write_bundle(tmp_path / "other.zip", reordered)
     assert (tmp_path / "other.zip").read_bytes() == path.read_bytes()
     assert len(sha256) == 64

@@ -69,7 +69,9 @@ def test_the_free_phase_of_a_patch_costs_nothing(obj):
     offsets = random_offsets(whole=True) / 2
     offsets = offsets.round()
     patches = true_patches(obj, offsets)
-    turned = patches * torch.polar(torch.ones(3, 4, 1, 1).double(), torch.linspace(-0.4, 0.4, 12).double().view(3, 4, 1, 1))
+    turned = patches * torch.polar(
+        torch.ones(3, 4, 1, 1).double(), torch.linspace(-0.4, 0.4, 12).double().view(3, 4, 1, 1)
+    )
     shared = shared_patches(turned, torch.ones(M, M, dtype=torch.float64), offsets)
     match = (shared * patches.conj()).sum(dim=(-2, -1)).abs()
     size = shared.abs().square().sum(dim=(-2, -1)).sqrt() * patches.abs().square().sum(dim=(-2, -1)).sqrt()

@@ -40,7 +40,9 @@ def test_the_truth_is_more_likely_than_a_flat_and_than_a_shifted_object(measurem
     shifted = forward.extract_patches(obj, measurement.x + 0.5, measurement.y, N)
     patches = {"truth": truth(measurement, obj), "shifted": torch.from_numpy(shifted)}
     patches["flat"] = torch.ones_like(patches["truth"])
-    losses = {name: float(poisson_loss(model.rates(p, measurement.intensity_scale), observed)) for name, p in patches.items()}
+    losses = {
+        name: float(poisson_loss(model.rates(p, measurement.intensity_scale), observed)) for name, p in patches.items()
+    }
     assert losses["truth"] < losses["shifted"] - 10
     assert losses["truth"] < losses["flat"] - 100
 
@@ -78,7 +80,10 @@ def test_likelihood_steps_approach_the_truth(measured, obj, probe):
 
 def test_window_is_the_smallest_that_holds_the_energy(probe):
     window = probe_window(probe)
-    energy = {size: float((np.abs(probe[(N - size) // 2 :, (N - size) // 2 :][:size, :size]) ** 2).sum()) for size in (16, 24, 32)}
+    energy = {
+        size: float((np.abs(probe[(N - size) // 2 :, (N - size) // 2 :][:size, :size]) ** 2).sum())
+        for size in (16, 24, 32)
+    }
     assert window % 8 == 0
     assert energy[window] >= 0.999 * energy[32] > energy[window - 8]
     assert probe_window(np.ones((N, N))) == N

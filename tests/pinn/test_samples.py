@@ -5,7 +5,13 @@ import pytest
 
 from fly64_assets.pinn.samples import Samples
 
-SETTINGS = {"samples_per_position": 1, "frames_per_batch": 16, "validation_fraction": 0.1, "thinning_fraction": 0.2, "seed": 4}
+SETTINGS = {
+    "samples_per_position": 1,
+    "frames_per_batch": 16,
+    "validation_fraction": 0.1,
+    "thinning_fraction": 0.2,
+    "seed": 4,
+}
 
 
 def test_few_frames_are_thinned_and_none_held_out(measurement):

@@ -1,0 +1,138 @@
+"""Commands on single files, and on bases: real files, exit status, machine-readable forms."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fly64_assets.cli.main import main
+from fly64_assets.contract.npz import open_npz
+from fly64_assets.physics.scan import split_indices, split_point, uniform_positions
+
+
+@pytest.fixture
+def fly64(tmp_path):
+    """Run the command on a data root of its own."""
+
+    def run(*arguments, study="demo"):
+        options = ["--study", str(study), "--data-root", str(tmp_path / "data")]
+        return CliRunner().invoke(main, [*options, *map(str, arguments)])
+
+    return run
+
+
+@pytest.fixture
+def base_file(fly64, tmp_path):
+    path = tmp_path / "small.npz"
+    options = ("--amplitude", "coins", "--phase", "grass", "--size", 140, "--positions", 60)
+    assert fly64("base", "make", path, *options).exit_code == 0
+    return path
+
+
+def test_base_make_is_repeatable_and_checks_clean(fly64, base_file, tmp_path):
+    again = tmp_path / "again" / "small.npz"
+    again.parent.mkdir()
+    fly64("base", "make", again, "--amplitude", "coins", "--phase", "grass", "--size", 140, "--positions", 60)
+    assert again.read_bytes() == base_file.read_bytes()
+    arrays = open_npz(base_file)
+    assert arrays["objectGuess"].shape == (140, 140)
+    assert arrays["xcoords"].shape == (60,)
+    answer = fly64("base", "check", base_file, "--json")
+    assert answer.exit_code == 0
+    assert json.loads(answer.output)["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "status"), [("--size", 60, 1), ("--phase", "nothing", 2), ("--probe-radius", 0.9, 1)]
+)
+def test_base_make_refuses_nonsense(fly64, tmp_path, option, value, status):
+    answer = fly64("base", "make", tmp_path / "bad.npz", option, value)
+    assert answer.exit_code == status
+    assert not (tmp_path / "bad.npz").exists()
+
+
+def test_import_list_use(fly64, base_file, tmp_path):
+    answer = fly64("base", "import", base_file)
+    assert answer.exit_code == 0, answer.output
+    other = tmp_path / "other.npz"
+    fly64("base", "make", other, "--amplitude", "moon", "--phase", "clock_motion", "--size", 150, "--positions", 50)
+    assert fly64("base", "import", other).exit_code == 0
+    bases = json.loads(fly64("base", "list", "--json").output)["bases"]
+    assert [(row["base"].rsplit("_", 1)[0], row["active"]) for row in bases] == [("other", True), ("small", False)]
+    small = bases[1]["base"]
+    assert fly64("base", "use", small).exit_code == 0
+    assert [row["active"] for row in json.loads(fly64("base", "list", "--json").output)["bases"]] == [False, True]
+    answer = fly64("base", "use", "nothing_12345678")
+    assert answer.exit_code == 1
+    assert small in answer.output
+
+
+def test_a_base_of_another_window_size_is_refused(fly64, base_file, tmp_path):
+    answer = fly64("base", "import", base_file, study="fly001_128")
+    assert answer.exit_code == 1
+    assert "128" in answer.output
+    assert not any((tmp_path / "data").rglob("base.npz"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"just text"])
+def test_files_that_are_no_archives(fly64, tmp_path, content):
+    path = tmp_path / "bad.npz"
+    path.write_bytes(content)
+    for command in (("contract", "check"), ("base", "check"), ("base", "import")):
+        answer = fly64(*command, path)
+        assert answer.exit_code == 1
+        assert answer.output.startswith("fly64: ")
+        assert "bad.npz" in answer.output
+        assert isinstance(answer.exception, SystemExit)
+    answer = fly64("contract", "check", path, "--json")
+    assert json.loads(answer.output)["ok"] is False
+    assert answer.exit_code == 1
+
+
+def test_contract_check_names_what_is_missing(fly64, base_file):
+    answer = fly64("contract", "check", base_file, "--json")
+    assert answer.exit_code == 1
+    errors = [finding for finding in json.loads(answer.output)["findings"] if finding["severity"] == "error"]
+    assert [finding["code"] for finding in errors] == ["DATA-001.keys"]
+    assert "diffraction" in errors[0]["message"]
+
+
+def test_overlap_prints_the_golden_document(fly64, tmp_path):
+    x, y = uniform_positions(42, 10304, (464, 464), 128)
+    train = split_indices(y, split_point(y))["train"]
+    path = tmp_path / "positions.npz"
+    np.savez(path, xcoords=x[train], ycoords=y[train])
+    options = ("--gridsize", 2, "--s-img", 0.8, "--n-groups", 512, "--probe-diameter-px", 38.4)
+    answer = fly64("overlap", path, *options, "--rng-seed-subsample", 456, "--json")
+    document = json.loads(answer.output)
+    assert document["metric_1_group_based_avg"] == pytest.approx(0.8908832219844647, rel=1e-12)
+    assert document["metrics_version"] == "1.0"
+    for wrong, message in ((("--s-img", 2), "s_img = 2"), (("--gridsize", 3), "gridsize = 3")):
+        answer = fly64("overlap", path, *options, *wrong)
+        assert answer.exit_code == 1
+        assert message in answer.output
+    np.savez(path, x=x)
+    answer = fly64("overlap", path, *options)
+    assert answer.exit_code == 1
+    assert "xcoords, ycoords missing" in answer.output
+
+
+def test_every_command_has_help_with_an_example():
+    def walk(command, words):
+        yield words, command
+        for name, sub in getattr(command, "commands", {}).items():
+            yield from walk(sub, [*words, name])
+
+    for words, command in walk(main, []):
+        answer = CliRunner().invoke(main, [*words, "--help"])
+        assert answer.exit_code == 0
+        if not hasattr(command, "commands"):
+            assert "Example:" in answer.output, words
+
+
+def test_an_unknown_study_is_one_sentence(fly64):
+    answer = fly64("status", study="nothing")
+    assert answer.exit_code == 1
+    assert "neither a file nor a shipped design" in answer.output
+    assert fly64("frobnicate").exit_code == 2
