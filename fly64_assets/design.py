@@ -96,7 +96,15 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class PinnSettings:
-    """Hyperparameters of the physics-informed network (spec 05)."""
+    """Hyperparameters of the physics-informed network (spec 05).
+
+    ``batch_size`` counts frames per optimisation step (a group of C frames is one sample of C frames). An epoch takes
+    every position once as the seed of a sample, groups (g = 2) ``samples_per_position`` times. ``target_fraction`` of
+    a frame's photons, drawn anew in every step, is what the network must predict from the others, so that it cannot
+    learn a frame's noise; 0 shows it all photons and predicts the same. ``validation_fraction`` of the frames is held
+    out, of their counts the ``thinning_fraction`` is judged (with fewer than 200 frames: of all frames' counts).
+    ``width`` belongs to ``unrolled``, ``n_filters_scale`` and ``amplitude_max`` to ``cnn``.
+    """
 
     architecture: str = "unrolled"
     epochs: int = 50
@@ -123,7 +131,9 @@ class LsqmlSettings:
     probe: str = "fixed"
     batch_size: int = 64
     momentum: float = 0.8
-    noise_model: str = "gaussian"
+    noise_model: str = "poisson"
+    gaussian_epochs: int = 5
+    fast_shift: bool = True
 
 
 @dataclass(frozen=True)
@@ -503,6 +513,8 @@ def _lsqml_rules(s: LsqmlSettings) -> Iterator[str]:
             yield f"lsqml.{name} = {getattr(s, name)!r}: must be one of {', '.join(allowed)}"
     if not 1 <= s.epochs <= 100:
         yield f"lsqml.epochs = {s.epochs}: must be in 1 ... 100"
+    if not 0 <= s.gaussian_epochs <= s.epochs:
+        yield f"lsqml.gaussian_epochs = {s.gaussian_epochs}: must be in 0 ... epochs"
     if s.batch_size < 1:
         yield f"lsqml.batch_size = {s.batch_size}: must be at least 1"
     if not 0 <= s.momentum < 1:

@@ -99,7 +99,7 @@ def _doubled(images: torch.Tensor) -> torch.Tensor:
 # -- unrolled -------------------------------------------------------------------------------------------------
 
 LIKELIHOOD_STEPS: Final = 3
-"""Likelihood steps whose last result is shown beside the first one's; see :class:`UnrolledNetwork`."""
+"""Likelihood steps of the last object that the network is shown; see :class:`UnrolledNetwork`."""
 
 
 class UnrolledNetwork(PatchNetwork):
@@ -107,8 +107,10 @@ class UnrolledNetwork(PatchNetwork):
 
     Input channels: real and imaginary part of the object after the first likelihood step, of that after the
     third, and of the probe (the only thing that tells a convolution where in the window it is). Output: the
-    residual to the third step, from a last layer that starts at zero. The images are folded two by two into
-    channels, which makes a step four times cheaper; the window is the part of the patch that the probe lights.
+    residual to the first step, from a last layer that starts at zero. The third step resolves more at high doses
+    but carries more noise at low ones, so it is shown to the network and not the point it starts from. The images
+    are folded two by two into channels, which makes a step four times cheaper; the window is the part of the
+    patch that the probe lights.
     """
 
     joint = False
@@ -130,14 +132,14 @@ class UnrolledNetwork(PatchNetwork):
         """Each frame alone; see :class:`PatchNetwork`."""
         frames, scale = counts.flatten(0, 1), scale.flatten(0, 1)
         first = self.physics.likelihood_step(None, frames, scale)
-        start = first
+        later = first
         for _ in range(LIKELIHOOD_STEPS - 1):
-            start = self.physics.likelihood_step(start, frames, scale)
+            later = self.physics.likelihood_step(later, frames, scale)
         probe = self.physics.window_probe.expand(first.shape)
-        channels = [first.real - 1.0, first.imag, start.real - 1.0, start.imag, probe.real, probe.imag]
+        channels = [first.real - 1.0, first.imag, later.real - 1.0, later.imag, probe.real, probe.imag]
         folded = functional.pixel_unshuffle(torch.stack(channels, dim=1), 2)
         residual = functional.pixel_shuffle(self._unet(folded.contiguous(memory_format=torch.channels_last)), 2)
-        patches = start + torch.complex(residual[:, 0].float(), residual[:, 1].float())
+        patches = first + torch.complex(residual[:, 0].float(), residual[:, 1].float())
         return patches.view(*counts.shape[:2], *patches.shape[-2:])
 
     def _unet(self, images: torch.Tensor) -> torch.Tensor:

@@ -114,11 +114,16 @@ def train(
         If the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory runs out, with the epoch
         and the batch.
     """
+    if execution.devices != 1:
+        raise EngineError(
+            f"devices = {execution.devices}: a training runs on one device; run several cells at once instead"
+        )
     samples = Samples.of(
         measurement,
         gridsize=gridsize,
         neighbor_count=neighbor_count,
-        samples_per_position=settings.samples_per_position,
+        # A frame alone is the same sample every time; groups of the same seed differ.
+        samples_per_position=settings.samples_per_position if gridsize > 1 else 1,
         frames_per_batch=settings.batch_size,
         validation_fraction=settings.validation_fraction,
         thinning_fraction=settings.thinning_fraction,

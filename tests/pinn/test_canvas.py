@@ -6,6 +6,7 @@ import torch
 
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.forward import extract_patches
+from fly64_assets.pinn import canvas as canvas_module
 from fly64_assets.pinn.canvas import OverlapCanvas, canvas_side, shared_patches
 
 M = 16
@@ -54,15 +55,29 @@ def test_round_trip_of_a_true_object_at_whole_pixels_is_exact(obj):
     np.testing.assert_allclose(shared.numpy(), patches.numpy(), atol=1e-12)
 
 
-def test_round_trip_of_a_linear_object_between_pixels_is_exact():
-    rows, columns = np.mgrid[:80, :80]
+def test_reading_between_pixels_is_linear_interpolation_at_the_offset():
     offsets = random_offsets(whole=False)
-    patches = true_patches(1 + 0.01 * rows + 0.02j * columns, offsets)
-    # Inside the common object; at its rim a bilinear neighbour is missing.
-    weight = torch.ones(M, M, dtype=torch.float64)
-    shared = shared_patches(patches, weight, offsets)
-    inner = np.s_[:, :, 3:-3, 3:-3]
-    assert np.abs(shared.numpy() - patches.numpy())[inner].max() < 0.02
+    side = canvas_side(M, offsets)
+    canvas = OverlapCanvas(offsets, M, side)
+    rows, columns = torch.meshgrid(*[torch.arange(side, dtype=torch.float64) - side / 2] * 2, indexing="ij")
+    ramp = torch.stack([rows, columns], dim=-1).reshape(-1, 2).repeat(3, 1)
+    pixel = torch.arange(M, dtype=torch.float64) - M / 2
+    windows = canvas.read(ramp)
+    np.testing.assert_allclose(windows[..., 0, 0].numpy(), (offsets[..., :1] + pixel).numpy(), atol=1e-12)
+    np.testing.assert_allclose(windows[:, :, 0, :, 1].numpy(), (offsets[..., 1:] + pixel).numpy(), atol=1e-12)
+
+
+def test_the_correction_undoes_part_of_the_blur_between_pixels(obj, monkeypatch):
+    offsets = random_offsets(whole=False)
+    patches = true_patches(obj, offsets)
+
+    def blur():
+        shared = shared_patches(patches, torch.ones(M, M, dtype=torch.float64), offsets)
+        return float((shared - patches).abs().mean())
+
+    corrected = blur()
+    monkeypatch.setattr(canvas_module, "CORRECTIONS", 0)
+    assert corrected < 0.6 * blur()
 
 
 def test_the_free_phase_of_a_patch_costs_nothing(obj):

@@ -129,5 +129,10 @@ def test_cnn_learns_from_frames_and_groups(measured):
         assert result.history[-1]["validation_loss"] < result.history[0]["validation_loss"]
 
 
+def test_several_devices_are_refused(measurement):
+    with pytest.raises(EngineError, match="devices = 2"):
+        train(measurement, SETTINGS, 2, 7, 1, Execution(devices=2), lambda *_: None)
+
+
 def test_torch_is_left_as_it_was(trained):
     assert not torch.are_deterministic_algorithms_enabled()
