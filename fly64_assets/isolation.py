@@ -101,6 +101,8 @@ def run_isolated(
             child.stdin.write(json.dumps(request).encode())
         with os.fdopen(read_end, encoding="utf-8") as messages:
             for line in messages:
+                if not line.endswith("\n"):
+                    break  # the child died while it wrote
                 message = json.loads(line)
                 if "total" not in message:
                     answer = message
@@ -149,18 +151,17 @@ def _serve(target: str, channel: int) -> None:
         def progress(done: int, total: int, values: Mapping[str, float]) -> None:
             messages.write(json.dumps({"done": done, "total": total, "values": dict(values)}) + "\n")
 
-        answer: dict[str, Any]
         try:
             request = json.loads(sys.stdin.buffer.read())
             module, function = target.split(":")
             job: Job = getattr(importlib.import_module(module), function)
-            answer = {"result": dict(job(request, progress))}
+            answer = json.dumps({"result": dict(job(request, progress))})
         except Fly64Error as error:
-            answer = {"error": str(error)}
+            answer = json.dumps({"error": str(error)})
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        messages.write(json.dumps(answer) + "\n")
+            answer = json.dumps({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"})
+        messages.write(answer + "\n")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def study_report_asset() -> dg.AssetsDefinition:
 
 
 def _report(work: Work) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.figures import dose_figure
-    from fly64_assets.evaluation.report import render_markdown, render_report, study_summary
+    from fly64_assets.evaluation.report import dose_figure, render_markdown, render_report
+    from fly64_assets.evaluation.summary import study_summary
 
     design, layout, key = work.design, work.layout, work.key
     states = stages.study_states(work.store, design, quick=True)

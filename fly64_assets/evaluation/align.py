@@ -42,7 +42,7 @@ class Alignment:
     Attributes
     ----------
     field : (H, W) complex128
-        factor * ramp * shifted reconstruction.
+        factor * ramp * shifted reconstruction; NaN where the reconstruction had no value.
     factor : complex
         Global factor of the least-squares fit.
     shift_px : (dy, dx)
@@ -113,7 +113,8 @@ def align(
         raise ValueError(f"{bad} of {np.count_nonzero(mask)} evaluated pixels are not finite")
     if not np.any(reconstruction[mask]):
         raise ValueError("the reconstruction is zero on every evaluated pixel")
-    field = np.nan_to_num(reconstruction.astype(np.complex128))
+    known = np.isfinite(reconstruction)
+    field = np.where(known, reconstruction, 0).astype(np.complex128)
     target = truth.astype(np.complex128)
     shift, ramp = (0.0, 0.0), (0.0, 0.0)
     if remove_ramp:
@@ -125,7 +126,7 @@ def align(
     field = _ramped(_shifted(field, shift), mask, ramp)
     factor = _factor(field[mask], target[mask])
     at_limit = max_shift_px > 0 and max(abs(s) for s in shift) >= max_shift_px * (1 - 1e-9)
-    return Alignment(factor * field, factor, shift, ramp, remove_ramp, at_limit)
+    return Alignment(np.where(known, factor * field, np.nan), factor, shift, ramp, remove_ramp, at_limit)
 
 
 def _factor(seen: Complex, target: Complex) -> complex:

@@ -31,6 +31,8 @@ ARM_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 """Okabe and Ito's palette: told apart with every kind of colour vision."""
 
 Histories = Mapping[str, Mapping[str, Sequence[float]]]
+Limits = tuple[float, float]
+Extent = tuple[float, float, float, float]
 
 
 def png(figure: Figure, *, dpi: int = 110, max_bytes: int | None = None) -> bytes:
@@ -71,7 +73,7 @@ def cell_figure(
     height, width = _crop(comparison)[2]
     tall = 3 * min(2.4, max(0.9, 2.6 * height / width)) + 3.4
     figure = Figure(figsize=(2.9 * columns + 0.8, tall), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[tall - 2.7, 2.7])
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall - 2.7, 2.7])[:, 0]
     axes = top.subplots(3, columns, squeeze=False)
     _object_rows(top, axes, comparison, arms)
     panels = bottom.subplots(1, 2 + len(histories), squeeze=False)[0]
@@ -156,12 +158,11 @@ def frames_figure(counts: NDArray[np.floating]) -> bytes:
     axes = figure.subplots(1, len(counts), squeeze=False)[0]
     size = counts.shape[-1]
     norm = LogNorm(0.5, max(1.0, float(counts.max())))
-    image = None
     for axis, frame in zip(axes, counts, strict=True):
         shown = np.where(frame > 0, frame, np.nan)
-        image = _picture(axis, shown, "cividis", (0, size, size, 0), norm=norm)
+        _picture(axis, shown, "cividis", (0, size, size, 0), norm=norm)
         axis.set_title(f"{frame.sum():,.0f} photons", fontsize=9)
-    figure.colorbar(image, ax=axes, label="counts", shrink=0.85)
+    figure.colorbar(axes[0].images[0], ax=list(axes), label="counts", shrink=0.85)
     return png(figure, max_bytes=PREVIEW_BYTES)
 
 
@@ -193,7 +194,7 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
     def masked(picture: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(mask, picture, np.nan)[rows, columns]
 
-    def row(index: int, pictures: Mapping[str, NDArray[np.float64]], colours: str, limits: Sequence[float]) -> None:
+    def row(index: int, pictures: Mapping[str, NDArray[np.float64]], colours: str, limits: Limits) -> None:
         image = None
         for axis, name in zip(axes[index], [TRUTH, *arms], strict=True):
             if name in pictures:
@@ -208,18 +209,24 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
     parts = {name: phase_part(comparison.fields[name], comparison.truth, mask, None) for name in names}
     if mask.any():
         truth = parts[TRUTH].truth
-        row(0, {n: masked(p.estimate) for n, p in parts.items()}, "cividis", np.percentile(truth[mask], (0.5, 99.5)))
+        row(0, {n: masked(p.estimate) for n, p in parts.items()}, "cividis", _limits(truth[mask]))
         errors = {n: p.estimate - p.truth for n, p in parts.items() if n != TRUTH}
         reach = max([float(np.percentile(np.abs(e[mask]), 99)) for e in errors.values()] or [1.0]) or 1.0
         row(1, {n: masked(e) for n, e in errors.items()}, "coolwarm", (-reach, reach))
         if len(axes) > 2:
             amplitudes = {n: masked(np.abs(comparison.fields[n])) for n in names}
-            row(2, amplitudes, "gray", np.percentile(np.abs(comparison.truth[mask]), (0.5, 99.5)))
+            row(2, amplitudes, "gray", _limits(np.abs(comparison.truth[mask])))
     axes[1][0].axis("off")
     for column, name in enumerate((TRUTH, *arms)):
         axes[0][column].set_title(name, fontsize=9)
         if name not in comparison.fields:
             _absent(axes[:, column], comparison.arms[name].reason or comparison.arms[name].outcome)
+
+
+def _limits(values: NDArray[np.float64]) -> Limits:
+    """Scale of a picture that a few stray pixels cannot stretch."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    return float(low), float(high)
 
 
 def _absent(axes: NDArray[Any], reason: str) -> None:
@@ -231,13 +238,11 @@ def _absent(axes: NDArray[Any], reason: str) -> None:
     axes[0].text(0.5, 0.5, text, transform=axes[0].transAxes, ha="center", va="center", fontsize=7)
 
 
-def _picture(axis: Axes, picture: NDArray[np.float64], colours: str, extent: Sequence[float], **scale: Any) -> Any:
+def _picture(axis: Axes, picture: NDArray[np.float64], colours: str, extent: Extent, **scale: Any) -> Any:
     """One picture with axes in object pixels; pixels without a value are grey."""
-    import matplotlib
+    from matplotlib import colormaps
 
-    image = axis.imshow(
-        picture, cmap=matplotlib.colormaps[colours].with_extremes(bad=UNCOVERED), extent=extent, **scale
-    )
+    image = axis.imshow(picture, cmap=colormaps[colours].with_extremes(bad=UNCOVERED), extent=extent, **scale)
     axis.tick_params(labelsize=7)
     axis.locator_params(nbins=4)
     axis.set_xlabel("x [px]", fontsize=7)

@@ -110,7 +110,9 @@ def _figure(result: Reconstruction) -> bytes:
     epochs = np.arange(1, len(result.loss) + 1)
     axes[2].plot(epochs, result.deviance, label="deviance")
     axes[2].plot(epochs, result.expected, "--", label="expected if true")
-    axes[2].set(xlabel="epoch", ylabel="Poisson deviance per pixel", yscale="log", title=result.stop_reason.split(":")[0])
+    axes[2].set(
+        xlabel="epoch", ylabel="Poisson deviance per pixel", yscale="log", title=result.stop_reason.split(":")[0]
+    )
     axes[2].legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
