@@ -1,3 +1,3 @@
-"""fly64_assets: how few photons and how little overlap can a ptychography scan get away with?"""
+"""A study of how few photons and how little overlap a ptychography scan can get away with."""
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import erfc
 
 from fly64_assets.contract.schema import Base
-from fly64_assets.design import BaseRecipe
+from fly64_assets.design_fields import BaseRecipe
 from fly64_assets.physics.scan import uniform_positions
 
 

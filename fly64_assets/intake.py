@@ -28,7 +28,8 @@ from fly64_assets.contract.schema import (
     transformation,
 )
 from fly64_assets.contract.validate import validate_base
-from fly64_assets.design import BaseRecipe, StudyDesign
+from fly64_assets.design import StudyDesign
+from fly64_assets.design_fields import BaseRecipe
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.store.artifacts import ArtifactStore

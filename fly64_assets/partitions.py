@@ -25,7 +25,7 @@ def cell_partitions(design: StudyDesign) -> dg.MultiPartitionsDefinition:
 
 
 def dose_of_cell() -> dg.PartitionMapping:
-    """A cell depends on the partition of its own dose. Inferred mappings silently give nothing; this one is explicit."""
+    """A cell depends on its own dose. Written out: an inferred mapping would silently give nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.MultiToSingleDimensionPartitionMapping(DOSE)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import NpzWriter
 from fly64_assets.contract.schema import FRAMES, PATCHES, Base, build_metadata, small_arrays, transformation
-from fly64_assets.design import BASELINE
+from fly64_assets.design_fields import BASELINE
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import (

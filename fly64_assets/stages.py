@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fly64_assets.design import BASELINE, SPLITS, BaseRecipe, StudyDesign
+from fly64_assets.design import SPLITS, StudyDesign
+from fly64_assets.design_fields import BASELINE, BaseRecipe
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore, Inputs, State
 from fly64_assets.store.hashing import sha256_file
@@ -106,10 +107,10 @@ def parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
         "simulated": _simulated_parameters,
         "view": _view_parameters,
         "training": _training_parameters,
-        "inference": lambda _design, key: {"arm": key.arm},
-        "reconstruction": lambda design, key: {"split": key.split, "lsqml": asdict(design.lsqml)},
+        "inference": _inference_parameters,
+        "reconstruction": _reconstruction_parameters,
         "comparison": _comparison_parameters,
-        "report": lambda design, _key: {"name": design.name},
+        "report": _report_parameters,
     }
     return builders[key.stage](design, key)
 
@@ -155,6 +156,18 @@ def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
         "seeds": design.repeat_seeds(key.repeat),
         "pinn": asdict(design.pinn),
     }
+
+
+def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]:
+    return {"arm": key.arm}
+
+
+def _reconstruction_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
+    return {"split": key.split, "lsqml": asdict(design.lsqml)}
+
+
+def _report_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
+    return {"name": design.name}
 
 
 def _comparison_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:

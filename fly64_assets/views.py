@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import NpzWriter
 from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, derive_metadata, small_arrays, transformation
-from fly64_assets.design import BASELINE, StudyDesign
+from fly64_assets.design import StudyDesign
+from fly64_assets.design_fields import BASELINE
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
@@ -77,7 +78,7 @@ def _skip_reason(design: StudyDesign, dose: int, view: str, split: str, kept: in
     if kept >= least:
         return ""
     g = design.gridsize(view)
-    where = f"dose_{dose}/{view} ({split}): "
+    where = f"dose_{dose}/{view}: {split}: "
     need = f"gridsize {g}" if least == g**2 else "min_view_frames"
     if view == BASELINE:
         return f"{where}the split has {kept} positions; {least} are needed for {need} (view skipped)"

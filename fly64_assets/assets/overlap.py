@@ -9,7 +9,8 @@ from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, checked_dataset, gate_spec, materialize, picture
 from fly64_assets.contract.npz import load_base
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.design import BASELINE, SPLITS, parameters_sha256
+from fly64_assets.design import SPLITS, parameters_sha256
+from fly64_assets.design_fields import BASELINE
 from fly64_assets.partitions import dose_of_cell, split_cell_key
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource

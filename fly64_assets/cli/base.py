@@ -8,7 +8,8 @@ import click
 
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
 from fly64_assets.cli.files import file_argument, show_findings
-from fly64_assets.design import PICTURES, BaseRecipe, StudyDesign
+from fly64_assets.design import StudyDesign
+from fly64_assets.design_fields import PICTURES, BaseRecipe
 from fly64_assets.errors import DesignError
 from fly64_assets.store.layout import StageKey
 

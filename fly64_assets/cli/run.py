@@ -145,7 +145,8 @@ class _Driver:
         return {pool.submit(self._sequence, cell): None for cell in runs if cell}
 
     def _sequence(self, runs: list[Run]) -> bool:
-        return all([self._launch(run) for run in runs])
+        outcomes = [self._launch(run) for run in runs]  # the comparison runs whatever came of the arms
+        return all(outcomes)
 
     def _launch(self, run: Run) -> bool:
         if self.stop.is_set():

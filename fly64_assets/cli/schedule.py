@@ -75,9 +75,11 @@ def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Fil
         if key in wanted:
             continue
         wanted.add(key)
-        for other in stages.upstream(design, key):
-            if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key)):
-                open_ends.append(other)
+        open_ends += [
+            other
+            for other in stages.upstream(design, key)
+            if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key))
+        ]
     return [key for key in states if key in wanted]
 
 

@@ -14,8 +14,8 @@ from fly64_assets.cli.console import Session, clean_errors, fail, json_option, p
 from fly64_assets.cli.instance import run_worker
 from fly64_assets.design import SPLITS
 from fly64_assets.store.artifacts import ArtifactStore, State
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.layout import Layout, StageKey
 
 MARKS = {"fresh": "✓", "skipped": "–", "stale": "~", "missing": "·", "failed": "✗"}
 

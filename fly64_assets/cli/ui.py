@@ -28,4 +28,5 @@ def ui(session: Session, port: int, host: str) -> None:
     home = dagster_home()
     click.echo(f"http://{host}:{port}  (instance in {home})")
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "fly64_assets.definitions"]
-    os.execve(command[0], [*command, "-h", host, "-p", str(port)], os.environ | session.environment())
+    environment = os.environ | session.environment()
+    os.execve(command[0], [*command, "-h", host, "-p", str(port)], environment)  # noqa: S606

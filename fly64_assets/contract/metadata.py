@@ -16,7 +16,8 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.report import Finding, error, warning
 from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
-from fly64_assets.design import BASELINE, SPLITS, StudyDesign
+from fly64_assets.design import SPLITS, StudyDesign
+from fly64_assets.design_fields import BASELINE
 from fly64_assets.errors import ContractError
 
 METADATA: Final = "DATA-001.metadata"

@@ -31,6 +31,9 @@ EXACT: Final = 1e-24
 STEPS: Final = 12
 """Most Gauss-Newton steps; noise-free fields need about five."""
 
+ROUNDS: Final = 6
+"""Most turns of shift and ramp, each found with the other held; every turn divides the error by about 90."""
+
 Complex = NDArray[np.complex128]
 Pair = tuple[float, float]
 
@@ -119,10 +122,13 @@ def align(
     shift, ramp = (0.0, 0.0), (0.0, 0.0)
     if remove_ramp:
         ramp = _phase_ramp(field, target, mask, _coarse_ramp(field, target, mask))
-    for _ in range(3 if remove_ramp else 1):
+    for _ in range(ROUNDS if remove_ramp else 1):
+        last = shift
         shift = _shift(_ramped(field, mask, ramp), target, mask, max_shift_px)
         if remove_ramp:
             ramp = _phase_ramp(_shifted(field, shift), target, mask, ramp)
+        if max(abs(a - b) for a, b in zip(shift, last, strict=True)) < 1e-6:
+            break
     field = _ramped(_shifted(field, shift), mask, ramp)
     factor = _factor(field[mask], target[mask])
     at_limit = max_shift_px > 0 and max(abs(s) for s in shift) >= max_shift_px * (1 - 1e-9)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.design import EvaluationSettings, MetricsConfig
+from fly64_assets.design_fields import EvaluationSettings, MetricsConfig
 from fly64_assets.evaluation import metrics as score
 from fly64_assets.evaluation.align import Alignment, align
 from fly64_assets.evaluation.frame import Region, ScanBox, evaluation_region, no_rectangle_reason

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.design import LsqmlSettings
+from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml.deviance import mean_deviances
@@ -102,7 +103,9 @@ def reconstruct(
 
     check_measurement(measurement)
     declare_torchvision_operators()
-    with fast_shift(settings.fast_shift):
+    with fast_shift(settings.fast_shift), warnings.catch_warnings():
+        # The library reads positions, which it declares as variables, as plain numbers.
+        warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         return _run(measurement, settings, execution, seed, progress)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fly64_assets.contract.npz import load_measurement, write_npz
 from fly64_assets.contract.schema import encode_metadata
-from fly64_assets.design import LsqmlSettings
+from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml.engine import Progress, Reconstruction, reconstruct
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fly64_assets.design import LsqmlSettings
+from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.execution import Execution
 
 LEAST_BATCHES: Final = 3
@@ -23,7 +23,7 @@ def lsqml_options(settings: LsqmlSettings, execution: Execution, frames: int, se
     (``remove_object_probe_ambiguity``, on by default) is off: with a known probe there is no such ambiguity, and the
     rescaled object no longer fits the counts.
     """
-    import ptychi.api as api
+    from ptychi import api
 
     options = api.LSQMLOptions()
     options.data_options.fft_shift = False

@@ -43,8 +43,8 @@ def fast_shift(enabled: bool) -> Iterator[bool]:
 
     Another version of the library keeps its own function.
     """
-    import ptychi.image_proc as image_proc
     from ptychi import __version__ as version
+    from ptychi import image_proc
 
     if not enabled or version.split("+")[0] != PINNED_VERSION:
         yield False

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from fly64_assets.contract.npz import load_measurement, write_npz
-from fly64_assets.design import PinnSettings
+from fly64_assets.design_fields import PinnSettings
 from fly64_assets.execution import Execution
 from fly64_assets.pinn.bundle import Bundle, history_csv, read_bundle, write_bundle
 from fly64_assets.pinn.callbacks import Progress

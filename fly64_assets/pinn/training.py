@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fly64_assets.design import PinnSettings
+from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.physics.measurement import Measurement

@@ -12,7 +12,8 @@ from functools import total_ordering
 from pathlib import Path
 from typing import Any, Final
 
-from fly64_assets.design import BASELINE, SPLITS
+from fly64_assets.design import SPLITS
+from fly64_assets.design_fields import BASELINE
 from fly64_assets.errors import Fly64Error
 
 STAGES: Final = ("base", "simulated", "view", "training", "inference", "reconstruction", "comparison", "report")

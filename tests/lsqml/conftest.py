@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from fly64_assets.contract import schema
@@ -72,7 +73,7 @@ class Scan:
         return path
 
 
-def make_scan(shape: tuple[int, int] = (128, 128), n: int = 60, dose: float = 1e6, noise: bool = True) -> Scan:
+def make_scan(shape: tuple[int, int] = (128, 128), n: int = 60, dose: float = 1e6) -> Scan:
     obj = (0.7 + 0.3 * texture(shape, 1)) * np.exp(1.2j * texture(shape, 2))
     rows, columns = np.mgrid[:N, :N] - N // 2
     radius = np.hypot(rows, columns) / (N / 4)
@@ -80,12 +81,23 @@ def make_scan(shape: tuple[int, int] = (128, 128), n: int = 60, dose: float = 1e
     x, y = scan.uniform_positions(5, n, shape, N)
     scale = forward.intensity_scale(dose, forward.exit_wave_energies(obj, probe, x, y))
     rates = forward.patch_counts(obj, probe, x, y, scale)
-    values = counts.poisson_counts(rates, np.arange(n), 3, int(dose)) if noise else rates
-    amplitude = (np.sqrt(values) / scale).astype(np.float32)
+    amplitude = counts.stored_amplitude(counts.poisson_counts(rates, np.arange(n), 3, int(dose)), scale)
     return Scan(obj, Measurement(amplitude, scale, probe, x, y, shape, np.arange(n)))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
+def _torch_as_it_was():
+    """The library sets torch's device and dtype for the whole process."""
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="session")
 def scanned():
-    """Builder of scans: ``scanned(shape, n, dose, noise)``."""
+    """Builder of scans: ``scanned(shape, n, dose)``."""
     return make_scan

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fly64_assets.design import LsqmlSettings
+from fly64_assets.errors import EngineError
+from fly64_assets.execution import Execution
+from fly64_assets.lsqml.engine import Reconstruction, reconstruct
+from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.measurement import Measurement
+
+
+def run(measurement: Measurement, progress=lambda *_: None, **settings) -> Reconstruction:
+    chosen = LsqmlSettings(**{"stopping": "epochs", **settings})
+    return reconstruct(measurement, chosen, Execution(), 1, progress)
+
+
+def displacement(found: np.ndarray, truth: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Sub-pixel shift (y, x) of ``found`` against ``truth`` [px]: found = c (truth - d . grad truth), least squares."""
+    columns = [truth, *np.gradient(truth)]
+    c, along_y, along_x = np.linalg.lstsq(np.stack([a[where] for a in columns], axis=1), found[where], rcond=None)[0]
+    return np.array([(-along_y / c).real, (-along_x / c).real])
+
+
+def test_the_measure_of_displacement_measures(scanned):
+    s = scanned((140, 131))
+    fy, fx = np.fft.fftfreq(140)[:, None], np.fft.fftfreq(131)[None]
+    moved = np.fft.ifft2(np.fft.fft2(s.object) * np.exp(-2j * np.pi * (0.2 * fy - 0.1 * fx)))
+    np.testing.assert_allclose(displacement(1j * moved, s.object, s.lit()), [0.2, -0.1], atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(140, 131), (131, 140)])
+def test_the_object_stands_where_the_truth_stands_in_absolute_scale(scanned, shape):
+    s = scanned(shape, n=64, dose=1e6)
+    lit = s.lit()
+    found = run(s.measurement, epochs=14, batch_size=16)
+    assert (found.object.shape, found.object.dtype) == (shape, np.complex64)
+    assert np.abs(displacement(found.object, s.object, lit)).max() < 0.05
+    assert s.phase_error(found.object) < 0.1 * s.phase_error(np.ones(shape))
+    assert np.abs(found.object[lit]).mean() == pytest.approx(np.abs(s.object[lit]).mean(), rel=0.02)
+
+
+def test_outside_the_light_the_object_is_one_and_the_coverage_zero(scanned):
+    s = scanned((150, 160), n=12)
+    m = replace(s.measurement, x=np.minimum(s.measurement.x, 90))
+    found = run(m, epochs=2)
+    dark = illumination(m.probe, m.x, m.y, m.object_shape) == 0
+    assert 0.1 < dark.mean() < 0.9
+    assert (found.object[dark] == 1).all()
+    assert (found.object[~dark] != 1).any()
+    np.testing.assert_array_equal(found.coverage == 0, dark)
+    np.testing.assert_allclose(found.coverage, illumination(m.probe, m.x, m.y, m.object_shape), rtol=1e-6)
+
+
+def test_only_the_counts_matter_not_the_units_of_the_probe(scanned):
+    s = scanned(n=24, dose=1e5)
+    m = s.measurement
+    same = replace(m, amplitude=4 * m.amplitude, probe=4 * m.probe, intensity_scale=m.intensity_scale / 4)
+    one, other = run(m, epochs=4, probe="refined"), run(same, epochs=4, probe="refined")
+    np.testing.assert_allclose(other.object, one.object, atol=1e-5)
+    np.testing.assert_allclose(other.probe / 4, one.probe, atol=1e-5)
+
+
+def test_a_fixed_probe_stays_and_a_refined_one_corrects_its_scale(scanned):
+    s = scanned(n=24, dose=1e5)
+    wrong = replace(s.measurement, probe=(s.measurement.probe * np.complex64(1.1)))
+    fixed, refined = run(wrong, epochs=10), run(wrong, epochs=10, probe="refined")
+    np.testing.assert_allclose(fixed.probe, wrong.probe, rtol=1e-6)
+    assert np.abs(refined.probe - wrong.probe).max() > 0.01
+    assert refined.deviance[-1] < fixed.deviance[-1]
+
+
+def test_few_photons_stop_early_by_discrepancy_and_never_by_epochs(scanned):
+    s = scanned(n=40, dose=1e3)
+    stopped = run(s.measurement, epochs=24, stopping="discrepancy")
+    n = len(stopped.loss)
+    assert n < 24
+    assert stopped.stop_reason.startswith("discrepancy: ")
+    assert f"at epoch {n}" in stopped.stop_reason
+    assert stopped.deviance[-1] <= stopped.expected[-1]
+    assert (stopped.deviance[:-1] > stopped.expected[:-1]).all()
+    whole = run(s.measurement, epochs=24)
+    assert (len(whole.loss), whole.stop_reason) == (24, "all 24 epochs done")
+    assert whole.deviance[-1] < whole.expected[-1]
+    # The same work, only longer.
+    np.testing.assert_array_equal(whole.deviance[:n], stopped.deviance)
+
+
+def test_the_change_of_the_noise_model_goes_on_from_the_object_found_so_far(scanned):
+    s = scanned(n=24, dose=1e4)
+    mixed = run(s.measurement, epochs=9, gaussian_epochs=6)
+    gaussian = run(s.measurement, epochs=9, gaussian_epochs=6, noise_model="gaussian")
+    np.testing.assert_array_equal(mixed.deviance[:6], gaussian.deviance[:6])
+    assert mixed.deviance[6] < 1.1 * mixed.deviance[5] < 0.5 * mixed.deviance[0]
+    assert mixed.deviance[-1] < gaussian.deviance[-1]
+    assert mixed.options["reconstructor_options"]["noise_model"] == "poisson"
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_a_handful_of_frames_is_enough_to_run(scanned, n):
+    s = scanned(n=n, dose=1e4)
+    found = run(s.measurement, epochs=10)
+    assert np.isfinite(found.object).all()
+    assert found.deviance[-1] < 0.8 * found.deviance[0]
+
+
+def test_every_epoch_is_reported(scanned):
+    s = scanned(n=7)
+    seen = []
+    found = run(s.measurement, lambda *row: seen.append(row), epochs=3)
+    assert [row[:2] for row in seen] == [(1, 3), (2, 3), (3, 3)]
+    for name, series in (("loss", found.loss), ("deviance", found.deviance), ("expected", found.expected)):
+        assert [row[2][name] for row in seen] == series.tolist()
+
+
+def with_value(array: np.ndarray, where, value: float) -> np.ndarray:
+    copy = array.copy()
+    copy[where] = value
+    return copy
+
+
+def empty(m: Measurement) -> Measurement:
+    return replace(m, amplitude=m.amplitude[:0], x=m.x[:0], y=m.y[:0], scan_index=m.scan_index[:0])
+
+
+BAD = {
+    "frame 5 holds negative, NaN or infinite amplitudes": [
+        lambda m: replace(m, amplitude=with_value(m.amplitude, (5, 1, 2), np.nan)),
+        lambda m: replace(m, amplitude=with_value(m.amplitude, (5, 1, 2), np.inf)),
+        lambda m: replace(m, amplitude=with_value(m.amplitude, (5, 1, 2), -1)),
+    ],
+    r"position x\[3\] = 31 puts a window of 64 px outside the object of 128 px": [
+        lambda m: replace(m, x=with_value(m.x, 3, 31.0)),
+    ],
+    r"position y\[3\] = (nan|96\.5) puts a window of 64 px outside the object of 128 px": [
+        lambda m: replace(m, y=with_value(m.y, 3, 96.5)),
+        lambda m: replace(m, y=with_value(m.y, 3, np.nan)),
+    ],
+    "the probe holds NaN": [lambda m: replace(m, probe=with_value(m.probe, (0, 0), np.nan))],
+    "holds no frames": [empty],
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "spoil"), [(sentence, spoil) for sentence, spoils in BAD.items() for spoil in spoils]
+)
+def test_unfit_input_is_refused_before_anything_is_computed(scanned, sentence, spoil):
+    def never(*_):
+        raise AssertionError("an epoch was done")
+
+    with pytest.raises(EngineError, match=sentence):
+        run(spoil(scanned(n=7).measurement), never)
+
+
+def test_positions_at_the_very_edge_are_accepted(scanned):
+    s = scanned(n=7)
+    m = replace(s.measurement, x=with_value(s.measurement.x, 0, 32), y=with_value(s.measurement.y, 0, 96))
+    assert np.isfinite(run(m, epochs=1).object).all()
+
+
+def test_a_result_that_is_not_finite_is_discarded_at_once(scanned):
+    m = scanned(n=7).measurement
+    epochs = []
+    with pytest.raises(EngineError, match="not finite after epoch 1; the result was discarded"):
+        run(replace(m, amplitude=np.full_like(m.amplitude, 1e15)), lambda *row: epochs.append(row), epochs=5)
+    assert epochs == []

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from fly64_assets.contract.npz import open_npz
+from fly64_assets.design import LsqmlSettings
+from fly64_assets.errors import EngineError, Fly64Error
+from fly64_assets.execution import Execution
+from fly64_assets.isolation import run_isolated
+from fly64_assets.lsqml.job import reconstruct_job
+
+NAMES = {"ptychi_reconstruction.npz", "reconstruction.png"}
+
+
+def request(measurement, folder, **settings):
+    folder.mkdir()
+    return {
+        "measurement": str(measurement),
+        "output_folder": str(folder),
+        "settings": asdict(LsqmlSettings(**{"epochs": 6, "gaussian_epochs": 3, "stopping": "epochs", **settings})),
+        "seed": 123,
+        "execution": Execution().to_dict(),
+        "metadata": {"dose": 10000, "view": "dense", "split": "test"},
+    }
+
+
+def in_a_child(root, document, progress=None):
+    return run_isolated(
+        "fly64_assets.lsqml.job:reconstruct_job",
+        document,
+        execution=Execution(),
+        log_path=root / "ptychi.log",
+        progress=progress,
+    )
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory, scanned):
+    """One cell reconstructed in two processes, the second with another truth in the file."""
+    root = tmp_path_factory.mktemp("cell")
+    s = scanned(n=30, dose=1e4)
+    m = s.measurement
+    true = s.write(root / "test.npz")
+    swapped = s.write(root / "swapped.npz", obj=0.3j * np.ones_like(s.object), patches=np.zeros((30, 64, 64)))
+    assert true.read_bytes() != swapped.read_bytes()
+    steps = []
+    facts = in_a_child(root, request(true, root / "here"), lambda *row: steps.append(row))
+    in_a_child(root, request(swapped, root / "there"))
+    return root, s, m, facts, steps
+
+
+def result_bytes(folder):
+    return (folder / "ptychi_reconstruction.npz").read_bytes()
+
+
+def test_two_processes_and_another_truth_give_the_same_bytes(cell):
+    root, *_ = cell
+    assert result_bytes(root / "here") == result_bytes(root / "there")
+
+
+def test_another_frame_gives_other_bytes(cell):
+    root, s, m, *_ = cell
+    other = replace(s, measurement=replace(m, amplitude=m.amplitude[::-1].copy())).write(root / "other.npz")
+    reconstruct_job(request(other, root / "other", epochs=3), lambda *_: None)
+    assert result_bytes(root / "other") != result_bytes(root / "here")
+
+
+def test_the_result_holds_the_arrays_of_the_specification(cell):
+    root, s, m, *_ = cell
+    assert {path.name for path in (root / "here").iterdir()} == NAMES
+    assert (root / "here" / "reconstruction.png").read_bytes()[:4] == b"\x89PNG"
+    arrays = open_npz(root / "here" / "ptychi_reconstruction.npz")
+    obj, coverage = arrays["reconstructed_object"], arrays["coverage"]
+    assert (obj.dtype, obj.shape) == (np.complex64, s.object.shape)
+    assert (coverage.dtype, coverage.shape) == (np.float32, s.object.shape)
+    assert (obj[coverage == 0] == 1).all()
+    np.testing.assert_allclose(arrays["reconstructed_probe"], m.probe, rtol=1e-6)
+    assert [len(arrays[name]) for name in ("loss", "deviance", "expected_deviance")] == [6, 6, 6]
+    assert s.phase_error(obj) < 0.7 * s.phase_error(np.ones(obj.shape))
+
+
+def test_the_metadata_say_how_the_result_was_made(cell):
+    root, *_ = cell
+    document = json.loads(str(open_npz(root / "here" / "ptychi_reconstruction.npz")["_metadata"]))
+    assert document["algorithm"] == "LSQML"
+    assert document["versions"]["ptychi"] == "2.2.0"
+    assert set(document["versions"]) == {"ptychi", "torch", "numpy"}
+    assert (document["epochs_run"], document["stop_reason"]) == (6, "all 6 epochs done")
+    assert (document["dose"], document["view"], document["split"]) == (10000, "dense", "test")
+    options = document["options"]
+    assert options["reconstructor_options"]["momentum_acceleration_gain"] == 0.8
+    assert options["reconstructor_options"]["batching_mode"] == "compact"
+    assert options["probe_options"]["optimizable"] is False
+    assert str(root) not in json.dumps(document)
+
+
+def test_facts_and_steps(cell):
+    root, _, _, facts, steps = cell
+    arrays = open_npz(root / "here" / "ptychi_reconstruction.npz")
+    assert facts["algorithm"] == "LSQML"
+    assert (facts["num_epochs"], facts["epochs_run"], facts["frames"]) == (6, 6, 30)
+    assert facts["final_loss"] == arrays["loss"][-1]
+    assert facts["final_deviance"] == arrays["deviance"][-1]
+    assert facts["expected_deviance"] == arrays["expected_deviance"][-1]
+    assert facts["engine_seconds"] > 0
+    assert [done for done, _, _ in steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_log_tells_the_course_and_no_library_warnings(cell):
+    root, *_ = cell
+    lines = (root / "ptychi.log").read_text().splitlines()
+    assert lines[0] == "LSQML: 30 frames, cpu, 1 thread(s)"
+    assert any(line.startswith("epoch 1/6: loss") for line in lines)
+    assert "done: all 6 epochs done" in lines
+    assert not [line for line in lines if "warning" in line.lower()]
+
+
+def spoiled(array, where, value):
+    copy = array.copy()
+    copy[where] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("field", "where", "value", "sentence"),
+    [
+        ("amplitude", (5, 1, 2), np.nan, "frame 5 holds negative, NaN or infinite amplitudes"),
+        ("amplitude", (2, 0, 0), -0.1, "frame 2 holds negative"),
+        ("x", 3, 20.0, r"position x\[3\] = 20 puts a window"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_file(scanned, tmp_path, field, where, value, sentence):
+    s = scanned(n=7)
+    m = replace(s.measurement, **{field: spoiled(getattr(s.measurement, field), where, value)})
+    file = replace(s, measurement=m).write(tmp_path / "bad.npz")
+    with pytest.raises(EngineError, match=sentence) as caught:
+        reconstruct_job(request(file, tmp_path / "out"), lambda *_: None)
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_no_frames_is_an_error_and_leaves_no_file(scanned, tmp_path):
+    s = scanned(n=7)
+    m = s.measurement
+    none = replace(m, amplitude=m.amplitude[:0], x=m.x[:0], y=m.y[:0], scan_index=m.scan_index[:0])
+    file = replace(s, measurement=none).write(tmp_path / "none.npz", patches=np.zeros((0, 64, 64)))
+    with pytest.raises(Fly64Error, match=r"no frames|0 frames"):
+        reconstruct_job(request(file, tmp_path / "out"), lambda *_: None)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_error_of_a_child_is_the_same_sentence(scanned, tmp_path):
+    s = scanned(n=7)
+    m = replace(s.measurement, amplitude=spoiled(s.measurement.amplitude, (5, 1, 2), np.nan))
+    file = replace(s, measurement=m).write(tmp_path / "bad.npz")
+    with pytest.raises(EngineError) as caught:
+        in_a_child(tmp_path, request(file, tmp_path / "out"))
+    assert str(caught.value) == "frame 5 holds negative, NaN or infinite amplitudes; no reconstruction was started"
