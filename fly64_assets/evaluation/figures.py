@@ -93,7 +93,7 @@ def cell_figure(
 
 
 def phase_strip(comparison: SplitComparison) -> bytes:
-    """Small picture: phase of truth and arms above, their phase errors below, on common scales."""
+    """Small picture: phase of truth and arms above, their phase errors below, on common scales; under 200 kB."""
     from matplotlib.figure import Figure
 
     arms = _arms(comparison)
@@ -108,7 +108,7 @@ def phase_strip(comparison: SplitComparison) -> bytes:
         axis.set_yticks([])
         axis.set_xlabel("")
         axis.set_ylabel("")
-    return png(figure, dpi=100)
+    return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
 def preview(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = None) -> bytes:

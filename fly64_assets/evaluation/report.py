@@ -127,7 +127,8 @@ def dose_figure(summary: Mapping[str, Any], split: str) -> bytes:
         ]
         if floor:
             axis.plot(*zip(*floor, strict=True), ":", color="0.2", label="photon floor 1/(2√n)")
-        axis.set(xscale="log", yscale="log", title=view, xlabel="photons per frame")
+        limits = (min(summary["doses"]) / 1.6, max(summary["doses"]) * 1.6)
+        axis.set(xscale="log", yscale="log", title=view, xlabel="photons per frame", xlim=limits)
         axis.grid(True, which="both", alpha=0.25)
     axes[0].set_ylabel(f"phase RMSE [rad], {split}")
     handles, labels = axes[0].get_legend_handles_labels()

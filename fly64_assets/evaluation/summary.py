@@ -82,10 +82,17 @@ def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
             continue
         split = cell["splits"].get(JUDGED_SPLIT)
         if split is None or not split["arms"]:
-            parts.append(f"{cell['view']}: no result ({cell['reason'] or 'not compared yet'})")
+            parts.append(f"{cell['view']}: no result ({_brief(cell)})")
         else:
             parts.append(f"{cell['view']}: {_winner(split)}")
     return f"At {dose:,} photons per frame, on the unseen half: {'; '.join(parts)}."
+
+
+def _brief(cell: Mapping[str, Any]) -> str:
+    """Why a cell has no result, without its place and without the other split's like reason."""
+    place = _place(cell)
+    first = str(cell["reason"]).split(f"; {place}: ")[0]
+    return first.removeprefix(f"{place}: ").removesuffix(" (view skipped)") or "not compared yet"
 
 
 def _winner(split: Mapping[str, Any]) -> str:
@@ -158,10 +165,14 @@ def _split(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stages_with(cells: Sequence[Mapping[str, Any]], outcome: str) -> Iterable[dict[str, str]]:
+    """Cells and reasons of an outcome; stages that repeat one reason come as one entry."""
     for cell in cells:
+        by_reason: dict[str, list[str]] = {}
         for name, stage in cell["stages"].items():
             if stage["outcome"] == outcome:
-                yield {"cell": _place(cell), "stage": name, "reason": str(stage["reason"])}
+                by_reason.setdefault(str(stage["reason"]), []).append(name)
+        for reason, names in by_reason.items():
+            yield {"cell": _place(cell), "stage": ", ".join(names), "reason": reason}
 
 
 def _place(cell: Mapping[str, Any]) -> str:

@@ -83,9 +83,9 @@ def check_measurement(measurement: Measurement) -> None:
         raise EngineError("the probe holds NaN or infinite values")
     for start in range(0, measurement.frames, 256):
         amplitude = np.asarray(measurement.amplitude[start : start + 256])
-        bad = ~(np.isfinite(amplitude) & (amplitude >= 0)).all(axis=(1, 2))
-        if bad.any():
-            j = start + int(np.flatnonzero(bad)[0])
+        unfit = np.any(~(np.isfinite(amplitude) & (amplitude >= 0)), axis=(1, 2))
+        if unfit.any():
+            j = start + int(np.flatnonzero(unfit)[0])
             raise EngineError(f"frame {j} holds negative, NaN or infinite amplitudes; no reconstruction was started")
 
 

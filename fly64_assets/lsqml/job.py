@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import load_measurement, write_npz
 from fly64_assets.contract.schema import encode_metadata
@@ -74,7 +75,7 @@ def _write(path: Path, result: Reconstruction, metadata: Mapping[str, Any]) -> N
         "stop_reason": result.stop_reason,
         "versions": {name: version(name) for name in ("ptychi", "torch", "numpy")},
     }
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "reconstructed_object": result.object,
         "reconstructed_probe": result.probe,
         "coverage": result.coverage,

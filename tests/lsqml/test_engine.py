@@ -29,7 +29,7 @@ def test_the_measure_of_displacement_measures(scanned):
     s = scanned((140, 131))
     fy, fx = np.fft.fftfreq(140)[:, None], np.fft.fftfreq(131)[None]
     moved = np.fft.ifft2(np.fft.fft2(s.object) * np.exp(-2j * np.pi * (0.2 * fy - 0.1 * fx)))
-    np.testing.assert_allclose(displacement(1j * moved, s.object, s.lit()), [0.2, -0.1], atol=0.01)
+    np.testing.assert_allclose(displacement(1j * moved, s.object, s.lit()), [0.2, -0.1], atol=0.02)
 
 
 @pytest.mark.parametrize("shape", [(140, 131), (131, 140)])
@@ -107,6 +107,20 @@ def test_a_handful_of_frames_is_enough_to_run(scanned, n):
     assert found.deviance[-1] < 0.8 * found.deviance[0]
 
 
+def test_the_seed_decides_whatever_was_drawn_before(scanned):
+    m = scanned(n=24).measurement
+
+    def with_seed(seed: int) -> np.ndarray:
+        settings = LsqmlSettings(epochs=3, gaussian_epochs=2, stopping="epochs", batch_size=6)
+        found = reconstruct(m, settings, Execution(), seed, lambda *_: None).object
+        np.random.random(7)
+        return found
+
+    first = with_seed(1)
+    np.testing.assert_array_equal(with_seed(1), first)
+    assert (with_seed(2) != first).any()
+
+
 def test_every_epoch_is_reported(scanned):
     s = scanned(n=7)
     seen = []
@@ -161,9 +175,10 @@ def test_positions_at_the_very_edge_are_accepted(scanned):
     assert np.isfinite(run(m, epochs=1).object).all()
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_a_result_that_is_not_finite_is_discarded_at_once(scanned):
     m = scanned(n=7).measurement
     epochs = []
     with pytest.raises(EngineError, match="not finite after epoch 1; the result was discarded"):
-        run(replace(m, amplitude=np.full_like(m.amplitude, 1e15)), lambda *row: epochs.append(row), epochs=5)
+        run(replace(m, amplitude=np.full_like(m.amplitude, 1e16)), lambda *row: epochs.append(row), epochs=5)
     assert epochs == []

@@ -28,49 +28,62 @@ def request(measurement, folder, **settings):
     }
 
 
-def in_a_child(root, document, progress=None):
-    return run_isolated(
-        "fly64_assets.lsqml.job:reconstruct_job",
-        document,
-        execution=Execution(),
-        log_path=root / "ptychi.log",
-        progress=progress,
-    )
-
-
-@pytest.fixture(scope="module")
-def cell(tmp_path_factory, scanned):
-    """One cell reconstructed in two processes, the second with another truth in the file."""
-    root = tmp_path_factory.mktemp("cell")
-    s = scanned(n=30, dose=1e4)
-    m = s.measurement
-    true = s.write(root / "test.npz")
-    swapped = s.write(root / "swapped.npz", obj=0.3j * np.ones_like(s.object), patches=np.zeros((30, 64, 64)))
-    assert true.read_bytes() != swapped.read_bytes()
-    steps = []
-    facts = in_a_child(root, request(true, root / "here"), lambda *row: steps.append(row))
-    in_a_child(root, request(swapped, root / "there"))
-    return root, s, m, facts, steps
+def swapped_truth(root, s):
+    """The cell's file with another object and other patches."""
+    obj = 0.3j * np.ones_like(s.object)
+    return s.write(root / "swapped.npz", obj=obj, patches=np.zeros((s.measurement.frames, 64, 64)))
 
 
 def result_bytes(folder):
     return (folder / "ptychi_reconstruction.npz").read_bytes()
 
 
-def test_two_processes_and_another_truth_give_the_same_bytes(cell):
-    root, *_ = cell
-    assert result_bytes(root / "here") == result_bytes(root / "there")
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory, scanned):
+    """One reconstructed cell: its folder, the scan, the job's facts and steps."""
+    root = tmp_path_factory.mktemp("cell")
+    s = scanned(n=30, dose=1e4)
+    steps = []
+    facts = reconstruct_job(request(s.write(root / "test.npz"), root / "here"), lambda *row: steps.append(row))
+    return root, s, facts, steps
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes_and_quiet_logs(cell, tmp_path):
+    root, s, *_ = cell
+    for name, file in (("one", root / "test.npz"), ("two", swapped_truth(tmp_path, s))):
+        run_isolated(
+            "fly64_assets.lsqml.job:reconstruct_job",
+            request(file, tmp_path / name),
+            execution=Execution(),
+            log_path=tmp_path / f"{name}.log",
+        )
+        lines = (tmp_path / f"{name}.log").read_text().splitlines()
+        assert len(lines) == 3
+        assert lines[0] == "LSQML: 30 frames, cpu, 1 thread(s)"
+        assert lines[1].startswith("epoch 1/6: loss ")
+        assert lines[2] == "done: all 6 epochs done"
+    assert result_bytes(tmp_path / "one") == result_bytes(tmp_path / "two")
+
+
+def test_another_truth_in_the_file_gives_the_same_bytes(cell, tmp_path):
+    root, s, *_ = cell
+    file = swapped_truth(tmp_path, s)
+    assert file.read_bytes() != (root / "test.npz").read_bytes()
+    reconstruct_job(request(file, tmp_path / "out"), lambda *_: None)
+    assert result_bytes(tmp_path / "out") == result_bytes(root / "here")
 
 
 def test_another_frame_gives_other_bytes(cell):
-    root, s, m, *_ = cell
+    root, s, *_ = cell
+    m = s.measurement
     other = replace(s, measurement=replace(m, amplitude=m.amplitude[::-1].copy())).write(root / "other.npz")
     reconstruct_job(request(other, root / "other", epochs=3), lambda *_: None)
     assert result_bytes(root / "other") != result_bytes(root / "here")
 
 
 def test_the_result_holds_the_arrays_of_the_specification(cell):
-    root, s, m, *_ = cell
+    root, s, *_ = cell
     assert {path.name for path in (root / "here").iterdir()} == NAMES
     assert (root / "here" / "reconstruction.png").read_bytes()[:4] == b"\x89PNG"
     arrays = open_npz(root / "here" / "ptychi_reconstruction.npz")
@@ -78,7 +91,7 @@ def test_the_result_holds_the_arrays_of_the_specification(cell):
     assert (obj.dtype, obj.shape) == (np.complex64, s.object.shape)
     assert (coverage.dtype, coverage.shape) == (np.float32, s.object.shape)
     assert (obj[coverage == 0] == 1).all()
-    np.testing.assert_allclose(arrays["reconstructed_probe"], m.probe, rtol=1e-6)
+    np.testing.assert_allclose(arrays["reconstructed_probe"], s.measurement.probe, rtol=1e-6)
     assert [len(arrays[name]) for name in ("loss", "deviance", "expected_deviance")] == [6, 6, 6]
     assert s.phase_error(obj) < 0.7 * s.phase_error(np.ones(obj.shape))
 
@@ -99,7 +112,7 @@ def test_the_metadata_say_how_the_result_was_made(cell):
 
 
 def test_facts_and_steps(cell):
-    root, _, _, facts, steps = cell
+    root, _, facts, steps = cell
     arrays = open_npz(root / "here" / "ptychi_reconstruction.npz")
     assert facts["algorithm"] == "LSQML"
     assert (facts["num_epochs"], facts["epochs_run"], facts["frames"]) == (6, 6, 30)
@@ -108,15 +121,6 @@ def test_facts_and_steps(cell):
     assert facts["expected_deviance"] == arrays["expected_deviance"][-1]
     assert facts["engine_seconds"] > 0
     assert [done for done, _, _ in steps] == [1, 2, 3, 4, 5, 6]
-
-
-def test_the_log_tells_the_course_and_no_library_warnings(cell):
-    root, *_ = cell
-    lines = (root / "ptychi.log").read_text().splitlines()
-    assert lines[0] == "LSQML: 30 frames, cpu, 1 thread(s)"
-    assert any(line.startswith("epoch 1/6: loss") for line in lines)
-    assert "done: all 6 epochs done" in lines
-    assert not [line for line in lines if "warning" in line.lower()]
 
 
 def spoiled(array, where, value):
@@ -148,15 +152,6 @@ def test_no_frames_is_an_error_and_leaves_no_file(scanned, tmp_path):
     m = s.measurement
     none = replace(m, amplitude=m.amplitude[:0], x=m.x[:0], y=m.y[:0], scan_index=m.scan_index[:0])
     file = replace(s, measurement=none).write(tmp_path / "none.npz", patches=np.zeros((0, 64, 64)))
-    with pytest.raises(Fly64Error, match=r"no frames|0 frames"):
+    with pytest.raises(Fly64Error, match="there is no frame in it"):
         reconstruct_job(request(file, tmp_path / "out"), lambda *_: None)
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_the_error_of_a_child_is_the_same_sentence(scanned, tmp_path):
-    s = scanned(n=7)
-    m = replace(s.measurement, amplitude=spoiled(s.measurement.amplitude, (5, 1, 2), np.nan))
-    file = replace(s, measurement=m).write(tmp_path / "bad.npz")
-    with pytest.raises(EngineError) as caught:
-        in_a_child(tmp_path, request(file, tmp_path / "out"))
-    assert str(caught.value) == "frame 5 holds negative, NaN or infinite amplitudes; no reconstruction was started"

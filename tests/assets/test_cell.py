@@ -1,0 +1,109 @@
+"""One whole cell through Dagster, with the real engines; and what happens when an arm cannot run."""
+
+import csv
+import json
+import subprocess
+
+import dagster as dg
+import pytest
+
+from fly64_assets import stages
+from fly64_assets.contract.npz import open_npz
+from fly64_assets.definitions import build_definitions
+from fly64_assets.resources.gpu import GpuResource, cuda_devices
+from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.layout import StageKey
+
+ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test")
+
+
+def document_of(graph, dose, view):
+    layout = stages.active_layout(graph.store)
+    return json.loads(layout.output(StageKey("comparison", dose, view), "comparison.json").read_text())
+
+
+def prepared(graph):
+    assert graph.run("base_dataset").success
+    assert graph.run("simulated_dataset", partition="10000").success
+    return graph
+
+
+@pytest.mark.slow
+def test_a_cell_from_frames_to_report(graph):
+    prepared(graph)
+    result = graph.run("overlap_view", *ARMS, "comparison", partition="10000|dense")
+    assert result.success
+    failed = {e.asset_check_key for e in result.get_asset_check_evaluations() if not e.passed}
+    assert {(key.asset_key.to_user_string(), key.name) for key in failed} <= {("pinn_bundle", "learned")}
+
+    document = document_of(graph, 10000, "dense")
+    for split in ("train", "test"):
+        one = document["splits"][split]
+        assert {arm: result["outcome"] for arm, result in one["arms"].items()} == {
+            "pinn": "compared",
+            "lsqml": "compared",
+            "flat": "compared",
+            "truth": "compared",
+        }
+        values = {(row["arm"], row["part"], row["metric"]): row["value"] for row in one["rows"]}
+        assert values["truth", "phase", "rmse"] == pytest.approx(0, abs=1e-6)
+        assert values["truth", "phase", "ssim"] == pytest.approx(1)
+        assert values["truth", "complex", "nll_excess"] == pytest.approx(0, abs=1e-6)
+        assert 0 < values["lsqml", "phase", "rmse"] < values["flat", "phase", "rmse"]
+        assert one["arms"]["lsqml"]["verdict"] == "better than flat"
+
+    layout = stages.active_layout(graph.store)
+    lsqml = open_npz(layout.reconstruction("lsqml", 10000, "dense", "test"))
+    assert lsqml["reconstructed_object"].shape == (160, 160)
+    with layout.output(StageKey("comparison", 10000, "dense"), "comparison_metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) == {"arm", "split", "part", "metric", "value"}
+    assert {row["arm"] for row in rows} == {"pinn", "lsqml", "flat", "truth"}
+
+    # The report holds this cell's numbers and says of the others that they are missing.
+    assert graph.run("study_report").success
+    page = (layout.report_folder / "index.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert f"{values['lsqml', 'phase', 'rmse']:.3f}" in page
+    summary = json.loads((layout.report_folder / "metrics_summary.json").read_text())
+    assert len(summary["cells"]) == 6
+    assert sum(bool(cell["splits"]) for cell in summary["cells"]) == 1
+
+    # Manifests and checksums agree with the disk.
+    assert verify_folder(layout.folder).bad == ()
+    training = json.loads(layout.manifest("training").read_text())
+    (job,) = training["jobs"]
+    bundle = layout.folder / job["result"]["bundle_path"]
+    assert bundle.stat().st_size == job["result"]["bundle_size_bytes"]
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=layout.report_folder, check=True)
+
+
+@pytest.mark.skipif(cuda_devices() > 0, reason="asks for a GPU where there is none; this machine has one")
+def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_the_cell(graph):
+    prepared(graph)
+    assert graph.run("overlap_view", partition="10000|dense").success
+    graph.definitions = build_definitions(
+        design=graph.design, resources=graph.definitions.resources | {"gpu": GpuResource(accelerator="gpu")}
+    )
+    result = graph.run(*ARMS, partition="10000|dense")
+    assert not result.success
+    failures = {e.step_key: e.step_failure_data.user_failure_data for e in result.all_events if e.is_step_failure}
+    assert set(failures) == {"pinn_bundle", "lsqml_reconstruction_train", "lsqml_reconstruction_test"}
+    assert all("1 GPU(s) were asked for" in data.description for data in failures.values())
+
+    states = stages.study_states(graph.store, graph.design)
+    training = StageKey("training", 10000, "dense", arm="pinn", gridsize=2)
+    assert (states[training].name, "GPU" in states[training].reason) == ("failed", True)
+
+    assert graph.run("comparison", partition="10000|dense").success
+    arms = document_of(graph, 10000, "dense")["splits"]["test"]["arms"]
+    assert arms["lsqml"]["outcome"] == "missing"
+    assert "1 GPU(s) were asked for" in arms["lsqml"]["reason"]
+    assert arms["pinn"]["outcome"] == "missing"
+    assert arms["flat"]["outcome"] == "compared"
+
+
+def test_heavy_assets_wait_for_a_slot(graph):
+    for asset in ARMS:
+        assert graph.definitions.resolve_assets_def(dg.AssetKey(asset)).op.pool == "gpu"

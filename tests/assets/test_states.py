@@ -1,0 +1,76 @@
+"""Fresh, stale, missing: what a change in the design or on the disk makes of the stages, and no more."""
+
+import dataclasses
+
+import pytest
+
+from fly64_assets import stages
+from fly64_assets.design import get_study_design
+from fly64_assets.design_fields import LsqmlSettings, PinnSettings
+from fly64_assets.store.layout import StageKey
+
+BASE, SIMULATED, VIEW = StageKey("base"), StageKey("simulated", 1000), StageKey("view", 1000, "dense")
+TRAINING = StageKey("training", 1000, "dense", arm="pinn", gridsize=2)
+
+
+@pytest.fixture
+def built(graph):
+    """Base, one dose and one view on disk."""
+    assert graph.run("base_dataset").success
+    assert graph.run("simulated_dataset", partition="1000").success
+    assert graph.run("overlap_view", partition="1000|dense").success
+    return graph
+
+
+def names(graph, design):
+    states = stages.study_states(graph.store, design)
+    return {key: states[key].name for key in (BASE, SIMULATED, VIEW, TRAINING)}
+
+
+def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
+    design = built.design
+    fresh = {BASE: "fresh", SIMULATED: "fresh", VIEW: "fresh", TRAINING: "missing"}
+    assert names(built, design) == fresh
+    for harmless in (
+        {"pinn": PinnSettings(epochs=99)},
+        {"lsqml": LsqmlSettings(epochs=99)},
+        {"dose_list": (1e3, 5e5)},
+        {"overlap_views": {"dense": 0.7}},
+        {"rng_seeds": {"simulation": 42, "grouping": 1, "subsampling": 456}},
+    ):
+        assert names(built, dataclasses.replace(design, **harmless)) == fresh, harmless
+
+    changed = dataclasses.replace(design, neighbor_count=5)
+    assert names(built, changed) == fresh | {VIEW: "stale"}
+    state = stages.study_states(built.store, changed)[VIEW]
+    assert state.reason == "parameter neighbor_count changed (7 then, 5 now)"
+
+    assert names(built, dataclasses.replace(design, overlap_views={"dense": 0.6, "sparse": 0.2}))[VIEW] == "stale"
+    seeds = {"simulation": 43, "grouping": 123, "subsampling": 456}
+    assert names(built, dataclasses.replace(design, rng_seeds=seeds)) == fresh | {SIMULATED: "stale", VIEW: "stale"}
+    recipe = dataclasses.replace(design.base, phase="moon")
+    everything = {BASE: "stale", SIMULATED: "stale", VIEW: "stale", TRAINING: "missing"}
+    assert names(built, dataclasses.replace(design, base=recipe)) == everything
+
+    # What is gone or damaged on disk is missing, and what stands on it is out of date.
+    layout = stages.active_layout(built.store)
+    layout.patched(1000, "test").unlink()
+    assert names(built, design) == fresh | {SIMULATED: "missing", VIEW: "stale"}
+
+
+def test_every_stage_comes_after_what_it_needs():
+    design = dataclasses.replace(get_study_design(), repeats=2)
+    seen = set()
+    keys = list(stages.study_keys(design))
+    for key in keys:
+        assert seen.issuperset(stages.upstream(design, key)), key
+        seen.add(key)
+    assert len(keys) == len(seen) == 1 + 2 * (3 + 9 * 6) + 1
+
+
+def test_repeats_have_seeds_of_their_own():
+    design = dataclasses.replace(get_study_design(), repeats=3)
+    seeds = [design.repeat_seeds(repeat) for repeat in (1, 2, 3)]
+    assert seeds[0] == dict(design.rng_seeds)
+    assert len({tuple(one.values()) for one in seeds}) == 3
+    assert design.repeat_seeds(2) == seeds[1]
