@@ -18,7 +18,7 @@ from fly64_assets.physics.measurement import Measurement
 
 N = 32
 SKIP = "; ".join(
-    f"dose_1000/sparse: {split}: 3 of 91 positions are at least 51.2 px apart; 4 are needed for gridsize 2 (view skipped)"
+    f"dose_1000/sparse: {split}: 3 of 91 positions are 51.2 px apart; 4 are needed for gridsize 2 (view skipped)"
     for split in ("train", "test")
 )
 
