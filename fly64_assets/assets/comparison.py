@@ -76,7 +76,7 @@ def _compare(work: Work) -> Mapping[str, Any]:
     work.build.write_json(layout.output(key, "comparison.json"), compared.to_dict())
     work.build.write_bytes(layout.output(key, "comparison_metrics.csv"), _csv(compared))
     work.build.succeed({"arms": {split: _outcomes(one) for split, one in splits.items()}})
-    return _describe(compared) | shown
+    return shown | _describe(compared)
 
 
 def _split_input(work: Work, split: str) -> SplitInput | str:

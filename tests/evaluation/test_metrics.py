@@ -228,6 +228,18 @@ def test_expected_excess_is_the_divergence_of_the_two_poisson_distributions(trut
     assert divergence > 20 * spread, "the test would not tell the divergence from zero"
 
 
+def test_an_object_that_fits_the_noise_has_a_negative_excess(truth, probe, measured, grid):
+    """The truth brightened to the number of photons that came, C for Lambda: C - Lambda - C log(C / Lambda) <= 0."""
+    measurement = measured(500, *grid(40, 50, 40, 50, 5))
+    expected = patch_counts(truth, probe, measurement.x, measurement.y, measurement.intensity_scale).sum()
+    came = measurement.counts().sum()
+    fitted = truth * math.sqrt(came / expected)
+    excess = metrics.nll_excess({"fitted": fitted}, truth, measurement)["fitted"].value
+    closed = (came - expected - came * math.log(came / expected)) / measurement.frames
+    assert closed < -0.001
+    assert excess == pytest.approx(closed, rel=1e-3)
+
+
 def test_a_field_that_is_not_finite_has_no_likelihood_and_spoils_no_other(truth, measured, grid):
     measurement: Measurement = measured(1e4, *grid(40, 50, 40, 50, 5))
     holed = truth.copy()
