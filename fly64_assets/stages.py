@@ -309,7 +309,7 @@ def _state_after(
         if not before.done and (record is not None or not optional(key)) and before.name != "failed":
             if record is None:
                 return State("missing", f"waits for {other.label}", None)
-            return State("stale", f"{other.label} is {before.name}: {before.reason}", record)
+            return State("stale", f"{other.label} is {before.name}", record)
     wanted = demand(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
