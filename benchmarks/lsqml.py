@@ -15,7 +15,6 @@ import numpy as np
 
 from fly64_assets.bases import make_base
 from fly64_assets.design_fields import BaseRecipe, LsqmlSettings
-from fly64_assets.evaluation.align import align
 from fly64_assets.evaluation.frame import evaluation_region, scan_box
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
@@ -38,21 +37,21 @@ def measurement(dose: int, view: str) -> Measurement:
     return Measurement(amplitude[kept], scan.scale, BASE.probe, x, y, BASE.object.shape, index[kept])
 
 
-def phase_rmse(obj: np.ndarray, m: Measurement) -> float:
-    region = evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y))
-    truth = BASE.object.astype(complex)
-    aligned = align(obj, truth, region.mask, max_shift_px=2.0).field
-    return float(np.sqrt((np.angle(aligned * truth.conj())[region.mask] ** 2).mean()))
+def phase_rmse(obj: np.ndarray, mask: np.ndarray) -> float:
+    """After removing the global phase; positions and grid are the truth's own."""
+    product = obj[mask] * BASE.object[mask].conj()
+    return float(np.sqrt((np.angle(product * np.conj(product.sum())) ** 2).mean()))
 
 
 def stopping(dose: int, view: str, epochs: int) -> dict:
     m = measurement(dose, view)
+    mask = evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
     errors: list[float] = []
     state = engine._state
 
     def watched(*arguments):
         result = state(*arguments)
-        errors.append(phase_rmse(result[0], m))
+        errors.append(phase_rmse(result[0], mask))
         return result
 
     settings = LsqmlSettings(epochs=epochs)
@@ -71,7 +70,7 @@ def stopping(dose: int, view: str, epochs: int) -> dict:
         "stop_epoch": stop,
         "best_epoch": best,
         "last_error": errors[-1],
-        "flat": phase_rmse(np.ones_like(BASE.object), m),
+        "flat": phase_rmse(np.ones_like(BASE.object), mask),
         "frames": m.frames,
     }
 

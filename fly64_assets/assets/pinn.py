@@ -20,6 +20,7 @@ from fly64_assets.store.layout import StageKey
 from fly64_assets.store.sidecars import verified
 
 ARM = "pinn"
+BACKEND = "pytorch"
 
 
 def pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
@@ -115,7 +116,7 @@ def _train(work: Work, execution: Execution) -> Mapping[str, Any]:
     build.adopt(build.scratch / "wts.h5.zip", layout.bundle(key.dose, key.view, key.gridsize, ARM, key.repeat))
     build.adopt(build.scratch / "history.csv", layout.output(key, "history.csv"))
     build.adopt(build.scratch / "loss.png", layout.output(key, "loss.png"), data=False)
-    build.succeed(facts | {"execution": execution.to_dict()})
+    build.succeed(facts | {"backend": BACKEND, "execution": execution.to_dict()})
     return numbers(facts) | {"learning_curve": picture(curve)}
 
 

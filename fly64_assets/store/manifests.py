@@ -12,7 +12,7 @@ stage              values
 =================  ==================================================================================================
 ``view``           ``splits``: {``train``: {``outcome``, ``reason``, ``selection_strategy``, ``acceptance_rate``,
                    ``spacing_threshold`` [px], ``n_accepted``, ``n_rejected``, ``n_offered``}, ``test``: {...}}
-``training``       ``final_loss``, ``epochs_completed``
+``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the arm's name)
 ``reconstruction`` ``algorithm``, ``epochs_run``, ``stop_reason``, ``returncode``; optional ``num_epochs`` (the epochs
                    asked for; otherwise ``epochs`` of the ``lsqml`` section of the record's parameters)
 =================  ==================================================================================================
@@ -162,7 +162,7 @@ def _training_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
         "dose": dose,
         "view": view,
         "gridsize": key.gridsize,
-        "backend": key.arm,
+        "backend": record.values.get("backend", key.arm),
         "train_data_path": _relative(layout, layout.view_frames(dose, view, "train", key.repeat)),
         "test_data_path": _relative(layout, layout.view_frames(dose, view, "test", key.repeat)),
         "artifact_dir": _relative(layout, layout.folder_of(key)),
