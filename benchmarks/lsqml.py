@@ -9,7 +9,6 @@ import json
 import platform
 import statistics
 from dataclasses import replace
-from unittest import mock
 
 import numpy as np
 
@@ -55,8 +54,11 @@ def stopping(dose: int, view: str, epochs: int) -> dict:
         return result
 
     settings = LsqmlSettings(epochs=epochs)
-    with mock.patch.object(engine, "_state", watched):
+    engine._state = watched
+    try:
         whole = engine.reconstruct(m, replace(settings, stopping="epochs"), Execution(), 1, lambda *_: None)
+    finally:
+        engine._state = state
     below = np.flatnonzero(whole.deviance <= whole.expected)
     stop = int(below[0]) + 1 if len(below) else epochs
     best = int(np.argmin(errors)) + 1

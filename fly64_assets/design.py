@@ -58,7 +58,8 @@ class StudyDesign:
     """All parameters of a study, immutable. Construct it freely; :meth:`validate` judges it.
 
     Units: doses in photons per frame, lengths in object pixels, overlaps as linear fractions of the window.
-    ``base`` is a recipe or the path of a base NPZ; a relative path counts from the design file's folder.
+    ``base`` is a recipe or the path of a base NPZ; a relative path counts from ``folder``, the design file's own,
+    which is no part of the design's document or hash.
     """
 
     name: str = "fly64"
@@ -78,6 +79,7 @@ class StudyDesign:
     repeats: int = 1
     pinn: PinnSettings = field(default_factory=PinnSettings)
     lsqml: LsqmlSettings = field(default_factory=LsqmlSettings)
+    folder: Path = field(default=Path(), compare=False, repr=False, metadata={"document": False})
 
     def __post_init__(self) -> None:
         for name in ("overlap_views", "rng_seeds"):
@@ -105,6 +107,11 @@ class StudyDesign:
     def spacing_thresholds(self) -> dict[str, float]:
         """Least distance between positions of each spaced view, in pixels: (1 - f) N."""
         return {view: (1.0 - f) * self.patch_size_pixels for view, f in self.overlap_views.items()}
+
+    @property
+    def base_path(self) -> Path | None:
+        """Path of the base file; None for a recipe."""
+        return None if isinstance(self.base, BaseRecipe) else self.folder / self.base
 
     def gridsize(self, view: str) -> int:
         """Gridsize g of a view's network samples: the smallest for baseline, the largest for spaced views."""
@@ -198,10 +205,7 @@ def load_design(source: str | Path) -> StudyDesign:
         raise DesignError([f"{path.name}: not readable as YAML ({' '.join(str(error).split())})"]) from error
     if not isinstance(document, Mapping):
         raise DesignError([f"{path.name}: expected a mapping of design fields, found {type(document).__name__}"])
-    design = StudyDesign.from_dict(document)
-    if isinstance(design.base, str) and not Path(design.base).is_absolute():
-        design = dataclasses.replace(design, base=(path.parent / design.base).resolve().as_posix())
-    return design
+    return dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
 
 
 # -- internals ------------------------------------------------------------------------------------------------
@@ -209,7 +213,7 @@ def load_design(source: str | Path) -> StudyDesign:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: _plain(getattr(value, f.name)) for f in _document_fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -217,10 +221,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _document_fields(cls: Any) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(cls) if f.metadata.get("document", True)]
+
+
 def _build(cls: type[Any], document: Mapping[str, Any], where: str, problems: list[str]) -> Any:
     """Dataclass from a mapping; every unknown key and wrong type is appended to ``problems``."""
     hints = get_type_hints(cls)
-    names = {f.name for f in dataclasses.fields(cls)}
+    names = {f.name for f in _document_fields(cls)}
     values: dict[str, Any] = {}
     complete = True
     for key, raw in document.items():

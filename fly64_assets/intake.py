@@ -53,8 +53,9 @@ def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
 
 def intake_from_design(store: ArtifactStore, design: StudyDesign, announce: Announce | None = None) -> StageRecord:
     """Make or import the base that the design names, and make it the active one."""
-    if isinstance(design.base, str):
-        return intake_file(store, design, Path(design.base), origin="design_file", announce=announce)
+    if not isinstance(design.base, BaseRecipe):
+        assert design.base_path is not None
+        return intake_file(store, design, design.base_path, origin="design_file", announce=announce)
     base = recipe_base(design.base, design.patch_size_pixels, design.name)
     arrays = base_arrays(base)
     return _keep(
@@ -75,6 +76,7 @@ def intake_file(
     path: Path,
     *,
     origin: str = stages.IMPORTED,
+    rename: Mapping[str, str] | None = None,
     announce: Announce | None = None,
 ) -> StageRecord:
     """Import a user's base file in any of the known forms, and make it the active one.
@@ -84,7 +86,7 @@ def intake_file(
     ContractError
         If the file cannot be read, is not a base, or its probe is not as large as the design's windows.
     """
-    arrays, transformations = canonicalize_base(path)
+    arrays, transformations = canonicalize_base(path, rename=rename)
     source = sha256_file(path)
     metadata = build_metadata(
         patch_size=int(arrays["probeGuess"].shape[0]),
@@ -138,7 +140,7 @@ def _keep(
             if not build.done:
                 build.write(layout.base, lambda file: write_npz(file, arrays))
                 build.succeed(_facts(arrays) | {"origin": origin, "base_id": name})
-    store.set_active_base(name)
+    store.set_active_base(name, origin)
     return store.required(layout, KEY)
 
 

@@ -21,7 +21,10 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import EXTERNAL
 
 IMPORTED: Final = "imported"
-"""Origin of a base that a user brought; any other base follows the design."""
+"""Origin of a base that a user brought; a base made from the design follows the design."""
+
+CHOSEN: Final = "chosen"
+"""Noted for a base that a user switched back to."""
 
 NETWORK_ARMS: Final = ("pinn",)
 """Arms that are trained on the train half and reconstruct both halves."""
@@ -151,9 +154,10 @@ def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
     return {
         "arm": key.arm,
         "gridsize": key.gridsize,
-        "neighbor_count": design.neighbor_count,
+        # Single frames have no neighbours.
+        "neighbor_count": design.neighbor_count if key.gridsize != 1 else None,
         "patch_size_pixels": design.patch_size_pixels,
-        "seeds": design.repeat_seeds(key.repeat),
+        "seed": design.repeat_seeds(key.repeat)["grouping"],
         "pinn": asdict(design.pinn),
     }
 
@@ -163,7 +167,8 @@ def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]
 
 
 def _reconstruction_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
-    return {"split": key.split, "lsqml": asdict(design.lsqml)}
+    seed = design.repeat_seeds(key.repeat)["grouping"]
+    return {"split": key.split, "seed": seed, "lsqml": asdict(design.lsqml)}
 
 
 def _report_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
@@ -258,31 +263,44 @@ def _input_files(
 
 def active_layout(store: ArtifactStore) -> Layout:
     """Layout of the active base. Raises :class:`ArtifactError` where there is none yet."""
-    base = store.active_base()
-    if base is None:
+    active = store.active_base()
+    if active is None:
         raise ArtifactError(
             f"study {store.study} has no base yet in {store.folder}: materialise base_dataset, "
             "or run `fly64 base import FILE`"
         )
-    return store.layout(base)
+    return store.layout(active.base_id)
 
 
 def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False) -> State:
-    """State of the active base. An imported base stays fresh whatever the design says its base is."""
+    """State of the active base. A base that a user brought or chose stays, whatever the design says its base is.
+
+    Raises
+    ------
+    ArtifactError
+        If such a base is damaged: nothing else may silently take its place.
+    """
     key = StageKey("base")
     active = store.active_base()
     if active is None:
         return State("missing", "no base yet", None)
-    layout = store.layout(active)
+    layout = store.layout(active.base_id)
     record = store.record(layout, key)
+    pinned = active.origin in (IMPORTED, CHOSEN)
     if record is None or record.outcome != "succeeded":
-        return State("missing", f"the record of base {active} is missing or damaged", record)
+        if pinned:
+            raise ArtifactError(
+                f"base {active.base_id}, the active one of study {store.study}, is missing or damaged: import its file "
+                "again with `fly64 base import FILE`, or choose another with `fly64 base use ID`"
+            )
+        return State("missing", f"the record of base {active.base_id} is missing or damaged", record)
     inputs = {Path(name.removeprefix(EXTERNAL)): sha256 for name, sha256 in record.inputs.items()}
-    expected: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
-    if record.values["origin"] != IMPORTED:
+    expected: Mapping[str, Any] = {**record.parameters, "patch_size_pixels": design.patch_size_pixels}
+    if not pinned:
         expected = parameters(design, key)
-        if isinstance(design.base, str) and Path(design.base).is_file():
-            inputs = {Path(design.base): sha256_file(Path(design.base))}
+        source = design.base_path
+        if source is not None and source.is_file():
+            inputs = {source: sha256_file(source)}
     return store.state(layout, key, inputs, expected, quick=quick)
 
 
@@ -293,7 +311,7 @@ def study_states(store: ArtifactStore, design: StudyDesign, *, quick: bool = Fal
         if key.stage == "base":
             states[key] = base_state(store, design, quick=quick)
         elif states[StageKey("base")].record is None:
-            states[key] = State("missing", f"{key.label}: waits for the base", None)
+            states[key] = State("missing", "waits for the base", None)
         else:
             states[key] = _state_after(store, design, key, states, quick)
     return states
@@ -306,10 +324,12 @@ def _state_after(
     record = store.record(layout, key)
     for other in upstream(design, key):
         before = states[other]
-        if not before.done and (record is not None or not optional(key)) and before.name != "failed":
-            if record is None:
-                return State("missing", f"waits for {other.label}", None)
-            return State("stale", f"{other.label} is {before.name}", record)
+        if before.done or (optional(key) and other.stage not in ("base", "view") and before.name != "stale"):
+            # An arm, or a cell, that is missing or failed leaves the others to compare and to report.
+            continue
+        if record is None:
+            return State("missing", f"waits for {other.label}", None)
+        return State("stale", f"{other.label} is {before.name}", record)
     wanted = demand(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)

@@ -116,7 +116,11 @@ def test_exponents_without_a_dot_are_numbers(tmp_path):
     path.write_text("name: mine\ndose_list: [1e3, 5e4]\nbase: my_base.npz\n")
     design = load_design(path)
     assert design.doses == (1000, 50000)
-    assert design.base == (tmp_path / "my_base.npz").as_posix()
+    assert design.base_path == tmp_path / "my_base.npz"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "study.yaml").write_text(path.read_text())
+    assert load_design(elsewhere / "study.yaml").sha256() == design.sha256()
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "!!python/object/apply:os.system ['true']"])

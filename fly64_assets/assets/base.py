@@ -55,9 +55,10 @@ def base_dataset_asset() -> dg.AssetsDefinition:
 def current_base(
     store: ArtifactStore, design: StudyDesign, context: dg.AssetExecutionContext
 ) -> tuple[Layout, StageRecord]:
-    """The imported base that is active, or the design's own, built if it is not there."""
-    state = stages.base_state(store, design)
-    if state.record is not None and state.record.values.get("origin") == stages.IMPORTED:
+    """The base that a user brought or chose, or else the design's own, built if it is not there."""
+    active = store.active_base()
+    stages.base_state(store, design)
+    if active is not None and active.origin in (stages.IMPORTED, stages.CHOSEN):
         layout = stages.active_layout(store)
         verified(layout.base)
         return layout, store.required(layout, StageKey("base"))

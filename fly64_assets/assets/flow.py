@@ -29,6 +29,10 @@ from fly64_assets.store.sidecars import verified
 GATE = "gate"
 """Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
 
+COMMAND_TAG = "fly64/command"
+RESUME = "run"
+"""A run with this tag leaves alone what is fresh; any other run rebuilds what it is asked for."""
+
 AssetEvent = dg.AssetCheckResult | dg.MaterializeResult[None]
 
 
@@ -123,9 +127,10 @@ def build_stage(
         code_version=stages.CODE_VERSIONS[key.stage],
         seeds=design.repeat_seeds(key.repeat),
         announce=context.log.info,
+        force=context.run.tags.get(COMMAND_TAG) != RESUME,
     ) as build:
         if build.done:
-            context.log.info(f"{key.label}: another process has just built it")
+            context.log.info(f"{key.label}: already there, from the same inputs and parameters")
         elif wanted.skip:
             context.log.info(f"{key.label}: skipped: {wanted.skip}")
             build.skip(wanted.skip, {})

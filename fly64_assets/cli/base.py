@@ -6,12 +6,25 @@ from pathlib import Path
 
 import click
 
+from fly64_assets import stages
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
-from fly64_assets.cli.files import file_argument, show_findings
+from fly64_assets.cli.files import file_argument, json_failure, show_findings
 from fly64_assets.design import StudyDesign
 from fly64_assets.design_fields import PICTURES, BaseRecipe
 from fly64_assets.errors import DesignError
 from fly64_assets.store.layout import StageKey
+
+
+def _renames(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.split("=") for value in values]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise click.BadParameter("expected OLD=NEW, for example probe=probeGuess")
+    return dict(pairs)
+
+
+rename_option = click.option(
+    "--rename", multiple=True, callback=_renames, metavar="OLD=NEW", help="Read key OLD as NEW; may be repeated."
+)
 
 
 @click.group()
@@ -20,7 +33,7 @@ def base() -> None:
 
 
 @base.command("make")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--amplitude", default="camera", show_default=True, type=click.Choice(PICTURES), metavar="PICTURE")
 @click.option("--phase", default="brick", show_default=True, type=click.Choice(PICTURES), metavar="PICTURE")
 @click.option("--size", default=448, show_default=True, help="Object side in pixels.")
@@ -60,9 +73,10 @@ def base_make(file: Path, size: int, patch_size: int, **options: object) -> None
 
 @base.command("import")
 @file_argument
+@rename_option
 @pass_session
 @clean_errors
-def base_import(session: Session, file: Path) -> None:
+def base_import(session: Session, file: Path, rename: dict[str, str]) -> None:
     """Bring a base file in any known form into the study, and make it the active base.
 
     \b
@@ -73,7 +87,7 @@ def base_import(session: Session, file: Path) -> None:
     from fly64_assets.intake import intake_file
 
     design = session.design()
-    record = intake_file(session.store(design), design, file, announce=click.echo)
+    record = intake_file(session.store(design), design, file, rename=rename, announce=click.echo)
     values = record.values
     click.echo(
         f"{values['base_id']} is the active base of study {design.name}: object {values['object_height_px']} x "
@@ -85,9 +99,10 @@ def base_import(session: Session, file: Path) -> None:
 @base.command("check")
 @file_argument
 @json_option
+@rename_option
 @click.option("--patch-size", type=int, help="Expected window side N; default: the probe's own.")
 @clean_errors
-def base_check(file: Path, as_json: bool, patch_size: int | None) -> None:
+def base_check(file: Path, as_json: bool, rename: dict[str, str], patch_size: int | None) -> None:
     """Check whether a file can serve as a base, and print every finding.
 
     \b
@@ -100,10 +115,12 @@ def base_check(file: Path, as_json: bool, patch_size: int | None) -> None:
     from fly64_assets.errors import ContractError
 
     try:
-        arrays, done = canonicalize_base(file)
+        arrays, done = canonicalize_base(file, rename=rename)
     except ContractError:
         # Not one of the known forms: the findings about the file as it is say why.
-        show_findings(file, validate_base(open_npz(file), patch_size=patch_size), as_json)
+        with json_failure(as_json):
+            found = validate_base(open_npz(file), patch_size=patch_size)
+        show_findings(file, found, as_json)
         return
     if not as_json:
         for step in done:
@@ -123,7 +140,8 @@ def base_list(session: Session, as_json: bool) -> None:
       fly64 --study fly64 base list
     """
     store = session.store(session.design())
-    active = store.active_base()
+    noted = store.active_base()
+    active = noted.base_id if noted else None
     rows = []
     for name in store.bases():
         record = store.required(store.layout(name), StageKey("base"))
@@ -151,6 +169,7 @@ def base_use(session: Session, base_id: str) -> None:
     """
     store = session.store(session.design())
     if base_id not in store.bases():
-        fail(f"base {base_id} is not in study {store.study}; known: {', '.join(store.bases()) or 'none yet'}")
-    store.set_active_base(base_id)
+        known = ", ".join(store.bases()) or "none yet"
+        fail(f"base {base_id} is not in study {store.study}; known: {known}", status=2)
+    store.set_active_base(base_id, stages.CHOSEN)
     click.echo(f"{base_id} is the active base of study {store.study}")

@@ -18,7 +18,7 @@ import click
 
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
-from fly64_assets.errors import Fly64Error
+from fly64_assets.errors import DesignError, Fly64Error
 from fly64_assets.store.artifacts import ArtifactStore
 
 P = ParamSpec("P")
@@ -54,12 +54,14 @@ pass_session = click.make_pass_decorator(Session)
 
 
 def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn an error with a sentence for the user into that sentence and exit status 1."""
+    """Turn an error with a sentence for the user into that sentence and an exit status; a bad design is wrong use."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
+        except DesignError as error:
+            fail(str(error), status=2)
         except Fly64Error as error:
             fail(str(error))
         except BrokenPipeError:
@@ -70,10 +72,10 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def fail(sentence: str) -> NoReturn:
-    """Print an error and leave with exit status 1."""
+def fail(sentence: str, status: int = 1) -> NoReturn:
+    """Print an error and leave: with 1 where something checked is bad, with 2 for wrong use."""
     click.echo(f"fly64: {sentence}", err=True)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def print_json(document: Any) -> None:

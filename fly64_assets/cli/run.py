@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import click
@@ -109,8 +110,7 @@ class _Driver:
     def drive(self, jobs: int) -> None:
         """Base, then every dose followed by its cells, then the report."""
         dagster_home()
-        _open_slots(jobs)
-        with StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
+        with _open_slots(jobs), StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
             first = single_run(self.keys, "base")
             if first and not self._launch(first):
                 return
@@ -161,14 +161,22 @@ class _Driver:
         return result.ok
 
 
-def _open_slots(jobs: int) -> None:
+@contextmanager
+def _open_slots(jobs: int) -> Iterator[None]:
     """On a CPU let as many engines work as there are jobs; on a GPU the instance's own limit stands."""
     import dagster as dg
 
     from fly64_assets.resources.gpu import cuda_devices
 
-    if cuda_devices() == 0:
-        dg.DagsterInstance.get().event_log_storage.set_concurrency_slots("gpu", jobs)
+    if cuda_devices() > 0:
+        yield
+        return
+    storage = dg.DagsterInstance.get().event_log_storage
+    storage.set_concurrency_slots("gpu", jobs)
+    try:
+        yield
+    finally:
+        storage.delete_concurrency_limit("gpu")
 
 
 def _conclude(session: Session, design: StudyDesign, filters: Filters) -> None:

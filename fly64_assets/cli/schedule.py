@@ -34,8 +34,15 @@ class Filters:
     splits: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
 
+    @property
+    def some_cells(self) -> bool:
+        """Whether the request is about a part of the cells only."""
+        return bool(self.doses or self.views or self.splits)
+
     def match(self, key: StageKey) -> bool:
-        """Whether a stage is part of the request."""
+        """Whether a stage is part of the request; the report, being about all cells, is no part of some cells."""
+        if key.stage == "report" and self.some_cells and "report" not in self.stages:
+            return False
         return (
             (not self.stages or key.stage in self.stages)
             and (not self.doses or key.dose is None or key.dose in self.doses)
@@ -80,6 +87,9 @@ def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Fil
             for other in stages.upstream(design, key)
             if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key))
         ]
+    if wanted and not filters.stages:
+        # Whatever changes a cell changes the report.
+        wanted.add(StageKey("report"))
     return [key for key in states if key in wanted]
 
 

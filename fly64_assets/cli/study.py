@@ -46,9 +46,10 @@ def plan(session: Session, as_json: bool) -> None:
 
 @click.command()
 @json_option
+@click.option("--quick", is_flag=True, help="Judge files by sidecar and size instead of their SHA256.")
 @pass_session
 @clean_errors
-def status(session: Session, as_json: bool) -> None:
+def status(session: Session, as_json: bool, quick: bool) -> None:
     """State of every cell: fresh, stale (what changed), missing, failed (why) or skipped (why).
 
     \b
@@ -57,13 +58,13 @@ def status(session: Session, as_json: bool) -> None:
     """
     design = session.design()
     store = session.store(design)
-    states = stages.study_states(store, design, quick=True)
+    states = stages.study_states(store, design, quick=quick)
     cells = [cell for key, state in states.items() for cell in _cells(store, key, state)]
     if as_json:
         print_json({"cells": cells})
         return
     active = store.active_base()
-    click.echo(f"study {design.name}, base {active or 'none yet'}, data in {store.folder}")
+    click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.folder}")
     for key, state in states.items():
         click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
 
@@ -122,6 +123,7 @@ def _short(reason: str) -> str:
 
 def _job(key: StageKey, state: State) -> dict[str, Any]:
     return {
+        "repeat": key.repeat,
         "stage": key.stage,
         "dose": key.dose,
         "view": key.view,
@@ -135,13 +137,19 @@ def _job(key: StageKey, state: State) -> dict[str, Any]:
 
 def _cells(store: ArtifactStore, key: StageKey, state: State) -> Iterator[dict[str, Any]]:
     """One row per main file of a stage; a stage without files is one row without a path."""
-    row = {"stage": key.stage, "dose": key.dose, "view": key.view, "split": key.split}
+    row: dict[str, Any] = {
+        "repeat": key.repeat,
+        "stage": key.stage,
+        "dose": key.dose,
+        "view": key.view,
+        "split": key.split,
+    }
     row |= {"state": state.name, "reason": state.reason, "path": None, "sha256": None}
     active = store.active_base()
     if state.record is None or active is None:
         yield row
         return
-    layout = store.layout(active)
+    layout = store.layout(active.base_id)
     found = False
     for split, path in _main_files(layout, key):
         name = path.relative_to(layout.folder).as_posix()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.definitions import defs
 from fly64_assets.store.atomic import write_atomically
 
@@ -24,7 +25,7 @@ def execute(assets: list[str], partition: str | None) -> tuple[bool, str]:
         asset_selection=[dg.AssetKey(asset) for asset in assets],
         partition_key=partition,
         run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
-        tags={"fly64/command": "run"},
+        tags={COMMAND_TAG: RESUME},
         raise_on_error=False,
     )
     sentences = []

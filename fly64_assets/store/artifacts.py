@@ -47,6 +47,14 @@ class State:
         return self.name in ("fresh", "skipped")
 
 
+@dataclass(frozen=True)
+class ActiveBase:
+    """Which base a study works on, and where it came from (a stage's word, such as ``imported``)."""
+
+    base_id: str
+    origin: str
+
+
 class ArtifactStore:
     """All artifacts of one study under a data root."""
 
@@ -68,22 +76,36 @@ class ArtifactStore:
         names = (entry.name for entry in self.folder.iterdir() if entry.is_dir())
         return tuple(sorted(name for name in names if self._has_base(name)))
 
-    def active_base(self) -> str | None:
-        """Name of the active base; None before the first. Raises :class:`ArtifactError` if the note is damaged."""
-        path = active_base_path(self.data_root, self.study)
-        if not path.exists():
-            return None
-        verified(path)
-        document: Any = json.loads(path.read_bytes())
-        return self.layout(document["base_id"]).base_id
+    def active_base(self) -> ActiveBase | None:
+        """The active base; None before the first.
 
-    def set_active_base(self, base_id: str) -> None:
-        """Make a base the active one. Raises :class:`ArtifactError` if the store does not hold it."""
+        The note is small and names a base whose own record is verified; it needs no sidecar to be believed, so that a
+        crash between the two cannot lock a study.
+
+        Raises
+        ------
+        ArtifactError
+            If the note cannot be read.
+        """
+        path = active_base_path(self.data_root, self.study)
+        try:
+            document: Any = json.loads(path.read_bytes())
+            return ActiveBase(self.layout(document["base_id"]).base_id, str(document["origin"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, Fly64Error) as error:
+            known = ", ".join(self.bases()) or "none yet"
+            raise ArtifactError(
+                f"{path}: does not name a base ({type(error).__name__}); choose one with `fly64 base use ID` ({known})"
+            ) from error
+
+    def set_active_base(self, base_id: str, origin: str) -> None:
+        """Make a base the active one, and note why. Raises :class:`ArtifactError` if the store does not hold it."""
         layout = self.layout(base_id)
         if not self._has_base(base_id):
             known = ", ".join(self.bases()) or "none yet"
             raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {known}")
-        text = json_bytes({"base_id": base_id}, "active base")
+        text = json_bytes({"base_id": base_id, "origin": origin}, "active base")
         path = active_base_path(self.data_root, self.study)
         write_artifact(layout, path, lambda file: file.write(text), Provenance(stage=StageKey("base")))
 
@@ -153,12 +175,13 @@ class ArtifactStore:
         code_version: str,
         seeds: Mapping[str, int],
         announce: Announce | None = None,
+        force: bool = True,
     ) -> AbstractContextManager[Build]:
         """Build a stage under its lock; see :class:`fly64_assets.store.builds.Build`.
 
         If another process built the same stage from the same inputs and parameters while this one waited for the
-        lock, ``build.done`` holds its record and there is nothing left to do. ``announce`` receives a sentence
-        when there is somebody to wait for.
+        lock, ``build.done`` holds its record and there is nothing left to do. Without ``force`` the same holds for a
+        stage that is fresh already. ``announce`` receives a sentence when there is somebody to wait for.
 
         Raises
         ------
@@ -180,7 +203,7 @@ class ArtifactStore:
             state = self.state(layout, key, inputs, parameters)
             return state.record if state.done else None
 
-        return build_stage(layout, key, prepare, finished, announce)
+        return build_stage(layout, key, prepare, finished, announce, force=force)
 
     def _has_base(self, name: str) -> bool:
         try:

@@ -232,17 +232,19 @@ def build_stage(
     prepare: Callable[[], Provenance],
     finished: Callable[[], StageRecord | None],
     announce: Announce | None,
+    *,
+    force: bool,
 ) -> Iterator[Build]:
     """Run one build under the stage's lock.
 
     ``prepare`` verifies the inputs once the lock is held: if one is not intact, nothing is changed. ``finished``
-    tells what another process has built while this one waited.
+    tells what is there already: asked after waiting for another process, or always unless ``force``.
 
     An exception in the block leaves a failed record with its sentence and is raised again; an interrupt
     (``KeyboardInterrupt``, ``SystemExit``) leaves no record. Neither leaves data files.
     """
     with stage_lock(layout.folder_of(key), key.label, announce) as taken:
-        done = finished() if taken.waited else None
+        done = finished() if taken.waited or not force else None
         build = Build(layout, key, prepare(), done)
         if done:
             yield build

@@ -234,7 +234,7 @@ def _skips(records: Iterable[StageRecord]) -> list[dict[str, Any]]:
         reasons = [record.reason] if record.outcome == "skipped" else []
         if record.outcome == "succeeded":
             splits = record.values.get("splits", {})
-            reasons = [f"{name}: {s.get('reason')}" for name, s in splits.items() if s.get("outcome") == "skipped"]
+            reasons = [str(s.get("reason")) for s in splits.values() if s.get("outcome") == "skipped"]
         for reason in reasons:
             rows.setdefault((dose, view, reason), {"dose": dose, "view": view, "reason": reason})
     return list(rows.values())

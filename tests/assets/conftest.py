@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.definitions import build_definitions
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.resources.gpu import GpuResource
@@ -32,20 +33,21 @@ class Graph:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
 
-    def run(self, *assets: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
-        """Materialise assets of one partition, as the UI would."""
+    def run(self, *assets: str, partition: str | None = None, resume: bool = False) -> dg.ExecuteInProcessResult:
+        """Materialise assets of one partition, as the UI would, or as ``fly64 run`` does."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(asset) for asset in assets],
             partition_key=partition,
+            tags={COMMAND_TAG: RESUME} if resume else {},
             raise_on_error=False,
         )
 
     @property
     def folder(self) -> Path:
         """Folder of the active base."""
-        return self.store.layout(self.store.active_base()).folder
+        return self.store.layout(self.store.active_base().base_id).folder
 
 
 def make_graph(folder: Path, instance: dg.DagsterInstance, text: str = TINY) -> Graph:

@@ -70,6 +70,11 @@ def test_a_cell_from_frames_to_report(graph):
     assert len(summary["cells"]) == 6
     assert sum(bool(cell["splits"]) for cell in summary["cells"]) == 1
 
+    # A report over some cells is up to date while the others are missing.
+    states = stages.study_states(graph.store, graph.design)
+    assert states[StageKey("report")].name == "fresh"
+    assert states[StageKey("comparison", 10000, "dense")].name == "fresh"
+
     # Manifests and checksums agree with the disk.
     assert verify_folder(layout.folder).bad == ()
     training = json.loads(layout.manifest("training").read_text())

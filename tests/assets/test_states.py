@@ -37,6 +37,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
         {"dose_list": (1e3, 5e5)},
         {"overlap_views": {"dense": 0.7}},
         {"rng_seeds": {"simulation": 42, "grouping": 1, "subsampling": 456}},
+        {"repeats": 2},
     ):
         assert names(built, dataclasses.replace(design, **harmless)) == fresh, harmless
 
@@ -56,6 +57,25 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
     layout = stages.active_layout(built.store)
     layout.patched(1000, "test").unlink()
     assert names(built, design) == fresh | {SIMULATED: "missing", VIEW: "stale"}
+
+
+def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
+    path = stages.active_layout(built.store).patched(1000, "train")
+    before = path.stat().st_mtime_ns
+    assert built.run("simulated_dataset", partition="1000", resume=True).success
+    assert path.stat().st_mtime_ns == before
+    assert built.run("simulated_dataset", partition="1000").success
+    assert path.stat().st_mtime_ns > before
+    # Rebuilt to the same bytes: what stands on it is still fresh.
+    assert names(built, built.design)[VIEW] == "fresh"
+
+    # A lost sidecar: the simulation is made again, the view is not.
+    view = stages.active_layout(built.store).view_data(1000, "dense", "train")
+    before = view.stat().st_mtime_ns
+    path.with_name(path.name + ".manifest.json").unlink()
+    assert built.run("simulated_dataset", partition="1000", resume=True).success
+    assert built.run("overlap_view", partition="1000|dense", resume=True).success
+    assert view.stat().st_mtime_ns == before
 
 
 def test_every_stage_comes_after_what_it_needs():

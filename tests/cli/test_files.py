@@ -44,7 +44,7 @@ def test_base_make_is_repeatable_and_checks_clean(fly64, base_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "status"), [("--size", 60, 1), ("--phase", "nothing", 2), ("--probe-radius", 0.9, 1)]
+    ("option", "value", "status"), [("--size", 60, 2), ("--phase", "nothing", 2), ("--probe-radius", 0.9, 2)]
 )
 def test_base_make_refuses_nonsense(fly64, tmp_path, option, value, status):
     answer = fly64("base", "make", tmp_path / "bad.npz", option, value)
@@ -64,8 +64,45 @@ def test_import_list_use(fly64, base_file, tmp_path):
     assert fly64("base", "use", small).exit_code == 0
     assert [row["active"] for row in json.loads(fly64("base", "list", "--json").output)["bases"]] == [False, True]
     answer = fly64("base", "use", "nothing_12345678")
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert small in answer.output
+
+
+def test_foreign_keys_are_renamed_on_request(fly64, base_file, tmp_path):
+    arrays = open_npz(base_file)
+    path = tmp_path / "foreign.npz"
+    names = {"objectGuess": "object", "probeGuess": "probe", "xcoords": "x", "ycoords": "y"}
+    np.savez(path, **{names.get(key, key): arrays[key] for key in names})
+    assert fly64("base", "check", path).exit_code == 1
+    renames = [word for new, old in names.items() for word in ("--rename", f"{old}={new}")]
+    assert fly64("base", "check", path, *renames).exit_code == 0
+    assert fly64("base", "import", path, *renames).exit_code == 0
+    assert fly64("base", "import", path, "--rename", "object").exit_code == 2
+
+
+def test_a_damaged_imported_base_is_never_replaced_by_another(fly64, base_file, tmp_path):
+    assert fly64("base", "import", base_file).exit_code == 0
+    (record,) = (tmp_path / "data").rglob("base.json")
+    record.unlink()
+    answer = fly64("status")
+    assert answer.exit_code == 1
+    assert "import its file again" in answer.output
+    assert fly64("base", "import", base_file).exit_code == 0
+    assert fly64("status").exit_code == 0
+
+
+def test_the_note_of_the_active_base_cannot_lock_a_study(fly64, base_file, tmp_path):
+    fly64("base", "import", base_file)
+    note = tmp_path / "data" / "demo" / "active_base.json"
+    note.with_name("active_base.json.manifest.json").unlink()
+    assert fly64("status").exit_code == 0
+    note.write_text("nonsense")
+    answer = fly64("status")
+    assert answer.exit_code == 1
+    assert "fly64 base use ID" in answer.output
+    (base,) = [path.name for path in note.parent.iterdir() if path.is_dir()]
+    assert fly64("base", "use", base).exit_code == 0
+    assert fly64("status").exit_code == 0
 
 
 def test_a_base_of_another_window_size_is_refused(fly64, base_file, tmp_path):
@@ -85,9 +122,10 @@ def test_files_that_are_no_archives(fly64, tmp_path, content):
         assert answer.output.startswith("fly64: ")
         assert "bad.npz" in answer.output
         assert isinstance(answer.exception, SystemExit)
-    answer = fly64("contract", "check", path, "--json")
-    assert json.loads(answer.output)["ok"] is False
-    assert answer.exit_code == 1
+    for command in (("contract", "check"), ("base", "check")):
+        answer = fly64(*command, path, "--json")
+        assert json.loads(answer.output)["ok"] is False
+        assert answer.exit_code == 1
 
 
 def test_contract_check_names_what_is_missing(fly64, base_file):
@@ -108,14 +146,32 @@ def test_overlap_prints_the_golden_document(fly64, tmp_path):
     document = json.loads(answer.output)
     assert document["metric_1_group_based_avg"] == pytest.approx(0.8908832219844647, rel=1e-12)
     assert document["metrics_version"] == "1.0"
-    for wrong, message in ((("--s-img", 2), "s_img = 2"), (("--gridsize", 3), "gridsize = 3")):
-        answer = fly64("overlap", path, *options, *wrong)
+    for wrong in (("--s-img", 2), ("--gridsize", 3), ("--n-groups", 0)):
+        assert fly64("overlap", path, *options, *wrong).exit_code == 2
+    for arrays, message in (
+        ({"x": x}, "xcoords, ycoords missing"),
+        ({"xcoords": x, "ycoords": y[:5]}, "10304 xcoords but 5 ycoords"),
+        ({"xcoords": x.astype(str), "ycoords": y}, "expected numbers of shape (n,)"),
+    ):
+        np.savez(path, **arrays)
+        answer = fly64("overlap", path, *options)
         assert answer.exit_code == 1
         assert message in answer.output
-    np.savez(path, x=x)
+
+
+def test_overlap_takes_the_probe_of_the_file_or_a_share_of_its_frames(fly64, base_file, tmp_path):
+    options = ("--gridsize", 1, "--s-img", 1, "--n-groups", 8)
+    document = json.loads(fly64("overlap", base_file, *options, "--json").output)
+    assert 15 < document["probe_diameter_px"] < 32
+    assert "probeGuess" in document["probe_diameter_source"]
+    path = tmp_path / "frames.npz"
+    np.savez(path, xcoords=np.arange(5.0), ycoords=np.arange(5.0), diffraction=np.zeros((5, 64, 64), np.float32))
+    document = json.loads(fly64("overlap", path, *options, "--json").output)
+    assert document["probe_diameter_px"] == pytest.approx(38.4)
+    np.savez(path, xcoords=np.arange(5.0), ycoords=np.arange(5.0))
     answer = fly64("overlap", path, *options)
     assert answer.exit_code == 1
-    assert "xcoords, ycoords missing" in answer.output
+    assert "--probe-diameter-px" in answer.output
 
 
 def test_every_command_has_help_with_an_example():
@@ -133,6 +189,6 @@ def test_every_command_has_help_with_an_example():
 
 def test_an_unknown_study_is_one_sentence(fly64):
     answer = fly64("status", study="nothing")
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert "neither a file nor a shipped design" in answer.output
     assert fly64("frobnicate").exit_code == 2

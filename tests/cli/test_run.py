@@ -67,7 +67,7 @@ def test_run_resume_and_repair(folder):
         assert (folder / "data" / cell["path"]).is_file()
         assert len(cell["sha256"]) == 64
     jobs = json.loads(fly64(folder, "plan", "--json").stdout)["jobs"]
-    assert set(jobs[0]) == {"stage", "dose", "view", "split", "gridsize", "arm", "state", "reason"}
+    assert set(jobs[0]) == {"repeat", "stage", "dose", "view", "split", "gridsize", "arm", "state", "reason"}
     assert len(jobs) == 1 + 1 + 3 * 6 + 1
 
     # A flipped byte is found, named and repaired.
@@ -116,7 +116,7 @@ def test_wrong_use_is_told_apart_from_bad_results(folder):
     assert "has no base yet" in empty.stderr
     (folder / "study.yaml").write_text("name: X Y\nneighbor_count: 2\n")
     bad = fly64(folder, "run")
-    assert bad.returncode == 1
+    assert bad.returncode == 2
     assert "name = 'X Y'" in bad.stderr
     assert "OVERSAMPLING-001" in bad.stderr
     assert "Traceback" not in bad.stderr

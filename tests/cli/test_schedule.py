@@ -37,6 +37,16 @@ def test_a_comparison_does_not_drag_in_arms_that_nobody_asked_for(design):
     assert [key.stage for key in keys] == ["base", "simulated", "view", "comparison"]
 
 
+def test_a_request_for_some_cells_refreshes_the_report_but_is_not_judged_by_it(design):
+    filters = Filters(doses=(1000,), views=("dense",))
+    keys = to_build(design, states(design), filters)
+    assert keys[-1] == StageKey("report")
+    assert {key.dose for key in keys} == {None, 1000}
+    assert not filters.match(StageKey("report"))
+    assert Filters().match(StageKey("report"))
+    assert Filters(doses=(1000,), stages=("report",)).match(StageKey("report"))
+
+
 def test_a_finished_study_needs_nothing(design):
     keys = list(stages.study_keys(design))
     assert to_build(design, states(design, keys), Filters()) == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fly64_assets.errors import ArtifactError, EngineError
-from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.artifacts import ActiveBase, ArtifactStore
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
@@ -326,12 +326,12 @@ def test_bases(workshop: Any, store: ArtifactStore, layout: Layout) -> None:
     assert store.bases() == ()
     assert store.active_base() is None
     with pytest.raises(ArtifactError, match=r"not in .* none yet"):
-        store.set_active_base(layout.base_id)
+        store.set_active_base(layout.base_id, "imported")
     workshop.base()
     (store.folder / "Not a base").mkdir()
     (store.folder / "unfinished").mkdir()
-    store.set_active_base(layout.base_id)
-    assert store.active_base() == layout.base_id
+    store.set_active_base(layout.base_id, "imported")
+    assert store.active_base() == ActiveBase(layout.base_id, "imported")
     assert store.bases() == (layout.base_id,)
     path = store.folder / "active_base.json"
     path.write_text('{"base_id": "../../etc"}')

@@ -24,7 +24,7 @@ def study(workshop: Any, layout: Layout) -> Layout:
     workshop.base()
     workshop.simulated(1000)
     workshop.simulated(10000)
-    workshop.store.set_active_base(layout.base_id)
+    workshop.store.set_active_base(layout.base_id, "imported")
     write_manifests(layout, workshop.design, {})
     return layout
 
