@@ -189,7 +189,7 @@ def test_only_real_skips_are_in_the_summary(cells: Cells) -> None:
     cells.training(1000, arm="pinn", files={}, logs={}, skip="no frames", values={})
     cells.training(1000, arm="legacy_pinn", files={}, logs={}, skip="no frames", values={})
     found = cells.manifests()
-    partial = "test: 3 positions are at least 51.2 px apart; 4 are needed"
+    partial = "3 positions are at least 51.2 px apart; 4 are needed"
     views = [
         {"dose": 1000, "view": "dense", "reason": partial},
         {"dose": 10000, "view": "sparse", "reason": "3 positions"},
