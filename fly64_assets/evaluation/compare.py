@@ -28,8 +28,8 @@ TRUTH: Final = "truth"
 CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
 PICTURE_METRICS: Final = ("mae", "rmse", "psnr", "ssim", "ms_ssim", "correlation", "frc_05", "frc_half_bit")
 COMPLEX_METRICS: Final = ("correlation", "frc_05", "frc_half_bit", "nll_excess")
-LEVEL: Final = 0.005
-"""Relative difference of the primary score below which two arms are called level."""
+LEVEL: Final = 0.02
+"""Relative difference of the primary score below which two arms of a single run are called level."""
 
 Complex = NDArray[np.complex128]
 

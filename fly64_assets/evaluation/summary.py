@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.evaluation.compare import FLAT, TRUTH
+from fly64_assets.evaluation.compare import FLAT, LEVEL, TRUTH
 
 SHOWN_METRICS: Final = (
     ("phase", "rmse"),
@@ -108,7 +108,7 @@ def _winner(split: Mapping[str, Any]) -> str:
     numbers = ", ".join(f"{arm} {error:.3f}" for arm, error in ranking)
     if flat is not None and ranking[0][1] >= flat:
         return f"no arm beats a flat object ({numbers}, flat {flat:.3f} rad)"
-    if len(ranking) > 1 and ranking[1][1] - ranking[0][1] < 0.005 * ranking[1][1]:
+    if len(ranking) > 1 and ranking[1][1] - ranking[0][1] < LEVEL * ranking[1][1]:
         return f"{ranking[0][0]} and {ranking[1][0]} are level ({numbers}, flat {flat:.3f} rad)"
     worse = [arm for arm, error in ranking if flat is not None and error >= flat]
     note = f"; {', '.join(worse)} worse than flat" if worse else ""
