@@ -200,9 +200,9 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
             if name in pictures:
                 image = _picture(axis, pictures[name], colours, extent, vmin=limits[0], vmax=limits[1])
         if image is not None:
-            figure.colorbar(image, ax=list(axes[index]), shrink=0.9, pad=0.01, label=labels[index]).ax.tick_params(
-                labelsize=7
-            )
+            bar = figure.colorbar(image, ax=list(axes[index]), shrink=0.9, pad=0.01)
+            bar.set_label(labels[index], fontsize=7)
+            bar.ax.tick_params(labelsize=7)
 
     labels = ("phase [rad]", "phase error [rad]", "amplitude")
     names = [name for name in (TRUTH, *arms) if name in comparison.fields]
