@@ -7,12 +7,10 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets import stages
+from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.assets.pinn import numbers
-from fly64_assets.assets.progress import reporter
 from fly64_assets.design import SPLITS
 from fly64_assets.execution import Execution
-from fly64_assets.isolation import run_isolated
 from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
@@ -68,22 +66,11 @@ def _reconstruct(work: Work, execution: Execution) -> Mapping[str, Any]:
         "output_folder": str(build.scratch),
         "settings": asdict(work.design.lsqml),
         "seed": work.design.repeat_seeds(key.repeat)["grouping"],
-        "execution": execution.to_dict(),
         "metadata": {"dose": key.dose, "view": key.view, "split": key.split, "frames": dataset.frames},
     }
-    log = build.scratch / "ptychi.log"
     build.note({"returncode": 1, "algorithm": key.arm.upper()})
-    try:
-        facts = run_isolated(
-            "fly64_assets.lsqml.job:reconstruct_job",
-            request,
-            execution=execution,
-            log_path=log,
-            progress=reporter(work.context, key.label),
-        )
-    finally:
-        if log.exists():
-            build.adopt(log, layout.output(key, "ptychi.log"), data=False)
+    log = layout.output(key, "ptychi.log")
+    facts = run_engine(work, "fly64_assets.lsqml.job:reconstruct_job", request, execution, log)
     figure = (build.scratch / "reconstruction.png").read_bytes()
     result = layout.reconstruction(key.arm, key.dose, key.view, key.split, key.repeat)
     build.adopt(build.scratch / "ptychi_reconstruction.npz", result)

@@ -7,11 +7,10 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets import stages
+from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.assets.progress import reporter
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.execution import Execution
-from fly64_assets.isolation import run_isolated
 from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
@@ -93,25 +92,13 @@ def _train(work: Work, execution: Execution) -> Mapping[str, Any]:
         "gridsize": key.gridsize,
         "neighbor_count": work.design.neighbor_count,
         "seeds": work.design.repeat_seeds(key.repeat),
-        "execution": execution.to_dict(),
         "provenance": {
             "design_sha256": work.design.sha256(),
             "data_sha256": verified(frames).sha256,
             "code_version": stages.CODE_VERSIONS["training"],
         },
     }
-    log = build.scratch / "train.log"
-    try:
-        facts = run_isolated(
-            "fly64_assets.pinn.job:train_job",
-            request,
-            execution=execution,
-            log_path=log,
-            progress=reporter(work.context, key.label),
-        )
-    finally:
-        if log.exists():
-            build.adopt(log, layout.output(key, "train.log"), data=False)
+    facts = run_engine(work, "fly64_assets.pinn.job:train_job", request, execution, layout.output(key, "train.log"))
     curve = (build.scratch / "loss.png").read_bytes()
     build.adopt(build.scratch / "wts.h5.zip", layout.bundle(key.dose, key.view, key.gridsize, ARM, key.repeat))
     build.adopt(build.scratch / "history.csv", layout.output(key, "history.csv"))
@@ -137,20 +124,10 @@ def _reconstruct(work: Work, execution: Execution) -> Mapping[str, Any]:
             "measurement": str(frames),
             "output": str(build.scratch / f"{split}.npz"),
             "figure": str(build.scratch / f"{split}.png"),
-            "execution": execution.to_dict(),
         }
-        log = build.scratch / f"{split}.log"
-        try:
-            facts = run_isolated(
-                "fly64_assets.pinn.job:infer_job",
-                request,
-                execution=execution,
-                log_path=log,
-                progress=reporter(work.context, f"{key.label} {split}"),
-            )
-        finally:
-            if log.exists():
-                build.adopt(log, layout.output(key, f"{split}.log"), data=False)
+        log = layout.output(key, f"{split}.log")
+        label = f"{key.label} {split}"
+        facts = run_engine(work, "fly64_assets.pinn.job:infer_job", request, execution, log, label)
         shown[f"object_{split}"] = picture((build.scratch / f"{split}.png").read_bytes())
         build.adopt(build.scratch / f"{split}.png", layout.output(key, f"{split}.png"), data=False)
         result = layout.inference(key.dose, key.view, ARM, split, key.repeat)
@@ -160,8 +137,3 @@ def _reconstruct(work: Work, execution: Execution) -> Mapping[str, Any]:
         shown |= {f"{name}_{split}": value for name, value in numbers(facts).items()}
     build.succeed(values)
     return shown
-
-
-def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that Dagster can plot or show as short text."""
-    return {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}

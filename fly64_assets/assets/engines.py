@@ -1,0 +1,36 @@
+"""How an asset runs an engine: in a process of its own, its log kept whatever happens.
+
+Belongs here: what network and iterative assets share. Does not belong here: requests and results.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fly64_assets.assets.flow import Work
+from fly64_assets.assets.progress import reporter
+from fly64_assets.execution import Execution
+from fly64_assets.isolation import run_isolated
+
+
+def run_engine(
+    work: Work, target: str, request: Mapping[str, Any], execution: Execution, log: Path, label: str = ""
+) -> dict[str, Any]:
+    """Run ``module:function`` on a request and return its facts; what it printed becomes the artifact ``log``."""
+    scratch = work.build.scratch / log.name
+    try:
+        return run_isolated(
+            target,
+            {**request, "execution": execution.to_dict()},
+            execution=execution,
+            log_path=scratch,
+            progress=reporter(work.context, label or work.key.label),
+        )
+    finally:
+        if scratch.exists():
+            work.build.adopt(scratch, log, data=False)
+
+
+def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that Dagster can plot or show as short text."""
+    return {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}
