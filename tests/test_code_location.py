@@ -4,10 +4,13 @@ import subprocess
 import sys
 
 LOAD = """
-import sys, resource
+import re, sys
+from pathlib import Path
 import fly64_assets.definitions
+# The peak of this program alone: rusage would start from the process that forked it.
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
 heavy = {"torch", "tensorflow", "ptychi", "lightning", "keras", "torchvision", "matplotlib", "skimage"}
-print(sorted(heavy & set(sys.modules)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(sorted(heavy & set(sys.modules)), peak)
 """
 
 

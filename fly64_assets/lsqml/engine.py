@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -103,10 +104,31 @@ def reconstruct(
 
     check_measurement(measurement)
     declare_torchvision_operators()
-    with fast_shift(settings.fast_shift), warnings.catch_warnings():
+    with torch_settings(execution), fast_shift(settings.fast_shift), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         return _run(measurement, settings, execution, seed, progress)
+
+
+@contextmanager
+def torch_settings(execution: Execution) -> Iterator[None]:
+    """Threads and determinism as asked for; what was set before, by us or by the library, comes back afterwards."""
+    import torch
+
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    strict, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.set_num_threads(execution.threads)
+    torch.use_deterministic_algorithms(execution.deterministic, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
 
 
 def _run(
@@ -173,8 +195,6 @@ def _task(
     import torch
     from ptychi.api.task import PtychographyTask
 
-    torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(execution.deterministic, warn_only=True)
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     counts = np.fft.ifftshift(measurement.counts(), axes=(-2, -1)).astype(np.float32)
