@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
-export PYTHONDONTWRITEBYTECODE ?= 1
 
 .PHONY: study test test-fast lint ui clean
 
