@@ -40,8 +40,8 @@ def plan(session: Session, as_json: bool) -> None:
     for key, state in states.items():
         action = "leave" if state.done else "run"
         click.echo(f"{action:6} {MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
-    todo = sum(not state.done for state in states.values())
-    click.echo(f"{len(jobs)} jobs: {todo} to run, {len(jobs) - todo} done")
+    waiting = sum(not state.done for state in states.values())
+    click.echo(f"{len(jobs)} jobs: {waiting} to run, {len(jobs) - waiting} done")
 
 
 @click.command()
