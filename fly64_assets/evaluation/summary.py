@@ -75,7 +75,7 @@ def study_summary(
 
 
 def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
-    """Who wins at one dose on the unseen half, view by view, in one sentence."""
+    """Who wins at one dose on the test half, view by view, in one sentence."""
     parts = []
     for cell in cells:
         if cell["dose"] != dose:
@@ -85,7 +85,7 @@ def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
             parts.append(f"{cell['view']}: no result ({_brief(cell)})")
         else:
             parts.append(f"{cell['view']}: {_winner(split)}")
-    return f"At {dose:,} photons per frame, on the unseen half: {'; '.join(parts)}."
+    return f"At {dose:,} photons per frame, on the half that the network never saw: {'; '.join(parts)}."
 
 
 def _brief(cell: Mapping[str, Any]) -> str:

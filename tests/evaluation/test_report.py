@@ -11,7 +11,7 @@ from fly64_assets.evaluation.compare import SplitInput, compare_cell
 from fly64_assets.evaluation.figures import cell_figure, phase_strip
 from fly64_assets.evaluation.frame import scan_box
 from fly64_assets.evaluation.report import dose_figure, render_markdown, render_report
-from fly64_assets.evaluation.summary import study_summary
+from fly64_assets.evaluation.summary import dose_sentence, study_summary
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -80,10 +80,29 @@ def summary(comparison):
 
 def test_verdicts_come_first_and_say_who_wins(summary):
     sentence = summary["verdicts"][0]["sentence"]
-    assert sentence.startswith("At 1,000 photons per frame, on the unseen half: baseline: pinn is best (pinn 0.0")
+    assert sentence.startswith(
+        "At 1,000 photons per frame, on the half that the network never saw: baseline: pinn is best (pinn 0.0"
+    )
     assert "lsqml worse than flat" in sentence
     assert "sparse: no result (train: 3 of 91 positions are 51.2 px apart; 4 are needed for gridsize 2)" in sentence
     assert "the disk is full" in summary["verdicts"][1]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("pinn", "lsqml", "words"),
+    [
+        (0.30, 0.40, "no arm beats a flat object (pinn 0.300, lsqml 0.400, flat 0.250 rad)"),
+        (0.25, 0.40, "no arm beats a flat object"),
+        (0.20, 0.30, "pinn is best (pinn 0.200, lsqml 0.300, flat 0.250 rad; lsqml worse than flat)"),
+        (0.200, 0.202, "pinn and lsqml are level"),
+        (0.20, 0.10, "lsqml is best (lsqml 0.100, pinn 0.200, flat 0.250 rad)"),
+    ],
+)
+def test_a_verdict_in_every_case(pinn, lsqml, words):
+    errors = {"pinn": pinn, "lsqml": lsqml, "flat": 0.25, "truth": 0.0}
+    arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
+    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
+    assert f"dense: {words}" in dose_sentence(1000, [cell])
 
 
 def test_outcome_and_verdict_are_separate(summary):
