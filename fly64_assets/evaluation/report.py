@@ -62,8 +62,8 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
     for verdict in summary["verdicts"]:
         print(f"- {verdict['sentence']}", file=out)
     for split in SPLITS:
-        where = "the half that the network never saw" if split == "test" else "the half on which the network was trained"
-        print(f"\n## Phase RMSE [rad], {split} split ({where})\n", file=out)
+        where = "that the network never saw" if split == "test" else "on which the network was trained"
+        print(f"\n## Phase RMSE [rad], {split} split (the half {where})\n", file=out)
         print(_markdown_table(summary, split), file=out)
     for title, key in (("Skipped", "skips"), ("Failed", "failures"), ("Out of date", "stale")):
         if summary[key]:
