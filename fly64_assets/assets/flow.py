@@ -127,7 +127,8 @@ def build_stage(
         code_version=stages.CODE_VERSIONS[key.stage],
         seeds=design.repeat_seeds(key.repeat),
         announce=context.log.info,
-        force=context.run.tags.get(COMMAND_TAG) != RESUME,
+        # The report shows states that are no inputs (failed, out of date), so it is always written anew.
+        force=key.stage == "report" or context.run.tags.get(COMMAND_TAG) != RESUME,
     ) as build:
         if build.done:
             context.log.info(f"{key.label}: already there, from the same inputs and parameters")

@@ -70,6 +70,10 @@ def test_a_cell_from_frames_to_report(graph):
     assert len(summary["cells"]) == 6
     assert sum(bool(cell["splits"]) for cell in summary["cells"]) == 1
 
+    before = (layout.report_folder / "index.html").stat().st_mtime_ns
+    assert graph.run("study_report", resume=True).success
+    assert (layout.report_folder / "index.html").stat().st_mtime_ns > before
+
     # A report over some cells is up to date while the others are missing.
     states = stages.study_states(graph.store, graph.design)
     assert states[StageKey("report")].name == "fresh"
