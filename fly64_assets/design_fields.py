@@ -5,8 +5,9 @@ Belongs here: values with their defaults. Does not belong here: rules about them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 BASELINE: Final = "baseline"
 """The view that keeps every position."""
@@ -81,27 +82,45 @@ class EvaluationSettings:
 class PinnSettings:
     """Hyperparameters of the physics-informed network (spec 05).
 
-    ``batch_size`` counts frames per optimisation step (a group of C frames is one sample of C frames). An epoch takes
-    every position once as the seed of a sample, groups (g = 2) ``samples_per_position`` times. ``target_fraction`` of
-    a frame's photons, drawn anew in every step, is what the network must predict from the others, so that it cannot
-    learn a frame's noise; 0 shows it all photons and predicts the same. ``validation_fraction`` of the frames is held
-    out, of their counts the ``thinning_fraction`` is judged (with fewer than 200 frames: of all frames' counts).
-    ``width`` belongs to ``unrolled``, ``n_filters_scale`` and ``amplitude_max`` to ``cnn``.
+    Of both architectures: ``epochs``, ``learning_rate``, ``gradient_clip``, ``patience`` (epochs without a better
+    validation loss) and ``validation_fraction`` of the frames, held out where there are at least 200.
+
+    Of ``unrolled``: ``width``, filters of its first level; ``levels`` of smoothing, falling, of the objects that it is
+    shown, each after ``level_iterations`` likelihood steps; ``photon_parts`` into which the photons of every frame are
+    divided, one of them for validation and ``folds`` of the others to predict from the rest; ``steps_per_epoch``, each
+    on a square of ``tile`` pixels and at most ``tile_frames`` frames.
+
+    Of ``cnn``: ``batch_size`` in frames; ``samples_per_position``, how often an epoch takes every position as the seed
+    of a group; ``n_filters_scale`` and ``amplitude_max`` of the network; ``target_fraction`` of a frame's photons,
+    drawn anew in every step, that it must predict from the others (0 shows it all and predicts the same);
+    ``thinning_fraction`` of the counts of held-out frames that are judged (with fewer than 200 frames: of all).
     """
 
     architecture: str = "unrolled"
     epochs: int = 50
-    batch_size: int = 16
     learning_rate: float = 1e-3
-    samples_per_position: int = 1
-    n_filters_scale: int = 2
-    width: int = 24
-    amplitude_max: float = 1.5
     gradient_clip: float = 1.0
     patience: int = 15
-    target_fraction: float = 0.2
     validation_fraction: float = 0.05
+    width: int = 16
+    levels: tuple[float, ...] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
+    level_iterations: int = 10
+    photon_parts: int = 8
+    folds: int = 4
+    steps_per_epoch: int = 20
+    tile: int = 160
+    tile_frames: int = 128
+    batch_size: int = 16
+    samples_per_position: int = 1
+    n_filters_scale: int = 2
+    amplitude_max: float = 1.5
+    target_fraction: float = 0.2
     thinning_fraction: float = 0.1
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> PinnSettings:
+        """From plain JSON types."""
+        return cls(**{**document, "levels": tuple(document["levels"])})
 
 
 @dataclass(frozen=True)

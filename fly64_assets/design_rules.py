@@ -30,6 +30,10 @@ def _at_least_one(value: int) -> bool:
     return value >= 1
 
 
+def _falling(values: tuple[float, ...]) -> bool:
+    return bool(values) and all(map(_positive, values)) and list(values) == sorted(set(values), reverse=True)
+
+
 def _inside_unit(value: float) -> bool:
     return 0 < value < 1
 
@@ -59,6 +63,13 @@ RULES: Final[tuple[Rule, ...]] = (
     ("pinn.samples_per_position", _at_least_one, "must be at least 1"),
     ("pinn.n_filters_scale", _at_least_one, "must be at least 1"),
     ("pinn.width", _at_least_one, "must be at least 1"),
+    ("pinn.levels", _falling, "must fall and be positive, at least one"),
+    ("pinn.level_iterations", _at_least_one, "must be at least 1"),
+    ("pinn.photon_parts", lambda value: value >= 3, "must be at least 3: to see, to predict and to validate"),
+    ("pinn.folds", _at_least_one, "must be at least 1"),
+    ("pinn.steps_per_epoch", _at_least_one, "must be at least 1"),
+    ("pinn.tile", lambda value: value >= 8 and value % 8 == 0, "must be a multiple of 8"),
+    ("pinn.tile_frames", _at_least_one, "must be at least 1"),
     ("pinn.patience", _at_least_one, "must be at least 1"),
     ("pinn.learning_rate", _positive, "must be positive"),
     ("pinn.amplitude_max", _positive, "must be positive"),
@@ -96,6 +107,11 @@ def broken_rules(design: StudyDesign) -> Iterator[str]:
     yield from _geometry_rules(design)
     yield from _view_rules(design)
     yield from _seed_rules(design)
+    if design.pinn.folds >= design.pinn.photon_parts:
+        yield (
+            f"pinn.folds = {design.pinn.folds}: must be less than photon_parts = {design.pinn.photon_parts}, "
+            "one of which is for validation"
+        )
     if isinstance(design.base, BaseRecipe):
         yield from _broken(RECIPE_RULES, design.base, "base.")
         least = design.patch_size_pixels + 2

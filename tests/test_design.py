@@ -86,6 +86,41 @@ def test_every_broken_rule_is_named_at_once():
         assert fragment in text, fragment
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"levels": ()}, "pinn.levels = []: must fall and be positive, at least one"),
+        ({"levels": (0.1, 0.4)}, "pinn.levels = [0.1, 0.4]: must fall"),
+        ({"levels": (0.4, 0.4)}, "pinn.levels = [0.4, 0.4]: must fall"),
+        ({"levels": (0.4, 0.0)}, "pinn.levels = [0.4, 0.0]: must fall and be positive"),
+        ({"levels": (float("inf"), 0.1)}, "pinn.levels = [inf, 0.1]: must fall"),
+        ({"levels": (0.4, float("nan"))}, "pinn.levels = [0.4, nan]: must fall"),
+        ({"level_iterations": 0}, "pinn.level_iterations = 0: must be at least 1"),
+        ({"photon_parts": 2, "folds": 1}, "pinn.photon_parts = 2: must be at least 3"),
+        ({"folds": 0}, "pinn.folds = 0: must be at least 1"),
+        ({"folds": 8}, "pinn.folds = 8: must be less than photon_parts = 8"),
+        ({"steps_per_epoch": 0}, "pinn.steps_per_epoch = 0: must be at least 1"),
+        ({"tile": 0}, "pinn.tile = 0: must be a multiple of 8"),
+        ({"tile": 164}, "pinn.tile = 164: must be a multiple of 8"),
+        ({"tile": -8}, "pinn.tile = -8: must be a multiple of 8"),
+        ({"tile_frames": 0}, "pinn.tile_frames = 0: must be at least 1"),
+        ({"width": 0}, "pinn.width = 0: must be at least 1"),
+        ({"architecture": "unet"}, "pinn.architecture = 'unet': must be one of cnn, unrolled"),
+    ],
+)
+def test_rules_of_the_network(changes, problem):
+    design = get_study_design()
+    found = dataclasses.replace(design, pinn=dataclasses.replace(design.pinn, **changes)).problems()
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_the_limits_of_the_network_are_valid():
+    design = get_study_design()
+    least = dataclasses.replace(design.pinn, levels=(0.1,), photon_parts=3, folds=2, tile=8, level_iterations=1)
+    assert dataclasses.replace(design, pinn=least).problems() == []
+
+
 def test_doses_must_differ_after_int():
     problems = dataclasses.replace(get_study_design(), dose_list=(1000.2, 1000.7)).problems()
     assert problems == ["dose_list = [1000.2, 1000.7]: doses must differ after int() ([1000, 1000])"]
@@ -101,6 +136,8 @@ def test_doses_must_differ_after_int():
         ({"dose_list": [float("nan")]}, "every dose must be finite"),
         ({"pinn": {"epoch": 3}}, "pinn.epoch = 3: unknown field"),
         ({"pinn": {"batch_size": 24}}, "pinn.batch_size = 24: must be a power of two"),
+        ({"pinn": {"levels": 0.4}}, "pinn.levels = 0.4: must be a list"),
+        ({"pinn": {"levels": [0.4, "low"]}}, "pinn.levels"),
         ({"base": {"amplitude": "../camera"}}, "base.amplitude = '../camera'"),
         ({"overlap_views": ["dense"]}, "overlap_views = ['dense']: must be a mapping"),
     ],

@@ -1,4 +1,4 @@
-"""The networks: from measured frames to object patches. One registry for all.
+"""The networks: from measured frames to objects. One registry for all.
 
 Belongs here: layers and what they are fed with. Does not belong here: the loss, the overlap constraint, training.
 Imported by engine processes only.
@@ -7,8 +7,9 @@ Imported by engine processes only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from fly64_assets.pinn.forward import ForwardModel, probe_window
+from fly64_assets.pinn.forward import ForwardModel
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,15 @@ class NetworkSpec:
     patch_size : int
         N [px].
     group_frames : int
-        C, frames per sample.
+        C, frames per sample of ``cnn``.
     width : int
         Filters of the first level of ``unrolled``.
+    levels : tuple of float
+        Strengths of smoothing of the objects that ``unrolled`` is shown, falling.
+    level_iterations : int
+        Likelihood steps per level.
+    base : int
+        Which of these objects ``unrolled`` changes.
     n_filters_scale : int
         Factor k on the filters of ``cnn``.
     amplitude_max : float
@@ -46,36 +53,21 @@ class NetworkSpec:
     patch_size: int
     group_frames: int
     width: int
+    levels: tuple[float, ...]
+    level_iterations: int
+    base: int
     n_filters_scale: int
     amplitude_max: float
     input_scale: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; ``NetworkSpec(**document)`` is the inverse."""
-        return asdict(self)
+        """Plain JSON types; :meth:`from_dict` is the inverse."""
+        return asdict(self) | {"levels": list(self.levels)}
 
-
-class PatchNetwork(nn.Module):
-    """Base of all networks: counts of C frames to C complex patches on a centred window.
-
-    Attributes
-    ----------
-    physics : ForwardModel
-        The forward model of the probe; its ``window`` is the side M of the patches.
-    joint : bool
-        Whether the C frames of a sample are seen together. A network that sees each frame alone treats a group
-        and its permutations alike and can reconstruct frames one by one.
-    """
-
-    joint: bool
-
-    def __init__(self, physics: ForwardModel) -> None:
-        super().__init__()
-        self.physics = physics
-
-    def forward(self, counts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """Patches (b, C, M, M) complex64 from counts (b, C, N, N) with intensity scales (b, C, 1, 1)."""
-        raise NotImplementedError
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> NetworkSpec:
+        """Inverse of :meth:`to_dict`. Raises KeyError or TypeError where fields are missing or unknown."""
+        return cls(**{**document, "levels": tuple(document["levels"])})
 
 
 def _convolutions(channels_in: int, channels_out: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
@@ -98,56 +90,70 @@ def _doubled(images: torch.Tensor) -> torch.Tensor:
 
 # -- unrolled -------------------------------------------------------------------------------------------------
 
-LIKELIHOOD_STEPS: Final = 3
-"""Likelihood steps of the last object that the network is shown; see :class:`UnrolledNetwork`."""
+RESIDUAL_SCALE: Final = 0.3
+"""What the network's last layer gives is multiplied by this."""
+REACH: Final = 48
+"""Pixels around a part of the plane that decide what the network says about it."""
+LEAST_LIGHT: Final = 1e-3
 
 
-class UnrolledNetwork(PatchNetwork):
-    """A small U-Net in object space, fed with likelihood steps from a flat object instead of the frame.
+class UnrolledNetwork(nn.Module):
+    """A small U-Net on the object plane, fed with the objects that likelihood steps reach from a constant.
 
-    Input channels: real and imaginary part of the object after the first likelihood step, of that after the
-    third, and of the probe (the only thing that tells a convolution where in the window it is). Output: the
-    residual to the first step, from a last layer that starts at zero. The third step resolves more at high doses
-    but carries more noise at low ones, so it is shown to the network and not the point it starts from. The images
-    are folded two by two into channels, which makes a step four times cheaper; the window is the part of the
-    patch that the probe lights.
+    Input channels: real and imaginary part of the object to change, the differences between neighbouring levels of
+    smoothing, and the logarithm of the light on the plane, which tells how well each pixel was measured. Output:
+    what to add to the object, from a last layer that starts at zero. The same weights serve the whole plane, so
+    that all frames which see a pixel agree on it, whatever they were grouped with.
     """
 
-    joint = False
-
-    def __init__(self, spec: NetworkSpec, physics: ForwardModel) -> None:
-        super().__init__(physics)
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
         width = spec.width
-        self.down1 = _convolutions(6 * 4, width, _leaky)
+        self.base = spec.base
+        self.down1 = _convolutions(2 * len(spec.levels) + 1, width, _leaky)
         self.down2 = _convolutions(width, 2 * width, _leaky)
         self.bottom = _convolutions(2 * width, 2 * width, _leaky)
         self.up2 = _convolutions(4 * width, width, _leaky)
         self.up1 = _convolutions(2 * width, width, _leaky)
-        self.last = nn.Conv2d(width, 2 * 4, 3, padding=1)
+        self.last = nn.Conv2d(width, 2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(torch.Tensor, self.last.bias))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, counts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """Each frame alone; see :class:`PatchNetwork`."""
-        frames, scale = counts.flatten(0, 1), scale.flatten(0, 1)
-        first = self.physics.likelihood_step(None, frames, scale)
-        later = first
-        for _ in range(LIKELIHOOD_STEPS - 1):
-            later = self.physics.likelihood_step(later, frames, scale)
-        probe = self.physics.window_probe.expand(first.shape)
-        channels = [first.real - 1.0, first.imag, later.real - 1.0, later.imag, probe.real, probe.imag]
-        folded = functional.pixel_unshuffle(torch.stack(channels, dim=1), 2)
-        residual = functional.pixel_shuffle(self._unet(folded.contiguous(memory_format=torch.channels_last)), 2)
-        patches = first + torch.complex(residual[:, 0].float(), residual[:, 1].float())
-        return patches.view(*counts.shape[:2], *patches.shape[-2:])
+    def channels(self, path: Sequence[torch.Tensor], illumination: torch.Tensor) -> torch.Tensor:
+        """What the network is shown, (channels, H, W) float32, from the path's objects and the light (H, W)."""
+        obj = path[self.base]
+        shown = [obj.real - 1.0, obj.imag]
+        for smooth, sharp in pairwise(path):
+            change = (sharp - smooth) / RESIDUAL_SCALE
+            shown += [change.real, change.imag]
+        light = (illumination / illumination.max()).clamp_min(LEAST_LIGHT).log() / 3.0 + 1.0
+        return torch.stack([*shown, light])
 
-    def _unet(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, channels: torch.Tensor, obj: torch.Tensor) -> torch.Tensor:
+        """The changed object (h, w) complex64 from channels (channels, h, w); sides are multiples of 4."""
+        images = channels[None].contiguous(memory_format=torch.channels_last)
         fine = self.down1(images)
         middle = self.down2(functional.max_pool2d(fine, 2))
         coarse = self.bottom(functional.max_pool2d(middle, 2))
         middle = self.up2(torch.cat([middle, _doubled(coarse)], dim=1))
-        return cast(torch.Tensor, self.last(self.up1(torch.cat([fine, _doubled(middle)], dim=1))))
+        residual = self.last(self.up1(torch.cat([fine, _doubled(middle)], dim=1)))[0].float()
+        return obj + RESIDUAL_SCALE * torch.complex(residual[0], residual[1])
+
+    def whole(self, channels: torch.Tensor, obj: torch.Tensor, tile: int) -> torch.Tensor:
+        """The changed object of any size, ``tile`` pixels at a time, each with its surroundings."""
+        changed = torch.empty_like(obj)
+        height, width = obj.shape
+        for top in range(0, height, tile):
+            for left in range(0, width, tile):
+                rows, columns = (
+                    slice(max(0, top - REACH), top + tile + REACH),
+                    slice(max(0, left - REACH), left + tile + REACH),
+                )
+                part = self(channels[:, rows, columns], obj[rows, columns])
+                own = part[top - rows.start :, left - columns.start :][:tile, :tile]
+                changed[top : top + tile, left : left + tile] = own
+        return changed
 
 
 # -- cnn ------------------------------------------------------------------------------------------------------
@@ -177,17 +183,21 @@ class _Decoder(nn.Module):
         return centre + border * outer
 
 
-class EncoderDecoder(PatchNetwork):
+class EncoderDecoder(nn.Module):
     """The published network: one encoder, a decoder for the amplitude and one for the phase.
 
     Hoidn, Mishra and Mehta, Sci. Rep. 13, 22789 (2023). The frames of a group are input channels; amplitudes lie
     in (0, amplitude_max), phases in (-pi, pi).
+
+    Attributes
+    ----------
+    physics : ForwardModel
+        The forward model of the probe, on whole patches.
     """
 
-    joint = True
-
     def __init__(self, spec: NetworkSpec, physics: ForwardModel) -> None:
-        super().__init__(physics)
+        super().__init__()
+        self.physics = physics
         self.input_scale = spec.input_scale
         filters = encoder_filters(spec.patch_size, spec.n_filters_scale)
         blocks: list[nn.Module] = []
@@ -199,7 +209,7 @@ class EncoderDecoder(PatchNetwork):
         self.phase = _Decoder(filters, spec.group_frames, lambda logits: math.pi * torch.tanh(logits))
 
     def forward(self, counts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """The frames of a sample together; see :class:`PatchNetwork`."""
+        """Patches (b, C, N, N) complex64 from counts (b, C, N, N) with intensity scales (b, C, 1, 1)."""
         code = self.encoder(self.input_scale / scale * counts.clamp_min(0.0).sqrt())
         return torch.polar(self.amplitude(code).float(), self.phase(code).float())
 
@@ -215,19 +225,16 @@ def encoder_filters(patch_size: int, n_filters_scale: int) -> list[int]:
 
 # -- registry -------------------------------------------------------------------------------------------------
 
-ARCHITECTURES: Final[dict[str, tuple[type[Any], Callable[[NDArray[np.complexfloating]], int]]]] = {
-    "unrolled": (UnrolledNetwork, probe_window),
-    "cnn": (EncoderDecoder, lambda probe: int(probe.shape[0])),
-}
-"""Network class and window side by name."""
+ARCHITECTURES: Final = ("unrolled", "cnn")
 
 
-def build_network(spec: NetworkSpec, probe: NDArray[np.complexfloating], seed: int) -> PatchNetwork:
+def build_network(spec: NetworkSpec, probe: NDArray[np.complexfloating], seed: int) -> UnrolledNetwork | EncoderDecoder:
     """A network with initial weights that depend on ``spec`` and ``seed`` only.
 
     The state of torch's global generator is left as it was.
     """
-    network, window = ARCHITECTURES[spec.architecture]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cast(PatchNetwork, network(spec, ForwardModel(probe, window(probe))))
+        if spec.architecture == "unrolled":
+            return UnrolledNetwork(spec)
+        return EncoderDecoder(spec, ForwardModel(probe, int(probe.shape[0])))

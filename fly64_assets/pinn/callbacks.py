@@ -33,7 +33,7 @@ class BestWeights(lightning.Callback):  # type: ignore[misc]
 
 
 class History(lightning.Callback):  # type: ignore[misc]
-    """One row per epoch, reported as it comes."""
+    """One row per epoch, reported as it comes: the epoch, everything that was logged, the learning rate."""
 
     def __init__(self, epochs: int, progress: Progress) -> None:
         self.history: list[dict[str, float]] = []
@@ -43,7 +43,7 @@ class History(lightning.Callback):  # type: ignore[misc]
         """Record and report the epoch."""
         del pl_module
         row: dict[str, float] = {"epoch": len(self.history) + 1}
-        row |= {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "validation_loss")}
+        row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append(row)
         self._progress(len(self.history), self._epochs, row)

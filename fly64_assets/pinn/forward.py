@@ -6,8 +6,6 @@ grouping, training loops. Imported by engine processes only.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from fly64_assets.physics.counts import RATE_FLOOR
 
 WINDOW_STEP = 8
-"""Windows are multiples of this, so that a network may halve them three times."""
+"""Windows are multiples of this."""
 WINDOW_ENERGY = 0.999
 """Least part of the probe's energy inside the window."""
 
@@ -53,66 +51,40 @@ class ForwardModel(torch.nn.Module):
     """
 
     probe: torch.Tensor
-    probe_phase: torch.Tensor
     weight: torch.Tensor
 
     def __init__(self, probe: NDArray[np.complexfloating], window: int) -> None:
         super().__init__()
         values = torch.from_numpy(np.array(probe, dtype=np.complex64))
-        spectrum = torch.fft.fft2(values, norm="ortho")
         self.window = window
         self.margin = (probe.shape[0] - window) // 2
         peak = values.abs().square().max()
         for name, buffer in (
             ("probe", values),
-            ("probe_phase", torch.polar(torch.ones_like(spectrum.abs()), spectrum.angle())),
-            ("weight", self._inside(values).abs().square() / peak),
+            ("weight", self.on_window(values).abs().square() / peak),
         ):
             self.register_buffer(name, buffer, persistent=False)
         self.peak = float(peak)
 
-    def _inside(self, images: torch.Tensor) -> torch.Tensor:
+    def on_window(self, images: torch.Tensor) -> torch.Tensor:
+        """The window (..., M, M) of images (..., N, N)."""
         part = slice(self.margin, self.margin + self.window)
         return images[..., part, part]
 
     def rates(self, patches: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
         """Expected counts fftshift |F(s P O)|^2, (..., N, N), of complex patches (..., M, M)."""
-        field = torch.fft.fft2(scale * self._waves(patches), norm="ortho")
-        rates: torch.Tensor = torch.fft.fftshift(field.real.square() + field.imag.square(), dim=(-2, -1))
+        rates: torch.Tensor = torch.fft.fftshift(self.corner_rates(patches, scale), dim=(-2, -1))
         return rates
 
-    @property
-    def window_probe(self) -> torch.Tensor:
-        """Probe on the window, (M, M), 1 at its largest modulus."""
-        return self._inside(self.probe) / math.sqrt(self.peak)
+    def corner_rates(self, patches: torch.Tensor, scale: torch.Tensor | float) -> torch.Tensor:
+        """Expected counts (..., N, N) with the DC in the corner."""
+        field = torch.fft.fft2(scale * self.waves(patches), norm="ortho")
+        rates: torch.Tensor = field.real.square() + field.imag.square()
+        return rates
 
-    def likelihood_step(
-        self, patches: torch.Tensor | None, counts: torch.Tensor, scale: torch.Tensor | float
-    ) -> torch.Tensor:
-        """One likelihood step, o + P*(F^-1(X e^(i arg F P o)) - P o) / max|P|^2, on the window.
-
-        Parameters
-        ----------
-        patches : (..., M, M) complex64 or None
-            The object before the step; None is the flat object.
-        counts : (..., N, N) float32
-        scale : float or tensor
-            s of these counts, one number or one per frame; X = sqrt(counts) / s.
-
-        Returns
-        -------
-        (..., M, M) complex64
-            1 everywhere for the noiseless frame of a flat object.
-        """
-        amplitude = torch.fft.ifftshift(counts.clamp_min(0.0).sqrt() / scale, dim=(-2, -1))
-        wave = self.probe if patches is None else self._waves(patches)
-        phase = self.probe_phase if patches is None else torch.sgn(torch.fft.fft2(wave, norm="ortho"))
-        change = self.probe.conj() * (torch.fft.ifft2(amplitude * phase, norm="ortho") - wave) / self.peak
-        return (1.0 if patches is None else patches) + self._inside(change)
-
-    def _waves(self, patches: torch.Tensor) -> torch.Tensor:
+    def waves(self, patches: torch.Tensor) -> torch.Tensor:
         """Exit waves P O, (..., N, N), with O = 1 outside the window."""
-        return self.probe + torch.nn.functional.pad(self._inside(self.probe) * (patches - 1.0), (self.margin,) * 4)
+        return self.probe + torch.nn.functional.pad(self.on_window(self.probe) * (patches - 1.0), (self.margin,) * 4)
 
 
 def poisson_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

@@ -57,8 +57,8 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         OVERSAMPLING-001, a loss that is not finite, memory that runs out.
     """
     measurement = load_measurement(Path(request["measurement"]))
-    settings, execution = PinnSettings(**request["settings"]), Execution(**request["execution"])
-    seed = int(request["seeds"]["grouping"])
+    settings, execution = PinnSettings.from_dict(request["settings"]), Execution(**request["execution"])
+    seed, folder = int(request["seeds"]["grouping"]), Path(request["output_folder"])
     gridsize, neighbor_count = int(request["gridsize"]), int(request["neighbor_count"])
     _say(f"{request['arm']}: {measurement.frames} frames, gridsize {gridsize}, {settings.architecture}")
 
@@ -68,8 +68,9 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         progress(done, total, values)
 
     with _threads(execution.threads):
-        trained = train(measurement, settings, gridsize, neighbor_count, seed, execution, report)
-    folder = Path(request["output_folder"])
+        trained = train(
+            measurement, settings, gridsize, neighbor_count, seed, execution, report, scratch=folder, say=_say
+        )
     params = {
         "settings": dict(request["settings"]),
         "gridsize": gridsize,
@@ -109,23 +110,21 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     with _threads(execution.threads):
         result = reconstruct(bundle, measurement, execution.accelerator, output.parent, progress)
     seconds = time.perf_counter() - start
-    coverage = result.stitched.coverage.astype(np.float32)
-    obj = result.stitched.object.astype(np.complex64)
     metadata = {"frames": result.frames, "network": bundle.params["network"], "gridsize": bundle.params["gridsize"]}
     arrays = {
-        "reconstructed_object": obj,
-        "coverage": coverage,
+        "reconstructed_object": result.object,
+        "coverage": result.coverage,
         "_metadata": np.array(json.dumps(metadata, sort_keys=True)),
     }
     with output.open("wb") as file:
         write_npz(file, arrays)
-    save_object(Path(request["figure"]), obj, coverage)
+    save_object(Path(request["figure"]), result.object, result.coverage)
     _say(f"{result.frames} frames in {seconds:.1f} s")
     return {
         "frames": result.frames,
         "seconds": seconds,
         "seconds_per_frame": seconds / result.frames,
-        "covered_px": int((coverage > 0).sum()),
+        "covered_px": int((result.coverage > 0).sum()),
     }
 
 
@@ -145,6 +144,7 @@ def _training_facts(trained: Trained) -> dict[str, Any]:
         "phase_std": trained.phase_std,
         "collapsed": bool(finding),
         "finding": finding,
+        **trained.facts,
     }
 
 

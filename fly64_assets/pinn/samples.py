@@ -45,8 +45,10 @@ class Samples:
     ----------
     learned : (n, N, N) float32
         Counts that the network may learn from; of held-out frames the counts that it is shown in validation.
-    validated : (n, N, N) float32
-        Counts that it is judged by, zero for frames that are only learned from.
+    validated : (v, N, N) float32
+        Counts that it is judged by, of the validation frames alone.
+    validated_row : (n,) int64
+        Row of ``validated`` that belongs to a frame.
     learned_scale : (n,) float32
         Intensity scale that belongs to ``learned``; the thinned frames are fainter.
     validated_scale : float
@@ -57,6 +59,7 @@ class Samples:
     y: NDArray[np.float64]
     learned: NDArray[np.float32]
     validated: NDArray[np.float32]
+    validated_row: Indices
     learned_scale: NDArray[np.float32]
     validated_scale: float
     training: Indices
@@ -93,9 +96,10 @@ class Samples:
         thinned = np.sort(order[:held_out]) if held_out else np.arange(n)
         training = np.sort(order[held_out:])
         learned = np.empty((n, size, size), np.float32)
-        validated = np.zeros((n, size, size), np.float32)
+        validated = np.empty((len(thinned), size, size), np.float32)
         is_thinned = np.zeros(n, bool)
         is_thinned[thinned] = True
+        validated_row = np.cumsum(is_thinned) - 1
         generator = np.random.default_rng([seed, _THINNED])
         for part in blocks(n):
             counts = measurement.counts(part)
@@ -107,7 +111,7 @@ class Samples:
             learned[part] = counts
             rows = np.flatnonzero(is_thinned[part])
             kept, taken = thin_counts(counts[rows], thinning_fraction, generator)
-            learned[part][rows], validated[part][rows] = kept, taken
+            learned[part][rows], validated[validated_row[part][rows]] = kept, taken
         x, y = measurement.x, measurement.y
         grouping = Grouping.of(x[training], y[training], gridsize, neighbor_count)
         kept_scale = scale * float(np.sqrt(1.0 - thinning_fraction))
@@ -120,6 +124,7 @@ class Samples:
             y=y,
             learned=learned,
             validated=validated,
+            validated_row=validated_row,
             learned_scale=np.where(is_thinned, kept_scale, scale).astype(np.float32),
             validated_scale=scale * float(np.sqrt(thinning_fraction)),
             training=training,

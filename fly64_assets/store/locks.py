@@ -84,7 +84,7 @@ def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> It
         left_by = holder(folder)
         if left_by and announce:
             state = "has ended without releasing it" if left_by.dead else "is no longer holding it"
-            announce(f"{label}: lock taken over from {left_by}, which {state}")
+            announce(f"{label}: lock taken over from {left_by}, which {state}; the stage starts over")
         remove_leftovers(folder)
         note = {"host": socket.gethostname(), "pid": os.getpid(), "since": now(), "building": label}
         write_atomically(folder / NOTE_NAME, lambda file: file.write(json.dumps(note).encode()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import fly64_assets.torch_compat  # noqa: F401  # isort: skip
 import numpy as np
 import pytest
 
+from fly64_assets.design import PinnSettings
 from fly64_assets.physics import counts, forward, scan
 from fly64_assets.physics.measurement import Measurement
 
@@ -57,3 +60,41 @@ def measurement() -> Measurement:
 def measured():
     """Builder of other measurements of the same object."""
     return make_measurement
+
+
+@pytest.fixture
+def clean():
+    """Measurement without light outside the scene's windows, and its noiseless counts (n, N, N), DC in the corner."""
+
+    def build(n: int = 64, obj: np.ndarray | None = None) -> tuple[Measurement, np.ndarray]:
+        inner = np.zeros((N, N), np.complex64)
+        inner[4:-4, 4:-4] = make_probe()[4:-4, 4:-4]
+        obj = make_object() if obj is None else obj
+        made = replace(make_measurement(n), probe=inner)
+        rates = forward.patch_counts(obj, inner, made.x, made.y, made.intensity_scale)
+        return made, np.fft.ifftshift(rates, axes=(-2, -1))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def settings() -> PinnSettings:
+    """A training of about a second."""
+    return PinnSettings(
+        epochs=3,
+        width=8,
+        levels=(1.0, 0.3, 0.1),
+        level_iterations=4,
+        steps_per_epoch=10,
+        folds=2,
+        tile=64,
+        tile_frames=32,
+    )
+
+
+@pytest.fixture(scope="session")
+def wide() -> Measurement:
+    """16 frames padded to the 64 x 64 pixels that ``cnn`` needs."""
+    made = make_measurement(16)
+    pad = (N // 2,) * 2
+    return replace(made, amplitude=np.pad(made.amplitude, ((0, 0), pad, pad)), probe=np.pad(made.probe, (pad, pad)))

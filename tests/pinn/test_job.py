@@ -4,14 +4,13 @@ import json
 import subprocess
 import sys
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.npz import open_npz, write_npz
-from fly64_assets.design import PinnSettings
 from fly64_assets.execution import Execution
 from fly64_assets.physics import forward
 from fly64_assets.pinn.bundle import read_bundle
@@ -50,13 +49,13 @@ def write_dataset(path, measurement, obj, patches):
     return path
 
 
-def request(measurement, folder):
+def request(measurement, folder, settings):
     folder.mkdir()
     return {
         "measurement": str(measurement),
         "output_folder": str(folder),
         "arm": "pinn",
-        "settings": asdict(PinnSettings(epochs=2, width=8, learning_rate=4e-3)),
+        "settings": asdict(replace(settings, epochs=2)),
         "gridsize": 2,
         "neighbor_count": 7,
         "seeds": {"simulation": 42, "grouping": 123, "subsampling": 456},
@@ -66,16 +65,16 @@ def request(measurement, folder):
 
 
 @pytest.fixture(scope="module")
-def cell(tmp_path_factory, measurement, obj):
+def cell(tmp_path_factory, measurement, obj, settings):
     """One cell trained in this process, and in another process with another truth in the file."""
     root = tmp_path_factory.mktemp("cell")
     patches = forward.extract_patches(obj, measurement.x, measurement.y, N)
     file = write_dataset(root / "train.npz", measurement, obj, patches)
     swapped = write_dataset(root / "swapped.npz", measurement, np.ones_like(obj), np.zeros_like(patches))
-    other = request(swapped, root / "there")
+    other = request(swapped, root / "there", settings)
     process = subprocess.Popen([sys.executable, "-c", TRAIN, json.dumps(other)], stdout=subprocess.DEVNULL)
     steps = []
-    facts = train_job(request(file, root / "here"), lambda *row: steps.append(row))
+    facts = train_job(request(file, root / "here", settings), lambda *row: steps.append(row))
     assert process.wait(timeout=120) == 0
     return root, facts, steps
 
@@ -112,6 +111,22 @@ def test_training_writes_the_files_of_a_cell(cell):
     assert facts["epochs_completed"] == 2
     assert facts["best_val_loss"] == min(row["validation_loss"] for row in bundle.history)
     assert facts["collapsed"] is False
+
+
+def test_facts_and_history_of_the_plane(cell, settings):
+    root, facts, _ = cell
+    assert tuple(facts["levels"]) == settings.levels[: len(facts["levels"])]
+    assert facts["base_level"] == settings.levels[int(np.argmin(facts["path_losses"]))]
+    assert facts["best_val_loss"] < facts["validation_loss_before"] < facts["flat_val_loss"]
+    assert facts["frames_held_out"] == 0
+    assert 0 <= facts["preparation_seconds"] <= facts["seconds"]
+    header = (root / "here" / "history.csv").read_text().splitlines()[0]
+    assert header == "epoch,generalisation_gap,train_loss,validation_loss,learning_rate"
+    bundle = read_bundle(root / "here" / "wts.h5.zip")
+    assert bundle.params["network"]["levels"] == facts["levels"]
+    assert bundle.params["settings"] == json.loads(json.dumps(asdict(replace(settings, epochs=2))))
+    assert bundle.params["intensity_scale"] > 0
+    assert facts["parameters"] == sum(value.size for value in bundle.weights.values())
 
 
 def test_inference_needs_only_the_bundle_and_repeats_its_bytes(cell, obj, tmp_path):

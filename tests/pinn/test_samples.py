@@ -18,6 +18,7 @@ def test_few_frames_are_thinned_and_none_held_out(measurement):
     samples = Samples.of(measurement, gridsize=2, neighbor_count=7, **SETTINGS)
     counts = measurement.counts()
     np.testing.assert_array_equal(samples.learned + samples.validated, counts)
+    np.testing.assert_array_equal(samples.validated_row, np.arange(64))
     assert samples.validated.sum() == pytest.approx(0.2 * counts.sum(), rel=0.01)
     assert (samples.validated[counts == 0] == 0).all()
     assert len(samples.training) == 64
@@ -33,7 +34,11 @@ def test_of_many_frames_a_fraction_is_held_out(measured):
     shown = {index for batch in samples.epoch(0) for index in batch.frames.ravel().tolist()}
     assert shown == set(samples.training.tolist()) == set(range(240)) - set(held_out.tolist())
     np.testing.assert_array_equal(samples.learned[samples.training], measurement.counts(samples.training))
-    assert (samples.validated[samples.training] == 0).all()
+    rows = samples.validated_row[held_out]
+    assert sorted(rows) == list(range(24)) == list(range(len(samples.validated)))
+    taken = samples.validated[rows]
+    np.testing.assert_array_equal(samples.learned[held_out] + taken, measurement.counts(held_out))
+    assert taken.sum() == pytest.approx(0.2 * measurement.counts(held_out).sum(), rel=0.05)
 
 
 def test_epochs_differ_and_repeat_by_number(measurement):

@@ -6,85 +6,131 @@ import numpy as np
 import pytest
 import torch
 
-from fly64_assets.design import PinnSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.physics.counts import poisson_loss
-from fly64_assets.pinn import training
-from fly64_assets.pinn.architectures import PatchNetwork, build_network
-from fly64_assets.pinn.canvas import shared_patches
+from fly64_assets.pinn import patch_training
+from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
+from fly64_assets.pinn.patch_training import input_scale
 from fly64_assets.pinn.samples import Samples
-from fly64_assets.pinn.training import input_scale, train
+from fly64_assets.pinn.training import train
 
-SETTINGS = PinnSettings(epochs=5, width=8)
-DIVISION = {
-    "samples_per_position": SETTINGS.samples_per_position,
-    "frames_per_batch": SETTINGS.batch_size,
-    "validation_fraction": SETTINGS.validation_fraction,
-    "thinning_fraction": SETTINGS.thinning_fraction,
-}
+COLUMNS = ["epoch", "generalisation_gap", "train_loss", "validation_loss", "learning_rate"]
 
 
-def run(measurement, settings=SETTINGS, gridsize=2, seed=1):
-    rows = []
-    result = train(measurement, settings, gridsize, 7, seed, Execution(), lambda *row: rows.append(row))
-    return result, rows
+@pytest.fixture
+def run(settings, tmp_path):
+    def build(measurement, settings=settings, gridsize=2, seed=1):
+        rows = []
+        result = train(
+            measurement, settings, gridsize, 7, seed, Execution(), lambda *row: rows.append(row), scratch=tmp_path
+        )
+        return result, rows
+
+    return build
 
 
 @pytest.fixture(scope="module")
-def trained(measurement):
-    return run(measurement)
+def trained(measurement, settings, tmp_path_factory):
+    rows = []
+    result = train(
+        measurement,
+        replace(settings, epochs=5, levels=(1.0,)),
+        2,
+        7,
+        1,
+        Execution(),
+        lambda *row: rows.append(row),
+        scratch=tmp_path_factory.mktemp("trained"),
+    )
+    return result, rows
 
 
-class Flat(PatchNetwork):
-    """A network that answers with the same constant whatever it sees."""
-
-    joint = False
-
-    def __init__(self, spec, physics):
-        super().__init__(physics)
-        self.value = torch.nn.Parameter(torch.zeros(()))
-
-    def forward(self, counts, scale):
-        window = self.physics.window
-        patches = torch.ones((*counts.shape[:2], window, window), dtype=torch.complex64)
-        return patches * torch.exp(1j * self.value)
+@pytest.fixture
+def cnn(settings):
+    return replace(settings, architecture="cnn", n_filters_scale=1, epochs=2)
 
 
-def test_training_on_64_frames_lowers_the_loss(trained):
+def test_training_on_64_frames_gains_on_the_likelihood_path(trained):
     result, rows = trained
     losses = [row["validation_loss"] for row in result.history]
-    # Thinned to a tenth: 10 000 photons, of which the flat object misplaces enough for thousands in likelihood.
-    assert result.best["validation_loss"] < result.flat_loss - 50
-    assert losses[-1] < losses[0] - 1.0
+    before = result.facts["validation_loss_before"]
+    assert before < result.flat_loss - 100, "the likelihood path has found the object"
+    assert result.best["validation_loss"] < before - 3
+    assert losses[-1] < losses[0]
     assert [done for done, _, _ in rows] == [1, 2, 3, 4, 5]
     assert all(total == 5 for _, total, _ in rows)
+    assert [list(row) for row in result.history] == [COLUMNS] * 5
     assert result.finding == ""
     assert result.stop_reason == "all epochs done"
-    assert result.frames_trained == 5 * 64 * 4
+    assert result.parameters == sum(value.size for value in result.weights.values())
+    assert 50 <= result.frames_trained <= 50 * 32
+    assert result.facts["preparation_seconds"] <= result.seconds
 
 
-def test_a_training_that_does_not_improve_ends_and_keeps_its_best_weights(measurement):
-    result, _ = run(measurement, replace(SETTINGS, learning_rate=0.5, epochs=12, patience=2, gradient_clip=1e6))
+def test_learning_rates_warm_up_and_decay(trained, settings):
+    rates = [row["learning_rate"] / settings.learning_rate for row in trained[0].history]
+    steps = np.arange(1, 6) * 10
+    decay = 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * steps / 50))
+    assert rates == pytest.approx(np.minimum(1, (steps + 1) / 50) * decay)
+
+
+def test_trainings_repeat_byte_by_byte(run, measurement, settings):
+    one, again, other = (run(measurement, replace(settings, epochs=1), seed=seed)[0] for seed in (1, 1, 2))
+    assert {k: v.tobytes() for k, v in one.weights.items()} == {k: v.tobytes() for k, v in again.weights.items()}
+    assert one.history == again.history
+    assert one.flat_loss == again.flat_loss
+    assert any((one.weights[name] != other.weights[name]).any() for name in one.weights)
+
+
+def test_held_out_frames_have_a_column(run, measured, settings):
+    result, _ = run(measured(n=200, dose=1e3), replace(settings, epochs=1))
+    row = result.history[0]
+    assert list(row) == sorted([*COLUMNS[:-1], "held_out_frames_loss"]) + COLUMNS[-1:]
+    assert result.facts["frames_held_out"] == 10
+    assert result.finding == ""
+
+
+def test_a_training_that_does_not_improve_ends_and_keeps_its_best_weights(run, wide, cnn):
+    diverging = replace(cnn, learning_rate=0.5, epochs=12, patience=2, gradient_clip=1e6)
+    result, _ = run(wide, diverging, gridsize=1)
     assert len(result.history) < 12
     assert result.stop_reason == "no improvement in 2 epochs"
     assert result.best["epoch"] == len(result.history) - 2
-    network = build_network(result.spec, measurement.probe, 0)
+    network = build_network(result.spec, wide.probe, 0)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
-    samples = Samples.of(measurement, gridsize=2, neighbor_count=7, seed=1, **DIVISION)
+    samples = Samples.of(
+        wide,
+        gridsize=1,
+        neighbor_count=7,
+        samples_per_position=1,
+        frames_per_batch=cnn.batch_size,
+        validation_fraction=cnn.validation_fraction,
+        thinning_fraction=cnn.thinning_fraction,
+        seed=1,
+    )
     losses = []
-    for group, offsets in ((b.frames, b.offsets) for b in samples.validation_batches()):
-        scale = torch.from_numpy(samples.learned_scale[group])[..., None, None]
-        patches = network(torch.from_numpy(samples.learned[group]), scale)
-        patches = shared_patches(patches, network.physics.weight, torch.from_numpy(offsets))
+    for batch in samples.validation_batches():
+        scale = torch.from_numpy(samples.learned_scale[batch.frames])[..., None, None]
+        patches = network(torch.from_numpy(samples.learned[batch.frames]), scale)
         rates = network.physics.rates(patches, samples.validated_scale).detach().numpy()
-        losses.append(poisson_loss(rates, samples.validated[group]))
+        losses.append(poisson_loss(rates, samples.validated[samples.validated_row[batch.frames]]))
     assert np.mean(losses) == pytest.approx(result.best["validation_loss"], rel=1e-4)
 
 
-def test_a_constant_network_is_reported_as_collapsed(measurement, monkeypatch):
-    monkeypatch.setitem(training.build_network.__globals__["ARCHITECTURES"], "unrolled", (Flat, lambda probe: 32))
-    result, _ = run(measurement, replace(SETTINGS, epochs=1))
+def test_a_plane_that_does_not_improve_ends_early_too(run, measurement, settings):
+    diverging = replace(settings, learning_rate=0.3, epochs=12, patience=1, gradient_clip=1e6)
+    result, _ = run(measurement, diverging)
+    assert result.stop_reason == "no improvement in 1 epochs"
+    assert result.best["epoch"] == len(result.history) - 1 < 12
+
+
+def test_a_constant_network_is_reported_as_collapsed(run, measurement, settings, monkeypatch):
+    def constant(network, _channels, obj):
+        return torch.ones_like(obj) * torch.exp(1j * network.last.bias[0])
+
+    monkeypatch.setattr(UnrolledNetwork, "forward", constant)
+    result, _ = run(measurement, replace(settings, epochs=1))
     assert result.finding.startswith("PINN.collapsed")
     assert result.phase_std < 1e-3
 
@@ -95,43 +141,61 @@ def test_either_sign_of_collapse_is_reported(trained):
     assert "varies by 0.005 rad" in replace(result, phase_std=0.005).finding
 
 
-def test_a_loss_that_is_not_finite_names_epoch_and_batch(measurement):
+def test_a_loss_that_is_not_finite_names_epoch_and_batch(run, measurement, settings):
     with pytest.raises(EngineError, match=r"loss is (nan|inf) in epoch 1, batch \d+"):
-        run(measurement, replace(SETTINGS, learning_rate=1e30))
+        run(measurement, replace(settings, learning_rate=1e30))
 
 
-def test_counts_that_are_not_finite_are_refused(measurement):
-    amplitude = measurement.amplitude.copy()
+@pytest.mark.parametrize("architecture", ["unrolled", "cnn"])
+def test_counts_that_are_not_finite_are_refused(run, wide, settings, architecture):
+    amplitude = wide.amplitude.copy()
     amplitude[5, 3, 3] = np.nan
-    with pytest.raises(EngineError, match="frames 0 to 63 hold counts that are not finite"):
-        run(replace(measurement, amplitude=amplitude))
+    words = {"unrolled": "frame 5 holds", "cnn": "frames 0 to 15 hold"}[architecture]
+    with pytest.raises(EngineError, match=f"{words} counts that are not finite"):
+        run(replace(wide, amplitude=amplitude), replace(settings, architecture=architecture))
 
 
-def test_memory_that_runs_out_names_epoch_and_batch(measurement, monkeypatch):
+def test_memory_that_runs_out_names_epoch_and_batch(run, measurement, wide, cnn, monkeypatch):
     def exhausted(*_):
         raise torch.OutOfMemoryError("out of memory: tried to allocate 9 TiB")
 
-    monkeypatch.setattr(training, "shared_patches", exhausted)
-    with pytest.raises(EngineError, match="out of memory in epoch 1, batch 1"):
+    monkeypatch.setattr(patch_training, "shared_patches", exhausted)
+    with pytest.raises(EngineError, match=r"out of memory in epoch 1, batch 1 \(out of memory: tried"):
+        run(wide, cnn)
+    calls = []
+
+    def third(network, channels, obj):
+        calls.append(obj)
+        if len(calls) == 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return obj * torch.exp(1j * network.last.bias[0])
+
+    monkeypatch.setattr(UnrolledNetwork, "forward", third)
+    with pytest.raises(EngineError, match=r"out of memory in epoch 1, batch 3 .*lower batch_size, tile or width"):
         run(measurement)
 
 
-def test_cnn_learns_from_frames_and_groups(measured):
-    padded = measured(n=16)
-    size = 64
-    amplitude = np.pad(padded.amplitude, ((0, 0), (16, 16), (16, 16)))
-    probe = np.pad(padded.probe, 16)
-    wide = replace(padded, amplitude=amplitude, probe=probe)
-    assert input_scale(wide) == pytest.approx((size / 2) / np.sqrt((amplitude**2).sum() / 16), rel=1e-5)
-    settings = replace(SETTINGS, architecture="cnn", n_filters_scale=1, epochs=2)
+def test_other_errors_are_passed_on(run, measurement, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(UnrolledNetwork, "forward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        run(measurement)
+
+
+def test_cnn_learns_from_frames_and_groups(run, wide, cnn):
+    assert input_scale(wide) == pytest.approx(32 / np.sqrt((wide.amplitude**2).sum() / 16), rel=1e-5)
     for gridsize in (1, 2):
-        result, _ = run(wide, settings, gridsize)
+        result, _ = run(wide, cnn, gridsize)
         assert result.history[-1]["validation_loss"] < result.history[0]["validation_loss"]
+        assert result.frames_trained == 2 * 16 * gridsize**2
+        assert [name for name in COLUMNS if name != "generalisation_gap"] == list(result.history[0])
 
 
-def test_several_devices_are_refused(measurement):
+def test_several_devices_are_refused(measurement, settings, tmp_path):
     with pytest.raises(EngineError, match="devices = 2"):
-        train(measurement, SETTINGS, 2, 7, 1, Execution(devices=2), lambda *_: None)
+        train(measurement, settings, 2, 7, 1, Execution(devices=2), lambda *_: None, scratch=tmp_path)
 
 
 def test_torch_is_left_as_it_was(trained):

@@ -88,6 +88,7 @@ def test_the_lock_of_a_killed_builder_is_taken_over_and_named(workshop: Any, lay
     workshop.simulated(announce=messages.append)
     assert len(messages) == 1
     assert f"taken over from process {pid}" in messages[0]
+    assert "the stage starts over" in messages[0]
     assert "ended without releasing" in messages[0]
     assert holder(layout.folder_of(KEY)) is None
 
