@@ -104,7 +104,7 @@ class PinnSettings:
     validation_fraction: float = 0.05
     width: int = 16
     levels: tuple[float, ...] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
-    level_iterations: int = 10
+    level_iterations: int = 12
     photon_parts: int = 8
     folds: int = 4
     steps_per_epoch: int = 20

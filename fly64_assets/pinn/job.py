@@ -28,7 +28,7 @@ from fly64_assets.pinn.bundle import Bundle, history_csv, read_bundle, write_bun
 from fly64_assets.pinn.callbacks import Progress
 from fly64_assets.pinn.figures import save_learning_curve, save_object
 from fly64_assets.pinn.inference import reconstruct
-from fly64_assets.pinn.training import Trained, train
+from fly64_assets.pinn.training import Trained, deterministic, train
 
 LOG_LINES: Final = 20
 """Epochs that get a line in the log, besides the first and the last."""
@@ -97,7 +97,7 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     request : mapping
         ``bundle``, ``measurement``, ``output`` (NPZ) and ``figure`` (PNG) as paths, ``execution``.
     progress : callable
-        Called after every block of frames with (frames done, frames, nothing).
+        Called now and then with (steps done, steps, nothing).
 
     Returns
     -------
@@ -107,7 +107,7 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     bundle, measurement = read_bundle(Path(request["bundle"])), load_measurement(Path(request["measurement"]))
     execution, output = Execution(**request["execution"]), Path(request["output"])
     start = time.perf_counter()
-    with _threads(execution.threads):
+    with _threads(execution.threads), deterministic(execution):
         result = reconstruct(bundle, measurement, execution.accelerator, output.parent, progress)
     seconds = time.perf_counter() - start
     metadata = {"frames": result.frames, "network": bundle.params["network"], "gridsize": bundle.params["gridsize"]}

@@ -30,6 +30,8 @@ DARK_COUNTS: Final = 0.5
 """Added to counts and rates [photons], so that single photons in dark pixels do not weigh without bound."""
 EDGE: Final = 0.02
 """Change of the object between pixels from which total variation is linear."""
+STEEPEST: Final = 8.0
+"""Largest curvature of the smoothed total variation, times EDGE."""
 LEAST_CURVATURE: Final = 0.02
 """Of the likelihood along long-ranged phases, relative to that along the amplitude."""
 KEPT_BYTES: Final = 512 * 2**20
@@ -83,7 +85,7 @@ def likelihood_path(
         for _ in range(iterations):
             steps += 1
             change = _likelihood_change(scene, frames, scale, ahead) - weight * _variation_gradient(ahead)
-            after = ahead + preconditioner(change, ahead, 2.0 * weight / EDGE)
+            after = ahead + preconditioner(change, ahead, STEEPEST * weight / EDGE)
             # Momentum that points uphill has overshot.
             uphill = float((change.conj() * (after - obj)).real.sum()) < 0
             later = 1.0 if uphill else 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))

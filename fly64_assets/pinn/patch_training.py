@@ -86,6 +86,9 @@ class PatchTraining(TrainingTask):
         """Nothing beyond what every training says."""
         return {}
 
+    def close(self) -> None:
+        """Nothing to give back."""
+
     def on_fit_start(self) -> None:
         """Move the data to the device once and seed the division of its photons."""
         self._thinning = torch.Generator(self.device).manual_seed(self.samples.seed)

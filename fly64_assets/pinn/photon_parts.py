@@ -78,15 +78,21 @@ class PhotonParts:
         small = int(np.prod(shape)) * kind.itemsize <= IN_MEMORY_BYTES
         memory = np.empty(shape, kind) if small else None
         file = None if small else tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
-        generator = np.random.default_rng(seed)
         for part in blocks(n):
             counts = np.fft.ifftshift(measurement.counts(order[part]), axes=(-2, -1))
-            divided = _divided(counts.astype(np.int64), parts, kept, generator).astype(kind)
+            frames = order[part].tolist()
+            divided = np.stack([_divided(*one, parts, kept, seed) for one in zip(counts, frames, strict=True)])
+            divided = divided.astype(kind)
             if memory is not None:
                 memory[part] = divided
             if file is not None:
                 file.write(divided.tobytes())
         return cls(n, size, parts, kept, photons / n, kind, memory, file)
+
+    def close(self) -> None:
+        """Give the file back; nothing can be read any more."""
+        if self._file is not None:
+            self._file.close()
 
     def part(self, which: int, frames: Indices) -> NDArray[np.float32]:
         """Counts (b, N, N) of one part of any frames."""
@@ -117,15 +123,19 @@ class PhotonParts:
         return values.reshape(stop - start, self.kept + 1, self.size, self.size)
 
 
-def _divided(counts: NDArray[np.int64], parts: int, kept: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """The first ``kept`` of ``parts`` equal parts of the counts, and the counts: (b, kept + 1, N, N)."""
-    divided = np.zeros((len(counts), kept + 1, *counts.shape[1:]), np.int64)
-    divided[:, kept] = counts
+def _divided(counts: NDArray[np.float64], frame: int, parts: int, kept: int, seed: int) -> NDArray[np.int64]:
+    """The first ``kept`` of ``parts`` equal parts of a frame's counts, and the counts: (kept + 1, N, N).
+
+    Depends on nothing but the frame, its index in the measurement and the seed.
+    """
+    divided = np.zeros((kept + 1, *counts.shape), np.int64)
+    divided[kept] = counts
     # Most pixels hold no photon; drawing for the others alone is several times faster.
-    lit = counts > 0
-    rest = counts[lit]
+    lit = divided[kept] > 0
+    rest = divided[kept][lit]
+    generator = np.random.Generator(np.random.Philox(key=[seed, frame]))
     for which in range(kept):
         taken = generator.binomial(rest, 1.0 / (parts - which))
-        divided[:, which][lit] = taken
+        divided[which][lit] = taken
         rest = rest - taken
     return divided

@@ -130,7 +130,8 @@ class Scene:
         """Write the part of the plane that lies on the grid into it."""
         own, whole = [], []
         for origin, side, limit in zip(self.origin, self.shape, self.object_shape, strict=True):
-            low, high = max(0, origin), min(limit, origin + side)
+            low = min(max(0, origin), limit)
+            high = max(low, min(limit, origin + side))
             whole.append(slice(low, high))
             own.append(slice(low - origin, high - origin))
         grid[tuple(whole)] = plane.cpu().numpy()[tuple(own)]

@@ -209,6 +209,10 @@ class SceneTraining(TrainingTask):
             "frames_held_out": len(self.held_out),
         }
 
+    def close(self) -> None:
+        """Give the file of the divided photons back."""
+        self.photons.close()
+
     def train_dataloader(self) -> Batches:
         """Tiles of the current epoch, drawn anew for every epoch."""
         return Batches(lambda: self.tiles(self.current_epoch))
@@ -251,7 +255,7 @@ class SceneTraining(TrainingTask):
         self.require_finite(loss)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.frames))
         self.frames_trained += len(batch.frames)
-        return loss * self.photons.parts / max(1.0, self.photons.photons)
+        return (loss * self.photons.parts / max(1.0, self.photons.photons)).float()
 
     def validation_step(self, batch: None, batch_idx: int) -> None:
         """Poisson loss of photons that were never learned from, and how much more the network gained on others."""
@@ -335,7 +339,8 @@ def turn_back(plane: torch.Tensor, which: int) -> torch.Tensor:
 
 def _mean_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     clamped = rates.clamp_min(RATE_FLOOR)
-    return (clamped - counts * clamped.log()).sum(dim=(-2, -1)).mean()
+    # In float64: at high doses the differences between epochs are smaller than the steps of float32.
+    return (clamped - counts * clamped.log()).sum(dim=(-2, -1), dtype=torch.float64).mean()
 
 
 def _path_loss(scene: Scene, photons: PhotonParts, plane: torch.Tensor, scale: float) -> float:

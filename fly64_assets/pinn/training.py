@@ -11,7 +11,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -127,15 +127,16 @@ def train(
             f"devices = {execution.devices}: a training runs on one device; run several cells at once instead"
         )
     start = time.perf_counter()
-    task: PatchTraining | SceneTraining
-    if settings.architecture == "unrolled":
-        task = SceneTraining.of(measurement, settings, gridsize, seed, execution.accelerator, scratch, say)
-    else:
-        task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
-    prepared = time.perf_counter() - start
     best, rows = BestWeights(), History(settings.epochs, progress)
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
-    with _quiet_and_restored():
+    with deterministic(execution), _quiet(), ExitStack() as stack:
+        task: PatchTraining | SceneTraining
+        if settings.architecture == "unrolled":
+            task = SceneTraining.of(measurement, settings, gridsize, seed, execution.accelerator, scratch, say)
+        else:
+            task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
+        stack.callback(task.close)
+        prepared = time.perf_counter() - start
         trainer = lightning.Trainer(
             accelerator="gpu" if execution.accelerator == "cuda" else execution.accelerator,
             devices=execution.devices,
@@ -183,11 +184,21 @@ def _fit(trainer: lightning.Trainer, task: PatchTraining | SceneTraining) -> Non
 
 
 @contextmanager
-def _quiet_and_restored() -> Iterator[None]:
-    """Silence Lightning's advice, and put torch's global switches back afterwards."""
+def deterministic(execution: Execution) -> Iterator[None]:
+    """Deterministic algorithms as asked for; torch's global switch comes back afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(execution.deterministic)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advice."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
-    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -195,6 +206,5 @@ def _quiet_and_restored() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.use_deterministic_algorithms(deterministic)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
