@@ -8,7 +8,7 @@ reciprocal-space steps of error reduction; in front of it stand
 
 - variance-stabilising weights that do not bias dark pixels (:func:`_wave_change`),
 - a preconditioner that gives slow, long-ranged phases long steps (:class:`_Preconditioner`),
-- the momentum of Nesterov (1983) with the restart of O'Donoghue and Candes (2015),
+- the momentum of Nesterov (1983), begun anew at every level,
 - isotropic total variation of the complex object (Rudin, Osher, Fatemi 1992), smoothed.
 """
 
@@ -86,10 +86,8 @@ def likelihood_path(
             steps += 1
             change = _likelihood_change(scene, frames, scale, ahead) - weight * _variation_gradient(ahead)
             after = ahead + preconditioner(change, ahead, STEEPEST * weight / EDGE)
-            # Momentum that points uphill has overshot.
-            uphill = float((change.conj() * (after - obj)).real.sum()) < 0
-            later = 1.0 if uphill else 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))
-            ahead = after if uphill else after + (momentum - 1.0) / later * (after - obj)
+            later = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))
+            ahead = after + (momentum - 1.0) / later * (after - obj)
             obj, momentum = after, later
             progress(steps, len(levels) * iterations, {})
         path.append(obj)

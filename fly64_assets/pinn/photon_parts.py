@@ -8,6 +8,7 @@ each part is a fainter measurement of the same rates, with noise of its own.
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ class PhotonParts:
                 memory[part] = divided
             if file is not None:
                 file.write(divided.tobytes())
+        _let_go(measurement.amplitude)
         return cls(n, size, parts, kept, photons / n, kind, memory, file)
 
     def close(self) -> None:
@@ -121,6 +123,13 @@ class PhotonParts:
         self._file.seek(start * frame * self._type.itemsize)
         values = np.frombuffer(self._file.read((stop - start) * frame * self._type.itemsize), self._type)
         return values.reshape(stop - start, self.kept + 1, self.size, self.size)
+
+
+def _let_go(array: NDArray[Any]) -> None:
+    """Give back the memory of a mapped file's pages; they are read again when somebody asks for them."""
+    mapping = getattr(array, "_mmap", None)
+    if isinstance(mapping, mmap.mmap):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _divided(counts: NDArray[np.float64], frame: int, parts: int, kept: int, seed: int) -> NDArray[np.int64]:

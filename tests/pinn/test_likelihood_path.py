@@ -200,3 +200,10 @@ def test_frames_at_a_time_change_nothing_and_bytes_repeat(measurement, monkeypat
     monkeypatch.setattr(scene_module, "BLOCK_FRAMES", 7)
     assert len(scene.blocks()) == 10
     np.testing.assert_allclose(path(), first, atol=1e-4)
+
+
+def test_more_steps_do_not_leave_the_object(clean):
+    measurement, counts = clean()
+    scene, frames = Scene(measurement), frames_of(counts)
+    planes = [likelihood_path(scene, frames, measurement.intensity_scale, (0.004,), k)[0] for k in (40, 150)]
+    assert float(planes[1].abs().max()) <= float(planes[0].abs().max()) + 0.05

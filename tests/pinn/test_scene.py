@@ -133,3 +133,9 @@ def test_the_plane_has_a_margin_and_sides_that_can_be_halved(leaving):
     lit = torch.nonzero(scene.illumination > 0).numpy()
     assert lit.min() >= 2
     assert (lit.max(axis=0) < np.array(scene.shape) - 2).all()
+
+
+def test_a_plane_beside_the_grid_leaves_it_as_it_is(measurement):
+    for shift in (100.0, -120.0, 300.0):
+        scene = Scene(replace(measurement, x=measurement.x + shift))
+        assert (scene.on_grid(torch.zeros(scene.shape, dtype=torch.complex64)) == 1).all()
