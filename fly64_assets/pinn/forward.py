@@ -88,6 +88,7 @@ class ForwardModel(torch.nn.Module):
 
 
 def poisson_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a scalar."""
+    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a float64 scalar."""
     clamped = rates.clamp_min(RATE_FLOOR)
-    return (clamped - counts * clamped.log()).sum(dim=(-2, -1)).mean()
+    # In float64: at high doses the differences between epochs are smaller than the steps of float32.
+    return (clamped - counts * clamped.log()).sum(dim=(-2, -1), dtype=torch.float64).mean()

@@ -23,9 +23,9 @@ import torch
 
 from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
-from fly64_assets.physics.counts import RATE_FLOOR
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.architectures import NetworkSpec, UnrolledNetwork, build_network
+from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.grouping import Indices
 from fly64_assets.pinn.inference import WHOLE_TILE
 from fly64_assets.pinn.likelihood_path import likelihood_path
@@ -253,7 +253,6 @@ class SceneTraining(TrainingTask):
         windows = self.scene.read(plane.contiguous(), frames, (batch.top, batch.left))
         loss = self._poisson(self._rates(windows), self._counts(batch.fold, batch.frames))
         self.require_finite(loss)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.frames))
         self.frames_trained += len(batch.frames)
         return (loss * self.photons.parts / max(1.0, self.photons.photons)).float()
 
@@ -264,6 +263,8 @@ class SceneTraining(TrainingTask):
         now = self._split_losses(self.predicted(VALIDATION), self.predicted(FIRST_FOLD))
         gap = (self._before.learned - now.learned) - (self._before.unseen - now.unseen)
         self.require_finite(torch.tensor(now.validation))
+        # On the same frames in every epoch: the tiles of an epoch differ by more in brightness than training gains.
+        self.log("train_loss", now.learned, on_step=False, on_epoch=True, batch_size=1)
         self.log("validation_loss", now.validation, on_step=False, on_epoch=True, batch_size=1)
         self.log("generalisation_gap", gap, on_step=False, on_epoch=True, batch_size=1)
         if now.held_out is not None:
@@ -315,7 +316,7 @@ class SceneTraining(TrainingTask):
         return self.scene.physics.corner_rates(windows, self.scale)
 
     def _poisson(self, rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        return _mean_loss(rates + self._scatter, counts)
+        return poisson_loss(rates + self._scatter, counts)
 
     def _counts(self, which: int, frames: Indices) -> torch.Tensor:
         return _tensor(self.photons.part(which, frames), self.scene)
@@ -337,18 +338,12 @@ def turn_back(plane: torch.Tensor, which: int) -> torch.Tensor:
     return torch.rot90(plane.flip(-1) if which >= 4 else plane, -(which % 4), (-2, -1))
 
 
-def _mean_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    clamped = rates.clamp_min(RATE_FLOOR)
-    # In float64: at high doses the differences between epochs are smaller than the steps of float32.
-    return (clamped - counts * clamped.log()).sum(dim=(-2, -1), dtype=torch.float64).mean()
-
-
 def _path_loss(scene: Scene, photons: PhotonParts, plane: torch.Tensor, scale: float) -> float:
     """Loss of the first fold's photons, with the scatter that this object leaves unexplained."""
     some = np.unique(np.linspace(0, scene.frames - 1, JUDGED_FRAMES).astype(np.int64))
     counts = _tensor(photons.part(FIRST_FOLD, some), scene)
     rates = scene.physics.corner_rates(scene.read(plane, torch.from_numpy(some).to(plane.device)), scale)
-    return float(_mean_loss(rates + unresolved_scatter(rates, counts, FIRST_ROUNDS), counts))
+    return float(poisson_loss(rates + unresolved_scatter(rates, counts, FIRST_ROUNDS), counts))
 
 
 def _tensor(counts: np.ndarray[Any, np.dtype[np.float32]], scene: Scene) -> torch.Tensor:
