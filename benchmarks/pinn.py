@@ -34,6 +34,7 @@ from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.likelihood_path import likelihood_path
 from fly64_assets.pinn.patch_training import PatchTraining, input_scale
+from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.scene import BLOCK_FRAMES, Scene
 from fly64_assets.pinn.scene_training import SceneTraining
 from fly64_assets.simulation import simulate
@@ -200,7 +201,7 @@ def cnn_steps(m: Measurement, largest: int) -> dict[str, Step]:
 def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     # Few likelihood steps: a training step takes as long on a poor object as on a good one.
     settings = replace(SETTINGS, level_iterations=1, folds=1)
-    task = SceneTraining.of(m, settings, 1, 1, "cpu", scratch, lambda _line: None)
+    task = SceneTraining.of(m, settings, 1, 1, Ranks(0, 1, "cpu"), scratch, lambda _line: None)
     spec = replace(task.spec, levels=SETTINGS.levels[:4], base=2)
     network = build_network(spec, m.probe, 1)
     shown = {
@@ -211,7 +212,7 @@ def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     for name, side in TILES.items():
         network = build_network(spec, m.probe, 1)
         sized = replace(settings, tile=side)
-        own = SceneTraining(network, spec, sized, task.scene, task.photons, m.intensity_scale, shown, [], 1)
+        own = SceneTraining(network, spec, sized, task.scene, task.photons, m.intensity_scale, shown, [], 1, task.ranks)
         tiles = sorted(own.tiles(0), key=lambda tile: len(tile.frames))
         batch = tiles[len(tiles) // 2]
         steps[name] = step_of(own, batch, len(batch.frames))

@@ -12,20 +12,24 @@ import ctypes
 import importlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from fly64_assets.errors import EngineError, Fly64Error
 from fly64_assets.execution import Execution
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 Job = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
+
+_LIBC: Final = ctypes.CDLL(None)
 
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -56,6 +60,7 @@ def run_isolated(
     execution: Execution,
     log_path: Path,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Call ``module:function`` as ``function(request, progress)`` in a fresh process.
 
@@ -71,6 +76,9 @@ def run_isolated(
         Receives everything the child prints.
     progress : callable, optional
         Receives ``(done, total, values)`` from the child, in order.
+    processes : int
+        More than one start as a group: each finds its rank and their number in ``RANK``, ``LOCAL_RANK`` and
+        ``WORLD_SIZE``. The first reports and answers; where one fails, the others are ended.
 
     Returns
     -------
@@ -82,38 +90,20 @@ def run_isolated(
     EngineError
         If the job raises, or its process dies.
     """
-    read_end, write_end = os.pipe()
-    with log_path.open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "fly64_assets.isolation", target, str(write_end)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=child_environment(os.environ, execution),
-            pass_fds=(write_end,),
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
-        )
-    os.close(write_end)
-    answer: dict[str, Any] = {}
+    children: list[_Child] = []
     try:
-        assert child.stdin is not None
-        with suppress(BrokenPipeError), child.stdin:
-            child.stdin.write(json.dumps(request).encode())
-        with os.fdopen(read_end, encoding="utf-8") as messages:
-            for line in messages:
-                if not line.endswith("\n"):
-                    break  # the child died while it wrote
-                message = json.loads(line)
-                if "total" not in message:
-                    answer = message
-                elif progress:
-                    progress(message["done"], message["total"], message["values"])
-        child.wait()
+        with log_path.open("ab") as log:
+            for rank in range(processes):
+                environment = child_environment(os.environ, execution) | _group(rank, processes)
+                children.append(_Child.start(target, log, environment))
+        for child in children:
+            child.send(request)
+        ended = _listen(children, progress or _unheard)
     finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    return _result(answer, child.returncode, target)
+        for child in children:
+            child.end()
+    failed = next((child for child in ended if child.failed), children[0])
+    return _result(failed.answer, failed.process.returncode, target)
 
 
 def child_environment(environment: Mapping[str, str], execution: Execution) -> dict[str, str]:
@@ -126,9 +116,99 @@ def child_environment(environment: Mapping[str, str], execution: Execution) -> d
     return clean
 
 
+def _group(rank: int, processes: int) -> dict[str, str]:
+    """Variables of one process of a group on this machine; none for a process alone."""
+    if processes == 1:
+        return {}
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    inside = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    return {name: str(value) for name, value in ranks.items()} | inside
+
+
 def _die_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies (Linux: PR_SET_PDEATHSIG = 1)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    _LIBC.prctl(1, signal.SIGKILL)
+
+
+@dataclass
+class _Child:
+    """One process and what it has said so far."""
+
+    process: subprocess.Popen[bytes]
+    messages: int
+    answer: dict[str, Any] = field(default_factory=dict)
+    rest: bytes = b""
+
+    @classmethod
+    def start(cls, target: str, log: IO[bytes], environment: Mapping[str, str]) -> _Child:
+        read_end, write_end = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "fly64_assets.isolation", target, str(write_end)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=(write_end,),
+                preexec_fn=_die_with_parent,  # noqa: PLW1509
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return cls(process, read_end)
+
+    @property
+    def failed(self) -> bool:
+        return "result" not in self.answer
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError), self.process.stdin:
+            self.process.stdin.write(json.dumps(request).encode())
+
+    def hear(self, progress: Progress) -> bool:
+        """Read what is there; False at the end of the process's messages."""
+        data = os.read(self.messages, 65536)
+        # What stays behind the last line end was cut off by the process's death.
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for message in map(json.loads, lines):
+            if "total" not in message:
+                self.answer = message
+            else:
+                progress(message["done"], message["total"], message["values"])
+        return bool(data)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.messages)
+
+
+def _unheard(_done: int, _total: int, _values: Mapping[str, float]) -> None:
+    """Nobody asked."""
+
+
+def _listen(children: list[_Child], progress: Progress) -> list[_Child]:
+    """Hear all children until they have ended, in the order of their ends; the first failure ends the others."""
+    ended: list[_Child] = []
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child.messages, selectors.EVENT_READ, child)
+        while len(ended) < len(children):
+            for key, _ in selector.select():
+                child = key.data
+                if child.hear(progress if child is children[0] else _unheard):
+                    continue
+                selector.unregister(child.messages)
+                child.process.wait()
+                ended.append(child)
+                if child.failed:
+                    for other in children:
+                        other.process.kill()
+    return ended
 
 
 def _result(answer: dict[str, Any], returncode: int, target: str) -> dict[str, Any]:

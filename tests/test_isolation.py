@@ -31,13 +31,14 @@ def run(tmp_path, monkeypatch):
     """Run a job of ``tests/jobs`` in a child; the log is ``tmp_path / "job.log"``."""
     monkeypatch.setenv("PYTHONPATH", str(JOBS))
 
-    def call(name, request=None, *, progress=None, **execution):
+    def call(name, request=None, *, progress=None, processes=1, **execution):
         return run_isolated(
             f"isolation_jobs:{name}",
             request or {},
             execution=Execution(**execution),
             log_path=tmp_path / "job.log",
             progress=progress,
+            processes=processes,
         )
 
     return call
@@ -221,3 +222,21 @@ def test_a_loss_that_is_not_finite_is_carried_too(run):
     seen = []
     run("infinite", progress=lambda *row: seen.append(row))
     assert seen == [(1, 1, {"loss": float("inf")})]
+
+
+def test_a_group_knows_itself_and_its_first_process_answers(run):
+    heard = []
+    answer = run("member", progress=lambda done, *_: heard.append(done), processes=3, threads=2)
+    assert answer == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3", "OMP_NUM_THREADS": "2"}
+    assert heard == [1]
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+def test_one_failure_ends_the_whole_group(run, failing):
+    with pytest.raises(EngineError, match=f"process {failing} had enough"):
+        run("member", {"fails": failing}, processes=3)
+
+
+def test_a_process_alone_is_in_no_group(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "7")
+    assert not set(PROCESS_GROUP_VARIABLES) & set(run("environment"))

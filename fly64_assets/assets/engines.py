@@ -14,7 +14,13 @@ from fly64_assets.isolation import run_isolated
 
 
 def run_engine(
-    work: Work, target: str, request: Mapping[str, Any], execution: Execution, log: Path, label: str = ""
+    work: Work,
+    target: str,
+    request: Mapping[str, Any],
+    execution: Execution,
+    log: Path,
+    label: str = "",
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Run ``module:function`` on a request and return its facts; what it printed becomes the artifact ``log``."""
     scratch = work.build.scratch / log.name
@@ -25,6 +31,7 @@ def run_engine(
             execution=execution,
             log_path=scratch,
             progress=reporter(work.context, label or work.key.label),
+            processes=processes,
         )
     finally:
         if scratch.exists():

@@ -98,7 +98,8 @@ def _train(work: Work, execution: Execution) -> Mapping[str, Any]:
             "code_version": stages.CODE_VERSIONS["training"],
         },
     }
-    facts = run_engine(work, "fly64_assets.pinn.job:train_job", request, execution, layout.output(key, "train.log"))
+    log, devices = layout.output(key, "train.log"), execution.devices
+    facts = run_engine(work, "fly64_assets.pinn.job:train_job", request, execution, log, processes=devices)
     curve = (build.scratch / "loss.png").read_bytes()
     build.adopt(build.scratch / "wts.h5.zip", layout.bundle(key.dose, key.view, key.gridsize, ARM, key.repeat))
     build.adopt(build.scratch / "history.csv", layout.output(key, "history.csv"))

@@ -7,6 +7,7 @@ the truth (a measurement has none).
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -36,6 +37,8 @@ LOG_LINES: Final = 20
 
 def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Train the network of one cell and write ``wts.h5.zip``, ``history.csv`` and ``loss.png``.
+
+    With several devices every process of the group runs this; the first writes and answers.
 
     Parameters
     ----------
@@ -71,6 +74,8 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         trained = train(
             measurement, settings, gridsize, neighbor_count, seed, execution, report, scratch=folder, say=_say
         )
+    if int(os.environ.get("RANK", "0")) > 0:
+        return {}
     params = {
         "settings": dict(request["settings"]),
         "gridsize": gridsize,

@@ -31,6 +31,7 @@ from fly64_assets.pinn.inference import WHOLE_TILE
 from fly64_assets.pinn.likelihood_path import likelihood_path
 from fly64_assets.pinn.optimisation import Batches, TrainingTask
 from fly64_assets.pinn.photon_parts import PhotonParts
+from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.samples import FEWEST_HELD_OUT
 from fly64_assets.pinn.scatter import unresolved_scatter
 from fly64_assets.pinn.scene import STEP, Scene
@@ -103,6 +104,7 @@ class SceneTraining(TrainingTask):
         shown: dict[int, Shown],
         path_losses: list[float],
         seed: int,
+        ranks: Ranks,
     ) -> None:
         super().__init__(network, settings, settings.steps_per_epoch)
         self.spec = spec
@@ -112,6 +114,7 @@ class SceneTraining(TrainingTask):
         self.shown = shown
         self.path_losses = path_losses
         self.seed = seed
+        self.ranks = ranks
         self.frames_trained = 0
         self.judged = np.unique(np.linspace(0, scene.frames - 1, JUDGED_FRAMES).astype(np.int64))
         self.held_out = np.arange(scene.frames, photons.frames)
@@ -127,11 +130,11 @@ class SceneTraining(TrainingTask):
         settings: PinnSettings,
         gridsize: int,
         seed: int,
-        device: str,
+        ranks: Ranks,
         scratch: Path,
         say: Callable[[str], None],
     ) -> SceneTraining:
-        """The task of a measurement: photons divided, objects of all folds found.
+        """The task of a measurement: photons divided, objects of all folds found, each by one of the processes.
 
         Raises
         ------
@@ -147,7 +150,7 @@ class SceneTraining(TrainingTask):
         hidden = round(settings.validation_fraction * n) if n >= FEWEST_HELD_OUT else 0
         drawn = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
         order = np.concatenate([np.sort(drawn[hidden:]), np.sort(drawn[:hidden])])
-        scene = Scene(measurement, device, order, n - hidden)
+        scene = Scene(measurement, ranks.device, order, n - hidden)
         parts, folds = settings.photon_parts, range(FIRST_FOLD, FIRST_FOLD + settings.folds)
         photons = PhotonParts.of(
             measurement,
@@ -173,7 +176,7 @@ class SceneTraining(TrainingTask):
         losses = [_path_loss(scene, photons, obj, target_scale) for obj in first]
         base = int(np.argmin(losses))
         levels = settings.levels[: base + 1 + SHARPER_LEVELS]
-        say(f"likelihood path, fold 1 of {settings.folds}: best of {len(losses)} levels is {levels[base]:g}")
+        say(f"likelihood path, 1 of {settings.folds + 1}: best of {len(losses)} levels is {levels[base]:g}")
         spec = NetworkSpec(
             architecture=settings.architecture,
             patch_size=measurement.patch_size,
@@ -192,12 +195,14 @@ class SceneTraining(TrainingTask):
         def shown(objects: list[torch.Tensor]) -> Shown:
             return Shown(network.channels(objects, scene.illumination), objects[base])
 
+        made: dict[int, list[torch.Tensor]] = {}
+        others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
+        for number, (which, without) in enumerate(others.items()):
+            made[which] = path(without, levels) if ranks.owns(number) else []
+            say(f"likelihood path, {number + 2} of {len(others) + 1}")
         found = {FIRST_FOLD: shown(first[: len(levels)])}
-        for fold in folds[1:]:
-            found[fold] = shown(path((VALIDATION, fold), levels))
-            say(f"likelihood path, fold {fold} of {settings.folds}")
-        found[VALIDATION] = shown(path((VALIDATION,), levels))
-        return cls(network, spec, settings, scene, photons, measurement.intensity_scale, found, losses, seed)
+        found |= {which: shown(ranks.share(number, one)) for number, (which, one) in enumerate(made.items())}
+        return cls(network, spec, settings, scene, photons, measurement.intensity_scale, found, losses, seed, ranks)
 
     def facts(self) -> dict[str, Any]:
         """How far the objects were before the network, and what it gained."""
@@ -222,9 +227,10 @@ class SceneTraining(TrainingTask):
         return Batches(lambda: [None])
 
     def tiles(self, epoch: int) -> list[Tile]:
-        """Tiles of one epoch; the same for the same number, whatever came before."""
+        """Tiles of one epoch for this process; the same for the same number, whatever came before."""
         generator = np.random.default_rng([self.seed, _TRAINING, epoch])
-        return [self._tile(generator) for _ in range(self.settings.steps_per_epoch)]
+        drawn = [self._tile(generator) for _ in range(self.settings.steps_per_epoch * self.ranks.count)]
+        return drawn[self.ranks.rank :: self.ranks.count]
 
     def _tile(self, generator: np.random.Generator) -> Tile:
         """A tile around the window of a random frame."""
@@ -253,7 +259,7 @@ class SceneTraining(TrainingTask):
         windows = self.scene.read(plane.contiguous(), frames, (batch.top, batch.left))
         loss = self._poisson(self._rates(windows), self._counts(batch.fold, batch.frames))
         self.require_finite(loss)
-        self.frames_trained += len(batch.frames)
+        self.frames_trained += len(batch.frames) * self.ranks.count
         return (loss * self.photons.parts / max(1.0, self.photons.photons)).float()
 
     def validation_step(self, batch: None, batch_idx: int) -> None:

@@ -29,10 +29,13 @@ from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.architectures import NetworkSpec
 from fly64_assets.pinn.callbacks import BestWeights, History, Progress
 from fly64_assets.pinn.patch_training import PatchTraining
+from fly64_assets.pinn.ranks import ranks
 from fly64_assets.pinn.scene_training import SceneTraining
 
 LEAST_PHASE_STD: Final = 0.01
 """Standard deviation of the predicted phase [rad] below which a network counts as collapsed."""
+SEVERAL_DEVICES: Final = ("unrolled",)
+"""Architectures whose training can be shared by several processes, one for each device."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,10 @@ def train(
     scratch: Path,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Trained:
-    """Train a network on all frames of a measurement.
+    """Train a network on all frames of a measurement, on ``execution.devices`` devices.
 
-    The result is the same for the same arguments and number of threads, byte for byte.
+    The result is the same for the same arguments and number of threads, byte for byte. With several devices each
+    process of the group (``isolation.run_isolated(..., processes=devices)``) calls this and gets the same result.
 
     Parameters
     ----------
@@ -120,26 +124,29 @@ def train(
     ------
     EngineError
         If the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory runs out, with the epoch
-        and the batch.
+        and the batch; if this process is not one of as many as there are devices.
     """
-    if execution.devices != 1:
+    if execution.devices != 1 and settings.architecture not in SEVERAL_DEVICES:
         raise EngineError(
-            f"devices = {execution.devices}: a training runs on one device; run several cells at once instead"
+            f"devices = {execution.devices}: the architecture {settings.architecture} trains on one device; "
+            f"{', '.join(SEVERAL_DEVICES)} on several"
         )
     start = time.perf_counter()
     best, rows = BestWeights(), History(settings.epochs, progress)
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
     with deterministic(execution), _quiet(), ExitStack() as stack:
         task: PatchTraining | SceneTraining
+        own = stack.enter_context(ranks(execution, scratch))
         if settings.architecture == "unrolled":
-            task = SceneTraining.of(measurement, settings, gridsize, seed, execution.accelerator, scratch, say)
+            task = SceneTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
         else:
             task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
         stack.callback(task.close)
         prepared = time.perf_counter() - start
         trainer = lightning.Trainer(
             accelerator="gpu" if execution.accelerator == "cuda" else execution.accelerator,
-            devices=execution.devices,
+            devices=own.count,
+            strategy=own.strategy,
             precision=cast(Any, execution.precision),
             deterministic=execution.deterministic,
             max_epochs=settings.epochs,

@@ -10,6 +10,9 @@ import dagster as dg
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Lightning's names of the arithmetic in which a network can train; the physics stays in single precision."""
+
 
 @cache
 def cuda_devices() -> int:
@@ -24,8 +27,10 @@ def cuda_devices() -> int:
 class GpuResource(dg.ConfigurableResource[Execution]):
     """Where and how engines run.
 
-    ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it. ``threads`` is the
-    number of CPU threads of one engine process: results are reproducible at an equal number.
+    ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it. A network trains on
+    ``devices`` devices, a process for each; reconstructions take one. ``precision`` is Lightning's name of the
+    training's arithmetic. ``threads`` is the number of CPU threads of one engine process. Results are reproducible at
+    equal ``devices``, ``precision`` and ``threads``.
     """
 
     accelerator: str = "auto"
@@ -41,19 +46,25 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         Raises
         ------
         EngineError
-            For an unknown accelerator, or where more GPUs are asked for than there are.
+            For an unknown accelerator or precision, or where more GPUs are asked for than there are.
         """
         if self.accelerator not in ("auto", "cpu", "gpu", "cuda"):
             raise EngineError(f"accelerator {self.accelerator!r} is unknown: expected auto, cpu or gpu")
+        if self.precision not in PRECISIONS:
+            raise EngineError(f"precision {self.precision!r} is unknown: expected one of {', '.join(PRECISIONS)}")
+        if self.devices < 1:
+            raise EngineError(f"devices = {self.devices}: expected at least 1")
         found = 0 if self.accelerator == "cpu" else cuda_devices()
         if self.accelerator in ("gpu", "cuda") and found < self.devices:
             raise EngineError(
                 f"{self.devices} GPU(s) were asked for and torch can use {found}: "
                 "free or add GPUs, or set accelerator to auto or cpu"
             )
+        # A fallback to the CPU is one process there; who names the CPU gets as many as they say.
+        devices = min(self.devices, found) if found else self.devices if self.accelerator == "cpu" else 1
         return Execution(
             accelerator="cuda" if found else "cpu",
-            devices=min(self.devices, found) if found else 1,
+            devices=devices,
             precision=self.precision,
             num_workers=self.num_workers,
             deterministic=self.deterministic,

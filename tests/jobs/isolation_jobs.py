@@ -73,3 +73,13 @@ def wait(request, progress):
     progress(1, 2, {})
     time.sleep(600)
     return {}
+
+
+def member(request, progress):
+    rank = int(os.environ["RANK"])
+    progress(rank + 1, 9, {})
+    if rank == request.get("fails"):
+        raise ContractError(f"process {rank} had enough")
+    if "fails" in request:
+        time.sleep(600)
+    return {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS")}

@@ -11,6 +11,7 @@ from fly64_assets.physics import forward, illumination
 from fly64_assets.physics.counts import poisson_loss
 from fly64_assets.pinn.architectures import UnrolledNetwork
 from fly64_assets.pinn.likelihood_path import likelihood_path
+from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.scatter import unresolved_scatter
 from fly64_assets.pinn.scene import Scene
 from fly64_assets.pinn.scene_training import FIRST_FOLD, VALIDATION, SceneTraining, turn, turn_back
@@ -22,7 +23,7 @@ N = 32
 def prepare(settings, tmp_path):
     def build(measurement, settings=settings, gridsize=2, seed=1, lines=None):
         say = (lambda _line: None) if lines is None else lines.append
-        return SceneTraining.of(measurement, settings, gridsize, seed, "cpu", tmp_path, say)
+        return SceneTraining.of(measurement, settings, gridsize, seed, Ranks(0, 1, "cpu"), tmp_path, say)
 
     return build
 
@@ -30,7 +31,9 @@ def prepare(settings, tmp_path):
 @pytest.fixture(scope="module")
 def task(measurement, settings, tmp_path_factory):
     """Of few frames: none is held out, and the order is that of the measurement."""
-    return SceneTraining.of(measurement, settings, 2, 1, "cpu", tmp_path_factory.mktemp("task"), lambda _line: None)
+    return SceneTraining.of(
+        measurement, settings, 2, 1, Ranks(0, 1, "cpu"), tmp_path_factory.mktemp("task"), lambda _line: None
+    )
 
 
 def corner(measurement):
@@ -249,12 +252,31 @@ def test_the_loss_of_held_out_frames_counts_half(prepare, measured):
 def test_preparation_is_reported(prepare, measurement):
     lines = []
     prepare(measurement, lines=lines)
-    assert len(lines) == 2
-    assert lines[0].startswith("likelihood path, fold 1 of 2: best of 3 levels is 0.")
-    assert lines[1] == "likelihood path, fold 2 of 2"
+    assert len(lines) == 3
+    assert lines[0].startswith("likelihood path, 1 of 3: best of 3 levels is 0.")
+    assert lines[1:] == ["likelihood path, 2 of 3", "likelihood path, 3 of 3"]
 
 
 def test_groups_that_cannot_be_filled_are_refused(prepare, measured):
     with pytest.raises(EngineError, match=r"3 positions cannot fill groups of 4 .*OVERSAMPLING-001"):
         prepare(measured(n=3))
     assert prepare(measured(n=3), gridsize=1).scene.frames == 3
+
+
+def test_processes_share_the_tiles_of_an_epoch(task):
+    both = []
+    for rank in (0, 1):
+        task.ranks = Ranks(rank, 2, "cpu")
+        both.append(task.tiles(3))
+    task.ranks = Ranks(0, 1, "cpu")
+    alone = task.tiles(3)
+    shared = [tile for pair in zip(*both, strict=True) for tile in pair]
+    assert [len(own) for own in both] == [len(alone)] * 2
+    assert all(_same(one, other) for one, other in zip(shared, alone, strict=False))
+    assert not any(_same(*pair) for pair in zip(*both, strict=True))
+
+
+def _same(one, other):
+    return (one.fold, one.top, one.left, one.turn) == (other.fold, other.top, other.left, other.turn) and (
+        np.array_equal(one.frames, other.frames)
+    )

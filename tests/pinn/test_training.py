@@ -193,11 +193,6 @@ def test_cnn_learns_from_frames_and_groups(run, wide, cnn):
         assert [name for name in COLUMNS if name != "generalisation_gap"] == list(result.history[0])
 
 
-def test_several_devices_are_refused(measurement, settings, tmp_path):
-    with pytest.raises(EngineError, match="devices = 2"):
-        train(measurement, settings, 2, 7, 1, Execution(devices=2), lambda *_: None, scratch=tmp_path)
-
-
 def test_torch_is_left_as_it_was(trained):
     assert not torch.are_deterministic_algorithms_enabled()
 
