@@ -33,7 +33,7 @@ CODE_VERSIONS: Final[Mapping[str, str]] = {
     "base": "1",
     "simulated": "1",
     "view": "1",
-    "training": "2",
+    "training": "3",
     "inference": "2",
     "reconstruction": "1",
     "comparison": "1",

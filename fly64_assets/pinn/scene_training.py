@@ -270,11 +270,12 @@ class SceneTraining(TrainingTask):
         gap = (self._before.learned - now.learned) - (self._before.unseen - now.unseen)
         self.require_finite(torch.tensor(now.validation))
         # On the same frames in every epoch: the tiles of an epoch differ by more in brightness than training gains.
-        self.log("train_loss", now.learned, on_step=False, on_epoch=True, batch_size=1)
-        self.log("validation_loss", now.validation, on_step=False, on_epoch=True, batch_size=1)
-        self.log("generalisation_gap", gap, on_step=False, on_epoch=True, batch_size=1)
+        losses = {"train_loss": now.learned, "validation_loss": now.validation, "generalisation_gap": gap}
         if now.held_out is not None:
-            self.log("held_out_frames_loss", now.held_out, on_step=False, on_epoch=True, batch_size=1)
+            losses["held_out_frames_loss"] = now.held_out
+        for name, value in losses.items():
+            # Lightning would round plain numbers to single precision.
+            self.log(name, torch.tensor(value, dtype=torch.float64), on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
         """Follow the network with the part of the light that its object leaves unexplained."""

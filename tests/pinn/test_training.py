@@ -12,7 +12,9 @@ from fly64_assets.physics.counts import poisson_loss
 from fly64_assets.pinn import patch_training
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
 from fly64_assets.pinn.patch_training import input_scale
+from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.samples import Samples
+from fly64_assets.pinn.scene_training import SceneTraining
 from fly64_assets.pinn.training import train
 
 COLUMNS = ["epoch", "generalisation_gap", "train_loss", "validation_loss", "learning_rate"]
@@ -203,3 +205,18 @@ def test_the_training_loss_is_taken_on_the_same_frames_in_every_epoch(run, measu
     losses = [row["train_loss"] for row in result.history]
     # The scatter settles; four frames of a random tile would differ by hundreds.
     assert np.ptp(losses) < 5
+
+
+def test_losses_are_not_rounded_to_single_precision(trained):
+    result, _ = trained
+    losses = np.array([row["validation_loss"] for row in result.history])
+    assert (losses != losses.astype(np.float32)).all()
+
+
+def test_the_verdict_is_on_the_weights_that_are_kept(run, measurement, settings, tmp_path):
+    wild = replace(settings, learning_rate=0.3, epochs=8, levels=(1.0,))
+    result, _ = run(measurement, wild)
+    assert result.best["epoch"] < len(result.history)
+    task = SceneTraining.of(measurement, wild, 2, 1, Ranks(0, 1, "cpu"), tmp_path, lambda _line: None)
+    task.network.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
+    assert task.judge() == pytest.approx((result.flat_loss, result.phase_std), rel=1e-6)
