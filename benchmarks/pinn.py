@@ -33,7 +33,8 @@ from fly64_assets.pinn.architectures import NetworkSpec, build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.likelihood_path import likelihood_path
-from fly64_assets.pinn.patch_training import PatchTraining, input_scale
+from fly64_assets.pinn.patch_task import input_scale
+from fly64_assets.pinn.patch_training import PatchTraining
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.scene import BLOCK_FRAMES, Scene
 from fly64_assets.pinn.scene_training import SceneTraining

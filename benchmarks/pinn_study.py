@@ -48,9 +48,10 @@ from fly64_assets.pinn.architectures import NetworkSpec
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.likelihood_path import likelihood_path
+from fly64_assets.pinn.results import Trained
 from fly64_assets.pinn.scene import Scene
 from fly64_assets.pinn.stitching import LEAST_COVERAGE
-from fly64_assets.pinn.training import Trained, train
+from fly64_assets.pinn.training import train
 from fly64_assets.simulation import simulate
 from fly64_assets.views import split_view
 

@@ -6,11 +6,9 @@ the truth (a measurement has none).
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,14 +20,14 @@ import lightning
 import numpy as np
 import torch
 
-from fly64_assets.contract.npz import load_measurement, write_npz
+from fly64_assets.contract.npz import load_measurement
 from fly64_assets.design_fields import PinnSettings
 from fly64_assets.execution import Execution
-from fly64_assets.pinn.bundle import Bundle, history_csv, read_bundle, write_bundle
+from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.callbacks import Progress
-from fly64_assets.pinn.figures import save_learning_curve, save_object
 from fly64_assets.pinn.inference import reconstruct
-from fly64_assets.pinn.training import Trained, deterministic, train
+from fly64_assets.pinn.results import timed_reconstruction, write_training
+from fly64_assets.pinn.training import deterministic, train
 
 LOG_LINES: Final = 20
 """Epochs that get a line in the log, besides the first and the last."""
@@ -85,11 +83,7 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         "intensity_scale": measurement.intensity_scale,
         "execution": execution.to_dict(),
     }
-    bundle = Bundle(_manifest(request, settings), params, trained.weights, trained.history)
-    sha256 = write_bundle(folder / "wts.h5.zip", bundle)
-    (folder / "history.csv").write_text(history_csv(trained.history), encoding="utf-8", newline="")
-    save_learning_curve(folder / "loss.png", trained.history, trained.flat_loss)
-    facts = _training_facts(trained) | {"bundle_sha256": sha256}
+    facts = write_training(folder, _manifest(request, settings), params, trained)
     _say(trained.finding or f"done: {trained.stop_reason}, best validation loss {facts['best_val_loss']:.6g}")
     return facts
 
@@ -111,46 +105,15 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """
     bundle, measurement = read_bundle(Path(request["bundle"])), load_measurement(Path(request["measurement"]))
     execution, output = Execution(**request["execution"]), Path(request["output"])
-    start = time.perf_counter()
     with _threads(execution.threads), deterministic(execution):
-        result = reconstruct(bundle, measurement, execution.accelerator, output.parent, progress)
-    seconds = time.perf_counter() - start
-    metadata = {"frames": result.frames, "network": bundle.params["network"], "gridsize": bundle.params["gridsize"]}
-    arrays = {
-        "reconstructed_object": result.object,
-        "coverage": result.coverage,
-        "_metadata": np.array(json.dumps(metadata, sort_keys=True)),
-    }
-    with output.open("wb") as file:
-        write_npz(file, arrays)
-    save_object(Path(request["figure"]), result.object, result.coverage)
-    _say(f"{result.frames} frames in {seconds:.1f} s")
-    return {
-        "frames": result.frames,
-        "seconds": seconds,
-        "seconds_per_frame": seconds / result.frames,
-        "covered_px": int((result.coverage > 0).sum()),
-    }
-
-
-def _training_facts(trained: Trained) -> dict[str, Any]:
-    best, finding = trained.best, trained.finding
-    return {
-        "status": "succeeded",
-        "final_loss": trained.history[-1]["train_loss"],
-        "best_val_loss": best["validation_loss"],
-        "best_epoch": int(best["epoch"]),
-        "flat_val_loss": trained.flat_loss,
-        "epochs_completed": len(trained.history),
-        "stop_reason": trained.stop_reason,
-        "parameters": trained.parameters,
-        "seconds": trained.seconds,
-        "frames_per_second": trained.frames_trained / trained.seconds,
-        "phase_std": trained.phase_std,
-        "collapsed": bool(finding),
-        "finding": finding,
-        **trained.facts,
-    }
+        facts = timed_reconstruction(
+            bundle,
+            output,
+            Path(request["figure"]),
+            lambda: reconstruct(bundle, measurement, execution.accelerator, output.parent, progress),
+        )
+    _say(f"{facts['frames']} frames in {facts['seconds']:.1f} s")
+    return facts
 
 
 def _manifest(request: Mapping[str, Any], settings: PinnSettings) -> dict[str, Any]:

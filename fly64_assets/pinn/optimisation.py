@@ -5,9 +5,8 @@ Belongs here: the base of the training tasks. Does not belong here: losses. Impo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import fly64_assets.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
@@ -15,10 +14,7 @@ import torch
 
 from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
-
-WARM_UP_STEPS: Final = 50
-LEAST_RATE: Final = 0.02
-"""Last learning rate, relative to the first."""
+from fly64_assets.pinn.learning_rate import relative_rate
 
 
 class Batches:
@@ -57,13 +53,8 @@ class TrainingTask(lightning.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> Any:
         """Adam and its schedule."""
-
-        def relative_rate(step: int) -> float:
-            decay = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / self._steps)))
-            return min(1.0, (step + 1) / WARM_UP_STEPS) * (LEAST_RATE + (1.0 - LEAST_RATE) * decay)
-
         optimizer = torch.optim.Adam(self.network.parameters(), self.settings.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, relative_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: relative_rate(step, self._steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def require_finite(self, loss: torch.Tensor) -> None:

@@ -14,18 +14,13 @@ import torch
 
 from fly64_assets.design_fields import PinnSettings
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.architectures import EncoderDecoder, NetworkSpec, build_network
+from fly64_assets.pinn.architectures import EncoderDecoder, build_network
 from fly64_assets.pinn.canvas import shared_patches
 from fly64_assets.pinn.forward import poisson_loss
+from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingTask
+from fly64_assets.pinn.patch_task import patch_samples, patch_spec
 from fly64_assets.pinn.samples import Batch, Samples
-
-
-def input_scale(measurement: Measurement) -> float:
-    """Scale alpha = sqrt((N/2)^2 / mean_j sum X_j^2) of a training split, for networks that see amplitudes."""
-    energies = [counts.sum(axis=(1, 2)) for _, counts in measurement.count_blocks()]
-    mean = float(np.concatenate(energies).mean()) / measurement.intensity_scale**2
-    return measurement.patch_size / 2 / math.sqrt(mean)
 
 
 class PatchTraining(TrainingTask):
@@ -55,29 +50,8 @@ class PatchTraining(TrainingTask):
         EngineError
             OVERSAMPLING-001, counts that are not finite.
         """
-        samples = Samples.of(
-            measurement,
-            gridsize=gridsize,
-            neighbor_count=neighbor_count,
-            # A frame alone is the same sample every time; groups of the same seed differ.
-            samples_per_position=settings.samples_per_position if gridsize > 1 else 1,
-            frames_per_batch=settings.batch_size,
-            validation_fraction=settings.validation_fraction,
-            thinning_fraction=settings.thinning_fraction,
-            seed=seed,
-        )
-        spec = NetworkSpec(
-            architecture=settings.architecture,
-            patch_size=measurement.patch_size,
-            group_frames=gridsize**2,
-            width=settings.width,
-            levels=(),
-            level_iterations=0,
-            base=0,
-            n_filters_scale=settings.n_filters_scale,
-            amplitude_max=settings.amplitude_max,
-            input_scale=input_scale(measurement),
-        )
+        samples = patch_samples(measurement, settings, gridsize, neighbor_count, seed)
+        spec = patch_spec(measurement, settings, gridsize)
         network = build_network(spec, measurement.probe, seed)
         assert isinstance(network, EncoderDecoder)
         return cls(network, spec, samples, settings)

@@ -24,6 +24,11 @@ _HELD_OUT, _THINNED, _VALIDATION, _TRAINING = range(4)
 """Streams of the seed."""
 
 
+def held_out_frames(frames: int, gridsize: int, validation_fraction: float) -> int:
+    """Frames that training does not see."""
+    return max(gridsize**2, round(validation_fraction * frames)) if frames >= FEWEST_HELD_OUT else 0
+
+
 @dataclass(frozen=True)
 class Batch:
     """Frames of a few samples: indices (b, C) into the frames and offsets (b, C, 2) from the groups' means [px]."""
@@ -92,7 +97,7 @@ class Samples:
         """
         n, size, scale = measurement.frames, measurement.patch_size, measurement.intensity_scale
         order = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
-        held_out = max(gridsize**2, round(validation_fraction * n)) if n >= FEWEST_HELD_OUT else 0
+        held_out = held_out_frames(n, gridsize, validation_fraction)
         thinned = np.sort(order[:held_out]) if held_out else np.arange(n)
         training = np.sort(order[held_out:])
         learned = np.empty((n, size, size), np.float32)

@@ -24,11 +24,12 @@ import torch
 from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.architectures import NetworkSpec, UnrolledNetwork, build_network
+from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
 from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.grouping import Indices
 from fly64_assets.pinn.inference import WHOLE_TILE
 from fly64_assets.pinn.likelihood_path import likelihood_path
+from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingTask
 from fly64_assets.pinn.photon_parts import PhotonParts
 from fly64_assets.pinn.ranks import Ranks

@@ -1,8 +1,8 @@
 """Training of one network with Lightning: the loop, its guards, and what comes out.
 
-Belongs here: :func:`train`, :class:`Trained`, the choice of the task. Does not belong here: losses
-(:mod:`fly64_assets.pinn.scene_training`, :mod:`fly64_assets.pinn.patch_training`), files, requests
-(:mod:`fly64_assets.pinn.job`). Imported by engine processes only.
+Belongs here: :func:`train` and the choice of the task. Does not belong here: losses
+(:mod:`fly64_assets.pinn.scene_training`, :mod:`fly64_assets.pinn.patch_training`), what comes out of a training
+(:mod:`fly64_assets.pinn.results`), requests (:mod:`fly64_assets.pinn.job`). Imported by engine processes only.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -20,76 +19,19 @@ import fly64_assets.torch_compat  # noqa: F401  # isort: skip  (before lightning
 import lightning.pytorch as lightning
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.architectures import NetworkSpec
 from fly64_assets.pinn.callbacks import BestWeights, History, Progress
 from fly64_assets.pinn.patch_training import PatchTraining
 from fly64_assets.pinn.ranks import ranks
+from fly64_assets.pinn.results import Trained
 from fly64_assets.pinn.scene_training import SceneTraining
 
-LEAST_PHASE_STD: Final = 0.01
-"""Standard deviation of the predicted phase [rad] below which a network counts as collapsed."""
 SEVERAL_DEVICES: Final = ("unrolled",)
 """Architectures whose training can be shared by several processes, one for each device."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Result of a training.
-
-    Losses are mean negative log-likelihoods per frame in absolute counts, sum (lambda - c log lambda).
-
-    Attributes
-    ----------
-    weights : dict of str to ndarray
-        Those of the epoch with the lowest validation loss.
-    history : list of dict
-        One row per epoch: ``epoch``, ``train_loss``, ``validation_loss``, ``learning_rate`` and what else the task
-        records.
-    flat_loss : float
-        Validation loss of a flat object.
-    phase_std : float
-        Standard deviation of the predicted phase over the lit part [rad].
-    facts : mapping
-        What else the task has to say, JSON types.
-    """
-
-    spec: NetworkSpec
-    weights: dict[str, NDArray[Any]]
-    history: list[dict[str, float]]
-    flat_loss: float
-    phase_std: float
-    stop_reason: str
-    parameters: int
-    frames_trained: int
-    seconds: float
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def best(self) -> dict[str, float]:
-        """Row of the epoch whose weights were kept."""
-        return min(self.history, key=lambda row: row["validation_loss"])
-
-    @property
-    def finding(self) -> str:
-        """Why the network counts as collapsed (``PINN.collapsed``), or an empty text."""
-        best = self.best["validation_loss"]
-        if best >= self.flat_loss:
-            return (
-                f"PINN.collapsed: the held-out likelihood {best:.6g} is no better than the flat object's "
-                f"{self.flat_loss:.6g}"
-            )
-        if self.phase_std < LEAST_PHASE_STD:
-            return (
-                f"PINN.collapsed: the predicted phase varies by {self.phase_std:.3g} rad, "
-                f"less than {LEAST_PHASE_STD} rad"
-            )
-        return ""
 
 
 def train(

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fly64_assets.pinn.architectures import (
-    ARCHITECTURES,
-    RESIDUAL_SCALE,
-    NetworkSpec,
-    UnrolledNetwork,
-    build_network,
-    encoder_filters,
-)
+from fly64_assets.pinn.architectures import RESIDUAL_SCALE, UnrolledNetwork, build_network
+from fly64_assets.pinn.network_spec import ARCHITECTURES, NetworkSpec, encoder_filters
 
 SPEC = NetworkSpec(
     architecture="unrolled",

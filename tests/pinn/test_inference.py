@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from fly64_assets.errors import ArtifactError, EngineError
-from fly64_assets.pinn.architectures import NetworkSpec, build_network
+from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import network_from_bundle, reconstruct
 from fly64_assets.pinn.likelihood_path import likelihood_path
+from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.scene import Scene
 
 SPEC = NetworkSpec(

@@ -11,7 +11,7 @@ from fly64_assets.execution import Execution
 from fly64_assets.physics.counts import poisson_loss
 from fly64_assets.pinn import patch_training
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
-from fly64_assets.pinn.patch_training import input_scale
+from fly64_assets.pinn.patch_task import input_scale
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.samples import Samples
 from fly64_assets.pinn.scene_training import SceneTraining

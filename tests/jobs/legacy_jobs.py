@@ -1,0 +1,70 @@
+"""Jobs in a TensorFlow process, for tests that compare it with PyTorch: arrays in, arrays out, as NPZ files."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from fly64_assets.execution import Execution
+
+from fly64_assets.legacy.tensorflow_compat import configure  # isort: skip  (before tensorflow)
+import tensorflow as tf
+
+from fly64_assets.legacy.architecture import FramesNetwork
+from fly64_assets.legacy.canvas import OverlapCanvas, shared_patches
+from fly64_assets.legacy.forward import ForwardModel, poisson_loss
+from fly64_assets.pinn.network_spec import NetworkSpec
+
+
+def evaluate(request, _progress):
+    """Patches, counts, loss and gradients of every case, in both precisions."""
+    configure(Execution())
+    for case in request["cases"]:
+        with np.load(case["file"]) as file:
+            arrays = dict(file)
+        spec = NetworkSpec.from_dict(case["spec"])
+        results = {}
+        for dtype in ("float32", "float64"):
+            results |= {f"{name}_{dtype}": value for name, value in _one(spec, arrays, dtype).items()}
+        np.savez(case["answer"], **results)
+    return {"torch": "torch" in sys.modules}
+
+
+def _one(spec, arrays, dtype):
+    weights = {k.removeprefix("weight:"): v for k, v in arrays.items() if k.startswith("weight:")}
+    network = FramesNetwork(spec, weights, dtype)
+    physics = ForwardModel(arrays["probe"], dtype)
+    counts, scale, offsets = (tf.constant(arrays[name], dtype) for name in ("counts", "scale", "offsets"))
+    with tf.GradientTape() as tape:
+        own = network(counts, scale)
+        patches = own if spec.group_frames == 1 else shared_patches(own, physics.weight, offsets)
+        rates = physics.rates(patches, scale)
+        loss = poisson_loss(rates, counts)
+    variables = network.variables
+    gradients = {v: g.numpy() for v, g in zip(map(id, variables), tape.gradient(loss, variables), strict=True)}
+    results = {"own": own.numpy(), "patches": patches.numpy(), "rates": rates.numpy(), "loss": loss.numpy()}
+    for name, layer in network._layers.items():
+        kernel, bias = (gradients[id(v)] for v in layer.trainable_variables)
+        results[f"gradient:{name}.weight"] = np.transpose(kernel, (3, 2, 0, 1))
+        results[f"gradient:{name}.bias"] = bias
+    again = network.weights()
+    assert all(np.array_equal(again[name], value.astype(dtype)) for name, value in weights.items())
+    return results
+
+
+def adjoint(request, _progress):
+    """<place p, c> and <p, read c> for random p and c."""
+    configure(Execution())
+    generator = np.random.default_rng(request["seed"])
+    offsets = generator.uniform(-9, 9, (2, 4, 2))
+    canvas = OverlapCanvas(tf.constant(offsets), 16)
+    patches = generator.normal(size=(2, 4, 16, 16))
+    placed = canvas.place(tf.constant(patches))
+    other = generator.normal(size=placed.shape)
+    return {
+        "placed": float(np.sum(placed.numpy() * other)),
+        "read": float(np.sum(patches * canvas.read(tf.constant(other)).numpy())),
+        "side": int(placed.shape[-1]),
+        "reach": float(np.abs(offsets).max()),
+    }
