@@ -11,14 +11,16 @@ import dagster as dg
 
 from fly64_assets.assets.base import base_dataset_asset
 from fly64_assets.assets.comparison import comparison_asset
+from fly64_assets.assets.legacy_pinn import legacy_pinn_bundle_asset, legacy_pinn_reconstruction_asset
 from fly64_assets.assets.lsqml import lsqml_reconstruction_assets
 from fly64_assets.assets.overlap import overlap_view_asset
 from fly64_assets.assets.pinn import pinn_bundle_asset, pinn_reconstruction_asset
 from fly64_assets.assets.report import study_report_asset
 from fly64_assets.assets.simulated import simulated_dataset_asset
 from fly64_assets.checks.contract import data_001, oversampling_001
-from fly64_assets.checks.factory import Examine, asset_check
+from fly64_assets.checks.factory import Examine, Place, asset_check
 from fly64_assets.checks.integrity import sha256
+from fly64_assets.checks.legacy import config_001
 from fly64_assets.checks.physics import physics
 from fly64_assets.checks.training import learned
 from fly64_assets.design import StudyDesign, load_design
@@ -26,8 +28,10 @@ from fly64_assets.environment import default_data_root, default_study
 from fly64_assets.jobs import JOBS
 from fly64_assets.partitions import cell_partitions, dose_partitions
 from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.stages import LEGACY_ARM
 
 
 def default_resources() -> dict[str, Any]:
@@ -36,6 +40,7 @@ def default_resources() -> dict[str, Any]:
         "study": StudyResource(study=default_study()),
         "store": ArtifactStoreResource(data_root=default_data_root()),
         "gpu": GpuResource(),
+        "legacy_config": LegacyConfigResource(),
     }
 
 
@@ -48,6 +53,8 @@ def build_assets(design: StudyDesign) -> dict[str, dg.AssetsDefinition]:
         overlap_view_asset(cells),
         pinn_bundle_asset(cells),
         pinn_reconstruction_asset(cells),
+        legacy_pinn_bundle_asset(cells),
+        legacy_pinn_reconstruction_asset(cells),
         *lsqml_reconstruction_assets(cells),
         comparison_asset(cells),
         study_report_asset(),
@@ -55,33 +62,36 @@ def build_assets(design: StudyDesign) -> dict[str, dg.AssetsDefinition]:
     return {asset.key.to_user_string(): asset for asset in assets}
 
 
-STAGES: Mapping[str, tuple[str, str | None]] = {
-    "base_dataset": ("base", None),
-    "simulated_dataset": ("simulated", None),
-    "overlap_view": ("view", None),
-    "pinn_bundle": ("training", None),
-    "pinn_reconstruction": ("inference", None),
-    "lsqml_reconstruction_train": ("reconstruction", "train"),
-    "lsqml_reconstruction_test": ("reconstruction", "test"),
-    "comparison": ("comparison", None),
-    "study_report": ("report", None),
+STAGES: Mapping[str, Place] = {
+    "base_dataset": Place("base"),
+    "simulated_dataset": Place("simulated"),
+    "overlap_view": Place("view"),
+    "pinn_bundle": Place("training"),
+    "pinn_reconstruction": Place("inference"),
+    "legacy_pinn_bundle": Place("training", arms=(LEGACY_ARM,)),
+    "legacy_pinn_reconstruction": Place("inference", arms=(LEGACY_ARM,)),
+    "lsqml_reconstruction_train": Place("reconstruction", "train"),
+    "lsqml_reconstruction_test": Place("reconstruction", "test"),
+    "comparison": Place("comparison"),
+    "study_report": Place("report"),
 }
-"""Stage (and split) behind each asset."""
+"""Stage (with its split or arm) behind each asset."""
 
 
 def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:
     """Checks that re-read the files: integrity everywhere, the contract wherever there are frames, and physics."""
 
     def check(name: str, asset: str, examine: Examine, description: str) -> dg.AssetChecksDefinition:
-        stage, split = STAGES[asset]
-        return asset_check(name, assets[asset], stage, split, examine, description)
+        return asset_check(name, assets[asset], STAGES[asset], examine, description)
 
     checks = [check("sha256", asset, sha256, "Every file matches its sidecar and its record.") for asset in STAGES]
     framed = [asset for asset in STAGES if asset != "study_report"]
     checks += [check("data_001", asset, data_001, "The data sets obey the contract DATA-001.") for asset in framed]
     checks.append(check("oversampling_001", "overlap_view", oversampling_001, "Enough frames for the gridsize."))
     checks.append(check("physics", "simulated_dataset", physics, "Whole photons, the right dose, Parseval."))
-    checks.append(check("learned", "pinn_bundle", learned, "The network is finite and not collapsed."))
+    for bundle in ("pinn_bundle", "legacy_pinn_bundle"):
+        checks.append(check("learned", bundle, learned, "The network is finite and not collapsed."))
+    checks.append(check("config_001", "legacy_pinn_bundle", config_001, "Trained with exactly the design's values."))
     return checks
 
 

@@ -123,6 +123,22 @@ class PinnSettings:
         return cls(**{**document, "levels": tuple(document["levels"])})
 
 
+CNN_SETTINGS: Final = (
+    "epochs",
+    "learning_rate",
+    "gradient_clip",
+    "patience",
+    "validation_fraction",
+    "batch_size",
+    "samples_per_position",
+    "n_filters_scale",
+    "amplitude_max",
+    "target_fraction",
+    "thinning_fraction",
+)
+"""Fields of :class:`PinnSettings` on which ``cnn`` depends."""
+
+
 @dataclass(frozen=True)
 class LsqmlSettings:
     """Hyperparameters of the iterative arm (spec 06)."""

@@ -19,9 +19,11 @@ CELL_ASSETS = (
     "lsqml_reconstruction_test",
     "comparison",
 )
+LEGACY_CELL_ASSETS = ("legacy_pinn_bundle", "legacy_pinn_reconstruction", "comparison")
 JOBS = (
     Job("ingest", ("base_dataset",), "Make or import the base."),
     Job("simulate", ("simulated_dataset",), "Simulate the frames of a dose."),
     Job("cell", CELL_ASSETS, "Views, both arms and the comparison of a cell."),
+    Job("legacy_cell", LEGACY_CELL_ASSETS, "The TensorFlow arm of a cell, and the comparison with it."),
     Job("report", ("study_report",), "Write the report over all cells."),
 )

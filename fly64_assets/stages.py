@@ -6,13 +6,13 @@ belong here: what a stage computes, Dagster, paths (``store.layout``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.design_fields import BASELINE, BaseRecipe
+from fly64_assets.design_fields import BASELINE, CNN_SETTINGS, BaseRecipe, PinnSettings
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore, Inputs, State
 from fly64_assets.store.hashing import sha256_file
@@ -28,6 +28,10 @@ CHOSEN: Final = "chosen"
 
 NETWORK_ARMS: Final = ("pinn",)
 """Arms that are trained on the train half and reconstruct both halves."""
+
+LEGACY_ARM: Final = "legacy_pinn"
+ARMS_ON_REQUEST: Final = (LEGACY_ARM,)
+"""Further network arms, which are part of a study where they were asked for or have run already."""
 
 CODE_VERSIONS: Final[Mapping[str, str]] = {
     "base": "1",
@@ -45,24 +49,26 @@ CODE_VERSIONS: Final[Mapping[str, str]] = {
 # -- which stages there are ---------------------------------------------------------------------------------------
 
 
-def cell_keys(design: StudyDesign, dose: int, view: str, repeat: int = 1) -> tuple[StageKey, ...]:
-    """All stages of one cell, in the order of work."""
+def cell_keys(
+    design: StudyDesign, dose: int, view: str, repeat: int = 1, arms: Sequence[str] = NETWORK_ARMS
+) -> tuple[StageKey, ...]:
+    """All stages of one cell, in the order of work, with these network arms."""
     g = design.gridsize(view)
-    training = tuple(StageKey("training", dose, view, arm=a, repeat=repeat, gridsize=g) for a in NETWORK_ARMS)
-    inference = tuple(StageKey("inference", dose, view, arm=a, repeat=repeat) for a in NETWORK_ARMS)
+    training = tuple(StageKey("training", dose, view, arm=a, repeat=repeat, gridsize=g) for a in arms)
+    inference = tuple(StageKey("inference", dose, view, arm=a, repeat=repeat) for a in arms)
     iterative = tuple(StageKey("reconstruction", dose, view, s, design.lsqml.engine, repeat) for s in SPLITS)
     view_key, comparison = (StageKey(stage, dose, view, repeat=repeat) for stage in ("view", "comparison"))
     return (view_key, *training, *inference, *iterative, comparison)
 
 
-def study_keys(design: StudyDesign) -> Iterator[StageKey]:
-    """Every stage of the study, each after the stages that it depends on."""
+def study_keys(design: StudyDesign, arms: Sequence[str] = NETWORK_ARMS) -> Iterator[StageKey]:
+    """Every stage of the study, each after the stages that it depends on, with these network arms."""
     yield StageKey("base")
     for repeat in range(1, design.repeats + 1):
         for dose in design.doses:
             yield StageKey("simulated", dose, repeat=repeat)
             for view in design.views:
-                yield from cell_keys(design, dose, view, repeat)
+                yield from cell_keys(design, dose, view, repeat, arms)
     yield StageKey("report")
 
 
@@ -72,7 +78,7 @@ def repeats(design: StudyDesign, key: StageKey) -> list[StageKey]:
 
 
 def upstream(design: StudyDesign, key: StageKey) -> tuple[StageKey, ...]:
-    """Stages on whose outputs a stage depends directly."""
+    """Stages on whose outputs a stage depends directly, those of arms on request included."""
     if key.stage == "base":
         return ()
     if key.stage == "simulated":
@@ -82,7 +88,7 @@ def upstream(design: StudyDesign, key: StageKey) -> tuple[StageKey, ...]:
     assert key.dose is not None
     assert key.view is not None
     simulated = StageKey("simulated", key.dose, repeat=key.repeat)
-    view, *arms, _ = cell_keys(design, key.dose, key.view, key.repeat)
+    view, *arms, _ = cell_keys(design, key.dose, key.view, key.repeat, (*NETWORK_ARMS, *ARMS_ON_REQUEST))
     return {
         "view": (simulated,),
         "training": (view,),
@@ -158,8 +164,14 @@ def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
         "neighbor_count": design.neighbor_count if key.gridsize != 1 else None,
         "patch_size_pixels": design.patch_size_pixels,
         "seed": design.repeat_seeds(key.repeat)["grouping"],
-        "pinn": asdict(design.pinn),
+        "pinn": asdict(design.pinn) if key.arm != LEGACY_ARM else legacy_settings(design.pinn),
     }
+
+
+def legacy_settings(settings: PinnSettings) -> dict[str, Any]:
+    """The settings that a training of the legacy arm depends on: those of ``cnn``, whatever the other arm is."""
+    fixed = asdict(PinnSettings(architecture="cnn"))
+    return fixed | {name: getattr(settings, name) for name in CNN_SETTINGS}
 
 
 def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]:
@@ -304,10 +316,20 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
     return store.state(layout, key, inputs, expected, quick=quick)
 
 
-def study_states(store: ArtifactStore, design: StudyDesign, *, quick: bool = False) -> dict[StageKey, State]:
-    """State of every stage, in the order of work; a stage after one that is out of date is out of date itself."""
+def study_states(
+    store: ArtifactStore, design: StudyDesign, *, quick: bool = False, arms: Sequence[str] = ()
+) -> dict[StageKey, State]:
+    """State of every stage, in the order of work; a stage after one that is out of date is out of date itself.
+
+    Of the arms on request, those in ``arms`` are included, and what has run already.
+    """
     states: dict[StageKey, State] = {}
-    for key in study_keys(design):
+    active = store.active_base()
+    layout = store.layout(active.base_id) if active else None
+    for key in study_keys(design, (*NETWORK_ARMS, *ARMS_ON_REQUEST)):
+        unasked = key.arm in ARMS_ON_REQUEST and key.arm not in arms
+        if unasked and not (layout and layout.record(key).exists()):
+            continue
         if key.stage == "base":
             states[key] = base_state(store, design, quick=quick)
         elif states[StageKey("base")].record is None:
@@ -323,6 +345,8 @@ def _state_after(
     layout = active_layout(store)
     record = store.record(layout, key)
     for other in upstream(design, key):
+        if other not in states:
+            continue  # nobody asked for this arm
         before = states[other]
         if before.done or (optional(key) and other.stage not in ("base", "view") and before.name != "stale"):
             # An arm, or a cell, that is missing or failed leaves the others to compare and to report.

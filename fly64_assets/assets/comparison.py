@@ -31,7 +31,13 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         group_name="report",
         kinds={"numpy"},
         partitions_def=cells,
-        deps=["overlap_view", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test"],
+        deps=[
+            "overlap_view",
+            "pinn_reconstruction",
+            "legacy_pinn_reconstruction",
+            "lsqml_reconstruction_train",
+            "lsqml_reconstruction_test",
+        ],
         code_version=stages.CODE_VERSIONS["comparison"],
         check_specs=[gate_spec("comparison")],
     )
@@ -98,10 +104,11 @@ def _split_input(work: Work, split: str) -> SplitInput | str:
 
 
 def _arm_records(work: Work, split: str) -> dict[str, StageRecord | None]:
-    """Record of every arm that reconstructs this split; None where it has not run."""
+    """Record of every arm that reconstructs this split; None where it has not run, unless it is one on request."""
     upstream = stages.upstream(work.design, work.key)
     keys = [k for k in upstream if k.stage == "inference" or (k.stage == "reconstruction" and k.split == split)]
-    return {key.arm or "": work.store.record(work.layout, key) for key in keys}
+    records = {key.arm or "": work.store.record(work.layout, key) for key in keys}
+    return {arm: record for arm, record in records.items() if record or arm not in stages.ARMS_ON_REQUEST}
 
 
 def _object(work: Work, record: StageRecord | None, arm: str, split: str) -> NDArray[np.complexfloating] | str:

@@ -68,7 +68,7 @@ def _report(work: Work) -> Mapping[str, Any]:
 
 
 def _cell(work: Work, states: Mapping[StageKey, State], dose: int, view: str) -> dict[str, Any]:
-    keys = [key for key in stages.cell_keys(work.design, dose, view) if key.stage in SHOWN_STAGES]
+    keys = [key for key in states if (key.dose, key.view, key.repeat) == (dose, view, 1) and key.stage in SHOWN_STAGES]
     return {
         "dose": dose,
         "view": view,

@@ -30,12 +30,21 @@ class Subject:
     record: StageRecord
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which stages an asset stands for: a stage, of one split, of some network arms."""
+
+    stage: str
+    split: str | None = None
+    arms: tuple[str, ...] = stages.NETWORK_ARMS
+
+
 Examine = Callable[[Subject], Sequence[str]]
 """Returns one sentence for every problem; an empty sequence is a pass."""
 
 
 def asset_check(
-    name: str, asset: dg.AssetsDefinition, stage: str, split: str | None, examine: Examine, description: str
+    name: str, asset: dg.AssetsDefinition, place: Place, examine: Examine, description: str
 ) -> dg.AssetChecksDefinition:
     """A partition-aware check of one asset.
 
@@ -55,12 +64,12 @@ def asset_check(
         artifacts = store.store(design.name)
         if partitions is None or context.has_partition_key:
             key = context.partition_key if partitions is not None else ""
-            passed, text = judge(artifacts, design, stage_keys(design, stage, split, key), examine)
+            passed, text = judge(artifacts, design, stage_keys(design, place, key), examine)
             yield dg.AssetCheckResult(passed=passed, check_name=name, asset_key=asset.key, description=text)
             return
         yield dg.Output(None, output_name=spec.get_python_identifier())
         for key in partitions.get_partition_keys():
-            keys = stage_keys(design, stage, split, key)
+            keys = stage_keys(design, place, key)
             if not on_disk(artifacts, keys):
                 continue
             passed, text = judge(artifacts, design, keys, examine)
@@ -72,13 +81,13 @@ def asset_check(
     return check
 
 
-def stage_keys(design: StudyDesign, stage: str, split: str | None, partition_key: str) -> list[StageKey]:
+def stage_keys(design: StudyDesign, place: Place, partition_key: str) -> list[StageKey]:
     """The stages behind one partition of an asset."""
     dose, view = split_cell_key(partition_key) if "|" in partition_key else (int(partition_key or 0), "")
     return [
         key
-        for key in stages.study_keys(design)
-        if key.stage == stage and (key.dose or 0) == dose and (key.view or "") == view and split in (None, key.split)
+        for key in stages.study_keys(design, place.arms)
+        if (key.stage, key.dose or 0, key.view or "") == (place.stage, dose, view) and place.split in (None, key.split)
     ]
 
 

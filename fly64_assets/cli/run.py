@@ -22,6 +22,7 @@ from fly64_assets.store.artifacts import State
 from fly64_assets.store.layout import StageKey
 
 MOST_JOBS = 4
+ARM_OF_BACKEND = {"pytorch": "pinn", "tensorflow": stages.LEGACY_ARM}
 
 
 @click.command()
@@ -29,6 +30,13 @@ MOST_JOBS = 4
 @click.option("--view", "views", multiple=True, help="baseline, dense, sparse, ...; may be repeated. Default: all.")
 @click.option("--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Of the iterative arm.")
 @click.option("--stage", "stage_names", multiple=True, type=click.Choice(STAGE_NAMES), help="Default: all.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(tuple(ARM_OF_BACKEND)),
+    help="Of the networks; may be repeated. Default: pytorch, and what has run before.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing.")
 @click.option("--jobs", type=click.IntRange(1), help="Cells at a time. Default: the machine's cores, at most 4.")
 @pass_session
@@ -39,6 +47,7 @@ def run(
     views: Sequence[str],
     splits: Sequence[str],
     stage_names: Sequence[str],
+    backends: Sequence[str],
     dry_run: bool,
     jobs: int | None,
 ) -> None:
@@ -49,10 +58,11 @@ def run(
       fly64 run
       fly64 run --dose 1e3 --view dense --view sparse
       fly64 run --stage reconstruction --split test --dry-run
+      fly64 run --backend pytorch --backend tensorflow
     """
     design = session.design()
-    filters = _filters(design, doses, views, splits, stage_names)
-    states = stages.study_states(session.store(design), design)
+    filters = _filters(design, doses, views, splits, stage_names, backends)
+    states = stages.study_states(session.store(design), design, arms=filters.networks)
     keys = to_build(design, states, filters)
     if dry_run:
         _print_plan(states, keys, filters)
@@ -73,6 +83,7 @@ def _filters(
     views: Sequence[str],
     splits: Sequence[str],
     stage_names: Sequence[str],
+    backends: Sequence[str],
 ) -> Filters:
     whole = tuple(int(dose) for dose in doses)
     for dose in whole:
@@ -84,7 +95,7 @@ def _filters(
         if view not in design.views:
             known = ", ".join(design.views)
             raise click.BadParameter(f"{view!r} is not a view of study {design.name} ({known})", param_hint="--view")
-    return Filters(whole, tuple(views), tuple(splits), tuple(stage_names))
+    return Filters(whole, tuple(views), tuple(splits), tuple(stage_names), tuple(ARM_OF_BACKEND[b] for b in backends))
 
 
 def _print_plan(states: dict[StageKey, State], keys: list[StageKey], filters: Filters) -> None:
@@ -182,7 +193,7 @@ def _open_slots(jobs: int) -> Iterator[None]:
 def _conclude(session: Session, design: StudyDesign, filters: Filters) -> None:
     """Say how it stands, and leave with 1 if a requested stage has neither succeeded nor been skipped."""
     store = session.store(design)
-    states = stages.study_states(store, design)
+    states = stages.study_states(store, design, arms=filters.networks)
     asked = {key: state for key, state in states.items() if filters.match(key)}
     bad = {key: state for key, state in asked.items() if not state.done}
     skipped = sum(state.name == "skipped" for state in asked.values())

@@ -17,12 +17,11 @@ ASSET_OF_STAGE = {
     "base": "base_dataset",
     "simulated": "simulated_dataset",
     "view": "overlap_view",
-    "training": "pinn_bundle",
-    "inference": "pinn_reconstruction",
     "comparison": "comparison",
     "report": "study_report",
 }
-STAGE_NAMES = (*ASSET_OF_STAGE, "reconstruction")
+NETWORK_ASSETS = {"training": "bundle", "inference": "reconstruction"}
+STAGE_NAMES = (*ASSET_OF_STAGE, *NETWORK_ASSETS, "reconstruction")
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Filters:
     views: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
     @property
     def some_cells(self) -> bool:
@@ -48,6 +48,7 @@ class Filters:
             and (not self.doses or key.dose is None or key.dose in self.doses)
             and (not self.views or key.view is None or key.view in self.views)
             and (not self.splits or key.split is None or key.split in self.splits)
+            and (not self.networks or key.stage not in NETWORK_ASSETS or key.arm in self.networks)
         )
 
 
@@ -70,6 +71,8 @@ def asset_of(key: StageKey) -> str:
     """Asset that builds a stage."""
     if key.stage == "reconstruction":
         return f"lsqml_reconstruction_{key.split}"
+    if key.stage in NETWORK_ASSETS:
+        return f"{key.arm}_{NETWORK_ASSETS[key.stage]}"
     return ASSET_OF_STAGE[key.stage]
 
 

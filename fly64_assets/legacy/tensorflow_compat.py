@@ -36,9 +36,7 @@ def _quiet_start() -> Iterator[None]:
 
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# The blocked kernels of oneDNN sum in another order on other processors.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with _quiet_start():
     try:
         import tensorflow as tf
