@@ -10,6 +10,7 @@ from fly64_assets import __version__
 from fly64_assets.cli.base import base
 from fly64_assets.cli.console import Session
 from fly64_assets.cli.files import bundle, contract, overlap
+from fly64_assets.cli.legacy import legacy
 from fly64_assets.cli.run import run
 from fly64_assets.cli.study import plan, report, status, verify
 from fly64_assets.cli.ui import ui
@@ -47,5 +48,5 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
     context.obj = Session(study, data_root)
 
 
-for command in (run, plan, status, report, verify, base, contract, overlap, bundle, ui):
+for command in (run, plan, status, report, verify, base, contract, overlap, bundle, legacy, ui):
     main.add_command(command)
