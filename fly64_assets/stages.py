@@ -33,6 +33,8 @@ LEGACY_ARM: Final = "legacy_pinn"
 ARMS_ON_REQUEST: Final = (LEGACY_ARM,)
 """Further network arms, which are part of a study where they were asked for or have run already."""
 
+ALL_ARMS: Final = (*NETWORK_ARMS, *ARMS_ON_REQUEST)
+
 CODE_VERSIONS: Final[Mapping[str, str]] = {
     "base": "1",
     "simulated": "1",
@@ -77,8 +79,8 @@ def repeats(design: StudyDesign, key: StageKey) -> list[StageKey]:
     return [StageKey(**(key.to_dict() | {"repeat": repeat})) for repeat in range(1, design.repeats + 1)]
 
 
-def upstream(design: StudyDesign, key: StageKey) -> tuple[StageKey, ...]:
-    """Stages on whose outputs a stage depends directly, those of arms on request included."""
+def upstream(design: StudyDesign, key: StageKey, arms: Sequence[str] = NETWORK_ARMS) -> tuple[StageKey, ...]:
+    """Stages on whose outputs a stage depends directly, in a study with these network arms."""
     if key.stage == "base":
         return ()
     if key.stage == "simulated":
@@ -88,13 +90,14 @@ def upstream(design: StudyDesign, key: StageKey) -> tuple[StageKey, ...]:
     assert key.dose is not None
     assert key.view is not None
     simulated = StageKey("simulated", key.dose, repeat=key.repeat)
-    view, *arms, _ = cell_keys(design, key.dose, key.view, key.repeat, (*NETWORK_ARMS, *ARMS_ON_REQUEST))
+    own = (key.arm,) if key.stage == "inference" and key.arm else arms
+    view, *work, _ = cell_keys(design, key.dose, key.view, key.repeat, own)
     return {
         "view": (simulated,),
         "training": (view,),
-        "inference": (view, *(k for k in arms if k.stage == "training" and k.arm == key.arm)),
+        "inference": (view, *(k for k in work if k.stage == "training")),
         "reconstruction": (view,),
-        "comparison": (StageKey("base"), view, *(k for k in arms if k.stage != "training")),
+        "comparison": (StageKey("base"), view, *(k for k in work if k.stage != "training")),
     }[key.stage]
 
 
@@ -214,7 +217,7 @@ class Demand:
 def demand(store: ArtifactStore, layout: Layout, design: StudyDesign, key: StageKey) -> Demand:
     """What ``key`` would work from, given the records on disk."""
     found: dict[StageKey, StageRecord] = {}
-    for other in upstream(design, key):
+    for other in upstream(design, key, ALL_ARMS):
         record = store.record(layout, other)
         if record is not None and record.outcome != "failed":
             found[other] = record
@@ -326,7 +329,7 @@ def study_states(
     states: dict[StageKey, State] = {}
     active = store.active_base()
     layout = store.layout(active.base_id) if active else None
-    for key in study_keys(design, (*NETWORK_ARMS, *ARMS_ON_REQUEST)):
+    for key in study_keys(design, ALL_ARMS):
         unasked = key.arm in ARMS_ON_REQUEST and key.arm not in arms
         if unasked and not (layout and layout.record(key).exists()):
             continue
@@ -344,7 +347,7 @@ def _state_after(
 ) -> State:
     layout = active_layout(store)
     record = store.record(layout, key)
-    for other in upstream(design, key):
+    for other in upstream(design, key, ALL_ARMS):
         if other not in states:
             continue  # nobody asked for this arm
         before = states[other]

@@ -105,7 +105,7 @@ def _split_input(work: Work, split: str) -> SplitInput | str:
 
 def _arm_records(work: Work, split: str) -> dict[str, StageRecord | None]:
     """Record of every arm that reconstructs this split; None where it has not run, unless it is one on request."""
-    upstream = stages.upstream(work.design, work.key)
+    upstream = stages.upstream(work.design, work.key, stages.ALL_ARMS)
     keys = [k for k in upstream if k.stage == "inference" or (k.stage == "reconstruction" and k.split == split)]
     records = {key.arm or "": work.store.record(work.layout, key) for key in keys}
     return {arm: record for arm, record in records.items() if record or arm not in stages.ARMS_ON_REQUEST}

@@ -135,7 +135,8 @@ def import_configuration(document: Mapping[Any, Any], *, name: str) -> ImportedC
             values[field] = value
     config, execution = _objects(values, entries)
     accepted = {FIELD_OF_KEY.get(e.key, e.key): e.value for e in entries if e.verdict == UNDERSTOOD}
-    return ImportedConfiguration(config, execution, tuple(entries), _design(accepted, name, entries))
+    design = _design(accepted, name, entries)
+    return ImportedConfiguration(config, execution, tuple(entries), design)
 
 
 def _flat(document: Mapping[Any, Any], entries: list[Entry]) -> Iterator[tuple[str, Any]]:
