@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.assets.limits import shared_limits, write_limit
 from fly64_assets.contract.npz import load_base, load_measurement, open_npz
 from fly64_assets.design import SPLITS
 from fly64_assets.evaluation.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
 from fly64_assets.evaluation.frame import ScanBox, scan_box
+from fly64_assets.evaluation.limit import UnitLimit
 from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
@@ -56,7 +58,7 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 
 
 def _compare(work: Work) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.figures import cell_figure, phase_strip
+    from fly64_assets.evaluation.figures import cell_figure, limit_figure, phase_strip
 
     key, layout, design = work.key, work.layout, work.design
     assert key.dose is not None
@@ -64,8 +66,15 @@ def _compare(work: Work) -> Mapping[str, Any]:
     verified(layout.base)
     truth = load_base(layout.base).object
     splits = {split: _split_input(work, split) for split in SPLITS}
+    found: dict[str, UnitLimit] = {}
     compared = compare_cell(
-        key.dose, key.view, truth, splits, evaluation=design.evaluation, metrics=design.metrics_config
+        key.dose,
+        key.view,
+        truth,
+        splits,
+        evaluation=design.evaluation,
+        metrics=design.metrics_config,
+        limit=shared_limits(work, found),
     )
     shown: dict[str, Any] = {}
     for split, one in compared.splits.items():
@@ -79,6 +88,13 @@ def _compare(work: Work) -> Mapping[str, Any]:
         work.build.write_bytes(layout.output(key, f"comparison_{split}.png"), figure, data=False)
         work.build.write_bytes(layout.output(key, f"strip_{split}.png"), phase_strip(one), data=False)
         shown[f"phase_{split}"] = picture(phase_strip(one))
+        for digest, unit in found.items():
+            if one.limit.unit is unit:
+                write_limit(work, f"limit_{split}.npz", unit, digest)
+        if one.limit.state == "regular":
+            bound = limit_figure(one, dose=key.dose, view=key.view)
+            work.build.write_bytes(layout.output(key, f"limit_{split}.png"), bound, data=False)
+            shown[f"limit_{split}"] = picture(bound)
     work.build.write_json(layout.output(key, "comparison.json"), compared.to_dict())
     work.build.write_bytes(layout.output(key, "comparison_metrics.csv"), _csv(compared))
     work.build.succeed({"arms": {split: _outcomes(one) for split, one in splits.items()}})
@@ -100,6 +116,7 @@ def _split_input(work: Work, split: str) -> SplitInput | str:
         arms={arm: _object(work, record, arm, split) for arm, record in _arm_records(work, split).items()},
         scan_box=_baseline_box(work, split),
         refined_probe=frozenset(refined),
+        learned=frozenset(k.arm or "" for k in stages.upstream(work.design, key) if k.stage == "inference"),
     )
 
 
@@ -180,6 +197,8 @@ def _describe(compared: CellComparison) -> dict[str, Any]:
             value = one.value(arm, "phase", "rmse")
             if value is not None and arm != "truth":
                 shown[f"phase_rmse_rad_{arm}_{split}"] = value
+        least = one.limit.error("phase")
+        shown[f"phase_limit_rad_{split}"] = one.limit.reason or "none" if least is None else least
         verdicts = {arm: result.verdict or result.reason for arm, result in one.arms.items() if arm != "truth"}
         shown[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
         shown[f"contest_{split}"] = (

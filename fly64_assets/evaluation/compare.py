@@ -6,9 +6,8 @@ an arm comes as an array, or as the sentence that says why there is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -17,21 +16,26 @@ from numpy.typing import NDArray
 from fly64_assets.design_fields import EvaluationSettings, MetricsConfig
 from fly64_assets.evaluation import metrics as score
 from fly64_assets.evaluation.align import Alignment, align
+from fly64_assets.evaluation.efficiency import DoseLimit, efficiency
 from fly64_assets.evaluation.frame import Region, ScanBox, evaluation_region, no_rectangle_reason
+from fly64_assets.evaluation.limit import LimitProblem, UnitLimit, dose_limit
 from fly64_assets.evaluation.metrics import Part, Score, no_score
 from fly64_assets.evaluation.photons import PhotonBudget, photon_budget
 from fly64_assets.evaluation.resolution import RingCorrelation, resolution, ring_correlation
+from fly64_assets.evaluation.verdicts import contests, flat_verdict
 from fly64_assets.physics.measurement import Measurement
 
 FLAT: Final = "flat"
 TRUTH: Final = "truth"
+NO_ESTIMATE: Final = "no estimate from these counts"
 CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
-PICTURE_METRICS: Final = ("mae", "rmse", "psnr", "ssim", "ms_ssim", "correlation", "frc_05", "frc_half_bit")
+PICTURE_METRICS: Final = (
+    "mae", "rmse", "psnr", "ssim", "ms_ssim", "correlation", "frc_05", "frc_half_bit", "efficiency"
+)  # fmt: skip
 COMPLEX_METRICS: Final = ("correlation", "frc_05", "frc_half_bit", "nll_excess")
-LEVEL: Final = 0.02
-"""Relative difference of the primary score below which two arms of a single run are called level."""
-
 Complex = NDArray[np.complex128]
+LimitSource = Callable[[LimitProblem], UnitLimit]
+"""Where a bound comes from: :func:`dose_limit`, or a store of bounds that were found before."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,15 @@ class SplitInput:
         Box of the split's baseline positions.
     refined_probe : set of str
         Arms that refined the probe, for which a phase ramp is ambiguous.
+    learned : set of str
+        Arms with a learned prior, to which the bound for unbiased estimates does not apply.
     """
 
     measurement: Measurement
     arms: Mapping[str, NDArray[np.complexfloating] | str]
     scan_box: ScanBox
     refined_probe: frozenset[str] = frozenset()
+    learned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class SplitComparison:
     split: str
     region: Region
     photons: PhotonBudget
+    limit: DoseLimit
     primary: str
     rows: tuple[Row, ...]
     arms: Mapping[str, ArmResult]
@@ -130,6 +138,7 @@ class SplitComparison:
             "primary": f"{self.primary} rmse",
             "region": self.region.to_dict(),
             "photons": self.photons.to_dict(),
+            "limit": self.limit.to_dict(),
             "arms": {name: arm.to_dict() for name, arm in self.arms.items()},
             "contests": [dict(contest) for contest in self.contests],
             "rows": [
@@ -179,6 +188,7 @@ def compare_cell(
     *,
     evaluation: EvaluationSettings,
     metrics: MetricsConfig,
+    limit: LimitSource = dose_limit,
 ) -> CellComparison:
     """Compare all arms of a cell; what the cell's training frames lit does not count in the test split.
 
@@ -196,7 +206,9 @@ def compare_cell(
             skipped[split] = data
             continue
         train_xy = lit if split == "test" else None
-        compared[split] = compare_split(split, truth, data, evaluation=evaluation, metrics=metrics, train_xy=train_xy)
+        compared[split] = compare_split(
+            split, truth, data, evaluation=evaluation, metrics=metrics, train_xy=train_xy, limit=limit
+        )
     return CellComparison(dose, view, compared, skipped)
 
 
@@ -208,6 +220,7 @@ def compare_split(
     evaluation: EvaluationSettings,
     metrics: MetricsConfig,
     train_xy: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    limit: LimitSource = dose_limit,
 ) -> SplitComparison:
     """Score every arm of one split, a flat object and the truth itself, all aligned by the same procedure."""
     m = data.measurement
@@ -228,21 +241,36 @@ def compare_split(
     }
     fields = {arm: a.field for arm, a in aligned.items() if isinstance(a, Alignment)}
     likelihood = score.nll_excess(fields, reference, m)
+    photons = photon_budget(region.illumination, reference, region.mask, m.intensity_scale, m.frames)
+    bound = DoseLimit(_bound(truth, data, region, limit), m.intensity_scale, photons.phase_floor_rad)
     rows: list[Row] = []
     curves: dict[str, dict[str, RingCorrelation | str]] = {}
     for arm, result in aligned.items():
         if isinstance(result, Alignment):
             scores, curves[arm] = _scores(result.field, reference, region, metrics)
             scores["complex", "nll_excess"] = likelihood[arm]
+            for part in _parts(metrics):
+                scores[part, "efficiency"] = (
+                    no_score(NO_ESTIMATE)
+                    if arm in (FLAT, TRUTH)
+                    else efficiency(bound, part, scores[part, "rmse"], learned=arm in data.learned)
+                )
         else:
             scores = {key: no_score(result) for key in _keys(metrics)}
         rows += [Row(arm, split, part, metric, s.value, s.reason) for (part, metric), s in scores.items()]
     primary = "phase" if metrics.emphasize_phase or not metrics.report_amplitude else "amplitude"
     errors = {r.arm: r.value for r in rows if (r.part, r.metric) == (primary, "rmse")}
     arms = {arm: _result(arm, candidates[arm], aligned[arm], errors) for arm in candidates}
-    photons = photon_budget(region.illumination, reference, region.mask, m.intensity_scale, m.frames)
-    contests = _contests({arm: errors[arm] for arm in data.arms}, primary)
-    return SplitComparison(split, region, photons, primary, tuple(rows), arms, contests, curves, reference, fields)
+    won = contests({arm: errors[arm] for arm in data.arms}, primary)
+    return SplitComparison(split, region, photons, bound, primary, tuple(rows), arms, won, curves, reference, fields)
+
+
+def _bound(truth: NDArray[np.complexfloating], data: SplitInput, region: Region, limit: LimitSource) -> UnitLimit | str:
+    m = data.measurement
+    try:
+        return limit(LimitProblem(truth, m.probe, m.x, m.y, region.mask, region.threshold_value))
+    except ValueError as error:
+        return str(error)
 
 
 def _aligned(
@@ -256,9 +284,12 @@ def _aligned(
         return str(error)
 
 
+def _parts(metrics: MetricsConfig) -> tuple[str, ...]:
+    return ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
+
+
 def _keys(metrics: MetricsConfig) -> list[tuple[str, str]]:
-    parts = ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
-    keys = [(part, metric) for part in parts for metric in PICTURE_METRICS]
+    keys = [(part, metric) for part in _parts(metrics) for metric in PICTURE_METRICS]
     return keys + [("complex", metric) for metric in COMPLEX_METRICS]
 
 
@@ -308,33 +339,5 @@ def _result(
 ) -> ArmResult:
     if isinstance(aligned, str):
         return ArmResult("missing" if isinstance(candidate, str) else "failed", aligned, None, None)
-    own, flat = errors[arm], errors[FLAT]
-    if arm in (FLAT, TRUTH) or own is None or flat is None:
-        return ArmResult("compared", None, None, aligned)
-    if abs(own - flat) <= 1e-6 * flat:
-        return ArmResult("compared", None, "level with flat", aligned)
-    return ArmResult("compared", None, "better than flat" if own < flat else "worse than flat", aligned)
-
-
-def _contests(errors: Mapping[str, float | None], primary: str) -> tuple[Mapping[str, Any], ...]:
-    """Every pair of scored arms in plain words, by the RMSE of the primary part."""
-    unit = " rad" if primary == "phase" else ""
-    contests = []
-    scored = [(arm, error) for arm, error in errors.items() if error is not None]
-    for pair in combinations(scored, 2):
-        (winner, low), (loser, high) = sorted(pair, key=lambda entry: entry[1])
-        percent = 100 * (1 - low / high) if high > 0 else 0.0
-        numbers = f"({primary} RMSE {low:.3g} against {high:.3g}{unit})"
-        if percent < 100 * LEVEL:
-            contests.append(
-                {
-                    "winner": None,
-                    "loser": None,
-                    "percent": percent,
-                    "sentence": f"{winner} and {loser} are level {numbers}",
-                }
-            )
-            continue
-        sentence = f"{winner} beats {loser} by {percent:.0f} % {numbers}"
-        contests.append({"winner": winner, "loser": loser, "percent": percent, "sentence": sentence})
-    return tuple(contests)
+    verdict = None if arm in (FLAT, TRUTH) else flat_verdict(errors[arm], errors[FLAT])
+    return ArmResult("compared", None, verdict, aligned)

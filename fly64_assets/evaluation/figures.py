@@ -111,6 +111,33 @@ def phase_strip(comparison: SplitComparison) -> bytes:
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
+def limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
+    """Least error of an unbiased estimate, pixel by pixel, for phase and amplitude on logarithmic scales; under 200 kB.
+
+    Raises
+    ------
+    ValueError
+        Where the limit is not regular.
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    rows, columns, (height, width) = _crop(comparison)
+    extent = (columns.start, columns.stop, rows.stop, rows.start)
+    figure = Figure(figsize=(9.6, min(4.8, max(1.9, 4.2 * height / width + 0.8))), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, part, label in zip(axes, ("phase", "amplitude"), ("phase [rad]", "amplitude"), strict=True):
+        least = comparison.limit.error_map(part)
+        if least is None:
+            raise ValueError(f"there is no photon limit to draw: {comparison.limit.reason}")
+        low, high = _limits(least[comparison.region.mask])
+        shown = np.where(comparison.region.mask, least, np.nan)[rows, columns]
+        image = _picture(axis, shown, "cividis", extent, norm=LogNorm(low, max(high, 1.01 * low)))
+        axis.set_title(f"photon limit of the {part}, {dose:,} photons per frame, {view}", fontsize=8)
+        figure.colorbar(image, ax=axis, shrink=0.9).set_label(label, fontsize=7)
+    return png(figure, max_bytes=PREVIEW_BYTES)
+
+
 def preview(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = None) -> bytes:
     """Small picture of an object's amplitude and phase (H, W), under 200 kB."""
     from matplotlib.figure import Figure

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.evaluation.compare import FLAT, LEVEL, TRUTH
+from fly64_assets.evaluation.compare import FLAT, TRUTH
+from fly64_assets.evaluation.verdicts import LEVEL
 
 SHOWN_METRICS: Final = (
     ("phase", "rmse"),

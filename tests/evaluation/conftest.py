@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.evaluation.compare import SplitInput
 from fly64_assets.evaluation.frame import scan_box
+from fly64_assets.evaluation.limit import LimitProblem, UnitLimit, dose_limit
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
 
@@ -23,6 +24,20 @@ def smooth_noise(seed: int, shape: tuple[int, int], cutoff: float = 0.22) -> NDA
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None, :])
     field = np.fft.ifft2(np.where(frequency < cutoff, spectrum * np.exp(-((frequency / 0.1) ** 2)), 0)).real
     return field / field.std()
+
+
+@pytest.fixture(scope="session")
+def limit() -> Callable[[LimitProblem], UnitLimit]:
+    """The bound, sought once per problem: many tests compare on the same frames."""
+    found: dict[str, UnitLimit] = {}
+
+    def remembered(problem: LimitProblem) -> UnitLimit:
+        digest = problem.sha256()
+        if digest not in found:
+            found[digest] = dose_limit(problem)
+        return found[digest]
+
+    return remembered
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
@@ -9,14 +10,13 @@ import numpy as np
 import pytest
 
 from fly64_assets.design import EvaluationSettings, MetricsConfig
+from fly64_assets.evaluation import compare
 from fly64_assets.evaluation.compare import (
     COMPLEX_METRICS,
     CSV_COLUMNS,
     FLAT,
     PICTURE_METRICS,
     TRUTH,
-    compare_cell,
-    compare_split,
 )
 from fly64_assets.evaluation.frame import evaluation_region, scan_box
 from fly64_assets.evaluation.resolution import NYQUIST_PERIOD_PX, RingCorrelation
@@ -37,7 +37,19 @@ def picture_scores(comparison, arm):
 
 
 @pytest.fixture(scope="module")
-def compared(truth, train_split):
+def compare_split(limit):
+    """The comparison of a split, its bounds remembered from test to test."""
+    return functools.partial(compare.compare_split, limit=limit)
+
+
+@pytest.fixture(scope="module")
+def compare_cell(limit):
+    """The comparison of a cell, its bounds remembered from test to test."""
+    return functools.partial(compare.compare_cell, limit=limit)
+
+
+@pytest.fixture(scope="module")
+def compared(truth, train_split, compare_split):
     """One split with a good arm, a bad one, a missing one and one that cannot be aligned."""
     broken = truth.copy()
     broken[48, 32] = np.nan
@@ -144,7 +156,7 @@ def test_contests_name_winner_and_figures_and_leave_out_the_absent(compared):
     )
 
 
-def test_all_arms_are_registered_by_the_same_procedure(truth, train_split):
+def test_all_arms_are_registered_by_the_same_procedure(truth, train_split, compare_split):
     """The same picture under other names, phases, scales and shifts, with other surroundings: the same scores."""
     seen = noisy(truth, 0.1)
     region = compare_split("train", truth, train_split({}), evaluation=EVALUATION, metrics=METRICS).region
@@ -173,7 +185,7 @@ def test_all_arms_are_registered_by_the_same_procedure(truth, train_split):
             assert "are level" in contest["sentence"]
 
 
-def test_exactly_shifted_arm_scores_as_the_truth(truth, train_split):
+def test_exactly_shifted_arm_scores_as_the_truth(truth, train_split, compare_split):
     arms = {"pinn": 0.2j * np.roll(truth, (-1, 2), (0, 1))}
     result = compare_split("train", truth, train_split(arms), evaluation=EVALUATION, metrics=METRICS)
     assert result.arms["pinn"].alignment.shift_px == pytest.approx((1, -2), abs=1e-6)
@@ -181,7 +193,7 @@ def test_exactly_shifted_arm_scores_as_the_truth(truth, train_split):
     assert result.value("pinn", "complex", "correlation") == pytest.approx(1, abs=1e-10)
 
 
-def test_ramp_is_removed_for_the_arm_that_refined_the_probe_and_for_no_other(truth, train_split):
+def test_ramp_is_removed_for_the_arm_that_refined_the_probe_and_for_no_other(truth, train_split, compare_split):
     tilted = truth * np.exp(0.03j * np.arange(96)[None, :])
     result = compare_split(
         "train",
@@ -196,14 +208,14 @@ def test_ramp_is_removed_for_the_arm_that_refined_the_probe_and_for_no_other(tru
     assert result.arms["pinn"].to_dict()["alignment"]["ramp_removed"] is False
 
 
-def test_a_flat_arm_is_level_with_flat(truth, train_split):
+def test_a_flat_arm_is_level_with_flat(truth, train_split, compare_split):
     result = compare_split(
         "train", truth, train_split({"pinn": np.full_like(truth, 4j)}), evaluation=EVALUATION, metrics=METRICS
     )
     assert result.arms["pinn"].verdict == "level with flat"
 
 
-def test_pixels_without_a_value_outside_the_region_cost_the_likelihood_alone(truth, train_split):
+def test_pixels_without_a_value_outside_the_region_cost_the_likelihood_alone(truth, train_split, compare_split):
     region = compare_split("train", truth, train_split({}), evaluation=EVALUATION, metrics=METRICS).region
     seen = noisy(truth, 0.1)
     arms = {"whole": seen, "holed": np.where(region.mask, seen, np.nan)}
@@ -214,7 +226,7 @@ def test_pixels_without_a_value_outside_the_region_cost_the_likelihood_alone(tru
     assert "not finite outside" in reason
 
 
-def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split, test_split):
+def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split, test_split, compare_cell):
     """An arm that is right on trained pixels and wrong elsewhere has learnt nothing that the test split rewards."""
     train, test = train_split({}), test_split({})
     box = train.scan_box
@@ -242,7 +254,7 @@ def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split,
     assert alone.splits["test"].region.trained_pixels == 0
 
 
-def test_an_empty_region_fails_every_arm_in_words_and_not_with_nan(truth, train_split):
+def test_an_empty_region_fails_every_arm_in_words_and_not_with_nan(truth, train_split, compare_split):
     train = train_split({"pinn": truth, "lsqml": "off"})
     same_place = compare_split(
         "test",
@@ -270,7 +282,7 @@ def test_photons_of_the_region_belong_to_the_splits_own_frames(compared, truth, 
     assert compared.photons.frames == m.frames
 
 
-def test_documents_hold_plain_json_without_nan_and_the_table_its_columns(compared, truth, train_split):
+def test_documents_hold_plain_json_without_nan_and_the_table_its_columns(compared, truth, train_split, compare_cell):
     cell = compare_cell(
         1000,
         "sparse_object",
@@ -297,7 +309,7 @@ def test_documents_hold_plain_json_without_nan_and_the_table_its_columns(compare
     json.dumps(compared.to_dict(), allow_nan=False)
 
 
-def test_settings_choose_parts_and_thresholds(truth, train_split):
+def test_settings_choose_parts_and_thresholds(truth, train_split, compare_split):
     split = train_split({"pinn": noisy(truth, 0.3)})
     phase_only = compare_split(
         "train", truth, split, evaluation=EVALUATION, metrics=MetricsConfig(report_amplitude=False)
