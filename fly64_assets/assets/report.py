@@ -57,7 +57,7 @@ def _report(work: Work) -> Mapping[str, Any]:
     work.build.write_bytes(layout.output(key, "index.html"), page.encode(), data=False)
     work.build.write_bytes(layout.output(key, "report.md"), render_markdown(summary).encode(), data=False)
     work.build.write_json(layout.output(key, "metrics_summary.json"), summary, data=False)
-    missing = [f"{cell['dose']}/{cell['view']}" for cell in cells if cell["comparison"] is None]
+    missing = [f"{cell['dose']}/{cell['view']}" for cell in cells if not cell["comparisons"]]
     work.build.succeed({"cells": len(cells), "cells_without_comparison": missing})
     return {
         "cells": len(cells),
@@ -73,9 +73,16 @@ def _cell(work: Work, states: Mapping[StageKey, State], dose: int, view: str) ->
         "dose": dose,
         "view": view,
         "stages": {_stage_name(key): _stage(states[key]) for key in keys},
-        "comparison": _document(work, StageKey("comparison", dose, view), "comparison.json"),
+        "comparisons": _comparisons(work, dose, view),
         "overlap": _overlap(work, dose, view),
     }
+
+
+def _comparisons(work: Work, dose: int, view: str) -> dict[int, dict[str, Any]]:
+    """Comparison documents of a cell by repeat, those that exist."""
+    keys = stages.repeats(work.design, StageKey("comparison", dose, view))
+    documents = {key.repeat: _document(work, key, "comparison.json") for key in keys}
+    return {repeat: document for repeat, document in documents.items() if document is not None}
 
 
 def _stage_name(key: StageKey) -> str:

@@ -6,8 +6,8 @@ Belongs here: the summary that the report pages, the plots and a notebook read. 
 A cell, as handed to :func:`study_summary`::
 
     {"dose": int, "view": str,
-     "stages": {name: {"outcome", "reason", "seconds", "stale", "stale_reason"}},
-     "comparison": document of CellComparison.to_dict() or None,
+     "stages": {name: {"outcome", "reason", "seconds", "frames", "stale", "stale_reason"}},
+     "comparisons": {repeat: document of CellComparison.to_dict()}, those that exist,
      "overlap": {split: metrics document}}
 """
 
@@ -18,13 +18,16 @@ from typing import Any, Final
 
 from fly64_assets.design import SPLITS, StudyDesign
 from fly64_assets.evaluation.compare import FLAT, TRUTH
+from fly64_assets.evaluation.repeats import Difference, difference, mean, split_samples
 from fly64_assets.evaluation.verdicts import LEVEL
 
 SHOWN_METRICS: Final = (
     ("phase", "rmse"),
+    ("phase", "efficiency"),
     ("phase", "psnr"),
     ("phase", "ssim"),
     ("phase", "frc_05"),
+    ("phase", "frc_half_bit"),
     ("amplitude", "rmse"),
     ("amplitude", "ssim"),
     ("complex", "nll_excess"),
@@ -32,6 +35,8 @@ SHOWN_METRICS: Final = (
 """Metrics of the tables, in their order; the CSV files hold all of them."""
 
 JUDGED_SPLIT: Final = "test"
+DECIDES: Final = "phase rmse"
+"""The score that verdicts are about."""
 
 
 def study_summary(
@@ -98,70 +103,108 @@ def _brief(cell: Mapping[str, Any]) -> str:
 
 def _winner(split: Mapping[str, Any]) -> str:
     errors = {
-        arm: one["values"]["phase rmse"]
+        arm: one["values"][DECIDES]
         for arm, one in split["arms"].items()
-        if arm != TRUTH and one["values"].get("phase rmse") is not None
+        if arm != TRUTH and one["values"].get(DECIDES) is not None
     }
     flat = errors.pop(FLAT, None)
     if not errors:
         return "no arm has a result"
-    ranking = sorted(errors.items(), key=lambda entry: entry[1])
-    numbers = ", ".join(f"{arm} {error:.3f}" for arm, error in ranking)
-    if flat is not None and ranking[0][1] >= flat:
-        return f"no arm beats a flat object ({numbers}, flat {flat:.3f} rad)"
-    if len(ranking) > 1 and ranking[1][1] - ranking[0][1] < LEVEL * ranking[1][1]:
-        return f"{ranking[0][0]} and {ranking[1][0]} are level ({numbers}, flat {flat:.3f} rad)"
-    worse = [arm for arm, error in ranking if flat is not None and error >= flat]
+    ranking = sorted(errors, key=lambda arm: float(errors[arm]))
+    spreads = {arm: one.get("standard_errors", {}).get(DECIDES) for arm, one in split["arms"].items()}
+    numbers = ", ".join(f"{arm} {_with_spread(errors[arm], spreads[arm])}" for arm in ranking)
+    if flat is not None:
+        numbers += f", flat {flat:.3f} rad"
+        if errors[ranking[0]] >= flat:
+            return f"no arm beats a flat object ({numbers})"
+    worse = [arm for arm in ranking if flat is not None and errors[arm] >= flat]
     note = f"; {', '.join(worse)} worse than flat" if worse else ""
-    return f"{ranking[0][0]} is best ({numbers}, flat {flat:.3f} rad{note})"
+    if len(ranking) > 1:
+        equal = _undecided(split, ranking[0], ranking[1])
+        if equal:
+            return f"{ranking[0]} and {ranking[1]} are level ({numbers}{note}{equal})"
+    return f"{ranking[0]} is best ({numbers}{note}{_certainty(split, ranking)})"
+
+
+def _with_spread(value: float, spread: float | None) -> str:
+    return f"{value:.3f}" if spread is None else f"{value:.3f} ± {spread:.3f}"
+
+
+def _undecided(split: Mapping[str, Any], first: str, second: str) -> str:
+    """Why the two best arms count as level, to go behind the numbers; empty if one of them is better."""
+    found = _difference(split, first, second)
+    if found.significant is not None:
+        chance = f"p = {found.p:.2g} over {found.repeats} repeats"
+        return "" if found.significant else f"; the difference is not significant, {chance}"
+    low, high = (split["arms"][arm]["values"][DECIDES] for arm in (first, second))
+    return f"; less than {100 * LEVEL:.0f} % apart" if high - low < LEVEL * high else ""
+
+
+def _certainty(split: Mapping[str, Any], ranking: Sequence[str]) -> str:
+    if len(ranking) < 2:
+        return ""
+    found = _difference(split, ranking[0], ranking[1])
+    return "" if found.p is None else f"; significant, p = {found.p:.2g} over {found.repeats} repeats"
+
+
+def _difference(split: Mapping[str, Any], first: str, second: str) -> Difference:
+    samples = [split["arms"][arm].get("samples", {}) for arm in (first, second)]
+    return difference(*({int(repeat): value for repeat, value in one.items()} for one in samples))
 
 
 def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
-    document = cell["comparison"]
+    documents = cell["comparisons"]
     splits: dict[str, Any] = {}
     reasons = []
     for split in SPLITS:
-        one = document["splits"].get(split) if document else None
-        if one is not None and one["outcome"] == "compared":
-            splits[split] = _split(one)
-        elif one is not None:
-            reasons.append(str(one["reason"]))
-    if document is None:
+        existing = {repeat: d["splits"][split] for repeat, d in documents.items() if split in d["splits"]}
+        compared = {repeat: one for repeat, one in existing.items() if one["outcome"] == "compared"}
+        if compared:
+            splits[split] = _split(compared[min(compared)], split_samples(documents, split), sorted(compared))
+        else:
+            reasons += [str(one["reason"]) for one in existing.values()]
+    if not documents:
         reasons = [str(stage["reason"]) for stage in cell["stages"].values() if stage["reason"]][:1]
     seconds = {name: stage["seconds"] for name, stage in cell["stages"].items() if stage["seconds"] is not None}
-    overlap = {split: metrics["metric_2_image_based_avg"] for split, metrics in cell["overlap"].items()}
     return {
         "dose": cell["dose"],
         "view": cell["view"],
         "splits": splits,
         "reason": "; ".join(dict.fromkeys(reasons)),
-        "measured_overlap": overlap,
+        "measured_overlap": {s: metrics["metric_2_image_based_avg"] for s, metrics in cell["overlap"].items()},
         "seconds": seconds,
         "stages": {name: dict(stage) for name, stage in cell["stages"].items()},
     }
 
 
-def _split(one: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, dict[str, float | None]] = {}
-    for row in one["rows"]:
-        values.setdefault(row["arm"], {})[f"{row['part']} {row['metric']}"] = row["value"]
-    arms = {
-        arm: {
+def _split(
+    one: Mapping[str, Any], samples: Mapping[str, Mapping[str, Mapping[int, float]]], repeats: Sequence[int]
+) -> dict[str, Any]:
+    """One split: words, region and curves of its first repeat; scores as means over all repeats that have them."""
+    arms = {}
+    for arm, result in one["arms"].items():
+        means = {metric: mean(by_repeat) for metric, by_repeat in samples[arm].items()}
+        reasons = {f"{r['part']} {r['metric']}": r["reason"] for r in one["rows"] if r["arm"] == arm and r["reason"]}
+        arms[arm] = {
             "outcome": result["outcome"],
             "reason": result["reason"],
             "verdict": result["verdict"],
-            "values": values.get(arm, {}),
+            "values": {metric: None if m is None else m.value for metric, m in means.items()},
+            "standard_errors": {metric: m.standard_error for metric, m in means.items() if m is not None},
+            "reasons": reasons,
+            "samples": {str(repeat): value for repeat, value in samples[arm].get(DECIDES, {}).items()},
         }
-        for arm, result in one["arms"].items()
-    }
     return {
         "arms": arms,
+        "repeats": list(repeats),
         "contests": [contest["sentence"] for contest in one["contests"]],
         "frames": one["photons"]["frames"],
         "photons_per_pixel": one["photons"]["photons_per_pixel"],
         "phase_floor_rad": one["photons"]["phase_floor_rad"],
+        "limit": one["limit"],
         "covered_fraction": one["region"]["covered_fraction"],
         "probe_diameter_px": one["region"]["probe_diameter_px"],
+        "frc": {arm: parts["complex"] for arm, parts in one["frc"].items() if "complex" in parts},
     }
 
 

@@ -1,5 +1,7 @@
 """The summary and the report pages, from comparisons of real small arrays."""
 
+import copy
+import json
 import re
 from html.parser import HTMLParser
 
@@ -58,9 +60,12 @@ def summary(comparison):
     cells = []
     for dose in design.doses:
         for view in design.views:
-            cell = {"dose": dose, "view": view, "stages": {"view": stage()}, "comparison": None, "overlap": {}}
+            cell = {"dose": dose, "view": view, "stages": {"view": stage()}, "comparisons": {}, "overlap": {}}
             if (dose, view) == (1000, "baseline"):
-                cell |= {"comparison": comparison.to_dict(), "overlap": {"test": {"metric_2_image_based_avg": 0.4}}}
+                cell |= {
+                    "comparisons": {1: comparison.to_dict()},
+                    "overlap": {"test": {"metric_2_image_based_avg": 0.4}},
+                }
             elif view == "sparse" and dose == 1000:
                 cell["stages"] = {"view": stage("skipped", SKIP), "pinn training": stage("skipped", SKIP)}
             elif view == "dense":
@@ -94,7 +99,7 @@ def test_verdicts_come_first_and_say_who_wins(summary):
         (0.30, 0.40, "no arm beats a flat object (pinn 0.300, lsqml 0.400, flat 0.250 rad)"),
         (0.25, 0.40, "no arm beats a flat object"),
         (0.20, 0.30, "pinn is best (pinn 0.200, lsqml 0.300, flat 0.250 rad; lsqml worse than flat)"),
-        (0.200, 0.202, "pinn and lsqml are level"),
+        (0.200, 0.202, "pinn and lsqml are level (pinn 0.200, lsqml 0.202, flat 0.250 rad; less than 2 % apart)"),
         (0.20, 0.10, "lsqml is best (lsqml 0.100, pinn 0.200, flat 0.250 rad)"),
     ],
 )
@@ -103,6 +108,54 @@ def test_a_verdict_in_every_case(pinn, lsqml, words):
     arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
     cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
     assert f"dense: {words}" in dose_sentence(1000, [cell])
+
+
+@pytest.mark.parametrize(
+    ("pinn", "lsqml", "words"),
+    [
+        ((0.10, 0.11, 0.12), (0.20, 0.21, 0.22), "pinn is best (pinn 0.110 ± 0.006, lsqml 0.210 ± 0.006"),
+        ((0.10, 0.11, 0.12), (0.20, 0.21, 0.22), "; significant, p = 0 over 3 repeats"),
+        ((0.10, 0.20, 0.15), (0.16, 0.13, 0.19), "pinn and lsqml are level"),
+        ((0.10, 0.20, 0.15), (0.16, 0.13, 0.19), "the difference is not significant, p = 0.8"),
+        ((0.100, 0.150, 0.120), (0.101, 0.1512, 0.1209), "pinn is best"),
+    ],
+)
+def test_a_verdict_over_repeats_says_whether_it_is_significant(pinn, lsqml, words):
+    """Far apart is not enough where the repeats scatter, and close together is enough where they do not."""
+    arms = {
+        arm: {
+            "values": {"phase rmse": float(np.mean(v))},
+            "standard_errors": {"phase rmse": float(np.std(v, ddof=1) / np.sqrt(3))},
+            "samples": {str(k + 1): x for k, x in enumerate(v)},
+        }
+        for arm, v in {"pinn": pinn, "lsqml": lsqml, "flat": (0.25, 0.25, 0.25)}.items()
+    }
+    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
+    assert words in dose_sentence(1000, [cell])
+
+
+def test_scores_of_repeats_come_as_mean_and_standard_error(comparison):
+    """Three documents of one cell, the scores of the second and third moved by known amounts."""
+    design = load_design("demo")
+    documents = {}
+    for repeat, factor in ((1, 1.0), (2, 1.1), (3, 1.3)):
+        document = copy.deepcopy(comparison.to_dict())
+        for row in document["splits"]["test"]["rows"]:
+            if row["arm"] == "pinn" and row["value"] is not None:
+                row["value"] *= factor
+        documents[repeat] = document
+    cell = {
+        "dose": 1000, "view": "baseline", "stages": {"view": stage()}, "comparisons": documents, "overlap": {}
+    }  # fmt: skip
+    one = study_summary(design, [cell], {})["cells"][0]["splits"]["test"]
+    first = comparison.splits["test"].value("pinn", "phase", "rmse")
+    arm = one["arms"]["pinn"]
+    assert one["repeats"] == [1, 2, 3]
+    assert arm["values"]["phase rmse"] == pytest.approx(first * 3.4 / 3)
+    assert arm["standard_errors"]["phase rmse"] == pytest.approx(first * np.std([1, 1.1, 1.3], ddof=1) / np.sqrt(3))
+    assert one["arms"]["flat"]["standard_errors"]["phase rmse"] == 0
+    assert arm["values"]["phase psnr"] is not None
+    json.dumps(one, allow_nan=False)
 
 
 def test_outcome_and_verdict_are_separate(summary):
