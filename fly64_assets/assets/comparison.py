@@ -18,6 +18,7 @@ from fly64_assets.design import SPLITS
 from fly64_assets.evaluation.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
 from fly64_assets.evaluation.frame import ScanBox, scan_box
 from fly64_assets.evaluation.limit import UnitLimit
+from fly64_assets.evaluation.summary import JUDGED_SPLIT
 from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
@@ -59,6 +60,7 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 
 def _compare(work: Work) -> Mapping[str, Any]:
     from fly64_assets.evaluation.figures import cell_figure, limit_figure, phase_strip
+    from fly64_assets.evaluation.tiles import tiles
 
     key, layout, design = work.key, work.layout, work.design
     assert key.dose is not None
@@ -86,7 +88,9 @@ def _compare(work: Work) -> Mapping[str, Any]:
             histories=_histories(work, split),
         )
         work.build.write_bytes(layout.output(key, f"comparison_{split}.png"), figure, data=False)
-        work.build.write_bytes(layout.output(key, f"strip_{split}.png"), phase_strip(one), data=False)
+        for (arm, quantity), tile in (tiles(one) if split == JUDGED_SPLIT else {}).items():
+            # No arm and no split has a dot in its name.
+            work.build.write_bytes(layout.output(key, f"tile_{split}.{arm}.{quantity}.png"), tile, data=False)
         shown[f"phase_{split}"] = picture(phase_strip(one))
         for digest, unit in found.items():
             if one.limit.unit is unit:

@@ -46,16 +46,21 @@ def study_report_asset() -> dg.AssetsDefinition:
 
 
 def _report(work: Work) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.report import dose_figure, render_markdown, render_report
+    from fly64_assets.evaluation.markdown import render_markdown
+    from fly64_assets.evaluation.plots import study_plots
+    from fly64_assets.evaluation.report import render_report
     from fly64_assets.evaluation.summary import study_summary
+    from fly64_assets.evaluation.tables import study_table
 
     design, layout, key = work.design, work.layout, work.key
     states = stages.study_states(work.store, design, quick=True)
     cells = [_cell(work, states, dose, view) for dose in design.doses for view in design.views]
     summary = study_summary(design, cells, _provenance(work, states))
-    page = render_report(summary, _figures(work))
+    plots = study_plots(summary)
+    page = render_report(summary, _figures(work) | plots)
     work.build.write_bytes(layout.output(key, "index.html"), page.encode(), data=False)
     work.build.write_bytes(layout.output(key, "report.md"), render_markdown(summary).encode(), data=False)
+    work.build.write_bytes(layout.output(key, "study_metrics.csv"), study_table(cells), data=False)
     work.build.write_json(layout.output(key, "metrics_summary.json"), summary, data=False)
     missing = [f"{cell['dose']}/{cell['view']}" for cell in cells if not cell["comparisons"]]
     work.build.succeed({"cells": len(cells), "cells_without_comparison": missing})
@@ -63,7 +68,7 @@ def _report(work: Work) -> Mapping[str, Any]:
         "cells": len(cells),
         "cells_without_comparison": ", ".join(missing) or "none",
         "report": dg.MetadataValue.path(str(layout.output(key, "index.html"))),
-        "phase_error_against_dose": picture(dose_figure(summary, "test")),
+        "phase_error_against_dose": picture(plots["study/dose/test"]),
     }
 
 
@@ -121,15 +126,26 @@ def _figures(work: Work) -> dict[str, bytes]:
     figures: dict[str, bytes] = {}
     for dose in work.design.doses:
         for view in work.design.views:
-            key = StageKey("comparison", dose, view)
-            record = work.store.record(work.layout, key)
-            for split in SPLITS:
-                for prefix, suffix in (("comparison", ""), ("strip", "/strip")):
-                    path = work.layout.output(key, f"{prefix}_{split}.png")
-                    if record and path.relative_to(work.layout.folder).as_posix() in record.outputs:
-                        verified(path)
-                        figures[f"{dose}/{view}/{split}{suffix}"] = path.read_bytes()
+            record = work.store.record(work.layout, StageKey("comparison", dose, view))
+            for output in record.outputs if record else ():
+                path = work.layout.folder / output
+                name = _figure_name(path.name)
+                if name is not None:
+                    verified(path)
+                    figures[f"{dose}/{view}/{name}"] = path.read_bytes()
     return figures
+
+
+def _figure_name(file: str) -> str | None:
+    """What the report calls a picture of a comparison; None for other files and for pictures that it does not show."""
+    for split in SPLITS:
+        if file == f"comparison_{split}.png":
+            return split
+        if file == f"limit_{split}.png":
+            return f"{split}/limit"
+        if file.startswith(f"tile_{split}.") and file.endswith(".png"):
+            return "/".join((split, *file.removesuffix(".png").split(".")[1:]))
+    return None
 
 
 def _provenance(work: Work, states: Mapping[StageKey, State]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def cell_figure(
 
     arms = _arms(comparison)
     columns = 1 + len(arms)
-    height, width = _crop(comparison)[2]
+    height, width = crop(comparison)[2]
     tall = 3 * min(2.4, max(0.9, 2.6 * height / width)) + 3.4
     figure = Figure(figsize=(2.9 * columns + 0.8, tall), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall - 2.7, 2.7])[:, 0]
@@ -98,7 +98,7 @@ def phase_strip(comparison: SplitComparison) -> bytes:
 
     arms = _arms(comparison)
     columns = 1 + len(arms)
-    height, width = _crop(comparison)[2]
+    height, width = crop(comparison)[2]
     tall = 2 * min(1.8, max(0.6, 1.5 * height / width)) + 0.5
     figure = Figure(figsize=(1.6 * columns + 0.6, tall), layout="constrained")
     axes = figure.subplots(2, columns, squeeze=False)
@@ -122,7 +122,7 @@ def limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    rows, columns, (height, width) = _crop(comparison)
+    rows, columns, (height, width) = crop(comparison)
     extent = (columns.start, columns.stop, rows.stop, rows.start)
     figure = Figure(figsize=(9.6, min(4.8, max(1.9, 4.2 * height / width + 0.8))), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -130,7 +130,7 @@ def limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
         least = comparison.limit.error_map(part)
         if least is None:
             raise ValueError(f"there is no photon limit to draw: {comparison.limit.reason}")
-        low, high = _limits(least[comparison.region.mask])
+        low, high = percentile_limits(least[comparison.region.mask])
         shown = np.where(comparison.region.mask, least, np.nan)[rows, columns]
         image = _picture(axis, shown, "cividis", extent, norm=LogNorm(low, max(high, 1.01 * low)))
         axis.set_title(f"photon limit of the {part}, {dose:,} photons per frame, {view}", fontsize=8)
@@ -200,7 +200,7 @@ def _arms(comparison: SplitComparison) -> list[str]:
     return [arm for arm in comparison.arms if arm not in (FLAT, TRUTH)]
 
 
-def _crop(comparison: SplitComparison) -> tuple[slice, slice, tuple[int, int]]:
+def crop(comparison: SplitComparison) -> tuple[slice, slice, tuple[int, int]]:
     """Rows and columns that hold the region, and their numbers; the whole object where the region is empty."""
     mask = comparison.region.mask
     if not mask.any():
@@ -214,7 +214,7 @@ def _crop(comparison: SplitComparison) -> tuple[slice, slice, tuple[int, int]]:
 
 def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, arms: Sequence[str]) -> None:
     """Rows of pictures: phase, phase error and, if there are three rows, amplitude; one column per arm."""
-    rows, columns, _ = _crop(comparison)
+    rows, columns, _ = crop(comparison)
     extent = (columns.start, columns.stop, rows.stop, rows.start)
     mask = comparison.region.mask
 
@@ -236,13 +236,13 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
     parts = {name: phase_part(comparison.fields[name], comparison.truth, mask, None) for name in names}
     if mask.any():
         truth = parts[TRUTH].truth
-        row(0, {n: masked(p.estimate) for n, p in parts.items()}, "cividis", _limits(truth[mask]))
+        row(0, {n: masked(p.estimate) for n, p in parts.items()}, "cividis", percentile_limits(truth[mask]))
         errors = {n: p.estimate - p.truth for n, p in parts.items() if n != TRUTH}
         reach = max([float(np.percentile(np.abs(e[mask]), 99)) for e in errors.values()] or [1.0]) or 1.0
         row(1, {n: masked(e) for n, e in errors.items()}, "coolwarm", (-reach, reach))
         if len(axes) > 2:
             amplitudes = {n: masked(np.abs(comparison.fields[n])) for n in names}
-            row(2, amplitudes, "gray", _limits(np.abs(comparison.truth[mask])))
+            row(2, amplitudes, "gray", percentile_limits(np.abs(comparison.truth[mask])))
     axes[1][0].axis("off")
     for column, name in enumerate((TRUTH, *arms)):
         axes[0][column].set_title(name, fontsize=9)
@@ -250,7 +250,7 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
             _absent(axes[:, column], comparison.arms[name].reason or comparison.arms[name].outcome)
 
 
-def _limits(values: NDArray[np.float64]) -> Limits:
+def percentile_limits(values: NDArray[np.float64]) -> Limits:
     """Scale of a picture that a few stray pixels cannot stretch."""
     low, high = np.percentile(values, (0.5, 99.5))
     return float(low), float(high)

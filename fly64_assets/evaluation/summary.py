@@ -6,7 +6,7 @@ Belongs here: the summary that the report pages, the plots and a notebook read. 
 A cell, as handed to :func:`study_summary`::
 
     {"dose": int, "view": str,
-     "stages": {name: {"outcome", "reason", "seconds", "frames", "stale", "stale_reason"}},
+     "stages": {name: {"outcome", "reason", "seconds", "stale", "stale_reason"}},
      "comparisons": {repeat: document of CellComparison.to_dict()}, those that exist,
      "overlap": {split: metrics document}}
 """
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from fly64_assets.design import SPLITS, StudyDesign
 from fly64_assets.evaluation.compare import FLAT, TRUTH
+from fly64_assets.evaluation.efficiency import SCOPE
 from fly64_assets.evaluation.repeats import Difference, difference, mean, split_samples
 from fly64_assets.evaluation.verdicts import LEVEL
 
@@ -75,6 +76,7 @@ def study_summary(
             for name, stage in cell["stages"].items()
             if stage["stale"]
         ],
+        "limit_scope": SCOPE,
         "design": design.to_dict(),
         "provenance": dict(provenance),
     }
@@ -173,8 +175,22 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "reason": "; ".join(dict.fromkeys(reasons)),
         "measured_overlap": {s: metrics["metric_2_image_based_avg"] for s, metrics in cell["overlap"].items()},
         "seconds": seconds,
+        "frames_per_second": _rates(seconds, {split: one["frames"] for split, one in splits.items()}),
         "stages": {name: dict(stage) for name, stage in cell["stages"].items()},
     }
+
+
+def _rates(seconds: Mapping[str, float], frames: Mapping[str, int]) -> dict[str, float]:
+    """Frames per second of the stages that turn frames into an object; a stage without a split does both."""
+    rates = {}
+    for name, duration in seconds.items():
+        if "reconstruction" not in name and "inference" not in name:
+            continue
+        split = next((split for split in SPLITS if name.endswith(f" {split}")), None)
+        count = sum(frames.values()) if split is None else frames.get(split, 0)
+        if count and duration > 0:
+            rates[name] = count / duration
+    return rates
 
 
 def _split(

@@ -1,6 +1,8 @@
 """The summary and the report pages, from comparisons of real small arrays."""
 
 import copy
+import csv
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,10 +12,14 @@ import pytest
 
 from fly64_assets.design import load_design
 from fly64_assets.evaluation.compare import SplitInput, compare_cell
-from fly64_assets.evaluation.figures import cell_figure, phase_strip
+from fly64_assets.evaluation.figures import cell_figure, limit_figure
 from fly64_assets.evaluation.frame import scan_box
-from fly64_assets.evaluation.report import dose_figure, render_markdown, render_report
+from fly64_assets.evaluation.markdown import render_markdown
+from fly64_assets.evaluation.plots import arm_style, correlation_figure, dose_figure, photon_figure, study_plots
+from fly64_assets.evaluation.report import render_report
 from fly64_assets.evaluation.summary import dose_sentence, study_summary
+from fly64_assets.evaluation.tables import STUDY_COLUMNS, study_table
+from fly64_assets.evaluation.tiles import QUANTITIES, tiles
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -193,40 +199,137 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_self_contained_and_escaped(summary, comparison):
+@pytest.fixture(scope="module")
+def pictures(comparison):
+    """What the comparison asset hands to the page for one cell."""
     test = comparison.splits["test"]
-    figures = {
-        "1000/baseline/test": cell_figure(
-            test, dose=1000, view="baseline", coverage_threshold=0.1, histories={"pinn": {"loss": [3.0, 2.0]}}
-        ),
-        "1000/baseline/test/strip": phase_strip(test),
-    }
-    text = render_report(summary, figures)
-    page = Page()
-    page.feed(text)
-    assert page.open == []
-    assert "script" not in page.tags
-    assert page.links
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
-    assert "&lt;script&gt;" in text
-    assert text.count("worse than flat") >= 2
+    figures = {f"1000/baseline/test/{arm}/{quantity}": png for (arm, quantity), png in tiles(test).items()}
+    figures["1000/baseline/test"] = cell_figure(
+        test, dose=1000, view="baseline", coverage_threshold=0.1, histories={"pinn": {"loss": [3.0, 2.0]}}
+    )
+    figures["1000/baseline/test/limit"] = limit_figure(test, dose=1000, view="baseline")
+    return figures
+
+
+@pytest.fixture(scope="module")
+def page(summary, pictures):
+    return render_report(summary, pictures | study_plots(summary))
+
+
+def test_the_page_is_whole_self_contained_and_escaped(summary, page):
+    found = Page()
+    found.feed(page)
+    assert found.open == []
+    assert "script" not in found.tags
+    assert len([link for link in found.links if link.startswith("data:image/png;base64,")]) > 10
+    # Nothing but inline pictures and places on the page itself.
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("worse than flat") >= 2
     value = summary["cells"][0]["splits"]["test"]["arms"]["pinn"]["values"]["phase rmse"]
-    assert f"{value:.4g}" in text
-    assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower())
+    assert f"{value:.4g}" in page
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).lower())
+
+
+def test_verdicts_come_before_any_picture_and_table(page):
+    assert page.index('class="verdict"') < min(page.index("<img"), page.index("<table"))
+
+
+def test_a_switch_shows_every_arm_in_every_quantity(summary, page):
+    """One pair of buttons and one rule per arm and quantity; every tile hangs on exactly one rule."""
+    for arm in ("truth", *summary["arms"]):
+        assert page.count(f'id="arm-{arm}"') == page.count(f'for="arm-{arm}">') == 1
+        for quantity in QUANTITIES:
+            assert f"#arm-{arm}:checked ~ #show-{quantity}:checked ~ main .of-{arm}.is-{quantity}" in page
+            compared = page.count(f'class="tile of-{arm} is-{quantity}"')
+            absent = page.count(f'class="none of-{arm} is-{quantity}"')
+            assert compared + absent == 1
+    assert "The truth has no error." in page
+    assert page.count(" checked>") == 2
+
+
+def test_tiles_share_their_scale_and_leave_the_truth_without_error(comparison):
+    found = tiles(comparison.splits["test"])
+    assert set(found) == {(a, q) for a in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {("truth", "error")}
+    assert all(png.startswith(b"\x89PNG") and len(png) < 200_000 for png in found.values())
+    assert found["truth", "phase"] != found["pinn", "phase"]
+
+
+def test_the_page_says_bound_efficiency_and_what_they_are_good_for(summary, page):
+    limit = summary["cells"][0]["splits"]["test"]["limit"]
+    assert limit["state"] == "regular"
+    assert f"Bound of unbiased estimates {limit['phase_rad']:.3g} rad" in page
+    assert "says that prior knowledge, not photons, carried the result" in page
+    value = summary["cells"][0]["splits"]["test"]["arms"]["lsqml"]["values"]["phase efficiency"]
+    assert value > 0
+    singular = copy.deepcopy(summary)
+    one = singular["cells"][0]["splits"]["test"]
+    one["limit"] |= {"state": "singular", "reason": "singular: 28 groups without common light", "phase_rad": None}
+    for arm in one["arms"].values():
+        arm["values"]["phase efficiency"] = None
+    text = render_report(singular, {})
+    assert "No bound: singular: 28 groups without common light" in text
+    assert ">singular</td>" in text
+    assert "| singular |" in render_markdown(singular)
+
+
+def test_the_table_for_a_notebook_holds_every_score_with_its_reason(comparison):
+    documents = {1: comparison.to_dict(), 2: comparison.to_dict()}
+    text = study_table([{"dose": 1000, "view": "baseline", "comparisons": documents}]).decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0]) == STUDY_COLUMNS
+    assert len(rows) == 2 * len(comparison.csv_rows())
+    assert {row["repeat"] for row in rows} == {"1", "2"}
+    assert all(row["value"] or row["reason"] for row in rows)
+    one = next(r for r in rows if (r["split"], r["arm"], r["part"], r["metric"]) == ("test", "pinn", "phase", "rmse"))
+    assert float(one["value"]) == comparison.splits["test"].value("pinn", "phase", "rmse")
+    assert one["limit"] == "regular"
+
+
+def test_arms_keep_their_style_in_any_number(summary):
+    names = [f"arm_{k}" for k in range(10)]
+    styles = [tuple(arm_style(names, name).values()) for name in names]
+    assert len(set(styles)) == len(names)
+
+
+def test_frames_per_second_belong_to_the_stages_own_split(comparison):
+    design = load_design("demo")
+    stages = {name: stage() for name in ("view", "pinn inference", "lsqml reconstruction test")}
+    cell = {
+        "dose": 1000, "view": "baseline", "stages": stages, "comparisons": {1: comparison.to_dict()}, "overlap": {}
+    }  # fmt: skip
+    rates = study_summary(design, [cell], {})["cells"][0]["frames_per_second"]
+    assert rates == {"pinn inference": pytest.approx(120 / 1.5), "lsqml reconstruction test": pytest.approx(60 / 1.5)}
 
 
 def test_markdown_holds_the_same_numbers(summary):
     text = render_markdown(summary)
     value = summary["cells"][0]["splits"]["test"]["arms"]["pinn"]["values"]["phase rmse"]
     assert f"| {value:.4f} |" in text
+    bound = summary["cells"][0]["splits"]["test"]["limit"]["phase_rad"]
+    assert f"| {bound:.3g} |" in text
     assert "(worse than flat)" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_dose_figure_is_a_small_png(summary):
-    for split in ("train", "test"):
-        content = dose_figure(summary, split)
-        assert content.startswith(b"\x89PNG")
+def test_study_figures_are_small_pngs_with_ink_of_every_arm(summary):
+    from matplotlib import colors, image
+
+    for figure in (dose_figure, photon_figure, correlation_figure):
+        content = figure(summary, "test")
         assert len(content) < 200_000
+        pixels = image.imread(io.BytesIO(content))[..., :3]
+        for arm in ("pinn", "lsqml"):
+            ink = np.array(colors.to_rgb(arm_style(summary["arms"], arm)["color"]))
+            assert np.any(np.abs(pixels - ink).max(axis=-1) < 0.02)
+
+
+def test_study_figures_exist_before_anything_was_compared(summary):
+    empty = summary | {"cells": [cell | {"splits": {}} for cell in summary["cells"]], "arms": []}
+    for figure in (dose_figure, photon_figure, correlation_figure):
+        assert figure(empty, "test").startswith(b"\x89PNG")
+    assert "No result." in render_report(empty, {})
