@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fly64_assets import stages
+from fly64_assets.cli.against import SUMMARY, other_summary, read_summary
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
 from fly64_assets.cli.instance import run_worker
 from fly64_assets.design import SPLITS
@@ -70,22 +71,34 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
 
 
 @click.command()
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Print what changed against another study: its name, its folder or its metrics_summary.json.",
+)
 @pass_session
 @clean_errors
-def report(session: Session) -> None:
+def report(session: Session, against: str | None) -> None:
     """Rebuild the report from what is on disk, and print where it is.
 
     \b
     Example:
       fly64 report
+      fly64 report --against /backup/data/demo/demo_97032cb4
     """
     design = session.design()
     store = session.store(design)
-    stages.active_layout(store)
+    folder = stages.active_layout(store).report_folder
+    # Read before anything is built: the other summary may be this one's predecessor.
+    other = None if against is None else other_summary(store, against)
     result = run_worker(session, ["study_report"], None, None)
     if not result.ok:
         fail(f"the report could not be built: {result.reason} (log: {result.log})")
-    click.echo(str(stages.active_layout(store).report_folder / "index.html"))
+    click.echo(str(folder / "index.html"))
+    if other is not None:
+        from fly64_assets.evaluation.against import compare_studies, render_against
+
+        click.echo(f"\n{render_against(compare_studies(read_summary(folder / SUMMARY), other))}", nl=False)
 
 
 @click.command()
