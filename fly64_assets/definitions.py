@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from fly64_assets import stages
 from fly64_assets.assets.base import base_dataset_asset
 from fly64_assets.assets.comparison import comparison_asset
 from fly64_assets.assets.legacy_pinn import legacy_pinn_bundle_asset, legacy_pinn_reconstruction_asset
@@ -25,7 +26,7 @@ from fly64_assets.checks.physics import physics
 from fly64_assets.checks.training import learned
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.environment import default_data_root, default_study
-from fly64_assets.jobs import JOBS
+from fly64_assets.jobs import AUDIT, AUDIT_DESCRIPTION, JOBS
 from fly64_assets.partitions import cell_partitions, dose_partitions
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.legacy_config import LegacyConfigResource
@@ -59,7 +60,14 @@ def build_assets(design: StudyDesign) -> dict[str, dg.AssetsDefinition]:
         comparison_asset(cells),
         study_report_asset(),
     ]
-    return {asset.key.to_user_string(): asset for asset in assets}
+    return {asset.key.to_user_string(): _versioned(asset, design) for asset in assets}
+
+
+def _versioned(asset: dg.AssetsDefinition, design: StudyDesign) -> dg.AssetsDefinition:
+    """The asset with the design's share in its code version, so that Dagster sees a change of the design."""
+    place = STAGES[asset.key.to_user_string()]
+    version = stages.asset_version(design, place.stage, place.arms)
+    return asset.map_asset_specs(lambda spec: spec.replace_attributes(code_version=version))
 
 
 STAGES: Mapping[str, Place] = {
@@ -101,10 +109,13 @@ def build_definitions(
     """The code location for a design, with some resources replaced if wanted."""
     design = design or load_design(default_study())
     assets = build_assets(design)
+    checks = build_checks(assets)
+    jobs = [dg.define_asset_job(job.name, list(job.assets), description=job.description) for job in JOBS]
+    audit = dg.define_asset_job(AUDIT, dg.AssetSelection.checks(*checks), description=AUDIT_DESCRIPTION)
     return dg.Definitions(
         assets=list(assets.values()),
-        asset_checks=build_checks(assets),
-        jobs=[dg.define_asset_job(job.name, list(job.assets), description=job.description) for job in JOBS],
+        asset_checks=checks,
+        jobs=[*jobs, audit],
         resources=default_resources() | dict(resources or {}),
     )
 

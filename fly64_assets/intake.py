@@ -126,7 +126,7 @@ def _keep(
 ) -> StageRecord:
     validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {name}")
     layout = store.layout(name)
-    if not store.state(layout, KEY, inputs, parameters).done:
+    if not store.state(layout, KEY, inputs, parameters, code_version=stages.CODE_VERSIONS["base"]).done:
         with store.build(
             layout,
             KEY,

@@ -1,4 +1,4 @@
-"""Named jobs of the code location: one per partition definition, because a run cannot mix them."""
+"""Named jobs of the code location: one per partition definition, because a run cannot mix them; and the audit."""
 
 from typing import NamedTuple
 
@@ -26,4 +26,10 @@ JOBS = (
     Job("cell", CELL_ASSETS, "Views, both arms and the comparison of a cell."),
     Job("legacy_cell", LEGACY_CELL_ASSETS, "The TensorFlow arm of a cell, and the comparison with it."),
     Job("report", ("study_report",), "Write the report over all cells."),
+)
+
+AUDIT = "audit"
+AUDIT_DESCRIPTION = (
+    "Every stand-alone check over everything that is on disk. With a partition key (the run's tag dagster/partition): "
+    "over what belongs to a dose such as 1000, or to a cell such as 1000|dense."
 )

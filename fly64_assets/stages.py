@@ -15,7 +15,7 @@ from fly64_assets.design import SPLITS, StudyDesign
 from fly64_assets.design_fields import BASELINE, CNN_SETTINGS, BaseRecipe, PinnSettings
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore, Inputs, State
-from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.hashing import json_sha256, sha256_file
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import EXTERNAL
@@ -273,6 +273,23 @@ def _input_files(
     return tuple(dict.fromkeys((layout.base, *halves, *frames.values(), *metrics, *objects)))
 
 
+PARTITION_PARAMETERS: Final = frozenset(
+    {"dose", "view", "split", "arm", "repeat", "overlap", "gridsize", "neighbor_count", "least_frames"}
+)
+"""Parameters that differ between the partitions of one asset."""
+
+
+def asset_version(design: StudyDesign, stage: str, arms: Sequence[str] = NETWORK_ARMS) -> str:
+    """Version of an asset for Dagster: its code, and the design values that all of its partitions depend on.
+
+    So that Dagster too calls an asset out of date when the design has changed. What differs between partitions (the
+    overlap of one view) is no part of it: Dagster knows one version per asset.
+    """
+    key = next(key for key in study_keys(design, arms) if key.stage == stage)
+    common = {name: value for name, value in parameters(design, key).items() if name not in PARTITION_PARAMETERS}
+    return f"{CODE_VERSIONS[stage]}-{json_sha256(common)[:12]}"
+
+
 # -- what is there ------------------------------------------------------------------------------------------------
 
 
@@ -311,12 +328,13 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
         return State("missing", f"the record of base {active.base_id} is missing or damaged", record)
     inputs = {Path(name.removeprefix(EXTERNAL)): sha256 for name, sha256 in record.inputs.items()}
     expected: Mapping[str, Any] = {**record.parameters, "patch_size_pixels": design.patch_size_pixels}
+    code_version = record.code_version
     if not pinned:
-        expected = parameters(design, key)
+        expected, code_version = parameters(design, key), CODE_VERSIONS["base"]
         source = design.base_path
         if source is not None and source.is_file():
             inputs = {source: sha256_file(source)}
-    return store.state(layout, key, inputs, expected, quick=quick)
+    return store.state(layout, key, inputs, expected, code_version=code_version, quick=quick)
 
 
 def study_states(
@@ -360,4 +378,6 @@ def _state_after(
     wanted = demand(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
-    return store.state(layout, key, wanted.inputs, parameters(design, key), quick=quick)
+    return store.state(
+        layout, key, wanted.inputs, parameters(design, key), code_version=CODE_VERSIONS[key.stage], quick=quick
+    )

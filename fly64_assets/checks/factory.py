@@ -48,8 +48,8 @@ def asset_check(
 ) -> dg.AssetChecksDefinition:
     """A partition-aware check of one asset.
 
-    With a partition key it judges that partition. Without one it judges every partition that is on disk and records
-    an evaluation for each.
+    With one of its partition keys it judges that partition. Without a key, or with the key of a whole dose or of a cell
+    inside its dose, it judges every partition concerned that is on disk and records an evaluation for each.
     """
     partitions = asset.partitions_def
     with warnings.catch_warnings():
@@ -62,28 +62,56 @@ def asset_check(
     ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.Output[None]]:
         design = study.design()
         artifacts = store.store(design.name)
-        if partitions is None or context.has_partition_key:
-            key = context.partition_key if partitions is not None else ""
-            passed, text = judge(artifacts, design, stage_keys(design, place, key), examine)
+        known = tuple(partitions.get_partition_keys()) if partitions else ()
+        asked = asked_partition(design, context.partition_key if context.has_partition_key else "")
+        if asked in known:
+            passed, text = judge(artifacts, design, stage_keys(design, place, asked), examine)
             yield dg.AssetCheckResult(passed=passed, check_name=name, asset_key=asset.key, description=text)
             return
         yield dg.Output(None, output_name=spec.get_python_identifier())
-        for key in partitions.get_partition_keys():
+        for key in known or ("",):
             keys = stage_keys(design, place, key)
-            if not on_disk(artifacts, keys):
+            if not concerned(key, asked) or not on_disk(artifacts, keys):
                 continue
             passed, text = judge(artifacts, design, keys, examine)
             context.log.info(f"{name} {key}: {text}")
             yield dg.AssetCheckEvaluation(
-                asset_key=asset.key, check_name=name, passed=passed, metadata={}, description=text, partition=key
+                asset_key=asset.key,
+                check_name=name,
+                passed=passed,
+                metadata={},
+                description=text,
+                partition=key or None,
             )
 
     return check
 
 
+def asked_partition(design: StudyDesign, partition_key: str) -> str:
+    """The partition key of a run, if it names a dose or a cell of the study; empty for none.
+
+    Raises ``dagster.Failure`` with one sentence for a key of nothing that the study has.
+    """
+    doses = [str(dose) for dose in design.doses]
+    if partition_key in ("", *doses, *(f"{dose}|{view}" for dose in doses for view in design.views)):
+        return str(partition_key)
+    raise dg.Failure(
+        f"partition {partition_key!r} is neither a dose ({', '.join(doses)}) nor a cell DOSE|VIEW "
+        f"(views: {', '.join(design.views)}) of study {design.name}",
+        allow_retries=False,
+    )
+
+
+def concerned(partition_key: str, asked: str) -> bool:
+    """Whether a partition is part of what was asked for: a dose holds its cells, and a cell stands on its dose."""
+    return (
+        not (asked and partition_key) or partition_key.startswith(f"{asked}|") or asked.startswith(f"{partition_key}|")
+    )
+
+
 def stage_keys(design: StudyDesign, place: Place, partition_key: str) -> list[StageKey]:
     """The stages behind one partition of an asset."""
-    dose, view = split_cell_key(partition_key) if "|" in partition_key else (int(partition_key or 0), "")
+    dose, view = split_cell_key(partition_key) if partition_key else (0, "")
     return [
         key
         for key in stages.study_keys(design, place.arms)

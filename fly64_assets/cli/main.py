@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 from fly64_assets import __version__
+from fly64_assets.cli.audit import audit
 from fly64_assets.cli.base import base
+from fly64_assets.cli.clean import clean
 from fly64_assets.cli.console import Session
+from fly64_assets.cli.doctor import doctor
 from fly64_assets.cli.files import bundle, contract, overlap
 from fly64_assets.cli.legacy import legacy
 from fly64_assets.cli.run import run
@@ -48,5 +51,5 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
     context.obj = Session(study, data_root)
 
 
-for command in (run, plan, status, report, verify, base, contract, overlap, bundle, legacy, ui):
+for command in (run, plan, status, report, verify, audit, clean, doctor, base, contract, overlap, bundle, legacy, ui):
     main.add_command(command)

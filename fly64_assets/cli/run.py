@@ -85,17 +85,25 @@ def _filters(
     stage_names: Sequence[str],
     backends: Sequence[str],
 ) -> Filters:
-    whole = tuple(int(dose) for dose in doses)
-    for dose in whole:
-        if dose not in design.doses:
+    networks = tuple(ARM_OF_BACKEND[backend] for backend in backends)
+    return Filters(*chosen_cells(design, doses, views), tuple(splits), tuple(stage_names), networks)
+
+
+def chosen_cells(
+    design: StudyDesign, doses: Sequence[float], views: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Doses and views of the study, as given on the command line; an unknown one is wrong use."""
+    whole = tuple(dose for given in doses for dose in design.doses if dose == given)
+    for given in doses:
+        if given not in design.doses:
             raise click.BadParameter(
-                f"{dose} is not a dose of study {design.name} ({design.doses})", param_hint="--dose"
+                f"{given:g} is not a dose of study {design.name} ({design.doses})", param_hint="--dose"
             )
     for view in views:
         if view not in design.views:
             known = ", ".join(design.views)
             raise click.BadParameter(f"{view!r} is not a view of study {design.name} ({known})", param_hint="--view")
-    return Filters(whole, tuple(views), tuple(splits), tuple(stage_names), tuple(ARM_OF_BACKEND[b] for b in backends))
+    return whole, tuple(views)
 
 
 def _print_plan(states: dict[StageKey, State], keys: list[StageKey], filters: Filters) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
     click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.folder}")
     for key, state in states.items():
         click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
+    counts = Counter(state.name for state in states.values())
+    click.echo(", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name]))
 
 
 @click.command()

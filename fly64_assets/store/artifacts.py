@@ -32,8 +32,8 @@ Inputs = Mapping[Path, str] | Sequence[Path]
 class State:
     """State of a stage on disk.
 
-    ``name`` is ``fresh``, ``stale`` (an input or a parameter changed), ``missing`` (never built, interrupted, or an
-    output is gone or damaged), ``failed`` or ``skipped`` (still for the recorded reason). ``reason`` says why;
+    ``name`` is ``fresh``, ``stale`` (an input, a parameter or the code changed), ``missing`` (never built, interrupted,
+    or an output is gone or damaged), ``failed`` or ``skipped`` (still for the recorded reason). ``reason`` says why;
     ``record`` is what was found.
     """
 
@@ -129,9 +129,16 @@ class ArtifactStore:
         return record
 
     def state(
-        self, layout: Layout, key: StageKey, inputs: Inputs, parameters: Mapping[str, Any], *, quick: bool = False
+        self,
+        layout: Layout,
+        key: StageKey,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        *,
+        code_version: str,
+        quick: bool = False,
     ) -> State:
-        """Compare a stage's record with its inputs, parameters and files. Reads only.
+        """Compare a stage's record with its inputs, parameters, code version and files. Reads only.
 
         Parameters
         ----------
@@ -141,6 +148,8 @@ class ArtifactStore:
             What the stage would read now (see the module's docstring).
         parameters : mapping
             What the stage would use now, in JSON types.
+        code_version : str
+            Version of the code that would run now.
         quick : bool
             Judge files by sidecar and size instead of their SHA256.
         """
@@ -156,7 +165,7 @@ class ArtifactStore:
             current = resolved_inputs(layout, inputs, quick=quick)
         except ArtifactError as error:
             return State("stale", f"an input is not intact: {error}", record)
-        change = _changed(record, current, parameters)
+        change = _changed(record, current, parameters, code_version)
         if change:
             return State("stale", change, record)
         damage = _damaged(layout, record, quick)
@@ -200,7 +209,7 @@ class ArtifactStore:
             )
 
         def finished() -> StageRecord | None:
-            state = self.state(layout, key, inputs, parameters)
+            state = self.state(layout, key, inputs, parameters, code_version=code_version)
             return state.record if state.done else None
 
         return build_stage(layout, key, prepare, finished, announce, force=force)
@@ -222,8 +231,8 @@ def resolved_inputs(layout: Layout, inputs: Inputs, *, quick: bool) -> dict[str,
 # -- internals ------------------------------------------------------------------------------------------------
 
 
-def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
-    """Which input or parameter differs from the record; empty if none."""
+def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any], code_version: str) -> str:
+    """Which input, parameter or code version differs from the record; empty if none."""
     for name in sorted({*inputs, *record.inputs}):
         if name not in inputs:
             return f"input {name} is no longer used"
@@ -231,9 +240,11 @@ def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping
             return f"input {name} is new"
         if inputs[name] != record.inputs[name]:
             return f"input {name} changed (SHA256 {record.inputs[name][:12]} then, {inputs[name][:12]} now)"
-    if json_sha256(parameters) == record.parameters_sha256:
-        return ""
-    return _difference(record.parameters, json.loads(json_bytes(parameters, "parameters")), "parameter ")
+    if json_sha256(parameters) != record.parameters_sha256:
+        return _difference(record.parameters, json.loads(json_bytes(parameters, "parameters")), "parameter ")
+    if code_version != record.code_version:
+        return f"the code gives other results now (version {record.code_version} then, {code_version} now)"
+    return ""
 
 
 def _difference(then: Any, now: Any, name: str) -> str:

@@ -31,6 +31,9 @@ _EXPLANATIONS: Final = {
     errno.EROFS: "the file system is read-only: choose another data root or make it writable",
     errno.EACCES: "the folder is not writable: choose another data root or change its permissions",
     errno.EPERM: "the folder is not writable: choose another data root or change its permissions",
+    errno.EISDIR: "a folder has taken its place: move it away, then run the stage again",
+    errno.ENOTDIR: "a file has taken the place of its folder: move it away, then run the stage again",
+    errno.ELOOP: "its path is a loop of symbolic links: remove them, then run the stage again",
     errno.EIO: "the disk reports an input/output error: check it before running the stage again",
 }
 
@@ -94,7 +97,7 @@ def commit(finished: Path, path: Path) -> tuple[str, int]:
 
 def remove_durably(path: Path) -> None:
     """Remove a file if it exists, and flush the folder so that it stays removed after a power cut."""
-    if path.exists():
+    if os.path.lexists(path):
         with explained(path):
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
@@ -127,7 +130,7 @@ def leftovers(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and _left_behind(entry))
+    return sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and left_behind(entry))
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
@@ -152,7 +155,11 @@ def process_alive(pid: int) -> bool:
     return True
 
 
-def _left_behind(entry: Path) -> bool:
+def left_behind(entry: Path) -> bool:
+    """Whether a scratch folder or an unfinished file belongs to a process of this machine that has ended.
+
+    Every scratch folder counts: only builds make them, under the lock of their folder, so ask for that lock first.
+    """
     if entry.is_dir():
         return True
     match = _TEMPORARY.fullmatch(entry.name)

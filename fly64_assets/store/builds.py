@@ -186,7 +186,7 @@ class Build:
             self.scratch.mkdir()
 
     def _remove(self, path: Path) -> None:
-        if path.resolve().is_relative_to(self._layout.folder.resolve()):
+        if path.parent.resolve().is_relative_to(self._layout.folder.resolve()):
             remove_durably(path)
             remove_durably(sidecar_path(path))
 
@@ -243,7 +243,12 @@ def build_stage(
     An exception in the block leaves a failed record with its sentence and is raised again; an interrupt
     (``KeyboardInterrupt``, ``SystemExit``) leaves no record. Neither leaves data files.
     """
-    with stage_lock(layout.folder_of(key), key.label, announce) as taken:
+    folder = layout.folder_of(key)
+    if not folder.resolve().is_relative_to(layout.data_root.resolve()):
+        raise ArtifactError(
+            f"{folder} leads out of the data root, to {folder.resolve()}: replace the symbolic link by a folder"
+        )
+    with stage_lock(folder, key.label, announce) as taken:
         done = finished() if taken.waited or not force else None
         build = Build(layout, key, prepare(), done)
         if done:

@@ -6,6 +6,7 @@ leaves behind is how a takeover is recognised and reported.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from fly64_assets.errors import ArtifactError
 from fly64_assets.store.atomic import explained, make_folder, process_alive, remove_leftovers, write_atomically
 from fly64_assets.store.sidecars import now
 
@@ -78,7 +80,7 @@ def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> It
     """
     with explained(folder / LOCK_NAME):
         make_folder(folder)
-        lock = FileLock(folder / LOCK_NAME, is_singleton=False)
+        lock = lock_file(folder / LOCK_NAME)
         waited = _acquire(lock, folder, label, announce)
     try:
         left_by = holder(folder)
@@ -94,6 +96,26 @@ def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> It
             (folder / NOTE_NAME).unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def lock_file(path: Path) -> FileLock:
+    """The lock at ``path``. Raises :class:`ArtifactError` for a symbolic link: opening it would empty its target."""
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a symbolic link; a lock is a regular file: remove the link and try again")
+    return FileLock(path, is_singleton=False)
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody is building in ``folder`` now, or that cannot be found out. Changes nothing."""
+    path = folder / LOCK_NAME
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _acquire(lock: FileLock, folder: Path, label: str, announce: Announce | None) -> bool:

@@ -25,14 +25,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock
-
 from fly64_assets.design import SPLITS, StudyDesign
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.atomic import explained, make_folder
 from fly64_assets.store.hashing import json_bytes
 from fly64_assets.store.integrity import checksums
 from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.locks import lock_file
 from fly64_assets.store.records import StageRecord, find_records
 from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
 
@@ -60,7 +59,7 @@ def write_manifests(layout: Layout, design: StudyDesign, filters: Mapping[str, A
     """
     with explained(layout.manifests_lock):
         make_folder(layout.folder)
-        lock = FileLock(layout.manifests_lock, is_singleton=False)
+        lock = lock_file(layout.manifests_lock)
         lock.acquire()
     try:
         records = find_records(layout)

@@ -12,6 +12,7 @@ import platform
 import posixpath
 import re
 import socket
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -116,7 +117,10 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """The sidecar of ``path``, after its own checksum agreed. Raises :class:`ArtifactError` otherwise."""
     sidecar = sidecar_path(path)
     try:
-        if sidecar.stat().st_size > _LARGEST_SIDECAR:
+        status = sidecar.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _bad(path, f"its sidecar {sidecar.name} is {_kind(status.st_mode)}, not a regular file")
+        if status.st_size > _LARGEST_SIDECAR:
             raise _bad(path, f"its sidecar {sidecar.name} is larger than {_LARGEST_SIDECAR} bytes")
         document = json.loads(sidecar.read_bytes())
     except FileNotFoundError:
@@ -148,12 +152,17 @@ def verified(path: Path, *, quick: bool = False) -> Artifact:
         The sentence names the file, what is wrong (missing, no sidecar, sidecar edited, other hash: found and
         expected) and which stage to run again.
     """
-    if not path.is_file():
-        raise _bad(path, "does not exist")
+    try:
+        status = path.lstat()
+    except (OSError, ValueError) as error:
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise _bad(path, "does not exist" if absent else f"cannot be read ({error})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise _bad(path, f"is {_kind(status.st_mode)}, not a regular file")
     sidecar = read_sidecar(path)
     expected, size = str(sidecar["sha256"]), int(sidecar["bytes"])
     try:
-        found_size = path.stat().st_size
+        found_size = status.st_size
         if found_size != size:
             raise _bad(path, f"has {found_size} bytes; its sidecar says {size}")
         found = expected if quick else sha256_file(path)
@@ -214,6 +223,12 @@ def _problem(document: Any, path: Path) -> str:
     if not isinstance(size, int) or not _SHA256.fullmatch(str(document.get("sha256"))):
         return "does not hold a SHA256 and a size"
     return ""
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "a symbolic link"
+    return "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
 
 
 def _bad(path: Path, what: str) -> ArtifactError:

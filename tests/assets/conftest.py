@@ -23,6 +23,12 @@ pinn: {epochs: 2}
 lsqml: {epochs: 6}
 """
 
+SMALL = """
+name: small
+dose_list: [1e3, 1e4]
+base: {amplitude: coins, phase: grass, object_size: 132, positions: 60}
+"""
+
 
 @dataclass
 class Graph:
@@ -73,6 +79,14 @@ def graph(tmp_path):
     (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         yield make_graph(tmp_path, instance)
+
+
+@pytest.fixture
+def small_graph(tmp_path):
+    """The same over fewer frames and a smaller object."""
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
+        yield make_graph(tmp_path, instance, SMALL)
 
 
 @pytest.fixture(autouse=True)

@@ -75,6 +75,7 @@ class Workshop:
         return self.make(StageKey("simulated", dose), files, **options)
 
     def state(self, key: StageKey, inputs: Any = (), parameters: dict[str, Any] | None = None, **options: Any) -> Any:
+        options = {"code_version": "1"} | options
         return self.store.state(self.layout, key, inputs, parameters or {"seed": 42}, **options)
 
 

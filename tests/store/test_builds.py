@@ -286,6 +286,56 @@ def test_a_hostile_record_cannot_have_foreign_files_removed(workshop: Any, layou
     assert precious.read_text() == "keep me"
 
 
+def test_a_folder_that_leads_out_of_the_data_root_is_refused(workshop: Any, layout: Layout, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    layout.folder.mkdir(parents=True)
+    layout.folder_of(KEY).symlink_to(outside)
+    with pytest.raises(ArtifactError, match=r"dose_1000 leads out of the data root, to .*outside"):
+        workshop.simulated()
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_lock_does_not_empty_its_target(workshop: Any, layout: Layout, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("keep me")
+    layout.folder_of(KEY).mkdir(parents=True)
+    (layout.folder_of(KEY) / ".build.lock").symlink_to(precious)
+    with pytest.raises(ArtifactError, match="is a symbolic link; a lock is a regular file"):
+        workshop.simulated()
+    assert precious.read_text() == "keep me"
+
+
+def test_links_in_the_place_of_outputs_are_replaced_and_not_followed(
+    workshop: Any, layout: Layout, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("keep me")
+    workshop.simulated()
+    for path in (layout.patched(1000, "train"), layout.record(KEY), sidecar_path(layout.record(KEY))):
+        path.unlink()
+        path.symlink_to(precious)
+    assert workshop.state(KEY).name == "missing"
+    workshop.simulated()
+    assert workshop.state(KEY).name == "fresh"
+    assert precious.read_text() == "keep me"
+    assert not layout.patched(1000, "train").is_symlink()
+
+
+def test_a_folder_in_the_place_of_a_record_is_a_sentence(workshop: Any, layout: Layout) -> None:
+    workshop.simulated()
+    layout.record(KEY).unlink()
+    layout.record(KEY).mkdir()
+    with pytest.raises(ArtifactError, match=r"result\.json could not be written .* a folder has taken its place"):
+        workshop.simulated()
+
+
+def test_other_code_makes_stale(workshop: Any) -> None:
+    workshop.simulated()
+    state = workshop.state(KEY, code_version="2")
+    assert (state.name, state.reason) == ("stale", "the code gives other results now (version 1 then, 2 now)")
+
+
 def test_a_damaged_input_changes_nothing(workshop: Any, layout: Layout) -> None:
     view = StageKey("view", 1000, "dense")
     inputs = [layout.patched(1000, "train")]

@@ -108,6 +108,12 @@ def test_a_file_just_written_is_not_remembered(path: Path, monkeypatch: pytest.M
     assert not hashing._cache
 
 
+def linked(path: Path) -> None:
+    """Put a link to the same bytes in the place of a file."""
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
 HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "deleted file": (lambda p: p.unlink(), "does not exist"),
     "deleted sidecar": (lambda p: sidecar_path(p).unlink(), "has no sidecar"),
@@ -119,7 +125,13 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "hash edited": (lambda p: edit(sidecar_path(p), sha256="0" * 64), "changed after it was written"),
     "seed edited": (lambda p: edit(sidecar_path(p), seeds={"simulation": 43}), "changed after it was written"),
     "sidecar bit": (lambda p: flip(sidecar_path(p), 30), "sidecar"),
-    "sidecar a folder": (lambda p: (sidecar_path(p).unlink(), sidecar_path(p).mkdir()), "cannot be read"),
+    "sidecar a folder": (lambda p: (sidecar_path(p).unlink(), sidecar_path(p).mkdir()), "is a folder, not a regular"),
+    "sidecar a pipe": (lambda p: (sidecar_path(p).unlink(), os.mkfifo(sidecar_path(p))), "is a device or pipe"),
+    "sidecar a link": (lambda p: linked(sidecar_path(p)), "is a symbolic link, not a regular file"),
+    "a link": (linked, "is a symbolic link, not a regular file"),
+    "a link in a circle": (lambda p: (p.unlink(), p.symlink_to(p)), "is a symbolic link, not a regular file"),
+    "a folder": (lambda p: (p.unlink(), p.mkdir()), "is a folder, not a regular file"),
+    "a pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "is a device or pipe, not a regular file"),
 }
 
 

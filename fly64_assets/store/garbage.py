@@ -1,0 +1,219 @@
+"""What lies in a study's folder and is of no use: leftovers of killed processes, superseded bases, orphans.
+
+Belongs here: finding such files and removing them on request. Nothing is ever offered that a sidecar of a live artifact
+names, that an intact record lists, or that lies where somebody is building. Does not belong here: freshness
+(``store.artifacts``); a stale result is no garbage, a rebuild replaces it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from filelock import Timeout
+
+from fly64_assets.errors import ArtifactError, Fly64Error
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name
+from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.store.locks import LOCK_NAME, held, lock_file
+from fly64_assets.store.records import StageRecord, find_records, record_paths
+from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
+
+TEMPORARY: Final = "temporary"
+SUPERSEDED: Final = "superseded"
+ORPHAN: Final = "orphan"
+KINDS: Final = (TEMPORARY, SUPERSEDED, ORPHAN)
+MANIFESTS: Final = ("training", "reconstruction", "skip_summary", "run", "overlap")
+OWN_ORIGINS: Final = ("recipe", "design_file")
+"""Origins of bases that the design itself made; a base that a user imported is never superseded."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file or folder without use: which ``kind`` (one of ``KINDS``), its size, and why it is of no use."""
+
+    path: Path
+    kind: str
+    bytes: int
+    why: str
+
+    @property
+    def place(self) -> Path:
+        """The folder that has to be locked to remove it."""
+        return self.path if self.kind == SUPERSEDED else self.path.parent
+
+
+def find_garbage(store: ArtifactStore, locked: Collection[Path] = ()) -> list[Garbage]:
+    """Everything without use in the folder of a study, in the order of kinds and paths. Reads only.
+
+    ``locked`` are folders whose build lock the caller holds; folders in which somebody else builds are left out.
+    """
+    if not store.folder.is_dir():
+        return []
+    found = [_temporary(path) for path in sorted(store.folder.iterdir()) if _unfinished(path)]
+    active = store.active_base()
+    for layout in _layouts(store):
+        superseded = _superseded(store, layout, active.base_id if active else None, locked)
+        if superseded:
+            found.append(superseded)
+            continue
+        found += _temporaries(layout.folder, locked)
+        found += _orphans(layout, locked)
+    return sorted(found, key=lambda one: (KINDS.index(one.kind), one.path))
+
+
+def remove_garbage(store: ArtifactStore, kinds: Collection[str]) -> list[Garbage]:
+    """Remove what is of these ``kinds``, and return it.
+
+    Each folder is locked while something is removed from it, and looked at once more under its lock: what somebody has
+    begun to use or to build meanwhile is left alone.
+    """
+    removed: list[Garbage] = []
+    wanted = [one for one in find_garbage(store) if one.kind in kinds]
+    for place, group in groupby(sorted(wanted, key=lambda one: one.place), key=lambda one: one.place):
+        with ExitStack() as locks, explained(place / "garbage"):
+            folders = _lock_all(place, locks)
+            still = set(find_garbage(store, folders)) if folders is not None else set()
+            for one in group:
+                if one in still:
+                    _remove(one)
+                    removed.append(one)
+    return removed
+
+
+# -- temporaries ----------------------------------------------------------------------------------------------
+
+
+def _temporaries(folder: Path, locked: Collection[Path]) -> Iterator[Garbage]:
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        unfinished = [here / name for name in (*folders, *files) if _unfinished(here / name)]
+        folders[:] = [name for name in folders if not is_temporary(name)]
+        if unfinished and (here in locked or not held(here)):
+            yield from map(_temporary, unfinished)
+
+
+def _unfinished(path: Path) -> bool:
+    return is_temporary(path.name) and left_behind(path)
+
+
+def _temporary(path: Path) -> Garbage:
+    return Garbage(path, TEMPORARY, _size(path), "left by a process that has ended")
+
+
+# -- bases ----------------------------------------------------------------------------------------------------
+
+
+def _layouts(store: ArtifactStore) -> Iterator[Layout]:
+    """Layouts of the folders that are named like a base; whatever else lies there is not ours to judge."""
+    for entry in sorted(store.folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            try:
+                yield store.layout(entry.name)
+            except Fly64Error:
+                continue
+
+
+def _superseded(store: ArtifactStore, layout: Layout, active: str | None, locked: Collection[Path]) -> Garbage | None:
+    """The base as garbage, if the design made it and has another one now."""
+    record = store.record(layout, StageKey("base"))
+    if active in (None, layout.base_id) or record is None or record.values.get("origin") not in OWN_ORIGINS:
+        return None
+    if any(path.parent not in locked and held(path.parent) for path in layout.folder.rglob(LOCK_NAME)):
+        return None
+    why = f"the design made it and works on {active} now; `fly64 base use {layout.base_id}` would go back to it"
+    return Garbage(layout.folder, SUPERSEDED, _size(layout.folder), why)
+
+
+# -- orphans --------------------------------------------------------------------------------------------------
+
+
+def _orphans(layout: Layout, locked: Collection[Path]) -> Iterator[Garbage]:
+    records = find_records(layout)
+    known = _known(layout, records)
+    # Beside a damaged record nothing can be told from rubbish: the next build of the stage deals with it.
+    unclear = {path.parent for path in record_paths(layout.folder)} - {layout.folder_of(r.key) for r in records}
+    for root, folders, files in os.walk(layout.folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(root)
+        strays = [here / name for name in sorted(files) if not name.startswith(".") and here / name not in known]
+        if strays and here not in unclear and (here in locked or not held(here)):
+            yield from (Garbage(path, ORPHAN, _size(path), _why_orphan(path)) for path in strays)
+
+
+def _known(layout: Layout, records: Collection[StageRecord]) -> set[Path]:
+    """Files that records, manifests or sidecars of live artifacts speak of, each with its sidecar.
+
+    Damaged ones are among them: they are named by whoever needs them, and a rebuild replaces them.
+    """
+    live = [layout.manifest(name) for name in MANIFESTS]
+    live += [layout.checksums, *(layout.record(record.key) for record in records)]
+    live += [layout.folder / name for record in records for name in record.outputs]
+    named = {source for path in live for source in _inputs_of(path)}
+    named |= {layout.folder / name for record in records for name in record.inputs if not name.startswith(EXTERNAL)}
+    # The record of a base is never an orphan: without it an imported base could not be told from rubbish.
+    files = {*live, *named, layout.base, layout.record(StageKey("base"))}
+    return files | {sidecar_path(path) for path in files}
+
+
+def _inputs_of(path: Path) -> Iterator[Path]:
+    """Files that the sidecar of an artifact names as its inputs."""
+    try:
+        inputs = read_sidecar(path)["inputs"]
+    except ArtifactError:
+        return
+    for name in inputs:
+        if not name.startswith(EXTERNAL):
+            yield Path(os.path.normpath(path.parent / name))
+
+
+def _why_orphan(path: Path) -> str:
+    if path.name.endswith(SUFFIX):
+        return "a sidecar of nothing that a record lists"
+    if not os.path.lexists(sidecar_path(path)):
+        return "no sidecar and in no record"
+    return "in no record: its stage was interrupted, or makes it no longer"
+
+
+# -- removal --------------------------------------------------------------------------------------------------
+
+
+def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
+    """Take every build lock in and under a folder and return the folders; None if somebody holds one."""
+    folders = [path.parent for path in sorted(place.rglob(LOCK_NAME))]
+    for folder in folders:
+        lock = lock_file(folder / LOCK_NAME)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        locks.callback(lock.release)
+    return folders
+
+
+def _remove(one: Garbage) -> None:
+    path = one.path
+    if stat.S_ISDIR(path.lstat().st_mode):
+        # Out of sight at once, so that nobody finds half a base.
+        hidden = path if is_temporary(path.name) else path.rename(temporary_name(path))
+        sync_folder(path.parent)
+        with suppress(FileNotFoundError):  # another `fly64 clean` was quicker
+            shutil.rmtree(hidden)
+    else:
+        path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; links are not followed."""
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_size
+    return sum((Path(root) / name).lstat().st_size for root, _, files in os.walk(path) for name in files)
