@@ -32,7 +32,7 @@ from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.stages import LEGACY_ARM
+from fly64_assets.stages import LEGACY_ARM, WARM_ARM
 
 
 def default_resources() -> dict[str, Any]:
@@ -80,6 +80,8 @@ STAGES: Mapping[str, Place] = {
     "legacy_pinn_reconstruction": Place("inference", arms=(LEGACY_ARM,)),
     "lsqml_reconstruction_train": Place("reconstruction", "train"),
     "lsqml_reconstruction_test": Place("reconstruction", "test"),
+    "lsqml_from_pinn_reconstruction_train": Place("reconstruction", "train", arms=(WARM_ARM,)),
+    "lsqml_from_pinn_reconstruction_test": Place("reconstruction", "test", arms=(WARM_ARM,)),
     "comparison": Place("comparison"),
     "study_report": Place("report"),
 }

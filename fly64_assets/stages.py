@@ -30,8 +30,11 @@ NETWORK_ARMS: Final = ("pinn",)
 """Arms that are trained on the train half and reconstruct both halves."""
 
 LEGACY_ARM: Final = "legacy_pinn"
-ARMS_ON_REQUEST: Final = (LEGACY_ARM,)
-"""Further network arms, which are part of a study where they were asked for or have run already."""
+WARM_ARM: Final = "lsqml_from_pinn"
+"""The iterative arm, started from the network's object of the same half instead of a flat one."""
+
+ARMS_ON_REQUEST: Final = (LEGACY_ARM, WARM_ARM)
+"""Further arms, which are part of a study where they were asked for or have run already."""
 
 ALL_ARMS: Final = (*NETWORK_ARMS, *ARMS_ON_REQUEST)
 
@@ -54,17 +57,18 @@ CODE_VERSIONS: Final[Mapping[str, str]] = {
 def cell_keys(
     design: StudyDesign, dose: int, view: str, repeat: int = 1, arms: Sequence[str] = NETWORK_ARMS
 ) -> tuple[StageKey, ...]:
-    """All stages of one cell, in the order of work, with these network arms."""
-    g = design.gridsize(view)
-    training = tuple(StageKey("training", dose, view, arm=a, repeat=repeat, gridsize=g) for a in arms)
-    inference = tuple(StageKey("inference", dose, view, arm=a, repeat=repeat) for a in arms)
-    iterative = tuple(StageKey("reconstruction", dose, view, s, design.lsqml.engine, repeat) for s in SPLITS)
+    """All stages of one cell, in the order of work, with these arms beside the iterative one."""
+    g, networks = design.gridsize(view), [arm for arm in arms if arm != WARM_ARM]
+    solvers = [design.lsqml.engine, *(arm for arm in arms if arm == WARM_ARM)]
+    training = tuple(StageKey("training", dose, view, arm=a, repeat=repeat, gridsize=g) for a in networks)
+    inference = tuple(StageKey("inference", dose, view, arm=a, repeat=repeat) for a in networks)
+    iterative = tuple(StageKey("reconstruction", dose, view, s, a, repeat) for a in solvers for s in SPLITS)
     view_key, comparison = (StageKey(stage, dose, view, repeat=repeat) for stage in ("view", "comparison"))
     return (view_key, *training, *inference, *iterative, comparison)
 
 
 def study_keys(design: StudyDesign, arms: Sequence[str] = NETWORK_ARMS) -> Iterator[StageKey]:
-    """Every stage of the study, each after the stages that it depends on, with these network arms."""
+    """Every stage of the study, each after the stages that it depends on, with these arms beside the iterative one."""
     yield StageKey("base")
     for repeat in range(1, design.repeats + 1):
         for dose in design.doses:
@@ -74,13 +78,18 @@ def study_keys(design: StudyDesign, arms: Sequence[str] = NETWORK_ARMS) -> Itera
     yield StageKey("report")
 
 
+def serves(key: StageKey, arms: Sequence[str]) -> bool:
+    """Whether a stage belongs to these arms, or to all."""
+    return key.stage != "reconstruction" or (key.arm == WARM_ARM) == (WARM_ARM in arms)
+
+
 def repeats(design: StudyDesign, key: StageKey) -> list[StageKey]:
     """The stage in every repeat of the study."""
     return [StageKey(**(key.to_dict() | {"repeat": repeat})) for repeat in range(1, design.repeats + 1)]
 
 
 def upstream(design: StudyDesign, key: StageKey, arms: Sequence[str] = NETWORK_ARMS) -> tuple[StageKey, ...]:
-    """Stages on whose outputs a stage depends directly, in a study with these network arms."""
+    """Stages on whose outputs a stage depends directly, in a study with these arms beside the iterative one."""
     if key.stage == "base":
         return ()
     if key.stage == "simulated":
@@ -90,13 +99,15 @@ def upstream(design: StudyDesign, key: StageKey, arms: Sequence[str] = NETWORK_A
     assert key.dose is not None
     assert key.view is not None
     simulated = StageKey("simulated", key.dose, repeat=key.repeat)
-    own = (key.arm,) if key.stage == "inference" and key.arm else arms
+    own: Sequence[str] = (key.arm,) if key.stage == "inference" and key.arm else arms
+    if key.stage == "reconstruction":
+        own = NETWORK_ARMS if key.arm == WARM_ARM else ()
     view, *work, _ = cell_keys(design, key.dose, key.view, key.repeat, own)
     return {
         "view": (simulated,),
         "training": (view,),
         "inference": (view, *(k for k in work if k.stage == "training")),
-        "reconstruction": (view,),
+        "reconstruction": (view, *(k for k in work if k.stage == "inference")),
         "comparison": (StageKey("base"), view, *(k for k in work if k.stage != "training")),
     }[key.stage]
 
@@ -183,7 +194,8 @@ def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]
 
 def _reconstruction_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
     seed = design.repeat_seeds(key.repeat)["grouping"]
-    return {"split": key.split, "seed": seed, "lsqml": asdict(design.lsqml)}
+    start = {"start": NETWORK_ARMS[0]} if key.arm == WARM_ARM else {}
+    return {"split": key.split, "seed": seed, "lsqml": asdict(design.lsqml), **start}
 
 
 def _report_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
@@ -232,6 +244,9 @@ def demand(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Stage
     for split in (key.split,) if key.split else ("train",) if key.stage in ("training", "inference") else ():
         if view is not None and view.values["splits"][split]["outcome"] == "skipped":
             return Demand({layout.record(view.key): view.data_sha256}, skip=view.values["splits"][split]["reason"])
+    start = next((record for other, record in found.items() if other.stage == "inference"), None)
+    if key.stage == "reconstruction" and start is not None and start.outcome == "skipped":
+        return Demand({layout.record(start.key): start.data_sha256}, skip=start.reason)
     return Demand(_input_files(layout, design, key, view, found))
 
 
@@ -261,7 +276,8 @@ def _input_files(
     frames = {s: layout.view_frames(key.dose, key.view, s, key.repeat) for s in existing_splits(view)}
     if key.stage == "reconstruction":
         assert key.split is not None
-        return (frames[key.split],)
+        starts = (layout.inference(key.dose, key.view, NETWORK_ARMS[0], key.split, key.repeat),)
+        return (frames[key.split], *(starts if key.arm == WARM_ARM else ()))
     if key.stage == "training":
         return (frames["train"],)
     if key.stage == "inference":
@@ -285,7 +301,7 @@ def asset_version(design: StudyDesign, stage: str, arms: Sequence[str] = NETWORK
     So that Dagster too calls an asset out of date when the design has changed. What differs between partitions (the
     overlap of one view) is no part of it: Dagster knows one version per asset.
     """
-    key = next(key for key in study_keys(design, arms) if key.stage == stage)
+    key = next(key for key in study_keys(design, arms) if key.stage == stage and serves(key, arms))
     common = {name: value for name, value in parameters(design, key).items() if name not in PARTITION_PARAMETERS}
     return f"{CODE_VERSIONS[stage]}-{json_sha256(common)[:12]}"
 

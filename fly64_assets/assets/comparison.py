@@ -40,6 +40,8 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
             "legacy_pinn_reconstruction",
             "lsqml_reconstruction_train",
             "lsqml_reconstruction_test",
+            "lsqml_from_pinn_reconstruction_train",
+            "lsqml_from_pinn_reconstruction_test",
         ],
         code_version=stages.CODE_VERSIONS["comparison"],
         check_specs=[gate_spec("comparison")],

@@ -16,27 +16,34 @@ from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.layout import StageKey
+from fly64_assets.store.sidecars import verified
+
+COLD = (
+    "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known probe, "
+    "starting from a flat object. It uses all frames and never sees the truth."
+)
+WARM = (
+    "The same solver on the same {split} frames, started from the network's object of this half instead of a flat one: "
+    "an arm of its own, built on request. It never sees the truth."
+)
 
 
 def lsqml_reconstruction_assets(cells: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The assets ``lsqml_reconstruction_train`` and ``lsqml_reconstruction_test``."""
-    return [_reconstruction_asset(cells, split) for split in SPLITS]
+    """The assets ``lsqml_reconstruction_SPLIT``, and ``lsqml_from_pinn_reconstruction_SPLIT`` on request."""
+    return [_reconstruction_asset(cells, split, warm) for warm in (False, True) for split in SPLITS]
 
 
-def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str) -> dg.AssetsDefinition:
-    name = f"lsqml_reconstruction_{split}"
+def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str, warm: bool) -> dg.AssetsDefinition:
+    name = f"{stages.WARM_ARM if warm else 'lsqml'}_reconstruction_{split}"
 
     @dg.asset(
         name=name,
-        description=(
-            f"The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
-            "probe, starting from a flat object. It uses all frames and never sees the truth."
-        ),
+        description=(WARM if warm else COLD).format(split=split),
         group_name="lsqml",
         kinds={"pytorch"},
         pool="gpu",
         partitions_def=cells,
-        deps=["overlap_view"],
+        deps=["overlap_view", *(["pinn_reconstruction"] if warm else [])],
         code_version=stages.CODE_VERSIONS["reconstruction"],
         check_specs=[gate_spec(name)],
     )
@@ -45,7 +52,7 @@ def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str) -> dg
     ) -> Iterator[AssetEvent]:
         design = study.design()
         dose, view = split_cell_key(context.partition_key)
-        key = StageKey("reconstruction", dose, view, split, design.lsqml.engine)
+        key = StageKey("reconstruction", dose, view, split, stages.WARM_ARM if warm else design.lsqml.engine)
         yield from materialize(
             context, design, store.store(design.name), key, lambda work: _reconstruct(work, gpu.execution())
         )
@@ -61,8 +68,13 @@ def _reconstruct(work: Work, execution: Execution) -> Mapping[str, Any]:
     assert key.arm is not None
     frames = layout.view_frames(key.dose, key.view, key.split, key.repeat)
     dataset = work.dataset(frames)
+    start = None
+    if key.arm == stages.WARM_ARM:
+        start = layout.inference(key.dose, key.view, stages.NETWORK_ARMS[0], key.split, key.repeat)
+        verified(start)
     request = {
         "measurement": str(frames),
+        "start": str(start) if start else None,
         "output_folder": str(build.scratch),
         "settings": asdict(work.design.lsqml),
         "seed": work.design.repeat_seeds(key.repeat)["grouping"],

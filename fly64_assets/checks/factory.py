@@ -115,7 +115,9 @@ def stage_keys(design: StudyDesign, place: Place, partition_key: str) -> list[St
     return [
         key
         for key in stages.study_keys(design, place.arms)
-        if (key.stage, key.dose or 0, key.view or "") == (place.stage, dose, view) and place.split in (None, key.split)
+        if stages.serves(key, place.arms)
+        and (key.stage, key.dose or 0, key.view or "") == (place.stage, dose, view)
+        and place.split in (None, key.split)
     ]
 
 

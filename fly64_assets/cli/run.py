@@ -37,6 +37,11 @@ ARM_OF_BACKEND = {"pytorch": "pinn", "tensorflow": stages.LEGACY_ARM}
     type=click.Choice(tuple(ARM_OF_BACKEND)),
     help="Of the networks; may be repeated. Default: pytorch, and what has run before.",
 )
+@click.option(
+    "--from-pinn",
+    is_flag=True,
+    help="Also LSQML started from the network's object: the arm lsqml_from_pinn. Default: where it has run before.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing.")
 @click.option("--jobs", type=click.IntRange(1), help="Cells at a time. Default: the machine's cores, at most 4.")
 @pass_session
@@ -48,6 +53,7 @@ def run(
     splits: Sequence[str],
     stage_names: Sequence[str],
     backends: Sequence[str],
+    from_pinn: bool,
     dry_run: bool,
     jobs: int | None,
 ) -> None:
@@ -61,8 +67,8 @@ def run(
       fly64 run --backend pytorch --backend tensorflow
     """
     design = session.design()
-    filters = _filters(design, doses, views, splits, stage_names, backends)
-    states = stages.study_states(session.store(design), design, arms=filters.networks)
+    filters = _filters(design, doses, views, splits, stage_names, backends, from_pinn)
+    states = stages.study_states(session.store(design), design, arms=filters.arms)
     keys = to_build(design, states, filters)
     if dry_run:
         _print_plan(states, keys, filters)
@@ -84,9 +90,10 @@ def _filters(
     splits: Sequence[str],
     stage_names: Sequence[str],
     backends: Sequence[str],
+    from_pinn: bool,
 ) -> Filters:
     networks = tuple(ARM_OF_BACKEND[backend] for backend in backends)
-    return Filters(*chosen_cells(design, doses, views), tuple(splits), tuple(stage_names), networks)
+    return Filters(*chosen_cells(design, doses, views), tuple(splits), tuple(stage_names), networks, from_pinn)
 
 
 def chosen_cells(
@@ -201,7 +208,7 @@ def _open_slots(jobs: int) -> Iterator[None]:
 def _conclude(session: Session, design: StudyDesign, filters: Filters) -> None:
     """Say how it stands, and leave with 1 if a requested stage has neither succeeded nor been skipped."""
     store = session.store(design)
-    states = stages.study_states(store, design, arms=filters.networks)
+    states = stages.study_states(store, design, arms=filters.arms)
     asked = {key: state for key, state in states.items() if filters.match(key)}
     bad = {key: state for key, state in asked.items() if not state.done}
     skipped = sum(state.name == "skipped" for state in asked.values())

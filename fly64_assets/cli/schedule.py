@@ -33,6 +33,12 @@ class Filters:
     splits: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    warm: bool = False
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Arms that are asked for by name."""
+        return (*self.networks, *((stages.WARM_ARM,) if self.warm else ()))
 
     @property
     def some_cells(self) -> bool:
@@ -70,6 +76,8 @@ class Run:
 def asset_of(key: StageKey) -> str:
     """Asset that builds a stage."""
     if key.stage == "reconstruction":
+        if key.arm == stages.WARM_ARM:
+            return f"{key.arm}_reconstruction_{key.split}"
         return f"lsqml_reconstruction_{key.split}"
     if key.stage in NETWORK_ASSETS:
         return f"{key.arm}_{NETWORK_ASSETS[key.stage]}"
