@@ -138,17 +138,31 @@ CNN_SETTINGS: Final = (
 )
 """Fields of :class:`PinnSettings` on which ``cnn`` depends."""
 
+ENGINES: Final = ("lsqml", "epie", "rpie", "dm", "autodiff")
+"""Engines of pty-chi by which the iterative arm can be computed; LSQML is the study's."""
+
 
 @dataclass(frozen=True)
 class LsqmlSettings:
-    """Hyperparameters of the iterative arm (spec 06)."""
+    """Hyperparameters of the iterative arm (spec 06).
+
+    Of all engines: ``epochs``, the most there may be; ``stopping`` (``held_out``, ``discrepancy``, ``epochs``);
+    ``probe`` (``fixed``, ``refined``); ``windows``, how the object is read between pixels: ``bilinear`` as in the
+    forward model of the study, or ``fourier``, the library's own shift of the probe, of which ``fast_shift`` chooses
+    the faster form.
+
+    Of ``lsqml``: ``batching`` (``compact``, ``random``, ``uniform``), ``batch_size`` in frames, ``momentum``, the gain
+    of the acceleration; ``noise_model`` after ``gaussian_epochs`` epochs of the Gaussian one.
+    """
 
     engine: str = "lsqml"
     epochs: int = 100
-    stopping: str = "discrepancy"
+    stopping: str = "held_out"
     probe: str = "fixed"
+    windows: str = "bilinear"
+    batching: str = "compact"
     batch_size: int = 64
-    momentum: float = 0.8
-    noise_model: str = "poisson"
+    momentum: float = 2.0
+    noise_model: str = "gaussian"
     gaussian_epochs: int = 5
     fast_shift: bool = True

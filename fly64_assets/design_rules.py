@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from fly64_assets.design_fields import BASELINE, NETWORK_PATCH_SIZES, PICTURES, BaseRecipe
+from fly64_assets.design_fields import BASELINE, ENGINES, NETWORK_PATCH_SIZES, PICTURES, BaseRecipe
 
 if TYPE_CHECKING:
     from fly64_assets.design import StudyDesign
@@ -77,14 +77,16 @@ RULES: Final[tuple[Rule, ...]] = (
     ("pinn.target_fraction", lambda value: 0 <= value < 1, "must be in [0, 1)"),
     ("pinn.validation_fraction", _inside_unit, "must be in (0, 1)"),
     ("pinn.thinning_fraction", _inside_unit, "must be in (0, 1)"),
-    ("lsqml.engine", *_one_of("lsqml")),
-    ("lsqml.stopping", *_one_of("discrepancy", "epochs")),
+    ("lsqml.engine", *_one_of(*ENGINES)),
+    ("lsqml.stopping", *_one_of("held_out", "discrepancy", "epochs")),
     ("lsqml.probe", *_one_of("fixed", "refined")),
+    ("lsqml.windows", *_one_of("bilinear", "fourier")),
+    ("lsqml.batching", *_one_of("compact", "random", "uniform")),
     ("lsqml.noise_model", *_one_of("gaussian", "poisson")),
     ("lsqml.epochs", lambda value: 1 <= value <= 100, "must be in 1 ... 100"),
     ("lsqml.gaussian_epochs", lambda value: value >= 0, "must not be negative"),
     ("lsqml.batch_size", _at_least_one, "must be at least 1"),
-    ("lsqml.momentum", lambda value: 0 <= value < 1, "must be in [0, 1)"),
+    ("lsqml.momentum", lambda value: 0 <= value <= 10, "must be in [0, 10]"),
 )
 RECIPE_RULES: Final[tuple[Rule, ...]] = (
     ("amplitude", *_one_of(*PICTURES)),

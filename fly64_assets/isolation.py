@@ -29,8 +29,6 @@ from fly64_assets.execution import Execution
 Progress = Callable[[int, int, Mapping[str, float]], None]
 Job = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
 
-_LIBC: Final = ctypes.CDLL(None)
-
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -125,11 +123,6 @@ def _group(rank: int, processes: int) -> dict[str, str]:
     return {name: str(value) for name, value in ranks.items()} | inside
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies (Linux: PR_SET_PDEATHSIG = 1)."""
-    _LIBC.prctl(1, signal.SIGKILL)
-
-
 @dataclass
 class _Child:
     """One process and what it has said so far."""
@@ -144,13 +137,12 @@ class _Child:
         read_end, write_end = os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fly64_assets.isolation", target, str(write_end)],
+                [sys.executable, "-m", "fly64_assets.isolation", target, str(write_end), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 pass_fds=(write_end,),
-                preexec_fn=_die_with_parent,  # noqa: PLW1509
             )
         except BaseException:
             os.close(read_end)
@@ -211,6 +203,14 @@ def _listen(children: list[_Child], progress: Progress) -> list[_Child]:
     return ended
 
 
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process when its parent does (Linux: PR_SET_PDEATHSIG = 1), or leave if it has."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the process that asked for this job has ended")
+
+
 def _result(answer: dict[str, Any], returncode: int, target: str) -> dict[str, Any]:
     if "result" in answer:
         result: dict[str, Any] = answer["result"]
@@ -245,4 +245,5 @@ def _serve(target: str, channel: int) -> None:
 
 
 if __name__ == "__main__":
+    _die_with(int(sys.argv[3]))
     _serve(sys.argv[1], int(sys.argv[2]))

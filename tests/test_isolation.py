@@ -218,6 +218,34 @@ def test_no_descriptor_stays_open(run):
     assert descriptors() == before
 
 
+def test_no_descriptor_stays_open_where_no_process_could_start(run, monkeypatch, tmp_path):
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
+    with pytest.raises(FileNotFoundError):
+        run("echo")
+    monkeypatch.undo()
+    with pytest.raises(IsADirectoryError):
+        run_isolated("isolation_jobs:echo", {}, execution=Execution(), log_path=tmp_path)
+    assert descriptors() == before
+
+
+def test_a_child_whose_parent_has_gone_does_not_start_its_job(tmp_path):
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-m", "fly64_assets.isolation", "isolation_jobs:echo", str(write_end), "1"]
+    environment = {**os.environ, "PYTHONPATH": str(JOBS)}
+    done = subprocess.run(
+        command, input=b"{}", env=environment, pass_fds=(write_end,), stderr=subprocess.PIPE, check=False
+    )
+    os.close(write_end)
+    with os.fdopen(read_end) as answers:
+        assert answers.read() == ""
+    assert done.returncode == 1
+    assert b"has ended" in done.stderr
+
+
 def test_a_loss_that_is_not_finite_is_carried_too(run):
     seen = []
     run("infinite", progress=lambda *row: seen.append(row))

@@ -1,7 +1,6 @@
-"""Poisson deviance of a reconstruction, and what it would be if the reconstruction were true.
+"""Poisson deviance of counts, pixel by pixel, and what it is on average if the rates are true.
 
-Fitting until the deviance falls below its expectation means fitting noise; stopping where they meet is Morozov's
-discrepancy principle, here for counts (Bertero et al., Inverse Problems 26, 105004, 2010).
+Belongs here: both functions of plain numbers. Does not belong here: frames (``photons``), rules (``stopping``).
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from fly64_assets.physics.counts import RATE_FLOOR
-from fly64_assets.physics.forward import blocks, patch_counts
-from fly64_assets.physics.measurement import Measurement
 
 LARGE_RATE: Final = 100.0
 
@@ -45,30 +42,3 @@ def _table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     counts = np.arange(400)[:, None]
     probability = np.exp(xlogy(counts, rates) - rates - gammaln(counts + 1))
     return logarithms, (probability * deviance(counts.astype(np.float64), rates)).sum(axis=0)
-
-
-def mean_deviances(
-    obj: NDArray[np.complexfloating],
-    probe: NDArray[np.complexfloating],
-    measurement: Measurement,
-    frames: NDArray[np.int64],
-) -> tuple[float, float]:
-    """Mean deviance per pixel of some frames, and its expectation if the object were true.
-
-    Parameters
-    ----------
-    obj : (H, W) complex
-    probe : (N, N) complex
-        In the scale of ``measurement.probe``.
-    frames : (k,) int64
-        Frames to look at.
-    """
-    found = expected = 0.0
-    for part in blocks(len(frames)):
-        index = frames[part]
-        x, y = measurement.x[index], measurement.y[index]
-        rates = patch_counts(obj, probe, x, y, measurement.intensity_scale)
-        found += float(deviance(measurement.counts(index), rates).sum())
-        expected += float(expected_deviance(rates).sum())
-    pixels = len(frames) * measurement.patch_size**2
-    return found / pixels, expected / pixels

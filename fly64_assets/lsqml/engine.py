@@ -1,6 +1,7 @@
 """The reconstruction itself: checked input, epoch by epoch, stopped in time.
 
-Belongs here: one job in this process. Does not belong here: files (``job``), the library's options (``settings``).
+Belongs here: one job in this process. Does not belong here: files (``job``), the library's options (``settings``),
+judgement of input (``validation``) and of progress (``photons``, ``stopping``).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from numpy.typing import NDArray
 from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
-from fly64_assets.lsqml.deviance import mean_deviances
-from fly64_assets.lsqml.settings import lsqml_options
+from fly64_assets.lsqml.photons import Photons
+from fly64_assets.lsqml.settings import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.shift import fast_shift
+from fly64_assets.lsqml.stopping import Watch, held_out_fraction
+from fly64_assets.lsqml.validation import check_measurement
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
-JUDGED_FRAMES: Final = 256
-"""Frames on which the deviance is evaluated after every epoch."""
 MARGIN: Final = 2
 """Pixels around the object in which the library's sub-pixel windows may reach out."""
 
@@ -48,10 +49,14 @@ class Reconstruction:
     loss : (epochs,) float64
         The library's loss after every epoch.
     deviance, expected : (epochs,) float64
-        Mean Poisson deviance per pixel, and what it would be if the object were true.
+        Mean Poisson deviance per pixel of the fitted counts, and what it would be if the object were true.
+    held_out : (epochs,) float64
+        That of the counts kept aside; NaN where none are.
+    kept_epoch : int
+        Epoch whose object and probe these are.
     stop_reason : str
-    options : dict
-        The library's options as used.
+    options : tuple of dict
+        The library's options as used, each with the ``first_epoch`` that they were used in.
     seconds : float
     """
 
@@ -61,33 +66,11 @@ class Reconstruction:
     loss: NDArray[np.float64]
     deviance: NDArray[np.float64]
     expected: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+    kept_epoch: int
     stop_reason: str
-    options: dict[str, Any]
+    options: tuple[dict[str, Any], ...]
     seconds: float
-
-
-def check_measurement(measurement: Measurement) -> None:
-    """Refuse what the library would silently turn into nonsense. Raises :class:`EngineError`."""
-    if measurement.frames == 0:
-        raise EngineError("the measurement holds no frames; nothing can be reconstructed")
-    size = measurement.patch_size
-    height, width = measurement.object_shape
-    for name, centre, limit in (("x", measurement.x, width), ("y", measurement.y, height)):
-        bad = ~(np.isfinite(centre) & (centre - size / 2 >= 0) & (centre + size / 2 <= limit))
-        if bad.any():
-            j = int(np.flatnonzero(bad)[0])
-            raise EngineError(
-                f"position {name}[{j}] = {centre[j]:g} puts a window of {size} px outside the object of {limit} px "
-                f"({int(bad.sum())} such positions)"
-            )
-    if not np.isfinite(measurement.probe).all():
-        raise EngineError("the probe holds NaN or infinite values")
-    for start in range(0, measurement.frames, 256):
-        amplitude = np.asarray(measurement.amplitude[start : start + 256])
-        unfit = np.any(~(np.isfinite(amplitude) & (amplitude >= 0)), axis=(1, 2))
-        if unfit.any():
-            j = start + int(np.flatnonzero(unfit)[0])
-            raise EngineError(f"frame {j} holds negative, NaN or infinite amplitudes; no reconstruction was started")
 
 
 def reconstruct(
@@ -104,10 +87,16 @@ def reconstruct(
 
     check_measurement(measurement)
     declare_torchvision_operators()
-    with torch_settings(execution), fast_shift(settings.fast_shift), warnings.catch_warnings():
+    fast = settings.fast_shift and not bilinear(settings)
+    with torch_settings(execution), fast_shift(fast), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         return _run(measurement, settings, execution, seed, progress)
+
+
+def bilinear(settings: LsqmlSettings) -> bool:
+    """Whether the object is read as the study's forward model does."""
+    return settings.windows == "bilinear" and settings.engine not in WHOLE_PIXEL_ENGINES
 
 
 @contextmanager
@@ -134,43 +123,58 @@ def torch_settings(execution: Execution) -> Iterator[None]:
 def _run(
     measurement: Measurement, settings: LsqmlSettings, execution: Execution, seed: int, progress: Progress
 ) -> Reconstruction:
-    obj = np.ones(measurement.object_shape, dtype=np.complex64)
-    task = _task(measurement, settings, execution, seed, obj, first_noise_model(settings))
-    judged = np.unique(np.linspace(0, measurement.frames - 1, JUDGED_FRAMES).astype(np.int64))
+    obj, probe = np.ones(measurement.object_shape, dtype=np.complex64), measurement.probe
+    photons = Photons(measurement, held_out_fraction(settings.stopping), seed)
     coverage = illumination(measurement.probe, measurement.x, measurement.y, measurement.object_shape)
     lit = coverage > 0
-    found: list[float] = []
-    expected: list[float] = []
-    losses: list[float] = []
-    stop = f"all {settings.epochs} epochs done"
+    rows: list[tuple[float, ...]] = []
+    options: list[dict[str, Any]] = []
+    watch = Watch(settings.stopping, settings.epochs)
+    task, kept = None, (obj, probe)
     started = time.perf_counter()
-    probe = measurement.probe
     for epoch in range(1, settings.epochs + 1):
-        if epoch == settings.gaussian_epochs + 1 and settings.noise_model != "gaussian":
-            task = _task(measurement, settings, execution, seed, obj, settings.noise_model, probe)
+        if task is None or epoch == changes_noise_model(settings):
+            task = None  # its counts, before those of the next one
+            model = first_noise_model(settings) if epoch == 1 else settings.noise_model
+            task = _task(measurement, photons, settings, execution, seed, obj, model, probe)
+            options.append({"first_epoch": epoch, **_plain(task.options.get_dict())})
         task.run(1)
-        losses.append(float(task.reconstructor.loss_tracker.table["loss"].iloc[-1]))
-        obj, probe = _state(task, measurement, lit)
-        if not (math.isfinite(losses[-1]) and np.isfinite(obj).all()):
+        loss = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])
+        obj, probe = _state(task, measurement, photons, lit)
+        if not (math.isfinite(loss) and np.isfinite(obj).all()):
             raise EngineError(f"the loss or the object is not finite after epoch {epoch}; the result was discarded")
-        now, aim = mean_deviances(obj, probe, measurement, judged)
-        found.append(now)
-        expected.append(aim)
-        progress(epoch, settings.epochs, {"loss": losses[-1], "deviance": now, "expected": aim})
-        if settings.stopping == "discrepancy" and now <= aim:
-            stop = f"discrepancy: deviance {now:.4f} per pixel reached its expectation {aim:.4f} at epoch {epoch}"
+        found = photons.judge(obj, probe)
+        rows.append((loss, found.deviance, found.expected, found.held_out))
+        if watch.better(epoch, found):
+            kept = obj, probe
+        progress(epoch, settings.epochs, _shown(rows[-1]))
+        if watch.reason:
             break
+    loss_, deviance, expected, held_out = np.asarray(rows, np.float64).T
     return Reconstruction(
-        object=obj,
-        probe=probe,
+        object=kept[0],
+        probe=kept[1],
         coverage=coverage.astype(np.float32),
-        loss=np.asarray(losses),
-        deviance=np.asarray(found),
-        expected=np.asarray(expected),
-        stop_reason=stop,
-        options=_plain(task.options.get_dict()),
+        loss=loss_,
+        deviance=deviance,
+        expected=expected,
+        held_out=held_out,
+        kept_epoch=watch.kept,
+        stop_reason=watch.reason,
+        options=tuple(options),
         seconds=time.perf_counter() - started,
     )
+
+
+def _shown(row: tuple[float, ...]) -> dict[str, float]:
+    named = zip(("loss", "deviance", "expected", "held_out"), row, strict=True)
+    return {name: value for name, value in named if math.isfinite(value)}
+
+
+def changes_noise_model(settings: LsqmlSettings) -> int:
+    """Epoch from which another noise model holds than in the first; 0 if there is none."""
+    changes = settings.noise_model != first_noise_model(settings)
+    return settings.gaussian_epochs + 1 if changes else 0
 
 
 def first_noise_model(settings: LsqmlSettings) -> str:
@@ -184,12 +188,13 @@ def first_noise_model(settings: LsqmlSettings) -> str:
 
 def _task(
     measurement: Measurement,
+    photons: Photons,
     settings: LsqmlSettings,
     execution: Execution,
     seed: int,
     obj: NDArray[np.complex64],
     noise_model: str,
-    refined: NDArray[np.complex64] | None = None,
+    probe: NDArray[np.complex64],
 ) -> Any:
     """The library's task: counts with the DC in the corner, probe in absolute scale, an object to start from."""
     import torch
@@ -197,29 +202,31 @@ def _task(
 
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
-    counts = np.fft.ifftshift(measurement.counts(), axes=(-2, -1)).astype(np.float32)
     # The library's transform is not normalised: its probe carries mean counts / N^2.
-    known = measurement.probe if refined is None else refined
-    probe = known * (measurement.intensity_scale / measurement.patch_size)
-    return PtychographyTask(
-        lsqml_options(settings, execution, measurement.frames, seed, noise_model),
-        diffraction_data=counts,
+    absolute = probe * (photons.scale / measurement.patch_size)
+    task = PtychographyTask(
+        engine_options(settings, execution, measurement.frames, seed, noise_model),
+        diffraction_data=photons.fitted,
         object_data=np.pad(obj, MARGIN, constant_values=1)[None],
-        probe_data=probe[None, None].astype(np.complex64),
+        probe_data=absolute[None, None].astype(np.complex64),
         probe_position_x_px=(measurement.x + MARGIN).astype(np.float32),
         probe_position_y_px=(measurement.y + MARGIN).astype(np.float32),
     )
+    if bilinear(settings):
+        from fly64_assets.lsqml.bilinear import use_bilinear_windows
+
+        use_bilinear_windows(task)
+    return task
 
 
 def _state(
-    task: Any, measurement: Measurement, lit: NDArray[np.bool_]
+    task: Any, measurement: Measurement, photons: Photons, lit: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     """Object on the measurement's grid and probe in the measurement's scale, as they are now."""
     padded = task.get_data_to_cpu("object", as_numpy=True)[0]
     obj = np.where(lit, padded[MARGIN:-MARGIN, MARGIN:-MARGIN], 1).astype(np.complex64)
     probe = task.get_data_to_cpu("probe", as_numpy=True)[0, 0]
-    scale = measurement.patch_size / measurement.intensity_scale
-    return obj, (probe * scale).astype(np.complex64)
+    return obj, (probe * (measurement.patch_size / photons.scale)).astype(np.complex64)
 
 
 def _plain(value: Any) -> Any:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fly64_assets.design import LsqmlSettings
+from fly64_assets.design_fields import ENGINES, LsqmlSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
-from fly64_assets.lsqml.settings import lsqml_options
+from fly64_assets.lsqml.settings import BUILDERS, engine_options
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 
@@ -78,14 +78,15 @@ def test_a_fixed_probe_stays_and_a_refined_one_corrects_its_scale(scanned):
 
 def test_few_photons_stop_early_by_discrepancy_and_never_by_epochs(scanned):
     s = scanned(n=40, dose=1e3)
-    stopped = run(s.measurement, epochs=24, stopping="discrepancy")
+    poisson = {"noise_model": "poisson"}
+    stopped = run(s.measurement, epochs=24, stopping="discrepancy", **poisson)
     n = len(stopped.loss)
     assert n < 24
     assert stopped.stop_reason.startswith("discrepancy: ")
     assert f"at epoch {n}" in stopped.stop_reason
     assert stopped.deviance[-1] <= stopped.expected[-1]
     assert (stopped.deviance[:-1] > stopped.expected[:-1]).all()
-    whole = run(s.measurement, epochs=24)
+    whole = run(s.measurement, epochs=24, **poisson)
     assert (len(whole.loss), whole.stop_reason) == (24, "all 24 epochs done")
     assert whole.deviance[-1] < whole.expected[-1]
     # The same work, only longer.
@@ -96,17 +97,19 @@ def test_few_photons_stop_early_by_discrepancy_and_never_by_epochs(scanned):
 def test_the_change_of_the_noise_model_goes_on_from_what_was_found_so_far(scanned, probe):
     s = scanned(n=24, dose=1e4)
     m = s.measurement if probe == "fixed" else replace(s.measurement, probe=s.measurement.probe * np.complex64(1.3))
-    mixed = run(m, epochs=9, gaussian_epochs=6, probe=probe)
+    mixed = run(m, epochs=9, gaussian_epochs=6, probe=probe, noise_model="poisson")
     gaussian = run(m, epochs=9, gaussian_epochs=6, probe=probe, noise_model="gaussian")
     np.testing.assert_array_equal(mixed.deviance[:6], gaussian.deviance[:6])
     assert mixed.deviance[6] < 1.1 * mixed.deviance[5] < 0.5 * mixed.deviance[0]
     assert mixed.deviance[-1] < gaussian.deviance[-1]
-    assert mixed.options["reconstructor_options"]["noise_model"] == "poisson"
+    used = [(o["first_epoch"], o["reconstructor_options"]["noise_model"]) for o in mixed.options]
+    assert used == [(1, "gaussian"), (7, "poisson")]
+    assert [o["first_epoch"] for o in gaussian.options] == [1]
 
 
 @pytest.mark.parametrize(("frames", "size"), [(1000, 64), (192, 64), (30, 10), (7, 2), (2, 1), (1, 1)])
 def test_a_batch_is_at_most_a_third_of_the_frames(frames, size):
-    options = lsqml_options(LsqmlSettings(batch_size=64), Execution(), frames, 1, "poisson")
+    options = engine_options(LsqmlSettings(batch_size=64), Execution(), frames, 1, "poisson")
     assert options.reconstructor_options.batch_size == size
 
 
@@ -122,7 +125,7 @@ def test_the_seed_decides_whatever_was_drawn_before(scanned):
     m = scanned(n=24).measurement
 
     def with_seed(seed: int) -> np.ndarray:
-        settings = LsqmlSettings(epochs=3, gaussian_epochs=2, stopping="epochs", batch_size=6)
+        settings = LsqmlSettings(epochs=3, gaussian_epochs=2, stopping="epochs", batch_size=6, noise_model="poisson")
         found = reconstruct(m, settings, Execution(), seed, lambda *_: None).object
         np.random.random(7)
         return found
@@ -130,6 +133,42 @@ def test_the_seed_decides_whatever_was_drawn_before(scanned):
     first = with_seed(1)
     np.testing.assert_array_equal(with_seed(1), first)
     assert (with_seed(2) != first).any()
+
+
+def expected_amplitude(s) -> np.ndarray:
+    """Amplitudes of whole counts next to what the truth leads one to expect, for 100 times the photons."""
+    m = s.measurement
+    return np.sqrt(patch_counts(s.object, m.probe, m.x, m.y, m.intensity_scale)) / m.intensity_scale
+
+
+def test_photons_kept_aside_keep_the_best_epoch_of_a_longer_run(scanned):
+    s = scanned(n=40, dose=200)
+    poisson = {"noise_model": "poisson"}
+    found = run(s.measurement, epochs=40, stopping="held_out", **poisson)
+    assert found.kept_epoch == np.argmin(found.held_out) + 1 < len(found.loss) < 40
+    assert found.stop_reason.startswith(f"held out: no epoch since {found.kept_epoch} predicted")
+    # The same photons are kept aside in a run that ends there.
+    short = run(s.measurement, epochs=found.kept_epoch, stopping="held_out", **poisson)
+    np.testing.assert_array_equal(short.object, found.object)
+    # What is kept predicts the expected counts of the truth better than the last epoch does.
+    whole = run(s.measurement, epochs=len(found.loss), **poisson)
+    judge = Photons(replace(s.measurement, amplitude=expected_amplitude(s)), 0, 1)
+    probe = s.measurement.probe
+    assert judge.judge(found.object, probe).deviance < judge.judge(whole.object, probe).deviance
+    assert np.isnan(whole.held_out).all()
+
+
+@pytest.mark.parametrize("engine", BUILDERS)
+def test_every_engine_finds_the_object_and_gives_the_same_twice(scanned, engine):
+    s = scanned((100, 104), n=30, dose=1e5)
+    found, again = (run(s.measurement, engine=engine, epochs=15, batch_size=10) for _ in range(2))
+    assert s.phase_error(found.object) < 0.6 * s.phase_error(np.ones_like(s.object))
+    assert found.deviance[-1] < 0.8 * found.deviance[0]
+    np.testing.assert_array_equal(found.object, again.object)
+
+
+def test_the_registry_holds_the_engines_that_a_design_may_name():
+    assert tuple(BUILDERS) == ENGINES
 
 
 def test_every_epoch_is_reported(scanned):
@@ -165,6 +204,20 @@ BAD = {
         lambda m: replace(m, y=with_value(m.y, 3, np.nan)),
     ],
     "the probe holds NaN": [lambda m: replace(m, probe=with_value(m.probe, (0, 0), np.nan))],
+    "the probe is zero everywhere": [lambda m: replace(m, probe=np.zeros_like(m.probe))],
+    r"the probe has the shape \(64, 32\)": [lambda m: replace(m, probe=m.probe[:, :32])],
+    r"intensity_scale = (0|-2|nan|inf); it must be finite and positive": [
+        lambda m, scale=scale: replace(m, intensity_scale=scale) for scale in (0.0, -2.0, np.nan, np.inf)
+    ],
+    "all 7 frames are dark": [lambda m: replace(m, amplitude=np.zeros_like(m.amplitude))],
+    r"the frames have the shape \((6|7), (64|32), (64|32)\); 7 positions and this probe need \(7, 64, 64\)": [
+        lambda m: replace(m, amplitude=m.amplitude[:6]),
+        lambda m: replace(m, amplitude=m.amplitude[:, :32, :32]),
+    ],
+    "there are 7 x and 6 y coordinates": [lambda m: replace(m, y=m.y[:6])],
+    r"all 7 positions are the same \(50, 60\)": [
+        lambda m: replace(m, x=np.full_like(m.x, 50), y=np.full_like(m.y, 60)),
+    ],
     "holds no frames": [empty],
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -49,21 +50,27 @@ def cell(tmp_path_factory, scanned):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_bytes_and_quiet_logs(cell, tmp_path):
+def test_jobs_at_the_same_time_give_the_bytes_of_a_job_alone_and_quiet_logs(cell, tmp_path):
     root, s, *_ = cell
-    for name, file in (("one", root / "test.npz"), ("two", swapped_truth(tmp_path, s))):
+    jobs = {"one": root / "test.npz", "two": swapped_truth(tmp_path, s)}
+
+    def run(name: str) -> None:
         run_isolated(
             "fly64_assets.lsqml.job:reconstruct_job",
-            request(file, tmp_path / name),
+            request(jobs[name], tmp_path / name),
             execution=Execution(),
             log_path=tmp_path / f"{name}.log",
         )
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, jobs))
+    for name in jobs:
         lines = (tmp_path / f"{name}.log").read_text().splitlines()
         assert len(lines) == 3
-        assert lines[0] == "LSQML: 30 frames, cpu, 1 thread(s)"
+        assert lines[0] == "LSQML: 30 frames, CPU (no GPU is used), 1 thread(s)"
         assert lines[1].startswith("epoch 1/6: loss ")
         assert lines[2] == "done: all 6 epochs done"
-    assert result_bytes(tmp_path / "one") == result_bytes(tmp_path / "two")
+        assert result_bytes(tmp_path / name) == result_bytes(root / "here")
 
 
 def test_another_truth_in_the_file_gives_the_same_bytes(cell, tmp_path):
@@ -92,7 +99,8 @@ def test_the_result_holds_the_arrays_of_the_specification(cell):
     assert (coverage.dtype, coverage.shape) == (np.float32, s.object.shape)
     assert (obj[coverage == 0] == 1).all()
     np.testing.assert_allclose(arrays["reconstructed_probe"], s.measurement.probe, rtol=1e-6)
-    assert [len(arrays[name]) for name in ("loss", "deviance", "expected_deviance")] == [6, 6, 6]
+    series = ("loss", "deviance", "expected_deviance", "held_out_deviance")
+    assert [len(arrays[name]) for name in series] == [6] * 4
     assert s.phase_error(obj) < 0.7 * s.phase_error(np.ones(obj.shape))
 
 
@@ -104,8 +112,10 @@ def test_the_metadata_say_how_the_result_was_made(cell):
     assert set(document["versions"]) == {"ptychi", "torch", "numpy"}
     assert (document["epochs_run"], document["stop_reason"]) == (6, "all 6 epochs done")
     assert (document["dose"], document["view"], document["split"]) == (10000, "dense", "test")
-    options = document["options"]
-    assert options["reconstructor_options"]["momentum_acceleration_gain"] == 0.8
+    assert document["kept_epoch"] == 6
+    (options,) = document["options"]
+    assert options["first_epoch"] == 1
+    assert options["reconstructor_options"]["momentum_acceleration_gain"] == LsqmlSettings().momentum
     assert options["reconstructor_options"]["batching_mode"] == "compact"
     assert options["probe_options"]["optimizable"] is False
     assert str(root) not in json.dumps(document)
@@ -135,6 +145,8 @@ def spoiled(array, where, value):
         ("amplitude", (5, 1, 2), np.nan, "frame 5 holds negative, NaN or infinite amplitudes"),
         ("amplitude", (2, 0, 0), -0.1, "frame 2 holds negative"),
         ("x", 3, 20.0, r"position x\[3\] = 20 puts a window"),
+        ("amplitude", slice(None), 0.0, "all 7 frames are dark"),
+        ("probe", slice(None), 0.0, "the probe is zero everywhere"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_file(scanned, tmp_path, field, where, value, sentence):

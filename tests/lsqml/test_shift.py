@@ -109,9 +109,7 @@ def test_the_reconstructions_with_and_without_it_agree(library, scanned, monkeyp
     monkeypatch.setattr(shift, "separable_fourier_shift", counting("fast", separable_fourier_shift))
 
     def run(fast: bool):
-        settings = LsqmlSettings(
-            epochs=20, gaussian_epochs=20, noise_model="gaussian", stopping="epochs", batch_size=24, fast_shift=fast
-        )
+        settings = LsqmlSettings(epochs=20, stopping="epochs", batch_size=24, windows="fourier", fast_shift=fast)
         return reconstruct(s.measurement, settings, Execution(), 1, lambda *_: None).object
 
     fast = run(True)

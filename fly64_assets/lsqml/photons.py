@@ -1,0 +1,97 @@
+"""The photons of a job: those to fit, and a few kept aside to judge by.
+
+Binomial thinning of Poisson counts gives two independent Poisson sets, so a reconstruction from one is judged by the
+other without the truth: its deviance falls while the object gets better and rises when noise is fitted. Belongs here:
+dividing and judging. Does not belong here: the library, when to stop (``stopping``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.lsqml.deviance import deviance, expected_deviance
+from fly64_assets.physics.forward import blocks, patch_counts
+from fly64_assets.physics.measurement import Measurement
+
+JUDGED_FRAMES: Final = 256
+"""Frames on which the deviance is evaluated after every epoch."""
+HELD_OUT: Final = 0.05
+"""Part of the photons that is kept aside where they decide when to stop."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Mean Poisson deviances per pixel of one object.
+
+    Attributes
+    ----------
+    deviance, expected : float
+        Of the fitted counts, and what it would be if the object were true.
+    held_out : float
+        Of the counts kept aside; NaN where none are.
+    """
+
+    deviance: float
+    expected: float
+    held_out: float
+
+
+class Photons:
+    """Counts of a measurement, divided by a seed that depends on the frame alone.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    held_out : float
+        Part of the photons of every frame to keep aside; 0 fits them all.
+    seed : int
+
+    Attributes
+    ----------
+    fitted : (n, N, N) float32
+        Counts to fit, DC in the corner, as the library wants them.
+    scale : float
+        Scale s with which the measurement's probe explains ``fitted``.
+    """
+
+    def __init__(self, measurement: Measurement, held_out: float, seed: int) -> None:
+        self._measurement = measurement
+        self._held_out = held_out
+        n, size = measurement.frames, measurement.patch_size
+        self.scale = measurement.intensity_scale * math.sqrt(1 - held_out)
+        self.fitted = np.empty((n, size, size), np.float32)
+        self._judged = np.unique(np.linspace(0, n - 1, JUDGED_FRAMES).astype(np.int64))
+        self._aside = np.zeros((len(self._judged), size, size), np.float32)
+        for part in blocks(n):
+            counts = measurement.counts(part)
+            aside = self._taken(counts, part, seed) if held_out else np.zeros_like(counts)
+            self.fitted[part] = np.fft.ifftshift(counts - aside, axes=(-2, -1))
+            rows = np.flatnonzero((self._judged >= part.start) & (self._judged < part.stop))
+            self._aside[rows] = aside[self._judged[rows] - part.start]
+
+    def _taken(self, counts: NDArray[np.float64], part: slice, seed: int) -> NDArray[np.float64]:
+        taken = np.empty_like(counts)
+        for row, frame in enumerate(range(part.start, part.stop)):
+            generator = np.random.Generator(np.random.Philox(key=[seed, 0], counter=[0, 0, frame, 0]))
+            taken[row] = generator.binomial(counts[row].astype(np.int64), self._held_out)
+        return taken
+
+    def judge(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> Judgement:
+        """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's."""
+        m, kept = self._measurement, 1 - self._held_out
+        found = expected = aside = 0.0
+        for part in blocks(len(self._judged)):
+            index = self._judged[part]
+            rates = patch_counts(obj, probe, m.x[index], m.y[index], m.intensity_scale)
+            counts = np.fft.fftshift(self.fitted[index], axes=(-2, -1)).astype(np.float64)
+            found += float(deviance(counts, kept * rates).sum())
+            expected += float(expected_deviance(kept * rates).sum())
+            if self._held_out:
+                aside += float(deviance(self._aside[part].astype(np.float64), self._held_out * rates).sum())
+        pixels = len(self._judged) * m.patch_size**2
+        return Judgement(found / pixels, expected / pixels, aside / pixels if self._held_out else math.nan)

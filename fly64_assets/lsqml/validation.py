@@ -1,0 +1,74 @@
+"""What a measurement must be before an iterative engine sees it.
+
+The library turns most unfit input into NaN or nonsense without a word, so everything is said here, in one sentence:
+what, where, and what was expected. Belongs here: judgement of a measurement. Does not belong here: files, options.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from fly64_assets.errors import EngineError
+from fly64_assets.physics.forward import blocks
+from fly64_assets.physics.measurement import Measurement
+
+FRAMES_AT_A_TIME = 256
+
+
+def check_measurement(measurement: Measurement) -> None:
+    """Refuse what the library would silently turn into nonsense. Raises :class:`EngineError`."""
+    for check in (_shapes, _probe, _positions, _frames):
+        for problem in check(measurement):
+            raise EngineError(f"{problem}; no reconstruction was started")
+
+
+def _shapes(m: Measurement) -> Iterator[str]:
+    if m.frames == 0:
+        yield "the measurement holds no frames"
+    if m.probe.ndim != 2 or m.probe.shape[0] != m.probe.shape[1]:
+        yield f"the probe has the shape {m.probe.shape}; expected (N, N)"
+    expected = (m.frames, *m.probe.shape)
+    if m.amplitude.shape != expected:
+        yield f"the frames have the shape {m.amplitude.shape}; {m.frames} positions and this probe need {expected}"
+    if len(m.y) != m.frames:
+        yield f"there are {m.frames} x and {len(m.y)} y coordinates; expected one of each per frame"
+
+
+def _probe(m: Measurement) -> Iterator[str]:
+    if not (math.isfinite(m.intensity_scale) and m.intensity_scale > 0):
+        yield f"intensity_scale = {m.intensity_scale:g}; it must be finite and positive"
+    if not np.isfinite(m.probe).all():
+        yield "the probe holds NaN or infinite values"
+    if not m.probe.any():
+        yield "the probe is zero everywhere; no light reaches the object"
+
+
+def _positions(m: Measurement) -> Iterator[str]:
+    size = m.patch_size
+    height, width = m.object_shape
+    for name, centre, limit in (("x", m.x, width), ("y", m.y, height)):
+        bad = ~(np.isfinite(centre) & (centre - size / 2 >= 0) & (centre + size / 2 <= limit))
+        if bad.any():
+            j = int(np.flatnonzero(bad)[0])
+            yield (
+                f"position {name}[{j}] = {centre[j]:g} puts a window of {size} px outside the object of {limit} px "
+                f"({int(bad.sum())} such positions)"
+            )
+    if m.frames > 1 and np.ptp(m.x) == 0 and np.ptp(m.y) == 0:
+        yield f"all {m.frames} positions are the same ({m.x[0]:g}, {m.y[0]:g}); a scan has different ones"
+
+
+def _frames(m: Measurement) -> Iterator[str]:
+    dark = True
+    for part in blocks(m.frames, FRAMES_AT_A_TIME):
+        amplitude = np.asarray(m.amplitude[part])
+        unfit = np.any(~(np.isfinite(amplitude) & (amplitude >= 0)), axis=(1, 2))
+        if unfit.any():
+            j = part.start + int(np.flatnonzero(unfit)[0])
+            yield f"frame {j} holds negative, NaN or infinite amplitudes"
+        dark = dark and not amplitude.any()
+    if dark:
+        yield f"all {m.frames} frames are dark; there are no photons to reconstruct from"
