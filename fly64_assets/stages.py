@@ -44,7 +44,7 @@ CODE_VERSIONS: Final[Mapping[str, str]] = {
     "view": "1",
     "training": "3",
     "inference": "2",
-    "reconstruction": "1",
+    "reconstruction": "2",
     "comparison": "2",
     "report": "2",
 }

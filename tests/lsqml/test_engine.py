@@ -9,7 +9,9 @@ from fly64_assets.design_fields import ENGINES, LsqmlSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
+from fly64_assets.lsqml.photons import Photons
 from fly64_assets.lsqml.settings import BUILDERS, engine_options
+from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 
@@ -135,10 +137,12 @@ def test_the_seed_decides_whatever_was_drawn_before(scanned):
     assert (with_seed(2) != first).any()
 
 
-def expected_amplitude(s) -> np.ndarray:
-    """Amplitudes of whole counts next to what the truth leads one to expect, for 100 times the photons."""
+def bright(s) -> Measurement:
+    """The same scan with 10 000 times the photons and no noise but rounding."""
     m = s.measurement
-    return np.sqrt(patch_counts(s.object, m.probe, m.x, m.y, m.intensity_scale)) / m.intensity_scale
+    scale = 100 * m.intensity_scale
+    rates = patch_counts(s.object, m.probe, m.x, m.y, scale)
+    return replace(m, amplitude=np.sqrt(np.rint(rates)) / scale, intensity_scale=scale)
 
 
 def test_photons_kept_aside_keep_the_best_epoch_of_a_longer_run(scanned):
@@ -152,8 +156,7 @@ def test_photons_kept_aside_keep_the_best_epoch_of_a_longer_run(scanned):
     np.testing.assert_array_equal(short.object, found.object)
     # What is kept predicts the expected counts of the truth better than the last epoch does.
     whole = run(s.measurement, epochs=len(found.loss), **poisson)
-    judge = Photons(replace(s.measurement, amplitude=expected_amplitude(s)), 0, 1)
-    probe = s.measurement.probe
+    judge, probe = Photons(bright(s), 0, 1), s.measurement.probe
     assert judge.judge(found.object, probe).deviance < judge.judge(whole.object, probe).deviance
     assert np.isnan(whole.held_out).all()
 
