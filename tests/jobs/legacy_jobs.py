@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -11,14 +12,21 @@ from fly64_assets.execution import Execution
 from fly64_assets.legacy.tensorflow_compat import configure  # isort: skip  (before tensorflow)
 import tensorflow as tf
 
+from fly64_assets.contract.npz import load_measurement
+from fly64_assets.design_fields import PinnSettings
+from fly64_assets.legacy import params
 from fly64_assets.legacy.architecture import FramesNetwork
 from fly64_assets.legacy.canvas import OverlapCanvas, shared_patches
+from fly64_assets.legacy.configuration import LegacyConfigError, ModelConfig, TrainingConfig
 from fly64_assets.legacy.forward import ForwardModel, poisson_loss
+from fly64_assets.legacy.job import infer_job, train_job
+from fly64_assets.legacy.session import legacy_session
+from fly64_assets.legacy.training import train
 from fly64_assets.pinn.network_spec import NetworkSpec
 
 
 def evaluate(request, _progress):
-    """Patches, counts, loss and gradients of every case, in both precisions."""
+    """Patches, counts, loss and gradients of every case, in both precisions; and whether placing and reading agree."""
     configure(Execution())
     for case in request["cases"]:
         with np.load(case["file"]) as file:
@@ -28,7 +36,7 @@ def evaluate(request, _progress):
         for dtype in ("float32", "float64"):
             results |= {f"{name}_{dtype}": value for name, value in _one(spec, arrays, dtype).items()}
         np.savez(case["answer"], **results)
-    return {"torch": "torch" in sys.modules}
+    return {"torch": "torch" in sys.modules, "adjoint": _adjoint(np.random.default_rng(4))}
 
 
 def _one(spec, arrays, dtype):
@@ -53,10 +61,8 @@ def _one(spec, arrays, dtype):
     return results
 
 
-def adjoint(request, _progress):
+def _adjoint(generator):
     """<place p, c> and <p, read c> for random p and c."""
-    configure(Execution())
-    generator = np.random.default_rng(request["seed"])
     offsets = generator.uniform(-9, 9, (2, 4, 2))
     canvas = OverlapCanvas(tf.constant(offsets), 16)
     patches = generator.normal(size=(2, 4, 16, 16))
@@ -68,3 +74,35 @@ def adjoint(request, _progress):
         "side": int(placed.shape[-1]),
         "reach": float(np.abs(offsets).max()),
     }
+
+
+def course(request, progress):
+    """Train twice, refuse what must be refused, and reconstruct with the bundles of both backends."""
+    facts = [train_job({**request["train"], "output_folder": folder}, progress) for folder in request["folders"]]
+    infer = [infer_job({**request["infer"], **paths}, progress) for paths in request["inferences"]]
+    measurement, settings = load_measurement(Path(request["infer"]["measurement"])), PinnSettings()
+    with legacy_session(TrainingConfig()) as closed:
+        pass
+    refused = [_refusal(None, measurement, settings), _refusal({"N": 64}, measurement, settings)]
+    refused.append(_refusal(closed, measurement, settings))
+    for config in (
+        TrainingConfig(model=ModelConfig(N=128), intensity_scale_trainable=False),
+        TrainingConfig(model=ModelConfig(amp_activation="swish")),
+    ):
+        with legacy_session(config) as session:
+            refused.append(_refusal(session, measurement, settings))
+    return {
+        "facts": facts,
+        "infer": infer,
+        "refused": refused,
+        "left": dict(params.cfg),
+        "torch": "torch" in sys.modules,
+    }
+
+
+def _refusal(session, measurement, settings):
+    try:
+        train(session, measurement, settings, lambda *_: None)
+    except LegacyConfigError as error:
+        return str(error)
+    return ""

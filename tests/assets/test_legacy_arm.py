@@ -1,0 +1,98 @@
+"""The TensorFlow arm through Dagster: only when asked for, with its checks, beside the other arms."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from fly64_assets import stages
+from fly64_assets.checks.factory import Place, judge, stage_keys
+from fly64_assets.checks.legacy import config_001
+from fly64_assets.cli.schedule import Filters, asset_of, to_build
+from fly64_assets.design_fields import PinnSettings
+from fly64_assets.pinn.bundle import read_bundle
+from fly64_assets.store.layout import StageKey
+
+CELL = "10000|dense"
+BUNDLE = StageKey("training", 10000, "dense", arm="legacy_pinn", gridsize=2)
+INFERENCE = StageKey("inference", 10000, "dense", arm="legacy_pinn")
+COMPARISON = StageKey("comparison", 10000, "dense")
+
+
+def legacy_keys(states):
+    return {key for key in states if key.arm == "legacy_pinn"}
+
+
+def test_nobody_builds_it_unasked(graph):
+    states = stages.study_states(graph.store, graph.design)
+    assert legacy_keys(states) == set()
+    assert {asset_of(key) for key in to_build(graph.design, states, Filters())} & {
+        "legacy_pinn_bundle",
+        "legacy_pinn_reconstruction",
+    } == set()
+    asked = stages.study_states(graph.store, graph.design, arms=("legacy_pinn",))
+    assert len(legacy_keys(asked)) == 2 * 6
+    keys = to_build(graph.design, asked, Filters(networks=("legacy_pinn",)))
+    arms = {key.arm for key in keys if key.stage in ("training", "inference")}
+    assert arms == {"legacy_pinn"}
+    assert asset_of(BUNDLE) == "legacy_pinn_bundle"
+    assert asset_of(INFERENCE) == "legacy_pinn_reconstruction"
+
+
+def test_it_waits_for_a_slot_and_the_comparison_is_downstream(graph):
+    for name in ("legacy_pinn_bundle", "legacy_pinn_reconstruction"):
+        assert graph.definitions.resolve_assets_def(dg.AssetKey(name)).op.pool == "gpu"
+    comparison = graph.definitions.resolve_assets_def(dg.AssetKey("comparison"))
+    assert dg.AssetKey("legacy_pinn_reconstruction") in comparison.dependency_keys
+
+
+def test_it_depends_on_the_settings_of_cnn_only(graph):
+    def parameters(**settings):
+        return stages.parameters(replace(graph.design, pinn=PinnSettings(**settings)), BUNDLE)
+
+    assert parameters() == parameters(architecture="cnn", tile=64, levels=(1.0,), width=4)
+    assert parameters() != parameters(epochs=7)
+    assert parameters() != parameters(n_filters_scale=1)
+
+
+@pytest.mark.slow
+def test_a_cell_in_tensorflow(graph):
+    design = replace(graph.design, pinn=PinnSettings(epochs=1, n_filters_scale=1))
+    path = graph.store.data_root.parent / "study.yaml"
+    text = path.read_text().replace("pinn: {epochs: 2}", "pinn: {epochs: 1, n_filters_scale: 1}")
+    path.write_text(text)
+    assert graph.run("base_dataset").success
+    assert graph.run("simulated_dataset", partition="10000").success
+    result = graph.run("overlap_view", "legacy_pinn_bundle", "legacy_pinn_reconstruction", partition=CELL)
+    assert result.success
+    outcome = {
+        (e.asset_check_key.asset_key.to_user_string(), e.asset_check_key.name): e.passed
+        for e in result.get_asset_check_evaluations()
+    }
+    assert outcome["legacy_pinn_bundle", "gate"]
+    assert outcome["legacy_pinn_bundle", "config_001"]
+    assert outcome["legacy_pinn_bundle", "sha256"]
+    assert outcome["legacy_pinn_bundle", "data_001"]
+    assert outcome["legacy_pinn_reconstruction", "gate"]
+
+    states = stages.study_states(graph.store, design)
+    assert legacy_keys(states) == {BUNDLE, INFERENCE}, "what has run is part of the study, the rest is not"
+    assert {states[BUNDLE].name, states[INFERENCE].name} == {"fresh"}
+    layout = stages.active_layout(graph.store)
+    bundle = read_bundle(layout.bundle(10000, "dense", 2, "legacy_pinn"))
+    assert bundle.manifest["legacy"]["neighbor_count"] == 7
+    assert bundle.manifest["legacy"]["train_data_file_path"].startswith("tiny/")
+
+    # The comparison has the arm, without waiting for those that nobody ran.
+    assert graph.run("comparison", partition=CELL).success
+    record = graph.store.required(layout, COMPARISON)
+    assert record.values["arms"]["test"]["legacy_pinn"] == "compared"
+    assert stages.study_states(graph.store, design)[COMPARISON].name == "fresh"
+
+    # A design that says something else than what was trained is found out.
+    keys = stage_keys(design, Place("training", arms=("legacy_pinn",)), CELL)
+    assert judge(graph.store, design, keys, config_001)[0]
+    for other in (replace(design, neighbor_count=9), replace(design, pinn=replace(design.pinn, epochs=3))):
+        passed, text = judge(graph.store, other, keys, config_001)
+        assert not passed
+        assert "CONFIG-001" in text
