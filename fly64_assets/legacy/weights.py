@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.pinn.network_spec import NetworkSpec, encoder_filters
 
-OUTER_CHANNELS = 4
+OUTER_CHANNELS: Final = 4
 """Channels of a decoder that its outer head, for the border of the patch, works on."""
-PARTS = ("amplitude", "phase")
+PARTS: Final = ("amplitude", "phase")
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,13 @@ def test_the_flat_dictionary_is_understood_too():
     assert found.design["rng_seeds"]["grouping"] == 9
 
 
+def test_every_key_of_the_dictionary_is_judged_at_its_default():
+    found = import_configuration(DEFAULTS, name="x")
+    assert {entry.key for entry in found.entries if entry.verdict == "refused"} == {"intensity_scale.trainable"}
+    assert set(verdicts(found)) == set(DEFAULTS)
+    assert all(entry.text for entry in found.entries)
+
+
 def test_an_inference_is_told_by_its_model():
     found = import_configuration({"model_path": "m", "test_data_file": "t.npz", "n_groups": None}, name="x")
     assert found.config == InferenceConfig(model_path="m", test_data_file="t.npz")

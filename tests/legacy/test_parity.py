@@ -72,9 +72,10 @@ def in_torch(spec, arrays, weights, dtype):
     patches = own if spec.group_frames == 1 else shared_patches(own, network.physics.weight, offsets)
     rates = network.physics.rates(patches, scale)
     loss = poisson_loss(rates, counts)
-    loss.backward()
     results = {"own": own, "patches": patches, "rates": rates, "loss": loss}
-    results |= {f"gradient:{name}": parameter.grad for name, parameter in network.named_parameters()}
+    if dtype == "float64":
+        loss.backward()
+        results |= {f"gradient:{name}": parameter.grad for name, parameter in network.named_parameters()}
     return {name: value.detach().numpy() for name, value in results.items()}
 
 
