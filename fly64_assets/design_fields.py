@@ -6,7 +6,7 @@ Belongs here: values with their defaults. Does not belong here: rules about them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 BASELINE: Final = "baseline"
@@ -140,6 +140,12 @@ CNN_SETTINGS: Final = (
 
 ENGINES: Final = ("lsqml", "epie", "rpie", "dm", "autodiff")
 """Engines of pty-chi by which the iterative arm can be computed; LSQML is the study's."""
+
+
+def cnn_settings(settings: PinnSettings) -> dict[str, Any]:
+    """All settings as a mapping, those that do not concern ``cnn`` at their defaults, the architecture ``cnn``."""
+    fixed = asdict(PinnSettings(architecture="cnn"))
+    return fixed | {name: getattr(settings, name) for name in CNN_SETTINGS}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.design_fields import BASELINE, CNN_SETTINGS, BaseRecipe, PinnSettings
+from fly64_assets.design_fields import BASELINE, BaseRecipe, cnn_settings
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore, Inputs, State
 from fly64_assets.store.hashing import json_sha256, sha256_file
@@ -178,14 +178,8 @@ def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
         "neighbor_count": design.neighbor_count if key.gridsize != 1 else None,
         "patch_size_pixels": design.patch_size_pixels,
         "seed": design.repeat_seeds(key.repeat)["grouping"],
-        "pinn": asdict(design.pinn) if key.arm != LEGACY_ARM else legacy_settings(design.pinn),
+        "pinn": asdict(design.pinn) if key.arm != LEGACY_ARM else cnn_settings(design.pinn),
     }
-
-
-def legacy_settings(settings: PinnSettings) -> dict[str, Any]:
-    """The settings that a training of the legacy arm depends on: those of ``cnn``, whatever the other arm is."""
-    fixed = asdict(PinnSettings(architecture="cnn"))
-    return fixed | {name: getattr(settings, name) for name in CNN_SETTINGS}
 
 
 def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]:

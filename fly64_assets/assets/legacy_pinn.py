@@ -8,6 +8,7 @@ import dagster as dg
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
+from fly64_assets.design_fields import cnn_settings
 from fly64_assets.execution import Execution
 from fly64_assets.legacy.study import TrainingJob, training_config
 from fly64_assets.partitions import split_cell_key
@@ -102,5 +103,5 @@ def _train(work: Work, execution: Execution, legacy_config: LegacyConfigResource
         test_data_file=files.get("test"),
         output_dir=layout.folder_of(key).relative_to(layout.data_root).as_posix(),
     )
-    settings = stages.legacy_settings(work.design.pinn)
+    settings = cnn_settings(work.design.pinn)
     return train_network(work, execution, ENGINE, settings, legacy_config.request(config, others))

@@ -17,7 +17,7 @@ from fly64_assets.bases import make_base
 from fly64_assets.contract import schema
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.design import StudyDesign
-from fly64_assets.design_fields import BaseRecipe, PinnSettings
+from fly64_assets.design_fields import BaseRecipe, PinnSettings, cnn_settings
 from fly64_assets.execution import Execution
 from fly64_assets.legacy.dictionary import DEFAULTS
 from fly64_assets.legacy.study import TrainingJob, design_values, disagreements, training_config
@@ -26,7 +26,6 @@ from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle, read_bundle, write_bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.patch_task import patch_spec
-from fly64_assets.stages import legacy_settings
 
 FRAMES = 8
 DESIGN = replace(
@@ -81,7 +80,7 @@ def cell(in_child, tmp_path_factory):
         "train": {
             "measurement": str(file),
             "arm": "legacy_pinn",
-            "settings": legacy_settings(DESIGN.pinn),
+            "settings": cnn_settings(DESIGN.pinn),
             "training_config": asdict(config),
             "others": others,
             "wait_seconds": 0.0,
