@@ -14,6 +14,7 @@ from fly64_assets.cli.console import Session
 from fly64_assets.cli.doctor import doctor
 from fly64_assets.cli.files import bundle, contract, overlap
 from fly64_assets.cli.legacy import legacy
+from fly64_assets.cli.resolution import resolution
 from fly64_assets.cli.run import run
 from fly64_assets.cli.study import plan, report, status, verify
 from fly64_assets.cli.ui import ui
@@ -51,5 +52,21 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
     context.obj = Session(study, data_root)
 
 
-for command in (run, plan, status, report, verify, audit, clean, doctor, base, contract, overlap, bundle, legacy, ui):
+for command in (
+    run,
+    plan,
+    status,
+    report,
+    verify,
+    audit,
+    clean,
+    doctor,
+    base,
+    contract,
+    overlap,
+    resolution,
+    bundle,
+    legacy,
+    ui,
+):
     main.add_command(command)

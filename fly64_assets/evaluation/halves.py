@@ -103,7 +103,15 @@ def compare_halves(
     """Correlate two reconstructions (H, W) after the alignment that all arms get; no truth is asked for.
 
     Pixels count that both halves illuminate well enough. A reconstruction that cannot be aligned gives no value.
+
+    Raises
+    ------
+    ValueError
+        If a reconstruction is not on the grid of its measurement.
     """
+    for found, half in zip(objects, halves, strict=True):
+        if found.shape != tuple(half.object_shape):
+            raise ValueError(f"a reconstruction has shape {found.shape}, the measurement asks for {half.object_shape}")
     frames = (halves[0].frames, halves[1].frames)
     masks = [
         evaluation_region(

@@ -1,0 +1,101 @@
+"""`fly64 resolution`: a real data set, its halves, reconstructions by LSQML and by anybody else."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fly64_assets.cli.main import main
+from fly64_assets.contract import schema
+from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
+from fly64_assets.physics.counts import stored_amplitude
+from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
+
+N, SIDE = 64, 128
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Forty frames of a smooth object at many photons, as a DATA-001 file; the object beside it."""
+    random = np.random.default_rng(4)
+    axis = np.arange(SIDE) / 7
+    obj = (0.85 + 0.1 * np.sin(axis[:, None])) * np.exp(0.6j * np.cos(axis)[:, None] * np.sin(1.3 * axis)[None, :])
+    grid = np.arange(N) - N / 2
+    squared = grid[:, None] ** 2 + grid[None, :] ** 2
+    probe = np.exp(-squared / 200 + 0.02j * squared).astype(np.complex64)
+    x, y = random.uniform(44, 84, (2, 40))
+    scale = intensity_scale(1e5, exit_wave_energies(obj, probe, x, y))
+    counts = random.poisson(patch_counts(obj, probe, x, y, scale))
+    path = tmp_path_factory.mktemp("data") / "scan.npz"
+    metadata = schema.build_metadata(
+        patch_size=N,
+        nphotons=1e5,
+        intensity_scale=scale,
+        expected_mean_counts=1e5,
+        base_name="made.npz",
+        base_sha256="ab" * 32,
+        parameters_sha256="cd" * 32,
+        seeds={"simulation": 3},
+        transformations=[schema.transformation("simulate", {"dose": 1e5})],
+    )
+    arrays = {schema.FRAMES: stored_amplitude(counts, scale)}
+    arrays |= schema.small_arrays(obj.astype(np.complex64), probe, x, y, np.arange(40), metadata)
+    with path.open("wb") as file:
+        write_npz(file, arrays)
+    return path, obj
+
+
+def fly64(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def write_object(path, obj):
+    with path.open("wb") as file:
+        write_npz(file, {"reconstructed_object": obj.astype(np.complex64)})
+    return path
+
+
+def test_reconstructions_of_anybody_are_compared_and_the_halves_kept(data, tmp_path):
+    path, obj = data
+    random = np.random.default_rng(5)
+    files = [write_object(tmp_path / f"{k}.npz", obj + 0.02 * random.normal(size=obj.shape)) for k in (1, 2)]
+    answer = fly64("resolution", path, "--objects", *files, "--save", tmp_path / "halves", "--json")
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.output)
+    assert found["frames"] == [20, 20]
+    assert found["scores"]["frc_half_bit"]["value"] > 2
+    assert len(found["frc"]["correlation"]) > 10
+    indices = []
+    for number in (1, 2):
+        half = tmp_path / "halves" / f"half_{number}.npz"
+        assert validate_file(half).errors == ()
+        indices += load_dataset(half).scan_index.tolist()
+    assert sorted(indices) == list(range(40))
+    said = fly64("resolution", path, "--objects", *files)
+    assert "two halves of 20 and 20 frames" in said.output
+    assert f"{found['scores']['frc_05']['value']:.2f} px" in said.output
+
+
+@pytest.mark.slow
+def test_lsqml_reconstructs_the_halves_without_a_truth(data, tmp_path):
+    study = tmp_path / "quick.yaml"
+    study.write_text("name: quick\nlsqml: {epochs: 12}\n")
+    answer = fly64("--study", study, "resolution", data[0], "--save", tmp_path / "halves", "--json")
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.output[answer.output.index("{") :])
+    assert 2 <= found["scores"]["frc_half_bit"]["value"] < 40
+    assert (tmp_path / "halves" / "half_2" / "ptychi_reconstruction.npz").is_file()
+
+
+def test_what_does_not_fit_is_said_in_one_sentence(data, tmp_path):
+    path, obj = data
+    whole = write_object(tmp_path / "whole.npz", obj)
+    small = write_object(tmp_path / "small.npz", obj[:40])
+    answer = fly64("resolution", path, "--objects", whole, small)
+    assert answer.exit_code == 1
+    assert "shape" in answer.output
+    answer = fly64("resolution", path, "--objects", whole, path)
+    assert answer.exit_code == 1
+    assert "holds no 'reconstructed_object'" in answer.output
+    assert fly64("resolution", tmp_path / "none.npz").exit_code == 1
