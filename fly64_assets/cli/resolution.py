@@ -107,7 +107,10 @@ def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
     # What arrived, not what a truth lets expect: measured data have none.
     measured = dataset.measurement()
     arrived = math.fsum(float(measured.counts(kept[part]).sum()) for part in blocks(len(kept)))
-    metadata = derive_metadata(dataset.metadata, entry, physics={"expected_mean_counts": arrived / len(kept)})
+    physics = {"expected_mean_counts": arrived / len(kept)}
+    if not dataset.metadata.get("split"):
+        physics["nphotons"] = physics["expected_mean_counts"]
+    metadata = derive_metadata(dataset.metadata, entry, physics=physics)
     write_atomically(path, lambda file: write_view(dataset, kept, file, metadata=metadata))
 
 
