@@ -1,0 +1,85 @@
+"""The photon limit of a study's views: seconds, its size, and what taking dim pixels as known is worth.
+
+    python benchmarks/limit.py --study demo --view baseline dense --split test
+    python benchmarks/limit.py --view baseline dense --split test --known-below 0.01 0.1
+
+No engine runs: base and positions are made as the study makes them. Seconds are those of this machine, wall and CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from fly64_assets.bases import make_base
+from fly64_assets.design import SPLITS, load_design
+from fly64_assets.design_fields import BASELINE
+from fly64_assets.evaluation import limit as limits
+from fly64_assets.evaluation.frame import evaluation_region, scan_box
+from fly64_assets.physics.overlap import select_spaced
+from fly64_assets.simulation import simulate
+
+
+def positions(design, base, view):
+    """Positions of both splits of a view."""
+    scan = simulate(
+        base,
+        dose=design.doses[0],
+        scan=design.scan,
+        axis=design.train_test_split_axis,
+        seed=design.rng_seeds["simulation"],
+    )
+    found = {}
+    for split in SPLITS:
+        index = scan.halves[split]
+        x, y = scan.x[index], scan.y[index]
+        if view != BASELINE:
+            kept = select_spaced(np.c_[x, y], design.spacing_thresholds[view], design.patch_size_pixels).kept
+            x, y = x[kept], y[kept]
+        found[split] = (x, y)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", default="demo")
+    parser.add_argument("--view", nargs="+", default=[BASELINE])
+    parser.add_argument("--split", nargs="+", default=["test"])
+    parser.add_argument("--known-below", nargs="+", type=float, default=[limits.KNOWN_BELOW])
+    options = parser.parse_args()
+    design = load_design(options.study)
+    base = make_base(design.base, design.patch_size_pixels)
+    print("view      split  known<  frames  wall s  CPU s  products  phase var / floor      amplitude var / floor")
+    for view in options.view:
+        xy = positions(design, base, view)
+        for split in options.split:
+            x, y = xy[split]
+            region = evaluation_region(
+                base.probe,
+                x,
+                y,
+                base.object.shape,
+                threshold=design.evaluation.coverage_threshold,
+                scan_box=scan_box(x, y),
+                train_xy=xy["train"] if split == "test" else None,
+            )
+            problem = limits.LimitProblem(base.object, base.probe, x, y, region.mask, region.threshold_value)
+            photons = (region.illumination * np.abs(base.object) ** 2)[region.mask]
+            floor = float((1 / (4 * photons)).mean())
+            for share in options.known_below:
+                limits.KNOWN_BELOW = share
+                wall, cpu = time.perf_counter(), time.process_time()
+                found = limits.dose_limit(problem)
+                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+                line = f"{view:9} {split:6} {share:6g}  {len(x):6}  {wall:6.1f}  {cpu:5.1f}  {found.iterations:8}  "
+                if found.phase is None:
+                    print(line + "; ".join(found.singular))
+                    continue
+                line += f"{found.phase.variance / floor:6.2f} ± {100 * found.phase.standard_error:3.1f} %  "
+                print(line + f"{found.amplitude.variance / floor:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
