@@ -16,7 +16,7 @@ from fly64_assets.evaluation.limit import Bound, UnitLimit
 from fly64_assets.evaluation.metrics import Score, no_score
 
 SCOPE: Final = (
-    "The Cramer-Rao bound holds for unbiased estimates of every single pixel. An arm that knows something besides the "
+    "The Cramér–Rao bound holds for unbiased estimates of every single pixel. An arm that knows something besides the "
     "counts (a learned prior, smoothing, an iteration that was stopped early) is biased and may lie below it: an "
     "efficiency above 1 says that prior knowledge, not photons, carried the result; it is no error of measurement."
 )
