@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,8 +202,8 @@ def load_design(source: str | Path) -> StudyDesign:
         raise DesignError([f"study '{source}' is neither a file nor a shipped design ({', '.join(shipped_designs())})"])
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise DesignError([f"{path.name}: not readable as YAML ({' '.join(str(error).split())})"]) from error
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, OSError) as error:
+        raise DesignError([f"{path.name}: not readable as YAML ({' '.join(str(error).split())[:500]})"]) from error
     if not isinstance(document, Mapping):
         raise DesignError([f"{path.name}: expected a mapping of design fields, found {type(document).__name__}"])
     return dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
@@ -221,6 +222,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _shown(value: Any) -> str:
+    """A value in a message: cut where it is long, because YAML aliases can make a short file mean a huge value."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 200
+    short.maxlong = 40
+    short.maxlevel = 3
+    return short.repr(value)
+
+
 def _document_fields(cls: Any) -> list[dataclasses.Field[Any]]:
     return [f for f in dataclasses.fields(cls) if f.metadata.get("document", True)]
 
@@ -234,7 +244,7 @@ def _build(cls: type[Any], document: Mapping[str, Any], where: str, problems: li
     for key, raw in document.items():
         label = f"{where}{key}"
         if key not in names:
-            problems.append(f"{label} = {raw!r}: unknown field (known: {', '.join(sorted(names))})")
+            problems.append(f"{label} = {_shown(raw)}: unknown field (known: {', '.join(sorted(names))})")
             continue
         before = len(problems)
         value = _convert(hints[key], raw, label, problems)
@@ -254,19 +264,19 @@ def _convert(hint: Any, raw: Any, label: str, problems: list[str]) -> Any:
     if dataclasses.is_dataclass(hint):
         if isinstance(raw, Mapping):
             return _build(cast(type[Any], hint), raw, f"{label}.", problems)
-        problems.append(f"{label} = {raw!r}: must be a mapping")
+        problems.append(f"{label} = {_shown(raw)}: must be a mapping")
         return None
     if origin is tuple:
         if not isinstance(raw, (list, tuple)):
-            problems.append(f"{label} = {raw!r}: must be a list")
+            problems.append(f"{label} = {_shown(raw)}: must be a list")
             return None
         if args[-1] is not Ellipsis and len(raw) != len(args):
-            problems.append(f"{label} = {raw!r}: must have {len(args)} entries")
+            problems.append(f"{label} = {_shown(raw)}: must have {len(args)} entries")
             return None
         return tuple(_convert(args[0], item, f"{label}[{i}]", problems) for i, item in enumerate(raw))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(raw, Mapping):
-            problems.append(f"{label} = {raw!r}: must be a mapping")
+            problems.append(f"{label} = {_shown(raw)}: must be a mapping")
             return None
         return {str(key): _convert(args[1], item, f"{label}.{key}", problems) for key, item in raw.items()}
     return _convert_scalar(hint, raw, label, problems)
@@ -287,5 +297,5 @@ def _convert_scalar(hint: Any, raw: Any, label: str, problems: list[str]) -> Any
             return raw
     elif isinstance(raw, hint):
         return raw
-    problems.append(f"{label} = {raw!r}: must be {hint.__name__}")
+    problems.append(f"{label} = {_shown(raw)}: must be {hint.__name__}")
     return None

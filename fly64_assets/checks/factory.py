@@ -144,6 +144,8 @@ def judge(store: ArtifactStore, design: StudyDesign, keys: Sequence[StageKey], e
             problems += examine(Subject(design, store, layout, record))
     except Fly64Error as error:
         problems.append(str(error))
+    except (KeyError, TypeError, ValueError) as error:
+        problems.append(f"the record is not of the form that this check expects ({error!r}): run its stage again")
     if problems:
         return False, "\n".join(problems)
     return True, "\n".join(notes) or "all is well"

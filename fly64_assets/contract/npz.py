@@ -163,7 +163,7 @@ def load_measurement(path: Path) -> Measurement:
     with open_archive(Path(path)) as archive:
         arrays = {key: archive.read(key) for key in archive.keys if key in MEASURED_KEYS}
         if schema.OBJECT in archive.keys:
-            arrays[schema.OBJECT] = _stand_in(archive, schema.OBJECT)
+            arrays[schema.OBJECT] = _stand_in(archive, schema.OBJECT, path)
     validate_structure(arrays).raise_if_failed(str(path))
     return _dataset(arrays).measurement()
 
@@ -182,11 +182,11 @@ def load_base(path: Path) -> Base:
     )
 
 
-def _stand_in(archive: Archive, key: str) -> NDArray[Any]:
+def _stand_in(archive: Archive, key: str, path: Path) -> NDArray[Any]:
     """Zeros with the shape and dtype of a member, one element in memory."""
     header = archive.header(key)
     if header.dtype.hasobject:
-        raise ContractError(f"'{key}' is an array of Python objects; expected complex64")
+        raise ContractError(f"{path}: '{key}' is an array of Python objects, which is never read; expected complex64")
     return np.broadcast_to(np.zeros((), header.dtype), header.shape)
 
 

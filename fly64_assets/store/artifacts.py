@@ -93,7 +93,7 @@ class ArtifactStore:
             return ActiveBase(self.layout(document["base_id"]).base_id, str(document["origin"]))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, Fly64Error) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, Fly64Error) as error:
             known = ", ".join(self.bases()) or "none yet"
             raise ArtifactError(
                 f"{path}: does not name a base ({type(error).__name__}); choose one with `fly64 base use ID` ({known})"

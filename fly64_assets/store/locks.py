@@ -58,7 +58,7 @@ def holder(folder: Path) -> Holder | None:
     """Who holds or last held the lock of a stage's folder without releasing it; None if nobody is noted."""
     try:
         document: Any = json.loads((folder / NOTE_NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, Mapping) or not isinstance(document.get("pid"), int):
         return None

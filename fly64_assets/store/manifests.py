@@ -294,5 +294,5 @@ def _holds(path: Path, agrees: Callable[[bytes], bool]) -> bool:
     try:
         verified(path)
         return agrees(path.read_bytes())
-    except (ArtifactError, OSError):
+    except (ArtifactError, OSError, ValueError, TypeError, RecursionError):
         return False

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from fly64_assets.design import SPLITS
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.sidecars import Provenance, verified, write_artifact
 
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OUTCOMES: Final = ("succeeded", "failed", "skipped")
 _FIELDS: Final = (
     "outcome", "reason", "inputs", "parameters", "parameters_sha256", "code_version", "outputs", "diagnostics",
@@ -92,12 +95,35 @@ class StageRecord:
             fields = {name: document[name] for name in _FIELDS}
             fields["diagnostics"] = tuple(fields["diagnostics"])
             record = cls(key=key, **fields)
-            names = [PurePosixPath(name) for name in (*record.outputs, *record.diagnostics)]
         except (KeyError, TypeError, Fly64Error) as error:
             raise ArtifactError(f"not a stage record ({error})") from error
-        if record.outcome not in OUTCOMES or any(name.is_absolute() or ".." in name.parts for name in names):
-            raise ArtifactError("not a stage record (unknown outcome, or an output outside the data folder)")
+        problem = _problem(record)
+        if problem:
+            raise ArtifactError(f"not a stage record ({problem})")
         return record
+
+
+def _problem(record: StageRecord) -> str:
+    """What in a record is not of the form that its readers rely on; empty if nothing is."""
+    texts = (record.reason, record.parameters_sha256, record.code_version, record.start, record.end)
+    if record.outcome not in OUTCOMES or not all(isinstance(text, str) for text in texts):
+        return "an unknown outcome, or no text where text belongs"
+    if isinstance(record.seconds, bool) or not isinstance(record.seconds, int | float):
+        return "seconds is no number"
+    if not isinstance(record.values, dict) or not isinstance(record.parameters, dict):
+        return "values or parameters are no mappings"
+    for files in (record.inputs, record.outputs):
+        if not isinstance(files, dict) or not all(_SHA256.fullmatch(str(sha256)) for sha256 in files.values()):
+            return "inputs or outputs are no mappings of names to SHA256"
+    names = [PurePosixPath(str(name)) for name in (*record.outputs, *record.diagnostics)]
+    if any(name.is_absolute() or ".." in name.parts or "\0" in str(name) for name in names):
+        return "an output outside the data folder"
+    if record.key.stage == "view" and record.outcome == "succeeded":
+        splits = record.values.get("splits")
+        facts = [splits.get(split) for split in SPLITS] if isinstance(splits, dict) else []
+        if not facts or not all(isinstance(one, dict) and {"outcome", "reason"} <= one.keys() for one in facts):
+            return "a view without an outcome and a reason for each split"
+    return ""
 
 
 def write_record(layout: Layout, record: StageRecord, provenance: Provenance) -> None:
@@ -156,5 +182,5 @@ def _parsed(path: Path) -> StageRecord:
     try:
         document = json.loads(path.read_bytes())
         return StageRecord.from_dict(document)
-    except (OSError, ValueError, AttributeError, ArtifactError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, ArtifactError) as error:
         raise ArtifactError(f"{path}: {error}; run its stage again") from error

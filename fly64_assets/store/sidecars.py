@@ -213,15 +213,17 @@ def _problem(document: Any, path: Path) -> str:
     body = {key: value for key, value in document.items() if key != "sidecar_sha256"}
     try:
         agrees = document.get("sidecar_sha256") == json_sha256(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         agrees = False
     if not agrees:
         return "was changed after it was written (its own checksum does not agree)"
     if document.get("file") != path.name:
         return f"belongs to another file, {document.get('file')!r}"
-    size = document.get("bytes")
-    if not isinstance(size, int) or not _SHA256.fullmatch(str(document.get("sha256"))):
-        return "does not hold a SHA256 and a size"
+    size, inputs = document.get("bytes"), document.get("inputs")
+    if isinstance(size, bool) or not isinstance(size, int) or not isinstance(inputs, dict):
+        return "does not hold a size and inputs"
+    if not _SHA256.fullmatch(str(document.get("sha256"))):
+        return "does not hold a SHA256"
     return ""
 
 

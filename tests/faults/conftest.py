@@ -24,7 +24,8 @@ def ledger() -> Ledger:
     return _LEDGER
 
 
-def pytest_sessionfinish() -> None:
+def pytest_runtest_teardown() -> None:
+    """Write the table after every test, so that an interrupted session leaves one too."""
     target = os.environ.get("FLY64_FAULTS_TABLE")
     if target and (_LEDGER.faults or _LEDGER.inputs):
         Path(target).write_text(_LEDGER.table())

@@ -14,10 +14,10 @@ from faults.study import CHAIN, ENGINE_STAGES, FULL, SIMULATED, Reference, Study
 
 from fly64_assets.store.layout import StageKey
 
-COMPLETED = (dict.fromkeys(CHAIN, 12) | dict.fromkeys(ENGINE_STAGES, 3)) if FULL else dict.fromkeys(CHAIN, 1)
+COMPLETED = (dict.fromkeys(CHAIN, 8) | dict.fromkeys(ENGINE_STAGES, 2)) if FULL else dict.fromkeys(CHAIN, 1)
 """Every write point is judged by a reader; so many, evenly spread, are also run to the end."""
 
-RANDOM_KILLS = 16 if FULL else 2
+RANDOM_KILLS = 12 if FULL else 2
 
 
 def spread(points: int, wanted: int) -> set[int]:
@@ -67,8 +67,7 @@ def _place(reference: Reference, study: Study, shot: Path) -> Path:
 @pytest.mark.parametrize("key", CHAIN if FULL else [SIMULATED], ids=lambda key: key.stage)
 def test_a_process_that_kills_itself(reference: Reference, ledger: Ledger, key: StageKey) -> None:
     """The same with a real SIGKILL, at a few points."""
-    points = reference.points[key]
-    for point in (points // 3, points // 2, 2 * points // 3) if FULL else (points // 2,):
+    for point in spread(reference.points[key], 3 if FULL and key not in ENGINE_STAGES else 1):
         study = reference.copy()
         study.forget(key)
         before = study.files()
