@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
-.PHONY: study test test-fast lint ui clean
+.PHONY: study test test-fast faults lint ui clean
 
 study: $(INSTALLED)
 	$(BIN)/fly64 run
@@ -17,6 +17,11 @@ test: lint
 
 test-fast: lint
 	$(BIN)/pytest -m "not slow"
+
+# Fault injection in full: every stage, the engines among them; the table of faults goes to faults.md.
+faults: $(INSTALLED)
+	FLY64_FAULTS=full FLY64_FAULTS_TABLE=$(CURDIR)/faults.md $(BIN)/pytest -v tests/faults
+	@cat faults.md
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -192,3 +192,76 @@ def test_an_unknown_study_is_one_sentence(fly64):
     assert answer.exit_code == 2
     assert "neither a file nor a shipped design" in answer.output
     assert fly64("frobnicate").exit_code == 2
+
+
+def test_clean_lists_and_removes_on_request(fly64, base_file, tmp_path):
+    assert fly64("base", "import", base_file).exit_code == 0
+    answer = fly64("clean")
+    assert answer.exit_code == 0
+    assert "0 of no use, 0 bytes" in answer.output
+    (folder,) = [path.parent for path in (tmp_path / "data").rglob("base.npz")]
+    stray = folder / "stray.npz"
+    stray.write_bytes(b"12345")
+    answer = fly64("clean")
+    assert "orphan" in answer.output
+    assert "1 of no use, 5 bytes" in answer.output
+    assert stray.exists()
+    row = {"path": f"{folder.name}/stray.npz", "kind": "orphan", "bytes": 5, "why": "no sidecar and in no record"}
+    assert json.loads(fly64("clean", "--json").output) == {"garbage": [row | {"removed": False}]}
+    assert fly64("clean", "--remove", "temporary").exit_code == 0
+    assert stray.exists()
+    assert json.loads(fly64("clean", "--remove", "orphan", "--json").output) == {"garbage": [row | {"removed": True}]}
+    assert not stray.exists()
+    assert (folder / "base.npz").exists()
+    assert fly64("clean", "--remove", "everything").exit_code == 2
+
+
+def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("fly64_assets.cli.doctor.ENGINES", ("h5py",))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    answer = fly64("doctor", "--json")
+    assert answer.exit_code == 0, answer.output
+    found = {one["subject"]: one for one in json.loads(answer.output)["findings"]}
+    assert set(found) == {"versions", "design", "disk", "files", "instance", "study", "garbage", "machine", "engine"}
+    assert {one["level"] for one in found.values()} <= {"good", "warning"}
+    assert not (tmp_path / "data").exists()
+
+    fly64("base", "import", base_file)
+    (folder,) = [path.parent for path in (tmp_path / "data").rglob("base.npz")]
+    (folder / "stray.npz").write_bytes(b"12345")
+    monkeypatch.setattr("fly64_assets.cli.doctor.ENGINES", ("nothing_of_this_name",))
+    answer = fly64("doctor")
+    assert answer.exit_code == 1
+    assert "✗ engine       nothing_of_this_name cannot be imported" in answer.output
+    assert "! garbage      1 of no use, 5 bytes" in answer.output
+    assert "1 fresh, " in answer.output
+    # A damaged base is a finding, not the end of the examination.
+    (folder / "base.json").unlink()
+    answer = fly64("doctor")
+    assert "✗ study" in answer.output
+    assert "import its file again" in answer.output
+    assert "machine" in answer.output
+
+
+def test_audit_judges_what_is_on_disk(fly64, base_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    fly64("base", "import", base_file)
+    answer = fly64("audit", "--json")
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.output)
+    assert document["ok"] is True
+    assert [(one["asset"], one["check"], one["partition"]) for one in document["checks"]] == [
+        ("base_dataset", "data_001", ""),
+        ("base_dataset", "sha256", ""),
+    ]
+    (path,) = (tmp_path / "data").rglob("base.npz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    answer = fly64("audit")
+    assert answer.exit_code == 1
+    assert "base.npz: has SHA256" in answer.output
+    assert "2 checks, 2 failed" in answer.output  # its archive is damaged as well
+    assert fly64("audit", "--view", "dense").exit_code == 2
+    assert fly64("audit", "--dose", "77").exit_code == 2
+    assert fly64("audit", "--dose", "nan").exit_code == 2

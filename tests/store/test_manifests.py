@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,46 @@ def test_running_one_cell_does_not_erase_another(cells: Cells) -> None:
     )
     for row in rows:
         assert [entry["dose"] for entry in row] == [1000, 10000]
+
+
+SNIPPET = """
+import hashlib, json, pathlib, sys
+manifest = pathlib.Path(sys.argv[1]) / "training_manifest.json"
+for job in json.loads(manifest.read_text())["jobs"]:
+    result = job["result"]
+    bundle = manifest.parent / result["bundle_path"]
+    good = bundle.is_file() and hashlib.sha256(bundle.read_bytes()).hexdigest() == result["bundle_sha256"]
+    print(job["dose"], job["view"], "OK" if good else "BAD")
+"""
+
+
+def test_a_copied_folder_holds_every_bundle_that_its_manifest_names(
+    cells: Cells, layout: Layout, tmp_path: Path
+) -> None:
+    """Nine trainings; the copy is judged from another folder, by nothing but the standard library and coreutils."""
+    for dose in (1000, 10000, 100000):
+        for view in ("baseline", "dense", "sparse"):
+            gridsize = 1 if view == "baseline" else 2
+            key = StageKey("training", dose, view, arm="pinn", gridsize=gridsize)
+            content = f"weights {dose} {view}".encode()
+            cells.workshop.make(key, {layout.bundle(dose, view, gridsize, "pinn"): content})
+    cells.manifests()
+    copy, elsewhere = tmp_path / "usb" / "copy", tmp_path / "elsewhere"
+    shutil.copytree(layout.folder, copy)
+    shutil.rmtree(layout.data_root)
+    elsewhere.mkdir()
+
+    def judged() -> list[str]:
+        command = [sys.executable, "-I", "-c", SNIPPET, str(copy)]
+        return subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert len(judged()) == 9
+    assert all(line.endswith(" OK") for line in judged())
+    sums = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=copy / "report", capture_output=True, check=False)
+    assert sums.returncode == 0
+
+    (copy / "training/dose_1000/dense/gs2/pinn/wts.h5.zip").write_bytes(b"weights of a stranger")
+    assert [line for line in judged() if not line.endswith(" OK")] == ["1000 dense BAD"]
 
 
 def test_training_manifest(cells: Cells, layout: Layout) -> None:
@@ -204,7 +246,7 @@ def test_only_real_skips_are_in_the_summary(cells: Cells) -> None:
 def test_files_of_runs_and_views_have_their_hashes(cells: Cells, layout: Layout, workshop: Any, tmp_path: Path) -> None:
     workshop.base()
     cells.view(1000)
-    cells.view(1000, "baseline", values={})
+    cells.view(1000, "baseline")
     found = cells.manifests()
     copy = tmp_path / "copy"
     shutil.copytree(layout.folder, copy)
