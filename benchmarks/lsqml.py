@@ -1,25 +1,33 @@
-"""LSQML: an epoch against the stock library, and where the discrepancy rule stops against the best epoch.
+"""LSQML: an epoch against the stock library, its growth with the scan, equal quality, and where the rule stops.
 
 The object (coins, grass) is not one of the studies'. Only this benchmark looks at the truth; the job does not.
-Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml.py [--quick] [--json]
+Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml.py [--quick] [--json] [--largest N] [--no-stopping]
 """
 
 import argparse
 import json
+import math
 import platform
-import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from fly64_assets.bases import make_base
 from fly64_assets.design_fields import BaseRecipe, LsqmlSettings
 from fly64_assets.evaluation.frame import evaluation_region, scan_box
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
+from fly64_assets.lsqml.overrides.installation import faster_library
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.overlap import select_spaced
 from fly64_assets.simulation import simulate
+from fly64_assets.torch_compat import declare_torchvision_operators
+
+declare_torchvision_operators()
 
 BASE = make_base(BaseRecipe("coins", "grass", 448, 2000), 64)
 SPACING = {"baseline": 0.0, "dense": 19.2, "sparse": 51.2}
@@ -77,24 +85,118 @@ def stopping(dose: int, view: str, epochs: int) -> dict:
     }
 
 
-def epoch_ratio(rounds: int) -> dict:
-    m = measurement(100_000, "dense")
-    times: dict[bool, list[float]] = {False: [], True: []}
-    settings = LsqmlSettings(epochs=6, gaussian_epochs=6, noise_model="gaussian", stopping="epochs")
+@contextmanager
+def library(fast: bool, threads: int) -> Iterator[None]:
+    """The library as it is, or with the faster functions; on the CPU it declares the CPU as torch's default device."""
+    torch.set_default_device(None if fast else "cpu")
+    with engine.torch_settings(Execution(threads=threads)), faster_library(fast):
+        yield
+
+
+def epochs_in_turn(m: Measurement, settings: LsqmlSettings, rounds: int, threads: int = 1) -> dict[bool, np.ndarray]:
+    """Seconds (rounds, 2) of wall clock and of the process for an epoch of the library and of ours, alternating."""
+    tasks, times = {}, {False: [], True: []}
+    start = np.ones(m.object_shape, np.complex64)
+    for fast in times:
+        with library(fast, threads):
+            tasks[fast] = engine._task(
+                m, settings, Execution(threads=threads), 1, start, engine.first_noise_model(settings)
+            )
+            tasks[fast].run(1)
     for _ in range(rounds):
         for fast, seconds in times.items():
-            result = engine.reconstruct(m, replace(settings, fast_shift=fast), Execution(), 1, lambda *_: None)
-            seconds.append(result.seconds / 6)
-    ratios = [stock / fast for stock, fast in zip(times[False], times[True], strict=True)]
+            with library(fast, threads):
+                before = time.perf_counter(), time.process_time()
+                tasks[fast].run(1)
+                seconds.append((time.perf_counter() - before[0], time.process_time() - before[1]))
+    return {fast: np.array(seconds) for fast, seconds in times.items()}
+
+
+def two_transforms(size: int = 64, frames: int = 16) -> float:
+    """Seconds per position of one transform to the detector and one back, the least an epoch can cost."""
+    field = torch.randn(frames, size, size, dtype=torch.complex64)
+    times = []
+    for _ in range(100):
+        before = time.perf_counter()
+        torch.fft.ifft2(torch.fft.fft2(field))
+        times.append((time.perf_counter() - before) / frames)
+    return min(times)
+
+
+def epoch_entry(name: str, m: Measurement, settings: LsqmlSettings, rounds: int, threads: int = 1) -> dict:
+    times = epochs_in_turn(m, settings, rounds, threads)
+    wall, process = (times[False] / times[True]).T
+    value, stock = (float(np.median(times[fast][:, 0])) / m.frames for fast in (True, False))
+    with engine.torch_settings(Execution(threads=threads)):
+        floor = two_transforms()
     return {
-        "name": "lsqml_epoch_vs_stock",
-        "value": statistics.median(times[True]) / m.frames * 1e6,
+        "name": name,
+        "value": value * 1e6,
         "unit": "microseconds per position and epoch",
-        "floor_or_peer": statistics.median(times[False]) / m.frames * 1e6,
-        "ratio": statistics.median(ratios),
-        "spread": [min(ratios), max(ratios)],
+        "floor_or_peer": stock * 1e6,
+        "ratio": float(np.median(wall)),
+        "spread": [float(wall.min()), float(wall.max())],
+        "ratio_of_processor_time": float(np.median(process)),
+        "processor_time": [float(np.median(times[fast][:, 1])) / m.frames * 1e6 for fast in (True, False)],
+        "two_fft_floor": floor * 1e6,
+        "ratio_to_floor": value / floor,
+        "frames": m.frames,
+        "threads": threads,
         "n": rounds,
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def speed(rounds: int, quick: bool) -> list[dict]:
+    """An epoch of the library against ours: known probe, refined probe, Poisson, two threads."""
+    m = measurement(100_000, "baseline")
+    gaussian = LsqmlSettings(noise_model="gaussian", stopping="epochs")
+    results = [epoch_entry("lsqml_epoch_vs_stock", m, gaussian, rounds)]
+    if not quick:
+        poisson = replace(gaussian, noise_model="poisson", gaussian_epochs=0)
+        results += [
+            epoch_entry("lsqml_epoch_vs_stock_poisson", m, poisson, rounds),
+            epoch_entry("lsqml_epoch_vs_stock_refined_probe", m, replace(gaussian, probe="refined"), rounds),
+            epoch_entry("lsqml_epoch_vs_stock_two_threads", m, gaussian, rounds, threads=2),
+        ]
+    return results
+
+
+def scan_of(frames: int) -> Measurement:
+    """Positions as dense as the baseline's over an object as large as they need; frames of noise, the cost is alike."""
+    rng = np.random.default_rng(frames)
+    side = 64 + 2 * round(math.sqrt(frames) * 6)
+    x, y = rng.uniform(32, side - 32, (2, frames))
+    amplitude = np.sqrt(rng.poisson(25, (frames, 64, 64)).astype(np.float32))
+    return Measurement(amplitude, 1.0, BASE.probe, x, y, (side, side), np.arange(frames))
+
+
+def scaling(largest: int, rounds: int) -> list[dict]:
+    settings = LsqmlSettings(noise_model="gaussian", stopping="epochs")
+    sizes = [n for n in (400, 4000, 40_000) if n <= largest]
+    return [epoch_entry(f"lsqml_scaling_{n}", scan_of(n), settings, rounds) for n in sizes]
+
+
+def same_quality(epochs: int = 100) -> dict:
+    """The object after the same epochs of the library and of ours."""
+    m = measurement(10_000, "dense")
+    mask = evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
+    settings = LsqmlSettings(epochs=epochs, stopping="epochs")
+    found = {
+        fast: engine.reconstruct(m, replace(settings, fast_shift=fast), Execution(), 1, lambda *_: None).object
+        for fast in (False, True)
+    }
+    ours, stock = phase_rmse(found[True], mask), phase_rmse(found[False], mask)
+    return {
+        "name": "lsqml_quality_vs_stock",
+        "value": ours,
+        "unit": "rad",
+        "floor_or_peer": stock,
+        "ratio": ours / stock,
+        "n": 1,
+        "object_difference": float(np.abs(found[True] - found[False])[mask].max()),
+        "epochs": epochs,
+        "frames": m.frames,
     }
 
 
@@ -102,18 +204,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 40 seconds")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--largest", type=int, default=40_000, help="positions of the largest scan (default 40000)")
+    parser.add_argument("--no-stopping", dest="stopping", action="store_false", help="leave out the stopping table")
     options = parser.parse_args()
     doses, views = ((10_000,), ("sparse",)) if options.quick else ((1000, 10_000, 100_000), tuple(SPACING))
-    results = [epoch_ratio(2 if options.quick else 5)]
-    results += [stopping(dose, view, 20 if options.quick else 100) for view in views for dose in doses]
+    results = speed(2 if options.quick else 5, options.quick)
+    if not options.quick:
+        results += [*scaling(options.largest, 2), same_quality()]
+    measured = len(results)
+    if options.stopping:
+        results += [stopping(dose, view, 20 if options.quick else 100) for view in views for dose in doses]
     if options.json:
         print(json.dumps(results, indent=2))
         return
-    first, *rest = results
-    print(f"epoch: {first['value']:.0f} us per position, stock {first['floor_or_peer']:.0f}: {first['ratio']:.2f} x")
+    print("| what | frames | ours [us] | library [us] | times faster | of processor time | times the two-FFT floor |")
+    print("|---|---|---|---|---|---|---|")
+    for one in results[:measured]:
+        if "two_fft_floor" not in one:
+            print(f"| {one['name']}: {one['value']:.4f} {one['unit']}, library {one['floor_or_peer']:.4f} |")
+            continue
+        numbers = (
+            one["value"],
+            one["floor_or_peer"],
+            one["ratio"],
+            one["ratio_of_processor_time"],
+            one["ratio_to_floor"],
+        )
+        row = " | ".join(
+            f"{number:{style}}" for number, style in zip(numbers, (".0f", ".0f", ".2f", ".2f", ".1f"), strict=True)
+        )
+        print(f"| {one['name'].removeprefix('lsqml_')} | {one['frames']} | {row} |")
     print("| cell | frames | flat [rad] | stops at | there [rad] | best epoch | there [rad] | last epoch [rad] |")
     print("|---|---|---|---|---|---|---|---|")
-    for one in rest:
+    for one in results[measured:]:
         print(
             f"| {one['name'].removeprefix('stopping_')} | {one['frames']} | {one['flat']:.3f} | {one['stop_epoch']} "
             f"| {one['value']:.3f} | {one['best_epoch']} | {one['floor_or_peer']:.3f} | {one['last_error']:.3f} |"

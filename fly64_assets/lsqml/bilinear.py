@@ -19,6 +19,23 @@ NEARLY_WHOLE = 1e-4
 """Positions are float32; one this close to a whole pixel is that pixel [px]."""
 
 
+def between(corners: Tensor, fractions: Tensor) -> Tensor:
+    """Windows (b, N, N) between the pixels (b, N + 1, N + 1), moved by fractions of a pixel (b, 2), y then x."""
+    fy, fx = fractions[:, 0, None, None], fractions[:, 1, None, None]
+    rows = torch.lerp(corners[:, :-1], corners[:, 1:], fy.to(corners.dtype))
+    return torch.lerp(rows[:, :, :-1], rows[:, :, 1:], fx.to(corners.dtype))
+
+
+def spread(windows: Tensor, fractions: Tensor) -> Tensor:
+    """Adjoint of :func:`between`: windows (b, N, N) on the pixels (b, N + 1, N + 1)."""
+    fy, fx = fractions[:, 0, None, None], fractions[:, 1, None, None]
+    rows = torch.nn.functional.pad(windows * (1 - fy), (0, 0, 0, 1))
+    rows[:, 1:] += windows * fy
+    columns = torch.nn.functional.pad(rows * (1 - fx), (0, 1))
+    columns[:, :, 1:] += rows * fx
+    return columns
+
+
 class BilinearWindows:
     """Bilinear windows at the positions of one forward model of the library.
 
@@ -33,18 +50,13 @@ class BilinearWindows:
 
     def read(self, image: Tensor, positions: Tensor, size: int) -> Tensor:
         """Windows (b, N, N) of an image (H, W), differentiable."""
-        pixels, fy, fx = self._geometry(positions, size, image.shape[-1])
-        corners = image.reshape(-1)[pixels]
-        rows = corners[:, :-1] + fy * (corners[:, 1:] - corners[:, :-1])
-        return rows[:, :, :-1] + fx * (rows[:, :, 1:] - rows[:, :, :-1])
+        pixels, fractions = self._geometry(positions, size, image.shape[-1])
+        return between(image.reshape(-1)[pixels], fractions)
 
     def add(self, positions: Tensor, windows: Tensor, shape: tuple[int, int]) -> Tensor:
         """Image (H, W) of summed windows (b, N, N): the adjoint of :meth:`read`."""
-        pixels, fy, fx = self._geometry(positions, windows.shape[-1], shape[1])
-        spread = torch.nn.functional.pad(windows * (1 - fy), (0, 1, 0, 1))
-        spread[:, 1:, :-1] += windows * fy
-        columns = spread * (1 - fx)
-        columns[:, :, 1:] += spread[:, :, :-1] * fx
+        pixels, fractions = self._geometry(positions, windows.shape[-1], shape[1])
+        columns = spread(windows, fractions)
         image = torch.zeros(shape[0] * shape[1], dtype=windows.dtype, device=windows.device)
         if not windows.is_complex():
             return image.index_add_(0, pixels.reshape(-1), columns.reshape(-1)).view(shape)
@@ -52,15 +64,19 @@ class BilinearWindows:
         parts.index_add_(0, pixels.reshape(-1), torch.view_as_real(columns.contiguous()).view(-1, 2))
         return image.view(shape)
 
-    def _geometry(self, positions: Tensor, size: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Flat pixels (b, N + 1, N + 1) of the corners, and the fractions of a pixel along y and x."""
+    def corners(self, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """First pixels (b, 2) int64 of the windows, and how far (b, 2) the windows lie beyond them [px]; y then x."""
         corner = positions.detach() + self.model.object.pos_origin_coords - (size - 1) / 2
         whole = torch.floor(corner + NEARLY_WHOLE)
-        fy, fx = (corner - whole).clamp(min=0).unbind(1)
-        top, left = whole.long().unbind(1)
+        return whole.long(), (corner - whole).clamp(min=0)
+
+    def _geometry(self, positions: Tensor, size: int, width: int) -> tuple[Tensor, Tensor]:
+        """Flat pixels (b, N + 1, N + 1) that windows are read from, and the fractions of a pixel (b, 2)."""
+        whole, fractions = self.corners(positions, size)
+        top, left = whole.unbind(1)
         side = torch.arange(size + 1, device=positions.device)
         pixels = (top * width + left)[:, None, None] + side[:, None] * width + side
-        return pixels, fy[:, None, None], fx[:, None, None]
+        return pixels, fractions
 
     # -- in the shape of the library's own functions ---------------------------------------------------------------
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
+from fly64_assets.lsqml.overrides.installation import faster_library
 from fly64_assets.lsqml.photons import Photons
 from fly64_assets.lsqml.settings import WHOLE_PIXEL_ENGINES, engine_options
-from fly64_assets.lsqml.shift import fast_shift
 from fly64_assets.lsqml.stopping import Watch, held_out_fraction
 from fly64_assets.lsqml.validation import check_measurement
 from fly64_assets.physics.illumination import illumination
@@ -87,8 +87,7 @@ def reconstruct(
 
     check_measurement(measurement)
     declare_torchvision_operators()
-    fast = settings.fast_shift and not bilinear(settings)
-    with torch_settings(execution), fast_shift(fast), warnings.catch_warnings():
+    with torch_settings(execution), faster_library(settings.fast_shift), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         return _run(measurement, settings, execution, seed, progress)

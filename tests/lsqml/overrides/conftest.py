@@ -1,0 +1,39 @@
+"""A reconstructor of the library with its own functions, at the start of its first epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fly64_assets.design import LsqmlSettings
+from fly64_assets.execution import Execution
+from fly64_assets.lsqml import engine
+
+
+@pytest.fixture
+def started(scanned):
+    """Builder: ``started(noise, **settings)`` gives a reconstructor and its first minibatch (indices, counts)."""
+
+    def build(noise: str = "GAUSSIAN", **settings):
+        scan = scanned(n=24, dose=1e5)
+        rng = np.random.default_rng(4)
+        obj = scan.object + 0.05 * rng.standard_normal(scan.object.shape)
+        task = engine._task(
+            scan.measurement,
+            LsqmlSettings(batch_size=8, **settings),
+            Execution(),
+            1,
+            obj.astype(np.complex64),
+            noise,
+        )
+        torch.set_default_device(None)
+        reconstructor = task.reconstructor
+        with torch.no_grad():
+            reconstructor.run_pre_run_hooks()
+            reconstructor.run_pre_epoch_hooks()
+        indices = next(iter(reconstructor.dataloader.batch_sampler))
+        return reconstructor, indices, reconstructor.dataset.patterns[indices]
+
+    with torch.no_grad():
+        yield build
