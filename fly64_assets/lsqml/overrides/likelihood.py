@@ -83,7 +83,8 @@ def summed_loss(metric: Any, y_pred: Tensor, y_true: Tensor) -> Tensor:
     its arithmetic on a few frames.
     """
     if type(metric) is MSELossOfSqrt:
-        return (y_pred + metric.eps).sqrt_().sub_((y_true + metric.eps).sqrt_()).square_().sum()
+        eps: float = metric.eps
+        return (y_pred + eps).sqrt_().sub_((y_true + eps).sqrt_()).square_().sum()
     loss: Tensor = metric(y_pred, y_true) * y_true.numel()
     return loss
 

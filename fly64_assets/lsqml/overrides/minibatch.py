@@ -77,12 +77,12 @@ def unfilled_memory() -> Iterator[None]:
     A minibatch writes all its memory before it reads it. What the library does once per epoch may not: its momentum
     calls ``torch.linalg.lstsq``, which starts from pivots never written.
     """
-    filled = deterministic.fill_uninitialized_memory
-    deterministic.fill_uninitialized_memory = False  # type: ignore[assignment]
+    filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        deterministic.fill_uninitialized_memory = filled
+        deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def begin_epoch(reconstructor: Any) -> None:

@@ -99,7 +99,7 @@ class FixedScan:
         if probe is None or self.ramps is None:
             return
         if len(self.corners) * probe.numel() * probe.element_size() <= KEPT_PROBES_BYTES:
-            every = torch.arange(len(self.corners)).split(KEPT_AT_ONCE)
+            every = torch.split(torch.arange(len(self.corners)), KEPT_AT_ONCE)
             self.probes = torch.cat([self.probes_at(part, probe) for part in every])
 
     def probes_at(self, indices: Tensor, probe: Tensor) -> Tensor:
@@ -112,5 +112,6 @@ class FixedScan:
         ramps = self.ramps_of(indices)
         if ramps is None:
             return probe[None]
-        spectra = torch.fft.fft2(probe) * ramps[0][:, :, None]
-        return torch.fft.ifft2(spectra.mul_(ramps[1][:, None, :]))
+        spectra: Tensor = torch.fft.fft2(probe) * ramps[0][:, :, None]
+        shifted: Tensor = torch.fft.ifft2(spectra.mul_(ramps[1][:, None, :]))
+        return shifted

@@ -25,8 +25,9 @@ def summed_spectrum(images: Tensor, ramps: tuple[Tensor, Tensor] | None) -> Tens
     Fourier space, one inverse transform serves the whole minibatch. Without offsets (None) one transform does in all.
     """
     if ramps is None:
-        return torch.fft.fft2(images.sum(0))
-    spectra = torch.fft.fft2(images).mul_(ramps[0].conj()[:, :, None])
+        total: Tensor = torch.fft.fft2(images.sum(0))
+        return total
+    spectra: Tensor = torch.fft.fft2(images).mul_(ramps[0].conj()[:, :, None])
     return spectra.mul_(ramps[1].conj()[:, None, :]).sum(0)
 
 
