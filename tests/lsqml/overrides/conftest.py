@@ -9,23 +9,26 @@ import torch
 from fly64_assets.design import LsqmlSettings
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
+from fly64_assets.lsqml.photons import Photons
 
 
 @pytest.fixture
 def started(scanned):
     """Builder: ``started(noise, **settings)`` gives a reconstructor and its first minibatch (indices, counts)."""
 
-    def build(noise: str = "GAUSSIAN", **settings):
+    def build(noise: str = "GAUSSIAN", windows: str = "fourier", **settings):
         scan = scanned(n=24, dose=1e5)
         rng = np.random.default_rng(4)
         obj = scan.object + 0.05 * rng.standard_normal(scan.object.shape)
         task = engine._task(
             scan.measurement,
-            LsqmlSettings(batch_size=8, **settings),
+            Photons(scan.measurement, 0.0, 1),
+            LsqmlSettings(batch_size=8, windows=windows, **settings),
             Execution(),
             1,
             obj.astype(np.complex64),
             noise,
+            scan.measurement.probe,
         )
         torch.set_default_device(None)
         reconstructor = task.reconstructor

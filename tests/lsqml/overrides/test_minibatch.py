@@ -31,24 +31,33 @@ def run(scan, fast: bool, *, whole: bool = False, epochs: int = 20, **settings):
 
 
 @pytest.mark.parametrize(
-    ("whole", "probe", "noise", "gaussian_epochs"),
+    ("windows", "whole", "probe", "noise", "gaussian_epochs"),
     [
-        (False, "fixed", "gaussian", 20),
-        (False, "fixed", "poisson", 5),
-        (False, "refined", "poisson", 5),
-        (True, "fixed", "poisson", 5),
-        (True, "refined", "gaussian", 20),
+        ("fourier", False, "fixed", "gaussian", 20),
+        ("fourier", False, "fixed", "poisson", 5),
+        ("fourier", False, "refined", "poisson", 5),
+        ("fourier", True, "fixed", "poisson", 5),
+        ("fourier", True, "refined", "gaussian", 20),
+        ("bilinear", False, "fixed", "gaussian", 20),
+        ("bilinear", False, "refined", "poisson", 5),
+        ("bilinear", True, "fixed", "gaussian", 20),
     ],
 )
 def test_twenty_epochs_find_the_object_of_the_library(
-    scanned, minibatch, monkeypatch, whole, probe, noise, gaussian_epochs
+    scanned, minibatch, monkeypatch, windows, whole, probe, noise, gaussian_epochs
 ):
     calls = []
     ours = minibatch._minibatch
     monkeypatch.setattr(minibatch, "_minibatch", lambda *arguments: (calls.append(1), ours(*arguments)))
     # Fewer frames leave pixels so badly determined that the library itself turns 2e-7 in the probe into 1e-4 here.
     s = scanned(n=48, dose=1e5)
-    settings = {"whole": whole, "probe": probe, "noise_model": noise, "gaussian_epochs": gaussian_epochs}
+    settings = {
+        "windows": windows,
+        "whole": whole,
+        "probe": probe,
+        "noise_model": noise,
+        "gaussian_epochs": gaussian_epochs,
+    }
     stock = run(s, False, **settings)
     assert not calls
     fast = run(s, True, **settings)
@@ -78,8 +87,9 @@ def test_fresh_memory_is_filled_again_after_a_minibatch(minibatch):
     assert deterministic.fill_uninitialized_memory
 
 
-def test_the_studys_own_case_has_no_obstacle(started, minibatch):
-    reconstructor, *_ = started("POISSON", probe="refined")
+@pytest.mark.parametrize("windows", ["bilinear", "fourier"])
+def test_the_studys_own_case_has_no_obstacle(started, minibatch, windows):
+    reconstructor, *_ = started("POISSON", windows, probe="refined")
     assert minibatch.obstacle(reconstructor) is None
 
 

@@ -35,8 +35,9 @@ def test_probes_are_shifted_like_the_librarys(started, monkeypatch, kept):
     assert scan.probes is None
 
 
-def test_windows_lie_where_the_librarys_patches_lie(started):
-    reconstructor, indices, _ = started()
+@pytest.mark.parametrize("read", ["fourier", "bilinear"])
+def test_windows_lie_where_the_librarys_patches_lie(started, read):
+    reconstructor, indices, _ = started(windows=read)
     scan = FixedScan.of(reconstructor.forward_model)
     windows = scan.windows(indices)
     obj = reconstructor.parameter_group.object.data[0].detach()

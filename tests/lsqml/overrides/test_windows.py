@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import fly64_assets.torch_compat  # noqa: F401
-from fly64_assets.lsqml.overrides.windows import Windows, add_windows, batch_put
+from fly64_assets.lsqml.overrides.windows import Windows, WindowsBetween, add_windows, batch_put
 
 SHAPE = (12, 10)
 
@@ -78,3 +78,22 @@ def test_a_patch_outside_the_image_is_the_librarys_error():
     stock = import_module("ptychi.image_proc").batch_put
     with pytest.raises(ValueError, match="out of bounds"):
         batch_put(stock)(torch.zeros(20, 20), torch.ones(1, 4, 4), torch.tensor([18]), torch.tensor([0]))
+
+
+def test_windows_between_pixels_are_read_bilinearly_and_added_by_the_adjoint():
+    generator = torch.Generator().manual_seed(3)
+    rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    image = torch.complex(2 * rows - columns, rows + 3 * columns)
+    corners, fractions = torch.tensor([[2, 3], [7, 11], [0, 20]]), torch.rand(3, 2, generator=generator)
+    windows = WindowsBetween(Windows.at(corners, (6, 6)), fractions)
+    found = windows.read(image[windows.rectangle].contiguous())
+    # Bilinear reading is exact on a plane.
+    y, x = ((corners + fractions)[:, k, None, None] for k in (0, 1))
+    y, x = y + torch.arange(5.0)[:, None], x + torch.arange(5.0)
+    torch.testing.assert_close(found, torch.complex(2 * y - x, y + 3 * x))
+    some = torch.randn(2, 5, 5, dtype=torch.complex64, generator=generator)
+    part = torch.zeros_like(image[windows.rectangle])
+    windows.add(part, slice(1, 3), some)
+    there = torch.vdot(found[1:3].flatten(), some.flatten())
+    back = torch.vdot(image[windows.rectangle].flatten(), part.flatten())
+    torch.testing.assert_close(there, back)
