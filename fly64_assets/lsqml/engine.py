@@ -74,9 +74,15 @@ class Reconstruction:
 
 
 def reconstruct(
-    measurement: Measurement, settings: LsqmlSettings, execution: Execution, seed: int, progress: Progress
+    measurement: Measurement,
+    settings: LsqmlSettings,
+    execution: Execution,
+    seed: int,
+    progress: Progress,
+    *,
+    start: NDArray[np.complexfloating] | None = None,
 ) -> Reconstruction:
-    """Reconstruct the object from all frames, starting from ones.
+    """Reconstruct the object from all frames, starting from ones or from ``start``, (H, W), of the same frames.
 
     Raises
     ------
@@ -86,11 +92,16 @@ def reconstruct(
     from fly64_assets.torch_compat import declare_torchvision_operators
 
     check_measurement(measurement)
+    if start is not None and (start.shape != measurement.object_shape or not np.isfinite(start).all()):
+        raise EngineError(
+            f"the object to start from has the shape {start.shape} or values that are not finite; expected "
+            f"{measurement.object_shape}, finite"
+        )
     declare_torchvision_operators()
     with torch_settings(execution), faster_library(settings.fast_shift), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
-        return _run(measurement, settings, execution, seed, progress)
+        return _run(measurement, settings, execution, seed, progress, start)
 
 
 def bilinear(settings: LsqmlSettings) -> bool:
@@ -120,9 +131,15 @@ def torch_settings(execution: Execution) -> Iterator[None]:
 
 
 def _run(
-    measurement: Measurement, settings: LsqmlSettings, execution: Execution, seed: int, progress: Progress
+    measurement: Measurement,
+    settings: LsqmlSettings,
+    execution: Execution,
+    seed: int,
+    progress: Progress,
+    start: NDArray[np.complexfloating] | None,
 ) -> Reconstruction:
-    obj, probe = np.ones(measurement.object_shape, dtype=np.complex64), measurement.probe
+    obj, probe = np.ones(measurement.object_shape) if start is None else start, measurement.probe
+    obj = obj.astype(np.complex64)
     photons = Photons(measurement, held_out_fraction(settings.stopping), seed)
     coverage = illumination(measurement.probe, measurement.x, measurement.y, measurement.object_shape)
     lit = coverage > 0

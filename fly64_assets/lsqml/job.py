@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fly64_assets.contract.npz import load_measurement, write_npz
+from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.contract.schema import encode_metadata
 from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.execution import Execution
@@ -25,8 +25,9 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     Parameters
     ----------
     request : mapping
-        ``measurement`` (path), ``output_folder``, ``settings`` (of LsqmlSettings), ``seed``, ``execution``,
-        ``metadata`` (recorded in the result).
+        ``measurement`` (path), ``start`` (path of another arm's NPZ with the object to start from, or None: flat),
+        ``output_folder``, ``settings`` (of LsqmlSettings), ``seed``, ``execution``, ``metadata`` (recorded in the
+        result).
     progress : callable
         Called after every epoch.
 
@@ -47,7 +48,8 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
             print(f"epoch {done}/{total}: " + ", ".join(f"{k} {v:.6g}" for k, v in values.items()), flush=True)
         progress(done, total, values)
 
-    result = reconstruct(measurement, settings, execution, int(request["seed"]), tell)
+    start = open_npz(Path(request["start"]))["reconstructed_object"] if request.get("start") else None
+    result = reconstruct(measurement, settings, execution, int(request["seed"]), tell, start=start)
     print(f"done: {result.stop_reason}", flush=True)
     folder = Path(request["output_folder"])
     metadata = {**request["metadata"], "algorithm": settings.engine.upper(), "execution": execution.to_dict()}

@@ -249,3 +249,21 @@ def test_a_result_that_is_not_finite_is_discarded_at_once(scanned):
     with pytest.raises(EngineError, match="not finite after epoch 1; the result was discarded"):
         run(replace(m, amplitude=np.full_like(m.amplitude, 1e16)), lambda *row: epochs.append(row), epochs=5)
     assert epochs == []
+
+
+def test_a_start_is_where_the_first_epoch_starts(scanned):
+    s = scanned(n=48, dose=1e6)
+    m = s.measurement
+    still = {"epochs": 1, "momentum": 0.0}
+    cold = run(m, **still)
+    warm = reconstruct(m, LsqmlSettings(stopping="epochs", **still), Execution(), 1, lambda *_: None, start=s.object)
+    assert s.phase_error(warm.object) < 0.2 * s.phase_error(cold.object)
+    assert warm.deviance[0] < cold.deviance[0]
+
+
+@pytest.mark.parametrize("value", ["small", "nan"])
+def test_an_unfit_start_is_refused(scanned, value):
+    s = scanned(n=24)
+    start = s.object[:-1] if value == "small" else np.where(np.arange(s.object.shape[1]) == 3, np.nan, s.object)
+    with pytest.raises(EngineError, match="the object to start from"):
+        reconstruct(s.measurement, LsqmlSettings(epochs=1), Execution(), 1, lambda *_: None, start=start)

@@ -1,0 +1,70 @@
+"""LSQML from the network's object through Dagster: only when asked for, after the network, beside the other arms."""
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from fly64_assets import stages
+from fly64_assets.cli.schedule import Filters, asset_of, to_build
+from fly64_assets.contract.npz import open_npz
+from fly64_assets.store.layout import StageKey
+
+CELL = "10000|dense"
+ARM = "lsqml_from_pinn"
+TEST = StageKey("reconstruction", 10000, "dense", "test", ARM)
+COLD = StageKey("reconstruction", 10000, "dense", "test", "lsqml")
+NETWORK = StageKey("inference", 10000, "dense", arm="pinn")
+
+
+def test_nobody_builds_it_unasked(graph):
+    states = stages.study_states(graph.store, graph.design)
+    assert not {key for key in states if key.arm == ARM}
+    filters = Filters(warm=True)
+    asked = stages.study_states(graph.store, graph.design, arms=filters.arms)
+    keys = to_build(graph.design, asked, filters)
+    warm = [key for key in keys if key.arm == ARM]
+    assert len(warm) == 2 * 6
+    assert asset_of(TEST) == "lsqml_from_pinn_reconstruction_test"
+    assert keys.index(NETWORK) < keys.index(TEST), "the network's object comes first"
+    assert COLD in keys
+
+
+def test_the_cold_solver_waits_for_no_network(graph):
+    assert NETWORK not in stages.upstream(graph.design, COLD, stages.ALL_ARMS)
+    assert NETWORK in stages.upstream(graph.design, TEST)
+    assert stages.parameters(graph.design, TEST) == stages.parameters(graph.design, COLD) | {"start": "pinn"}
+    comparison = graph.definitions.resolve_assets_def(dg.AssetKey("comparison"))
+    assert dg.AssetKey("lsqml_from_pinn_reconstruction_test") in comparison.dependency_keys
+
+
+@pytest.mark.slow
+def test_a_cell_of_it(graph):
+    assert graph.run("base_dataset").success
+    assert graph.run("simulated_dataset", partition="10000").success
+    assert graph.run("overlap_view", "pinn_bundle", "pinn_reconstruction", partition=CELL).success
+    name = asset_of(TEST)
+    result = graph.run(name, partition=CELL)
+    assert result.success
+    passed = {e.asset_check_key.name: e.passed for e in result.get_asset_check_evaluations()}
+    assert passed == {"gate": True, "sha256": True, "data_001": True}
+    states = stages.study_states(graph.store, graph.design)
+    assert {key for key in states if key.arm == ARM} == {TEST}
+    assert states[TEST].name == "fresh"
+
+    layout = stages.active_layout(graph.store)
+    start = layout.inference(10000, "dense", "pinn", "test")
+    record = graph.store.required(layout, TEST)
+    assert start.relative_to(layout.folder).as_posix() in record.inputs
+    warm = open_npz(layout.reconstruction(ARM, 10000, "dense", "test"))
+    assert warm["reconstructed_object"].shape == open_npz(start)["reconstructed_object"].shape
+    assert np.isfinite(warm["reconstructed_object"]).all()
+
+    assert graph.run("comparison", partition=CELL).success
+    arms = graph.store.required(layout, StageKey("comparison", 10000, "dense")).values["arms"]
+    assert arms["test"][ARM] == "compared"
+    assert ARM not in arms["train"]
+
+    # Another network makes it out of date.
+    assert graph.run("pinn_bundle", partition=CELL).success
+    start.write_bytes(start.read_bytes()[:-1] + b"x")
+    assert stages.study_states(graph.store, graph.design)[TEST].name != "fresh"
