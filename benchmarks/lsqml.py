@@ -1,7 +1,7 @@
 """LSQML: an epoch against the stock library, its growth with the scan, equal quality, and where the rule stops.
 
 The object (coins, grass) is not one of the studies'. Only this benchmark looks at the truth; the job does not.
-Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml.py [--quick] [--json] [--largest N] [--no-stopping]
+Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml.py [--quick] [--json] [--rounds N] [--largest N] [--no-stopping]
 """
 
 import argparse
@@ -173,7 +173,7 @@ def scan_of(frames: int) -> Measurement:
 
 def scaling(largest: int, rounds: int) -> list[dict]:
     settings = LsqmlSettings(noise_model="gaussian", stopping="epochs")
-    sizes = [n for n in (400, 4000, 40_000) if n <= largest]
+    sizes = [n for n in (400, 4000, 10_000, 40_000) if n <= largest]
     return [epoch_entry(f"lsqml_scaling_{n}", scan_of(n), settings, rounds) for n in sizes]
 
 
@@ -204,11 +204,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under 40 seconds")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of epochs, alternating (default 5)")
     parser.add_argument("--largest", type=int, default=40_000, help="positions of the largest scan (default 40000)")
     parser.add_argument("--no-stopping", dest="stopping", action="store_false", help="leave out the stopping table")
     options = parser.parse_args()
     doses, views = ((10_000,), ("sparse",)) if options.quick else ((1000, 10_000, 100_000), tuple(SPACING))
-    results = speed(2 if options.quick else 5, options.quick)
+    results = speed(2 if options.quick else options.rounds, options.quick)
     if not options.quick:
         results += [*scaling(options.largest, 2), same_quality()]
     measured = len(results)

@@ -89,9 +89,9 @@ def begin_epoch(reconstructor: Any) -> None:
     """Set ``fast_epoch`` of the reconstructor: what its minibatches share, or None where the library's own ones run."""
     reason = obstacle(reconstructor)
     if reason is not None:
-        if reconstructor.current_epoch == 0:
+        if reason != getattr(reconstructor, "fast_obstacle", None):
             logger.warning("%s; the library's own minibatches run", reason)
-        reconstructor.fast_epoch = None
+        reconstructor.fast_epoch, reconstructor.fast_obstacle = None, reason
         return
     group = reconstructor.parameter_group
     group.object.initialize_grad()

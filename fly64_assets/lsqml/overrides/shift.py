@@ -40,7 +40,7 @@ def phase_ramps(shifts: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]
 
 def separable_fourier_shift(images: Tensor, shifts: Tensor, strictly_preserve_zeros: bool = False) -> Tensor:
     """Shift images (n, H, W) by ``shifts`` (n, 2) [px], y then x; ``ptychi.image_proc.fourier_shift`` to rounding."""
-    if not bool(shifts.any()):
+    if not (shifts.requires_grad or bool(shifts.any())):
         return images.clone()
     if strictly_preserve_zeros:
         moved = separable_fourier_shift((images == 0).float(), shifts)

@@ -59,6 +59,16 @@ def test_a_shift_and_its_inverse_cancel():
     torch.testing.assert_close(back, picture, rtol=0, atol=2e-5)
 
 
+def test_the_gradient_over_a_shift_of_nothing_is_the_librarys(library):
+    gradients = []
+    for shift in (separable_fourier_shift, library.fourier_shift):
+        by = torch.zeros((5, 2), requires_grad=True)
+        (shift(images(torch.complex64), by) * images(torch.complex64).roll(1, -1).conj()).real.sum().backward()
+        gradients.append(by.grad)
+    assert gradients[1].abs().amax() > 1
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-2)
+
+
 def test_nothing_to_shift_is_a_copy():
     picture = images(torch.complex64)
     found = separable_fourier_shift(picture, torch.zeros(5, 2))
