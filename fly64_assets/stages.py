@@ -198,7 +198,9 @@ def _report_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
 
 def _comparison_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
     document = design.to_dict()
-    return {"evaluation": document["evaluation"], "metrics_config": document["metrics_config"]}
+    # A comparison of older code has other members: it is out of date.
+    version = CODE_VERSIONS["comparison"]
+    return {"evaluation": document["evaluation"], "metrics_config": document["metrics_config"], "version": version}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import dagster as dg
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
 from fly64_assets.design import SPLITS
+from fly64_assets.evaluation.compare import DOCUMENT_VERSION
 from fly64_assets.partitions import all_partitions
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
@@ -84,10 +85,14 @@ def _cell(work: Work, states: Mapping[StageKey, State], dose: int, view: str) ->
 
 
 def _comparisons(work: Work, dose: int, view: str) -> dict[int, dict[str, Any]]:
-    """Comparison documents of a cell by repeat, those that exist."""
+    """Comparison documents of a cell by repeat, those that exist; one of older code counts as out of date alone."""
     keys = stages.repeats(work.design, StageKey("comparison", dose, view))
     documents = {key.repeat: _document(work, key, "comparison.json") for key in keys}
-    return {repeat: document for repeat, document in documents.items() if document is not None}
+    return {
+        repeat: document
+        for repeat, document in documents.items()
+        if document is not None and document.get("version") == DOCUMENT_VERSION
+    }
 
 
 def _stage_name(key: StageKey) -> str:

@@ -34,6 +34,9 @@ PICTURE_METRICS: Final = (
 )  # fmt: skip
 COMPLEX_METRICS: Final = ("correlation", "frc_05", "frc_half_bit", "nll_excess")
 Complex = NDArray[np.complex128]
+DOCUMENT_VERSION: Final = 2
+"""Raised when the comparison document changes its members."""
+
 LimitSource = Callable[[LimitProblem], UnitLimit]
 """Where a bound comes from: :func:`dose_limit`, or a store of bounds that were found before."""
 
@@ -163,7 +166,7 @@ class CellComparison:
         documents: dict[str, Any] = {split: c.to_dict() for split, c in self.splits.items()}
         for split, reason in self.skipped.items():
             documents[split] = {"split": split, "outcome": "skipped", "reason": reason}
-        return {"dose": self.dose, "view": self.view, "splits": documents}
+        return {"version": DOCUMENT_VERSION, "dose": self.dose, "view": self.view, "splits": documents}
 
     def csv_rows(self) -> list[dict[str, str | float]]:
         """Rows of ``comparison_metrics.csv``; a score without a value is an empty text."""

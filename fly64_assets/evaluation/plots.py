@@ -60,6 +60,7 @@ def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
 
     figure = Figure(figsize=(7.6, 4.6), layout="constrained")
     axis = figure.subplots()
+    axis.set(xscale="log", yscale="log", xlabel="expected photons per pixel", ylabel=f"phase RMSE [rad], {split}")
     views = [view["name"] for view in summary["views"]]
     for arm in summary["arms"]:
         for marker, view in zip(VIEW_MARKERS, views, strict=False):
@@ -82,7 +83,6 @@ def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
     if photons:
         ends = [photons[0] / 1.5, photons[-1] * 1.5]
         axis.plot(ends, [0.5 / n**0.5 for n in ends], ":", color="0.2", label="photon floor 1/(2√n)")
-    axis.set(xscale="log", yscale="log", xlabel="expected photons per pixel", ylabel=f"phase RMSE [rad], {split}")
     axis.grid(True, which="both", alpha=0.25)
     if axis.get_legend_handles_labels()[0]:
         figure.legend(loc="outside right center", fontsize=7)
@@ -121,6 +121,8 @@ def correlation_figure(summary: Mapping[str, Any], split: str) -> bytes:
 
 def _dose_panel(axis: Axes, summary: Mapping[str, Any], view: str, split: str, part: str) -> None:
     cells = [(cell, one) for cell, one in _splits(summary, split) if cell["view"] == view]
+    # Fixed before anything is drawn: a panel may hold a single point, whose own limits would be one number.
+    axis.set(xscale="log", yscale="log", xlim=(min(summary["doses"]) / 1.6, max(summary["doses"]) * 1.6))
     for arm in summary["arms"]:
         points = [
             (cell["dose"], value, one["arms"][arm].get("standard_errors", {}).get(f"{part} rmse") or 0.0)
@@ -141,9 +143,8 @@ def _dose_panel(axis: Axes, summary: Mapping[str, Any], view: str, split: str, p
     if part == "phase" and floor:
         axis.plot(*zip(*floor, strict=True), ":", color="0.2", label="photon floor 1/(2√n)")
     singular = any(one["limit"]["state"] == "singular" for _, one in cells)
-    limits = (min(summary["doses"]) / 1.6, max(summary["doses"]) * 1.6)
     title = f"{view} (singular: no bound)" if singular else view
-    axis.set(xscale="log", yscale="log", xlabel="photons per frame", xlim=limits)
+    axis.set_xlabel("photons per frame")
     axis.set_title(title, fontsize=9)
     axis.grid(True, which="both", alpha=0.25)
 

@@ -166,7 +166,8 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         else:
             reasons += [str(one["reason"]) for one in existing.values()]
     if not documents:
-        reasons = [str(stage["reason"]) for stage in cell["stages"].values() if stage["reason"]][:1]
+        told = (stage["reason"] or stage["stale_reason"] for stage in cell["stages"].values())
+        reasons = [str(reason) for reason in told if reason][:1]
     seconds = {name: stage["seconds"] for name, stage in cell["stages"].items() if stage["seconds"] is not None}
     return {
         "dose": cell["dose"],

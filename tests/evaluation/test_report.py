@@ -328,6 +328,20 @@ def test_study_figures_are_small_pngs_with_ink_of_every_arm(summary):
             assert np.any(np.abs(pixels - ink).max(axis=-1) < 0.02)
 
 
+@pytest.mark.parametrize("dose", [1000, 10_000, 100_000])
+def test_a_study_with_a_single_result_can_be_drawn(summary, dose):
+    """One point in one panel: no axis may shrink to a number (warnings are errors here)."""
+    cells = [cell | {"dose": dose} for cell in summary["cells"] if cell["splits"]]
+    assert len(cells) == 1
+    assert dose_figure(summary | {"cells": cells}, "test").startswith(b"\x89PNG")
+
+
+def test_a_cell_without_a_valid_comparison_says_that_it_is_out_of_date(summary):
+    dense = next(cell for cell in summary["cells"] if cell["view"] == "dense")
+    assert dense["splits"] == {}
+    assert dense["reason"] == "parameter neighbor_count changed (7 then, 5 now)"
+
+
 def test_study_figures_exist_before_anything_was_compared(summary):
     empty = summary | {"cells": [cell | {"splits": {}} for cell in summary["cells"]], "arms": []}
     for figure in (dose_figure, photon_figure, correlation_figure):
