@@ -2,6 +2,7 @@
 
     python benchmarks/limit.py --study demo --view baseline dense --split test
     python benchmarks/limit.py --view baseline dense --split test --known-below 0.01 0.1
+    python benchmarks/limit.py --view baseline dense --split test --whole-pixels
 
 No engine runs: base and positions are made as the study makes them. Seconds are those of this machine, wall and CPU.
 """
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--view", nargs="+", default=[BASELINE])
     parser.add_argument("--split", nargs="+", default=["test"])
     parser.add_argument("--known-below", nargs="+", type=float, default=[limits.KNOWN_BELOW])
+    parser.add_argument("--whole-pixels", action="store_true", help="round the positions, so that no window is blurred")
     options = parser.parse_args()
     design = load_design(options.study)
     base = make_base(design.base, design.patch_size_pixels)
@@ -55,7 +57,7 @@ def main() -> None:
     for view in options.view:
         xy = positions(design, base, view)
         for split in options.split:
-            x, y = xy[split]
+            x, y = (np.round(c) for c in xy[split]) if options.whole_pixels else xy[split]
             region = evaluation_region(
                 base.probe,
                 x,
