@@ -78,6 +78,7 @@ def study(small_graph):
     return one
 
 
+@pytest.mark.slow
 def test_both_call_the_same_stages_stale(study):
     assert study.both() == set()
 

@@ -6,36 +6,34 @@ import subprocess
 import sys
 
 import pytest
+from faults.study import FULL, STUDY
 
-STUDY = """
-name: twice
-dose_list: [1e4]
-overlap_views: {dense: 0.7}
-base: {amplitude: coins, phase: grass, object_size: 132, positions: 60}
-pinn: {epochs: 1}
-lsqml: {epochs: 2}
-"""
 # What the command's worker does, with other sizes of blocks wherever arrays are walked through in parts.
 CHILD = """
 import json, sys
 from fly64_assets.physics import forward
 from fly64_assets.contract import blocks
 
-frames, elements, assets, partition = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","), sys.argv[4] or None
+frames, elements, runs = json.loads(sys.argv[1])
 forward.blocks.__defaults__ = (frames,)
 blocks.BLOCK_ELEMENTS = elements
 from fly64_assets.simulation import SimulatedScan
 SimulatedScan.patch_blocks.__defaults__ = SimulatedScan.amplitude_blocks.__defaults__ = (frames,)
 from fly64_assets.cli.worker import execute
-ok, reason = execute(assets, partition)
-assert ok, reason
+for assets, partition in runs:
+    ok, reason = execute(assets, partition)
+    assert ok, reason
 """
-DATA = ("base_dataset", None), ("simulated_dataset", "10000"), ("overlap_view", "10000|dense")
-ENGINES = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test")
+DATA = (
+    (["base_dataset"], None),
+    (["simulated_dataset"], "10000"),
+    (["overlap_view"], "10000|dense"),
+)
+ENGINES = ["pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test"]
 
 
 def build(folder, threads, frames, elements, runs):
-    """Run assets in processes of their own; SHA256 of every data file by its place in the base's folder."""
+    """Run assets in a process of its own; SHA256 of every data file by its place in the base's folder."""
     folder.mkdir()
     (folder / "study.yaml").write_text(STUDY)
     (folder / "home").mkdir()
@@ -47,10 +45,9 @@ def build(folder, threads, frames, elements, runs):
         "OPENBLAS_NUM_THREADS": str(threads),
         "PYTHONHASHSEED": str(threads),
     }
-    for assets, partition in runs:
-        command = [sys.executable, "-c", CHILD, str(frames), str(elements), assets, partition or ""]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+    command = [sys.executable, "-c", CHILD, json.dumps([frames, elements, runs])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     found = {}
     for path in [*folder.rglob("result.json"), *folder.rglob("base.json")]:
         record = json.loads(path.read_text())
@@ -58,6 +55,7 @@ def build(folder, threads, frames, elements, runs):
     return found
 
 
+@pytest.mark.slow
 def test_data_files_depend_on_neither_threads_nor_blocks(tmp_path):
     one = build(tmp_path / "one", 1, 64, 2**20, DATA)
     other = build(tmp_path / "other", 3, 7, 1000, DATA)
@@ -74,10 +72,10 @@ def test_data_files_depend_on_neither_threads_nor_blocks(tmp_path):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="make faults runs engines")
 def test_bundles_and_objects_are_the_same_at_the_same_number_of_engine_threads(tmp_path):
     """The engines' threads are the recorded ones, whatever the environment says."""
-    chain = [*DATA, (",".join(ENGINES), "10000|dense"), ("comparison", "10000|dense")]
+    chain = [*DATA, (ENGINES, "10000|dense"), (["comparison"], "10000|dense")]
     one = build(tmp_path / "one", 1, 64, 2**20, chain)
     other = build(tmp_path / "other", 2, 16, 5000, chain)
     assert one == other
