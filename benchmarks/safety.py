@@ -68,8 +68,8 @@ class Stopwatch:
             atomic.sha256_file = sidecars.sha256_file = kept[0]
 
 
-def measure(folder: Path, frames: int, rounds: int) -> list[dict]:
-    design = StudyDesign(base=BaseRecipe("coins", "grass", 400, frames))
+def measure(folder: Path, frames: int, rounds: int, *, patches: bool) -> list[dict]:
+    design = StudyDesign(base=BaseRecipe("coins", "grass", 400, frames), patches=patches)
     store = ArtifactStore(folder, "safety")
     layout = store.layout("base_00000000")
     options = {"design": design, "code_version": "1", "seeds": {}}
@@ -87,7 +87,7 @@ def measure(folder: Path, frames: int, rounds: int) -> list[dict]:
         one = scan()
         for split in SPLITS:
             with (folder / f"plain_{split}.npz").open("wb") as file:
-                write_split(one, split, file, patches=True, metadata=metadata)
+                write_split(one, split, file, patches=patches, metadata=metadata)
 
     def safe() -> None:
         parameters = stages.parameters(design, KEY)
@@ -96,7 +96,7 @@ def measure(folder: Path, frames: int, rounds: int) -> list[dict]:
             paths = [layout.patched(DOSE, split) for split in SPLITS]
             for split, path in zip(SPLITS, paths, strict=True):
                 build.write(
-                    path, lambda file, split=split: write_split(one, split, file, patches=True, metadata=metadata)
+                    path, lambda file, split=split: write_split(one, split, file, patches=patches, metadata=metadata)
                 )
             members = [open_npz(path) for path in paths]
             for one_file in members:
@@ -117,7 +117,7 @@ def measure(folder: Path, frames: int, rounds: int) -> list[dict]:
         for name in ("hashing", "fsync"):
             times[name].append(watch.seconds.get(name, 0.0))
     size = sum(layout.patched(DOSE, split).stat().st_size for split in SPLITS)
-    return results(times, rounds, frames, size)
+    return [entry | {"patches": patches} for entry in results(times, rounds, frames, size)]
 
 
 def results(times: dict[str, list[float]], rounds: int, frames: int, size: int) -> list[dict]:
@@ -154,8 +154,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--folder", type=Path, help="where to write; default: the system's temporary folder")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        found = measure(Path(folder), *((1000, 3) if options.quick else (8000, 5)))
+    frames, rounds = (1000, 3) if options.quick else (8000, 5)
+    found = []
+    for patches in (True, False):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            found += measure(Path(folder), frames, rounds, patches=patches)
     if options.json:
         print(json.dumps(found, indent=2))
         return
@@ -164,7 +167,7 @@ def main() -> None:
         print(
             f"{entry['name']:18} {entry['value']:7.3f} s = {entry['ratio']:.3f} of the {of} "
             f"({entry['spread'][0]:.3f} ... {entry['spread'][1]:.3f}, n = {entry['n']}, {entry['frames']} frames, "
-            f"{entry['bytes'] / 1e6:.0f} MB)"
+            f"{entry['bytes'] / 1e6:.0f} MB, {'with' if entry['patches'] else 'without'} patches)"
         )
 
 

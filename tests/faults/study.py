@@ -25,7 +25,7 @@ from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import is_temporary
-from fly64_assets.store.garbage import MANIFESTS
+from fly64_assets.store.garbage import MANIFESTS, TEMPORARY, remove_garbage
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import find_records
@@ -215,6 +215,7 @@ class Reference:
         assert not lost, f"{fault} in {key.label}: {lost} differ from the undisturbed study"
         assert [other.label for other in CHAIN if study.state(other) not in ("fresh", "skipped")] == []
         self.nothing_repeated(study, key, before)
+        remove_garbage(study.store, [TEMPORARY])
         rest = [path for path in study.layout.folder_of(key).rglob(".*") if is_temporary(path.name)]
         assert not rest, f"{fault} in {key.label}: left behind {rest}"
         assert verify_folder(study.layout.folder).bad == ()
