@@ -75,6 +75,7 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             "settings": asdict(used),
             "gridsize": session["gridsize"],
             "neighbor_count": session["neighbor_count"],
+            "n_groups": trained.facts["n_groups"],
             "seed": session["npseed"],
             "network": trained.spec.to_dict(),
             "intensity_scale": measurement.intensity_scale,

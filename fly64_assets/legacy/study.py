@@ -105,6 +105,7 @@ def _used(params: Mapping[str, Any]) -> dict[str, Any]:
         "gridsize": round(network["group_frames"] ** 0.5),
         "n_filters_scale": network["n_filters_scale"],
         "neighbor_count": params["neighbor_count"],
+        "n_groups": params["n_groups"],
         "npseed": params["seed"],
         "nepochs": settings["epochs"],
         "batch_size": settings["batch_size"],
