@@ -6,14 +6,14 @@ every seed; ``path`` is the object that the network ``unrolled`` starts from, so
 
 LSQML's time to equal quality is the time to its first epoch whose error is no larger than the other arm's, or to its
 stop where it never gets there (marked ``>``). The row of its best epoch says what a perfect stop would give. Only this
-benchmark looks at the truth; scoring is not timed.
+benchmark looks at the truth; scoring is not timed. ``lsqml_from_pinn`` is LSQML from the object of ``unrolled``.
 
 With ``--seconds T`` all networks train for T seconds: two epochs are timed first, then the number of epochs is chosen
 such that preparation and training end after T seconds with the learning rate at its end. Without it, the design's
 epochs and patience count.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/pinn_study.py [--quick] [--design NAME_OR_PATH | --base AMPLITUDE/PHASE]
-       [--cells VIEW:DOSE,...] [--seeds 1 2 3] [--arms unrolled cnn path lsqml] [--seconds T] [--threads N] [--json]
+       [--cells VIEW:DOSE,...] [--seeds 1 2 3] [--arms ARM ...] [--seconds T] [--threads N] [--json]
 """
 
 import argparse
@@ -56,7 +56,9 @@ from fly64_assets.simulation import simulate
 from fly64_assets.views import split_view
 
 NETWORKS = ("unrolled", "cnn")
-ARMS = ("unrolled", "cnn", "path", "lsqml")
+WARM = "lsqml_from_pinn"
+ARMS = ("unrolled", "cnn", "path", "lsqml", WARM)
+SOLVERS = ("lsqml", WARM)
 
 
 @dataclass
@@ -183,8 +185,8 @@ def phase_error(cell: Cell, obj: np.ndarray, max_shift_px: float) -> float:
     return float(rmse(phase_part(aligned, truth, cell.region.mask, None)).value)
 
 
-def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int) -> Run:
-    """To its own stop, with the object and the time of every epoch."""
+def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int, first: np.ndarray | None = None) -> Run:
+    """To its own stop, with the object and the time of every epoch; from a flat object or from ``first``."""
     objects: list[np.ndarray] = []
     times: list[float] = []
     state = engine._state
@@ -198,7 +200,7 @@ def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int) -> Run:
     engine._state = watched
     start = time.perf_counter()
     try:
-        found = engine.reconstruct(cell.test, design.lsqml, Execution(threads=threads), seed, silent)
+        found = engine.reconstruct(cell.test, design.lsqml, Execution(threads=threads), seed, silent, start=first)
     finally:
         engine._state = state
     seconds = time.perf_counter() - start
@@ -218,12 +220,16 @@ def runs_of(cell: Cell, design: StudyDesign, options: argparse.Namespace, scratc
             runs[arm].append(network_run(cell, result, scratch))
             if arm == "unrolled" and "path" in runs:
                 runs["path"].append(path_run(cell, result.spec))
-    if "lsqml" in runs:
+    if any(arm in runs for arm in SOLVERS):
         # Imports and first calls of the library, which no reconstruction should be charged with.
         few = slice(None, 8)
         some = replace(cell.test, **{k: getattr(cell.test, k)[few] for k in ("amplitude", "x", "y", "scan_index")})
         engine.reconstruct(some, replace(design.lsqml, epochs=1), Execution(threads=options.threads), 1, silent)
-        runs["lsqml"] = [lsqml_run(cell, design, seed, options.threads) for seed in options.seeds]
+        if "lsqml" in runs:
+            runs["lsqml"] = [lsqml_run(cell, design, seed, options.threads) for seed in options.seeds]
+        if WARM in runs:
+            starts = zip(options.seeds, runs["unrolled"], strict=True)
+            runs[WARM] = [lsqml_run(cell, design, seed, options.threads, one.object) for seed, one in starts]
     return runs
 
 
@@ -267,13 +273,13 @@ def entries(cell: Cell, design: StudyDesign, runs: dict[str, list[Run]]) -> Iter
             "ms_per_frame": 1e3 * seconds / cell.test.frames,
             "facts": [run.facts for run in own],
         }
-        if arm != "lsqml" and peer:
+        if arm not in SOLVERS and peer:
             equal = [equal_quality(*three) for three in zip(own, scores[arm], runs["lsqml"], strict=True)]
             one["lsqml_seconds_to_equal_quality"] = statistics.median(e["seconds"] for e in equal)
             one["lsqml_reached"] = sum(e["reached"] for e in equal)
             one["lsqml_time_ratio"] = statistics.median(e["ratio"] for e in equal)
         yield one
-        if arm == "lsqml":
+        if arm in SOLVERS:
             yield one | best_epochs(one, own)
 
 
@@ -290,8 +296,8 @@ def best_epochs(one: dict, own: list[Run]) -> dict:
         epochs.append(k + 1)
     value, seconds = statistics.mean(errors), statistics.median(times)
     return {
-        "name": f"{one['cell']} lsqml, best epoch",
-        "arm": "lsqml, best epoch",
+        "name": f"{one['cell']} {one['arm']}, best epoch",
+        "arm": f"{one['arm']}, best epoch",
         "value": value,
         "ratio": value / one["value"],
         "spread": [min(errors), max(errors)],
@@ -346,8 +352,9 @@ def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Stu
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="a JSON list on standard output, entry by entry")
     options = parser.parse_args()
-    if "path" in options.arms and "unrolled" not in options.arms:
-        parser.error("path needs unrolled among the arms, whose training chooses the level")
+    for arm in ("path", WARM):
+        if arm in options.arms and "unrolled" not in options.arms:
+            parser.error(f"{arm} needs unrolled among the arms")
     if options.quick:
         options.cells, options.seeds, options.seconds = options.cells or "dense:1000", [1], 5.0
     recipe = BaseRecipe(*options.base.split("/"), 448, 2000)
