@@ -21,7 +21,6 @@ from fly64_assets.design import StudyDesign
 from fly64_assets.evaluation.halves import HalfSets, compare_halves, half_indices
 from fly64_assets.isolation import run_isolated
 from fly64_assets.physics.forward import blocks
-from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.store.atomic import write_atomically
 from fly64_assets.views import write_view
 
@@ -116,6 +115,8 @@ def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
 
 def _reconstruct(design: StudyDesign, half: Path, folder: Path, talk: bool) -> NDArray[np.complexfloating]:
     """The object that LSQML finds in one half, with the design's settings, in a process of its own."""
+    from fly64_assets.resources.gpu import GpuResource
+
     out = folder / half.stem
     out.mkdir(exist_ok=True)
     execution = GpuResource().execution()
