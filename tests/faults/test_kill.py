@@ -17,7 +17,7 @@ from fly64_assets.store.layout import StageKey
 COMPLETED = (dict.fromkeys(CHAIN, 8) | dict.fromkeys(ENGINE_STAGES, 2)) if FULL else dict.fromkeys(CHAIN, 1)
 """Every write point is judged by a reader; so many, evenly spread, are also run to the end."""
 
-RANDOM_KILLS = 12 if FULL else 1
+RANDOM_KILLS = 12 if FULL else 2
 
 
 def spread(points: int, wanted: int) -> set[int]:
