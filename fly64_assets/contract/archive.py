@@ -11,6 +11,7 @@ import math
 import os
 import stat
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -187,6 +188,13 @@ class Archive:
             raise ContractError(f"{self._name}: '{key}' has no valid npy header ({_text(problem)})") from problem
         header = Header(dtype, shape, fortran, member.tell())
         declared, held = header.nbytes, self._members[key].file_size - header.start
+        # Elements of no size, or sides beside one of 0, would hide any number of elements behind 0 bytes.
+        extent = math.prod(side for side in shape if side) * max(dtype.itemsize, 1)
+        if extent > sys.maxsize or (dtype.itemsize == 0 and math.prod(shape)):
+            raise ContractError(
+                f"{self._name}: '{key}' declares shape {shape} and dtype {dtype}, more elements than there can be; "
+                "the file is damaged"
+            )
         if min(shape, default=0) < 0 or (declared != held and not dtype.hasobject):
             raise ContractError(
                 f"{self._name}: '{key}' declares shape {shape} and dtype {dtype}, {declared} bytes, "

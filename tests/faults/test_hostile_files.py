@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from faults.ledger import Ledger
 from faults.study import FULL
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fly64_assets.cli.main import main
@@ -104,6 +104,10 @@ MEMBER = st.tuples(NAMES, st.builds(npy, DESCRIPTIONS, SHAPES, st.binary(max_siz
 
 @fuzz
 @given(st.lists(MEMBER, max_size=6, unique_by=lambda member: member[0]))
+@example([("x.npy", npy("'|S0'", f"({2**63},)", b""))])
+@example([("x.npy", npy("'|S0'", f"({2**40},)", b""))])
+@example([("x.npy", npy("'<f8'", f"(0, {2**63})", b""))])
+@example([("x.npy", npy("'|V0'", "(3,)", b""))])
 def test_archives_of_any_members(tmp_path: Path, ledger: Ledger, members: list[tuple[str, bytes]]) -> None:
     tried(ledger, "NPZ of arbitrary members", archive(tmp_path / "file.npz", members), READERS)
 
