@@ -28,6 +28,7 @@ from fly64_assets.errors import EngineError
 from fly64_assets.evaluation.frame import evaluation_region, scan_box
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
+from fly64_assets.physics import counts, forward
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.overlap import select_spaced
 from fly64_assets.simulation import simulate
@@ -60,6 +61,7 @@ VARIANTS = {
     "momentum 0": Variant({"momentum": 0.0}),
     "momentum 0.8": Variant({"momentum": 0.8}),
     "momentum 4": Variant({"momentum": 4.0}),
+    "gaussian": Variant({"noise_model": "gaussian"}),
     "poisson after 5": Variant({"noise_model": "poisson"}),
     "poisson after 20": Variant({"noise_model": "poisson", "gaussian_epochs": 20}),
     "poisson from the start": Variant({"noise_model": "poisson", "gaussian_epochs": 0}),
@@ -83,10 +85,27 @@ def base_of(pictures: str, size: int, positions: int) -> Base:
     return make_base(recipe, 64)
 
 
+def raster(base: Base, dose: int) -> Measurement:
+    """The upper half of a raster of whole pixels, 8 px apart: 512 frames for an object of 320 px."""
+    centres = np.arange(36.0, base.object.shape[0] - 35, 8)
+    y, x = (axis.ravel() for axis in np.meshgrid(centres, centres, indexing="ij"))
+    scale = forward.intensity_scale(dose, forward.exit_wave_energies(base.object, base.probe, x, y))
+    index = np.arange(len(x) // 2)
+    x, y = x[index], y[index]
+    amplitude = np.empty((len(index), *base.probe.shape), np.float32)
+    for part in forward.blocks(len(index)):
+        rates = forward.patch_counts(base.object, base.probe, x[part], y[part], scale)
+        amplitude[part] = counts.stored_amplitude(counts.poisson_counts(rates, index[part], 7, dose), scale)
+    return Measurement(amplitude, scale, base.probe, x, y, base.object.shape, index)
+
+
 @lru_cache(maxsize=1)
 def measurement(pictures: str, dose: int, view: str, size: int, positions: int) -> tuple[Measurement, np.ndarray]:
     """Frames of the train half of a cell, and the pixels that count."""
     base = base_of(pictures, size, positions)
+    if view == "raster":
+        m = raster(base, dose)
+        return m, region(m)
     scan = simulate(base, dose=dose, scan="uniform", axis="y", seed=7)
     index = scan.halves["train"]
     amplitude = np.concatenate(list(scan.amplitude_blocks("train")))
@@ -95,8 +114,11 @@ def measurement(pictures: str, dose: int, view: str, size: int, positions: int) 
         kept = select_spaced(np.c_[scan.x[index], scan.y[index]], SPACING[view], 64).kept
     x, y = scan.x[index][kept], scan.y[index][kept]
     m = Measurement(amplitude[kept], scan.scale, base.probe, x, y, base.object.shape, index[kept])
-    mask = evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
-    return m, mask
+    return m, region(m)
+
+
+def region(m: Measurement) -> np.ndarray:
+    return evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
 
 
 def phase_rmse(obj: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
@@ -161,7 +183,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one cell, few epochs: about a minute")
     parser.add_argument("--objects", nargs="+", default=["coins/grass", "moon/coffee"], metavar="AMPLITUDE/PHASE")
-    parser.add_argument("--cells", type=cells, default=CELLS, help="VIEW:DOSE,...; all nine by default")
+    parser.add_argument(
+        "--cells", type=cells, default=CELLS, help="VIEW:DOSE,... (also raster:DOSE); all nine by default"
+    )
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help="variants; all by default")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--size", type=int, default=320, help="object side [px]")

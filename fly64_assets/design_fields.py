@@ -158,7 +158,8 @@ class LsqmlSettings:
     the faster form.
 
     Of ``lsqml``: ``batching`` (``compact``, ``random``, ``uniform``), ``batch_size`` in frames, ``momentum``, the gain
-    of the acceleration; ``noise_model`` after ``gaussian_epochs`` epochs of the Gaussian one.
+    of the acceleration; ``noise_model`` (``gaussian``, ``poisson``, or ``auto``: by the photons per lit pixel) after
+    ``gaussian_epochs`` epochs of the Gaussian one.
     """
 
     engine: str = "lsqml"
@@ -169,6 +170,6 @@ class LsqmlSettings:
     batching: str = "compact"
     batch_size: int = 64
     momentum: float = 2.0
-    noise_model: str = "gaussian"
+    noise_model: str = "auto"
     gaussian_epochs: int = 5
     fast_shift: bool = True

@@ -17,7 +17,7 @@ from fly64_assets.physics.measurement import Measurement
 
 
 def run(measurement: Measurement, progress=lambda *_: None, **settings) -> Reconstruction:
-    chosen = LsqmlSettings(**{"stopping": "epochs", **settings})
+    chosen = LsqmlSettings(**{"stopping": "epochs", "noise_model": "gaussian", **settings})
     return reconstruct(measurement, chosen, Execution(), 1, progress)
 
 

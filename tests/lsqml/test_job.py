@@ -22,7 +22,7 @@ def request(measurement, folder, **settings):
     return {
         "measurement": str(measurement),
         "output_folder": str(folder),
-        "settings": asdict(LsqmlSettings(**{"epochs": 6, "gaussian_epochs": 3, "stopping": "epochs", **settings})),
+        "settings": asdict(LsqmlSettings(**{"epochs": 6, "stopping": "epochs", **settings})),
         "seed": 123,
         "execution": Execution().to_dict(),
         "metadata": {"dose": 10000, "view": "dense", "split": "test"},
