@@ -190,7 +190,7 @@ class Archive:
         declared, held = header.nbytes, self._members[key].file_size - header.start
         # Elements of no size, or sides beside one of 0, would hide any number of elements behind 0 bytes.
         extent = math.prod(side for side in shape if side) * max(dtype.itemsize, 1)
-        if extent > sys.maxsize or (dtype.itemsize == 0 and math.prod(shape)):
+        if extent > sys.maxsize or (dtype.itemsize == 0 and 0 not in shape):
             raise ContractError(
                 f"{self._name}: '{key}' declares shape {shape} and dtype {dtype}, more elements than there can be; "
                 "the file is damaged"
