@@ -154,12 +154,12 @@ class LsqmlSettings:
 
     Of all engines: ``epochs``, the most there may be; ``stopping`` (``held_out``, ``discrepancy``, ``epochs``);
     ``probe`` (``fixed``, ``refined``); ``windows``, how the object is read between pixels: ``bilinear`` as in the
-    forward model of the study, or ``fourier``, the library's own shift of the probe, of which ``fast_shift`` chooses
-    the faster form.
+    forward model of the study, or ``fourier``, the library's own shift of the probe. ``fast_shift`` replaces the library's
+    inner loops by faster ones of the same result.
 
     Of ``lsqml``: ``batching`` (``compact``, ``random``, ``uniform``), ``batch_size`` in frames, ``momentum``, the gain
-    of the acceleration; ``noise_model`` (``gaussian``, ``poisson``, or ``auto``: by the photons per lit pixel) after
-    ``gaussian_epochs`` epochs of the Gaussian one.
+    of the acceleration; ``noise_model`` (``gaussian``, or ``poisson`` after ``gaussian_epochs`` epochs of the Gaussian
+    one).
     """
 
     engine: str = "lsqml"
@@ -170,6 +170,6 @@ class LsqmlSettings:
     batching: str = "compact"
     batch_size: int = 64
     momentum: float = 2.0
-    noise_model: str = "auto"
+    noise_model: str = "gaussian"
     gaussian_epochs: int = 5
     fast_shift: bool = True

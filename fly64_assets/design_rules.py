@@ -82,7 +82,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ("lsqml.probe", *_one_of("fixed", "refined")),
     ("lsqml.windows", *_one_of("bilinear", "fourier")),
     ("lsqml.batching", *_one_of("compact", "random", "uniform")),
-    ("lsqml.noise_model", *_one_of("auto", "gaussian", "poisson")),
+    ("lsqml.noise_model", *_one_of("gaussian", "poisson")),
     ("lsqml.epochs", lambda value: 1 <= value <= 100, "must be in 1 ... 100"),
     ("lsqml.gaussian_epochs", lambda value: value >= 0, "must not be negative"),
     ("lsqml.batch_size", _at_least_one, "must be at least 1"),

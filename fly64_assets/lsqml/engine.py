@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml.overrides.installation import faster_library
-from fly64_assets.lsqml.photons import Photons, chosen_noise_model
+from fly64_assets.lsqml.photons import Photons
 from fly64_assets.lsqml.settings import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.stopping import Watch, held_out_fraction
 from fly64_assets.lsqml.validation import check_measurement
@@ -143,7 +143,6 @@ def _run(
     photons = Photons(measurement, held_out_fraction(settings.stopping), seed)
     coverage = illumination(measurement.probe, measurement.x, measurement.y, measurement.object_shape)
     lit = coverage > 0
-    settings = replace(settings, noise_model=chosen_noise_model(measurement, coverage, settings.noise_model))
     rows: list[tuple[float, ...]] = []
     options: list[dict[str, Any]] = []
     watch = Watch(settings.stopping, settings.epochs)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fly64_assets.lsqml.deviance import deviance, expected_deviance
 from fly64_assets.physics.forward import blocks, patch_counts
-from fly64_assets.physics.illumination import disc_illumination, probe_diameter_px
 from fly64_assets.physics.measurement import Measurement
 
 JUDGED_FRAMES: Final = 256
@@ -24,26 +23,6 @@ JUDGED_FRAMES: Final = 256
 HELD_OUT: Final = 0.05
 """Part of the photons that is kept aside where they decide when to stop."""
 
-
-MANY_PHOTONS: Final = 500.0
-"""Photons per lit pixel of the object from which on the Poisson model gains more than the fine noise it fits costs."""
-LIT: Final = 0.1
-"""A pixel counts as lit with so much of one frame's mean illumination."""
-
-
-def photons_per_pixel(measurement: Measurement, coverage: NDArray[np.float64]) -> float:
-    """Counted photons by lit pixels of the object; ``coverage`` (H, W) is the summed intensity of the probe."""
-    diameter = probe_diameter_px(measurement.probe)
-    lit = coverage >= LIT * disc_illumination(measurement.probe, diameter)
-    total = sum(float(counts.sum()) for _, counts in measurement.count_blocks())
-    return total / max(1, int(lit.sum()))
-
-
-def chosen_noise_model(measurement: Measurement, coverage: NDArray[np.float64], noise_model: str) -> str:
-    """The noise model of a design; ``auto`` is ``poisson`` for many photons per pixel, else ``gaussian``."""
-    if noise_model != "auto":
-        return noise_model
-    return "poisson" if photons_per_pixel(measurement, coverage) >= MANY_PHOTONS else "gaussian"
 
 
 @dataclass(frozen=True)

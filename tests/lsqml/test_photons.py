@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.lsqml import photons
-from fly64_assets.lsqml.photons import MANY_PHOTONS, Photons, chosen_noise_model, photons_per_pixel
-from fly64_assets.physics.illumination import illumination
+from fly64_assets.lsqml.photons import Photons
 
 
 def counts_of(divided: Photons) -> np.ndarray:
@@ -67,16 +66,3 @@ def test_only_some_frames_are_judged_where_there_are_many(scanned, monkeypatch):
     found = Photons(replace(m, amplitude=broken), 0, 1).judge(s.object, m.probe)
     expected = Photons(some, 0, 1).judge(s.object, m.probe)
     assert (found.deviance, found.expected) == pytest.approx((expected.deviance, expected.expected), rel=1e-12)
-
-
-def test_photons_are_counted_by_lit_pixel_and_choose_the_noise_model(scanned):
-    s = scanned(dose=1e4, n=70)
-    m = s.measurement
-    light = illumination(m.probe, m.x, m.y, m.object_shape)
-    found = photons_per_pixel(m, light)
-    # The disc of this probe is about 32 px wide, the field that 70 of them light about 96 px.
-    assert 70 * 1e4 / 128**2 < found < 70 * 1e4 / 70**2
-    for factor, model in ((0.9, "gaussian"), (1.1, "poisson")):
-        scaled = replace(m, intensity_scale=m.intensity_scale * math.sqrt(factor * MANY_PHOTONS / found))
-        assert chosen_noise_model(scaled, light, "auto") == model
-        assert chosen_noise_model(scaled, light, "gaussian") == "gaussian"
