@@ -178,6 +178,8 @@ class _Conversion:
         if not missing:
             return
         guesses = self._guesses(missing)
+        if schema.FRAMES in missing and schema.OBJECT in self.arrays:
+            guesses.append("an object without frames is a base: `fly64 base import` takes it")
         advice = f"; {'; '.join(guesses)}" if guesses else ""
         raise ContractError(
             f"{self.where} lacks {', '.join(missing)}; found {', '.join(sorted(self.arrays)) or 'no array'}{advice}"

@@ -24,7 +24,6 @@ HELD_OUT: Final = 0.05
 """Part of the photons that is kept aside where they decide when to stop."""
 
 
-
 @dataclass(frozen=True)
 class Judgement:
     """Mean Poisson deviances per pixel of one object.

@@ -273,3 +273,11 @@ def test_base_with_other_names(save, arrays):
         canonicalize_base(save(wild))
     found, _ = canonicalize_base(save(wild), rename={"obj": "objectGuess", "probe": "probeGuess"})
     assert validate_base(found).findings == ()
+
+
+def test_a_base_in_place_of_a_data_set_is_told_where_to_go(tmp_path):
+    path = tmp_path / "base.npz"
+    obj, probe = np.ones((9, 9), complex), np.ones((4, 4), complex)
+    np.savez(path, objectGuess=obj, probeGuess=probe, xcoords=[3.0], ycoords=[3.0])
+    with pytest.raises(ContractError, match=r"lacks diffraction; .*`fly64 base import` takes it"):
+        canonicalize(path)
