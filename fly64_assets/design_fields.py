@@ -154,8 +154,8 @@ class LsqmlSettings:
 
     Of all engines: ``epochs``, the most there may be; ``stopping`` (``held_out``, ``discrepancy``, ``epochs``);
     ``probe`` (``fixed``, ``refined``); ``windows``, how the object is read between pixels: ``bilinear`` as in the
-    forward model of the study, or ``fourier``, the library's own shift of the probe. ``fast_shift`` replaces the library's
-    inner loops by faster ones of the same result.
+    forward model of the study, or ``fourier``, the library's own shift of the probe. ``fast_shift`` replaces inner
+    loops of the library by faster ones of the same result.
 
     Of ``lsqml``: ``batching`` (``compact``, ``random``, ``uniform``), ``batch_size`` in frames, ``momentum``, the gain
     of the acceleration; ``noise_model`` (``gaussian``, or ``poisson`` after ``gaussian_epochs`` epochs of the Gaussian
