@@ -98,6 +98,10 @@ def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Fil
             for other in stages.upstream(design, key)
             if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key))
         ]
+    # A comparison without an arm is up to date until that arm exists.
+    arms = {key for key in wanted if key.stage in ("inference", "reconstruction")}
+    comparisons = (key for key in states if key.stage == "comparison" and filters.match(key))
+    wanted |= {key for key in comparisons if arms & set(stages.upstream(design, key, stages.ALL_ARMS))}
     if wanted and not filters.stages:
         # Whatever changes a cell changes the report.
         wanted.add(StageKey("report"))

@@ -7,6 +7,7 @@ import pytest
 from fly64_assets import stages
 from fly64_assets.cli.schedule import Filters, asset_of, to_build
 from fly64_assets.contract.npz import open_npz
+from fly64_assets.store.artifacts import State
 from fly64_assets.store.layout import StageKey
 
 CELL = "10000|dense"
@@ -27,6 +28,18 @@ def test_nobody_builds_it_unasked(graph):
     assert asset_of(TEST) == "lsqml_from_pinn_reconstruction_test"
     assert keys.index(NETWORK) < keys.index(TEST), "the network's object comes first"
     assert COLD in keys
+
+
+def test_a_new_arm_is_compared_in_the_same_run(graph):
+    filters = Filters(doses=(10000,), views=("dense",), warm=True)
+    asked = stages.study_states(graph.store, graph.design, arms=filters.arms)
+    built = {key: state if key.arm == ARM else State("fresh", "", None) for key, state in asked.items()}
+    keys = to_build(graph.design, built, filters)
+    assert [key.stage for key in keys] == ["reconstruction", "reconstruction", "comparison", "report"]
+    assert {(key.dose, key.view) for key in keys[:-1]} == {(10000, "dense")}
+    only = to_build(graph.design, built, Filters(stages=("reconstruction",), warm=True))
+    assert {key.stage for key in only} == {"reconstruction"}
+    assert to_build(graph.design, {key: State("fresh", "", None) for key in asked}, filters) == []
 
 
 def test_the_cold_solver_waits_for_no_network(graph):
