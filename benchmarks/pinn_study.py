@@ -283,9 +283,6 @@ def entries(cell: Cell, design: StudyDesign, runs: dict[str, list[Run]]) -> Iter
             yield one | best_epochs(one, own)
 
 
-COLUMNS = 14
-
-
 def best_epochs(one: dict, own: list[Run]) -> dict:
     """The row of LSQML if it had stopped where its error is least, which only the truth can tell."""
     errors, times, epochs = [], [], []
@@ -352,9 +349,8 @@ def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Stu
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="a JSON list on standard output, entry by entry")
     options = parser.parse_args()
-    for arm in ("path", WARM):
-        if arm in options.arms and "unrolled" not in options.arms:
-            parser.error(f"{arm} needs unrolled among the arms")
+    if {"path", WARM} & set(options.arms) and "unrolled" not in options.arms:
+        parser.error(f"path and {WARM} need unrolled among the arms")
     if options.quick:
         options.cells, options.seeds, options.seconds = options.cells or "dense:1000", [1], 5.0
     recipe = BaseRecipe(*options.base.split("/"), 448, 2000)
@@ -374,10 +370,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     machine = f"{platform.machine()}, {options.threads} thread(s), torch {torch.__version__}, {os.cpu_count()} CPUs"
     if not options.json:
-        print(
-            f"{design.name}, {design.base}, {machine}, seeds {options.seeds}\n\n{HEADER}\n|{'---|' * COLUMNS}",
-            flush=True,
-        )
+        rule = "---|" * (HEADER.count("|") - 1)
+        print(f"{design.name}, {design.base}, {machine}, seeds {options.seeds}\n\n{HEADER}\n|{rule}", flush=True)
     separator = "["
     with tempfile.TemporaryDirectory() as folder:
         for view, dose in cells:
