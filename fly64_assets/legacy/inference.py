@@ -19,6 +19,7 @@ from fly64_assets.legacy.architecture import FramesNetwork
 from fly64_assets.legacy.forward import ForwardModel
 from fly64_assets.legacy.weights import weight_shapes
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.patch_inference import bundled_spec, require_patch_size, require_shapes, stitched_patches
 from fly64_assets.pinn.results import Reconstruction
@@ -38,6 +39,7 @@ def reconstruct(bundle: Bundle, measurement: Measurement, scratch: Path, progres
     if spec.architecture != "cnn":
         raise ArtifactError(f"the bundle's architecture is {spec.architecture}; TensorFlow runs cnn only")
     require_patch_size(spec, measurement)
+    check_measurement(measurement)
     require_shapes(bundle, weight_shapes(spec))
     network = FramesNetwork(spec, bundle.weights)
     run = tf.function(network.__call__, reduce_retracing=True)

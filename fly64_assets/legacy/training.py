@@ -30,6 +30,7 @@ from fly64_assets.legacy.support import require_supported
 from fly64_assets.legacy.weights import initial_weights
 from fly64_assets.physics.counts import thin_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.learning_rate import relative_rate
 from fly64_assets.pinn.patch_task import patch_samples, patch_spec
 from fly64_assets.pinn.results import Trained
@@ -55,10 +56,11 @@ def train(session: LegacySession, measurement: Measurement, settings: PinnSettin
         Without an open session (CONFIG-001), for values that the network cannot honour, or where the session's N is
         not that of the frames.
     EngineError
-        If the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory runs out, with the epoch
-        and the batch.
+        If the measurement is unfit; if the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory
+        runs out, with the epoch and the batch.
     """
     start = time.perf_counter()
+    check_measurement(measurement)
     settings = session_settings(session, measurement, settings)
     session.record("intensity_scale", float(measurement.intensity_scale))
     gridsize, seed = session["gridsize"], session["npseed"]

@@ -1,7 +1,7 @@
 """The reconstruction itself: checked input, epoch by epoch, stopped in time.
 
 Belongs here: one job in this process. Does not belong here: files (``job``), the library's options (``settings``),
-judgement of input (``validation``) and of progress (``photons``, ``stopping``).
+judgement of input (``physics.measurement_check``) and of progress (``photons``, ``stopping``).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from fly64_assets.lsqml.overrides.installation import faster_library
 from fly64_assets.lsqml.photons import Photons
 from fly64_assets.lsqml.settings import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.stopping import Watch, held_out_fraction
-from fly64_assets.lsqml.validation import check_measurement
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import check_measurement, check_windows
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
@@ -92,6 +92,7 @@ def reconstruct(
     from fly64_assets.torch_compat import declare_torchvision_operators
 
     check_measurement(measurement)
+    check_windows(measurement)
     if start is not None and (start.shape != measurement.object_shape or not np.isfinite(start).all()):
         raise EngineError(
             f"the object to start from has the shape {start.shape} or values that are not finite; expected "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.architectures import EncoderDecoder, UnrolledNetwork, build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.callbacks import Progress
@@ -63,11 +64,12 @@ def reconstruct(
     ArtifactError
         If the bundle was trained for another frame size.
     EngineError
-        If the object is not finite, or groups cannot be filled (OVERSAMPLING-001).
+        If the measurement is unfit, the object is not finite, or groups cannot be filled (OVERSAMPLING-001).
     """
     network = network_from_bundle(bundle, measurement.probe).to(device)
     spec = bundled_spec(bundle)
     require_patch_size(spec, measurement)
+    check_measurement(measurement)
     if isinstance(network, UnrolledNetwork):
         return _from_plane(network, spec, measurement, device, progress)
     return _from_patches(network, spec, measurement, device, scratch, progress)

@@ -46,7 +46,7 @@ def patch_samples(
     Raises
     ------
     EngineError
-        OVERSAMPLING-001, counts that are not finite.
+        OVERSAMPLING-001.
     """
     return Samples.of(
         measurement,

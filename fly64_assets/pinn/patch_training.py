@@ -48,7 +48,7 @@ class PatchTraining(TrainingTask):
         Raises
         ------
         EngineError
-            OVERSAMPLING-001, counts that are not finite.
+            OVERSAMPLING-001.
         """
         samples = patch_samples(measurement, settings, gridsize, neighbor_count, seed)
         spec = patch_spec(measurement, settings, gridsize)

@@ -17,7 +17,6 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.errors import EngineError
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.grouping import Indices
@@ -58,21 +57,11 @@ class PhotonParts:
         """Divide the frames ``order`` of a measurement, in that order; the same for the same arguments.
 
         Large data go through an unnamed file in ``scratch``, so that memory holds one block of frames.
-
-        Raises
-        ------
-        EngineError
-            For counts that are not finite.
         """
         n, size = len(order), measurement.patch_size
         largest, photons = 0.0, 0.0
         for part in blocks(n):
             counts = measurement.counts(order[part])
-            if not np.isfinite(counts).all():
-                raise EngineError(
-                    f"frame {order[part][~np.isfinite(counts).all(axis=(1, 2))][0]} holds counts that are not finite; "
-                    "training needs valid frames, check the data set against DATA-001"
-                )
             largest, photons = max(largest, float(counts.max())), photons + float(counts.sum())
         kind = np.min_scalar_type(int(largest))
         shape = (n, kept + 1, size, size)

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.errors import EngineError
 from fly64_assets.physics.counts import thin_counts
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
@@ -93,7 +92,7 @@ class Samples:
         Raises
         ------
         EngineError
-            OVERSAMPLING-001, where groups or epochs cannot be filled from the positions; counts that are not finite.
+            OVERSAMPLING-001, where groups or epochs cannot be filled from the positions.
         """
         n, size, scale = measurement.frames, measurement.patch_size, measurement.intensity_scale
         order = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
@@ -108,11 +107,6 @@ class Samples:
         generator = np.random.default_rng([seed, _THINNED])
         for part in blocks(n):
             counts = measurement.counts(part)
-            if not np.isfinite(counts).all():
-                raise EngineError(
-                    f"frames {part.start} to {part.stop - 1} hold counts that are not finite; "
-                    "training needs valid frames, check the data set against DATA-001"
-                )
             learned[part] = counts
             rows = np.flatnonzero(is_thinned[part])
             kept, taken = thin_counts(counts[rows], thinning_fraction, generator)

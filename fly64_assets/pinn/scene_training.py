@@ -140,7 +140,7 @@ class SceneTraining(TrainingTask):
         Raises
         ------
         EngineError
-            OVERSAMPLING-001, counts that are not finite.
+            OVERSAMPLING-001.
         """
         n = measurement.frames
         if n < gridsize**2:

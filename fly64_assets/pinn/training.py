@@ -24,6 +24,7 @@ from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.callbacks import BestWeights, History, Progress
 from fly64_assets.pinn.patch_training import PatchTraining
 from fly64_assets.pinn.ranks import ranks
@@ -65,9 +66,10 @@ def train(
     Raises
     ------
     EngineError
-        If the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory runs out, with the epoch
-        and the batch; if this process is not one of as many as there are devices.
+        If the measurement is unfit; if the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory
+        runs out, with the epoch and the batch; if this process is not one of as many as there are devices.
     """
+    check_measurement(measurement)
     if execution.devices != 1 and settings.architecture not in SEVERAL_DEVICES:
         raise EngineError(
             f"devices = {execution.devices}: the architecture {settings.architecture} trains on one device; "
@@ -79,10 +81,11 @@ def train(
     with deterministic(execution), _quiet(), ExitStack() as stack:
         task: PatchTraining | SceneTraining
         own = stack.enter_context(ranks(execution, scratch))
-        if settings.architecture == "unrolled":
-            task = SceneTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
-        else:
-            task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
+        with _memory_in_words(lambda: "the preparation"):
+            if settings.architecture == "unrolled":
+                task = SceneTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
+            else:
+                task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
         stack.callback(task.close)
         prepared = time.perf_counter() - start
         trainer = lightning.Trainer(
@@ -100,7 +103,8 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        _fit(trainer, task)
+        with _memory_in_words(lambda: task.position):
+            trainer.fit(task)
         seconds = time.perf_counter() - start
         task.network.load_state_dict(best.weights)
         flat_loss, phase_std = task.judge()
@@ -119,15 +123,16 @@ def train(
     )
 
 
-def _fit(trainer: lightning.Trainer, task: PatchTraining | SceneTraining) -> None:
-    """Fit, with memory errors in words."""
+@contextmanager
+def _memory_in_words(position: Callable[[], str]) -> Iterator[None]:
+    """Memory errors as one sentence that says where."""
     try:
-        trainer.fit(task)
+        yield
     except (MemoryError, RuntimeError) as error:
         text = " ".join(str(error).split())
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
             raise EngineError(
-                f"out of memory in {task.position} ({text[:200]}): lower batch_size, tile or width, or free memory"
+                f"out of memory in {position()} ({text[:200]}): lower batch_size, tile or width, or free memory"
             ) from error
         raise
 

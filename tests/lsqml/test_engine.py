@@ -202,9 +202,12 @@ BAD = {
     r"position x\[3\] = 31 puts a window of 64 px outside the object of 128 px": [
         lambda m: replace(m, x=with_value(m.x, 3, 31.0)),
     ],
-    r"position y\[3\] = (nan|96\.5) puts a window of 64 px outside the object of 128 px": [
+    r"position y\[3\] = 96\.5 puts a window of 64 px outside the object of 128 px": [
         lambda m: replace(m, y=with_value(m.y, 3, 96.5)),
+    ],
+    r"position y\[3\] = (nan|inf) is no place": [
         lambda m: replace(m, y=with_value(m.y, 3, np.nan)),
+        lambda m: replace(m, y=with_value(m.y, 3, np.inf)),
     ],
     "the probe holds NaN": [lambda m: replace(m, probe=with_value(m.probe, (0, 0), np.nan))],
     "the probe is zero everywhere": [lambda m: replace(m, probe=np.zeros_like(m.probe))],

@@ -9,7 +9,7 @@ import torch
 from fly64_assets.errors import EngineError
 from fly64_assets.execution import Execution
 from fly64_assets.physics.counts import poisson_loss
-from fly64_assets.pinn import patch_training
+from fly64_assets.pinn import patch_training, scene_training
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
 from fly64_assets.pinn.patch_task import input_scale
 from fly64_assets.pinn.ranks import Ranks
@@ -149,12 +149,24 @@ def test_a_loss_that_is_not_finite_names_epoch_and_batch(run, measurement, setti
 
 
 @pytest.mark.parametrize("architecture", ["unrolled", "cnn"])
-def test_counts_that_are_not_finite_are_refused(run, wide, settings, architecture):
-    amplitude = wide.amplitude.copy()
-    amplitude[5, 3, 3] = np.nan
-    words = {"unrolled": "frame 5 holds", "cnn": "frames 0 to 15 hold"}[architecture]
-    with pytest.raises(EngineError, match=f"{words} counts that are not finite"):
+def test_an_unfit_measurement_is_refused_in_words(run, wide, settings, architecture):
+    amplitude, x = wide.amplitude.copy(), wide.x.copy()
+    amplitude[5, 3, 3], x[2] = np.nan, np.nan
+    with pytest.raises(EngineError, match=r"frame 5 holds negative, NaN or infinite amplitudes; nothing was computed"):
         run(replace(wide, amplitude=amplitude), replace(settings, architecture=architecture))
+    with pytest.raises(EngineError, match=r"position x\[2\] = nan is no place \(1 such"):
+        run(replace(wide, x=x), replace(settings, architecture=architecture))
+
+
+@pytest.mark.parametrize(("architecture", "step"), [("unrolled", "likelihood_path"), ("cnn", "patch_samples")])
+def test_memory_that_runs_out_in_the_preparation_says_so(run, wide, settings, monkeypatch, architecture, step):
+    def exhausted(*_, **__):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    module = scene_training if architecture == "unrolled" else patch_training
+    monkeypatch.setattr(module, step, exhausted)
+    with pytest.raises(EngineError, match=r"out of memory in the preparation \(Unable to allocate 9 TiB\)"):
+        run(wide, replace(settings, architecture=architecture))
 
 
 def test_memory_that_runs_out_names_epoch_and_batch(run, measurement, wide, cnn, monkeypatch):

@@ -1,13 +1,13 @@
-"""What a measurement must be before an iterative engine sees it.
+"""What a measurement must be before an engine sees it, a network or an iterative one.
 
-The library turns most unfit input into NaN or nonsense without a word, so everything is said here, in one sentence:
+Engines turn most unfit input into NaN or nonsense without a word, so everything is said here, in one sentence:
 what, where, and what was expected. Belongs here: judgement of a measurement. Does not belong here: files, options.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,10 +19,19 @@ FRAMES_AT_A_TIME = 256
 
 
 def check_measurement(measurement: Measurement) -> None:
-    """Refuse what the library would silently turn into nonsense. Raises :class:`EngineError`."""
-    for check in (_shapes, _probe, _positions, _frames):
+    """Refuse what an engine would silently turn into nonsense. Raises :class:`EngineError`."""
+    _refuse(measurement, _shapes, _probe, _positions, _frames)
+
+
+def check_windows(measurement: Measurement) -> None:
+    """Refuse windows that reach out of the object. Raises :class:`EngineError`."""
+    _refuse(measurement, _windows)
+
+
+def _refuse(measurement: Measurement, *checks: Callable[[Measurement], Iterator[str]]) -> None:
+    for check in checks:
         for problem in check(measurement):
-            raise EngineError(f"{problem}; no reconstruction was started")
+            raise EngineError(f"{problem}; nothing was computed")
 
 
 def _shapes(m: Measurement) -> Iterator[str]:
@@ -47,18 +56,24 @@ def _probe(m: Measurement) -> Iterator[str]:
 
 
 def _positions(m: Measurement) -> Iterator[str]:
+    for name, centre in (("x", m.x), ("y", m.y)):
+        bad = np.flatnonzero(~np.isfinite(centre))
+        if len(bad):
+            yield f"position {name}[{bad[0]}] = {centre[bad[0]]:g} is no place ({len(bad)} such positions)"
+    if m.frames > 1 and np.ptp(m.x) == 0 and np.ptp(m.y) == 0:
+        yield f"all {m.frames} positions are the same ({m.x[0]:g}, {m.y[0]:g}); a scan has different ones"
+
+
+def _windows(m: Measurement) -> Iterator[str]:
     size = m.patch_size
     height, width = m.object_shape
     for name, centre, limit in (("x", m.x, width), ("y", m.y, height)):
-        bad = ~(np.isfinite(centre) & (centre - size / 2 >= 0) & (centre + size / 2 <= limit))
-        if bad.any():
-            j = int(np.flatnonzero(bad)[0])
+        bad = np.flatnonzero((centre - size / 2 < 0) | (centre + size / 2 > limit))
+        if len(bad):
             yield (
-                f"position {name}[{j}] = {centre[j]:g} puts a window of {size} px outside the object of {limit} px "
-                f"({int(bad.sum())} such positions)"
+                f"position {name}[{bad[0]}] = {centre[bad[0]]:g} puts a window of {size} px outside the object of "
+                f"{limit} px ({len(bad)} such positions)"
             )
-    if m.frames > 1 and np.ptp(m.x) == 0 and np.ptp(m.y) == 0:
-        yield f"all {m.frames} positions are the same ({m.x[0]:g}, {m.y[0]:g}); a scan has different ones"
 
 
 def _frames(m: Measurement) -> Iterator[str]:
