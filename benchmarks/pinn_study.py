@@ -357,7 +357,7 @@ def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Stu
     design = load_design(options.design) if options.design else StudyDesign(name="bench", base=recipe).validate()
     cells = [(view, dose) for dose in design.doses for view in design.views]
     if options.cells:
-        cells = [(view, int(dose)) for view, _, dose in (one.partition(":") for one in options.cells.split(","))]
+        cells = [(view, int(float(dose))) for view, _, dose in (one.partition(":") for one in options.cells.split(","))]
     unknown = sorted({view for view, _ in cells} - set(design.views))
     if unknown:
         parser.error(f"unknown views {unknown}; the design has {list(design.views)}")
