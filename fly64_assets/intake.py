@@ -106,6 +106,19 @@ def intake_file(
     )
 
 
+def base_name(design: StudyDesign, path: Path) -> str:
+    """Name under which :func:`intake_file` would keep a user's base file; writes nothing.
+
+    Raises
+    ------
+    ContractError
+        If it would refuse the file.
+    """
+    arrays, _ = canonicalize_base(path)
+    validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {path.name}")
+    return base_id(path, sha256_file(path))
+
+
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """A base file as bytes; equal arrays give equal bytes."""
     file = io.BytesIO()

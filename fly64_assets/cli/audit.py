@@ -9,7 +9,7 @@ import click
 
 from fly64_assets.cli.console import Session, clean_errors, json_option, pass_session, print_json
 from fly64_assets.cli.instance import dagster_home
-from fly64_assets.cli.run import chosen_cells
+from fly64_assets.cli.options import chosen_cells
 from fly64_assets.design import StudyDesign
 from fly64_assets.errors import Fly64Error
 

@@ -84,9 +84,13 @@ def base_import(session: Session, file: Path, rename: dict[str, str]) -> None:
       fly64 base import my_base.npz
       fly64 run
     """
+    import_base(session, session.design(), file, rename)
+
+
+def import_base(session: Session, design: StudyDesign, file: Path, rename: dict[str, str]) -> None:
+    """Bring a base file into the study, make it the active base, and say so."""
     from fly64_assets.intake import intake_file
 
-    design = session.design()
     record = intake_file(session.store(design), design, file, rename=rename, announce=click.echo)
     values = record.values
     click.echo(

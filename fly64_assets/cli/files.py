@@ -71,7 +71,7 @@ def contract_check(file: Path, as_json: bool, max_bytes: int | None) -> None:
     show_findings(file, findings, as_json)
 
 
-@click.command()
+@click.command("overlap")
 @file_argument
 @click.option("--gridsize", type=click.Choice(["1", "2"]), required=True)
 @click.option("--s-img", type=click.FloatRange(0, 1, min_open=True), required=True, help="Fraction of images to use.")
@@ -85,7 +85,7 @@ def contract_check(file: Path, as_json: bool, max_bytes: int | None) -> None:
 @click.option("--rng-seed-subsample", type=click.IntRange(0), help="Seed of the subsampling.")
 @json_option
 @clean_errors
-def overlap(
+def file_overlap(
     file: Path,
     gridsize: str,
     s_img: float,

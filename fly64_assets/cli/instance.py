@@ -53,11 +53,12 @@ def run_worker(
     partition: str | None,
     progress: Callable[[Mapping[str, Any]], None] | None,
     stop: threading.Event | None = None,
+    gpu: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Materialise assets of one partition in a Dagster run in a process of its own, and wait for it.
 
-    ``progress`` receives the engines' progress lines. When ``stop`` is set, or this process is interrupted, the
-    worker is stopped first.
+    ``progress`` receives the engines' progress lines; ``gpu`` overrides settings of the resource of that name. When
+    ``stop`` is set, or this process is interrupted, the worker is stopped first.
     """
     home = dagster_home()
     logs = home / "fly64_logs"
@@ -67,7 +68,8 @@ def run_worker(
     with tempfile.TemporaryDirectory(prefix="fly64_run_") as folder:
         lines, answer = Path(folder) / "progress.jsonl", Path(folder) / "answer.json"
         lines.touch()
-        command = [sys.executable, "-m", "fly64_assets.cli.worker", str(answer), partition or "", *assets]
+        request = json.dumps({"assets": list(assets), "partition": partition, "gpu": dict(gpu or {})})
+        command = [sys.executable, "-m", "fly64_assets.cli.worker", str(answer), request]
         environment = os.environ | session.environment() | {"FLY64_PROGRESS": str(lines)}
         with log.open("wb") as output:
             # Its own session: Ctrl-C reaches the worker through us, once.

@@ -12,8 +12,10 @@ from fly64_assets.cli.base import base
 from fly64_assets.cli.clean import clean
 from fly64_assets.cli.console import Session
 from fly64_assets.cli.doctor import doctor
-from fly64_assets.cli.files import bundle, contract, overlap
+from fly64_assets.cli.files import bundle, contract
 from fly64_assets.cli.legacy import legacy
+from fly64_assets.cli.overlap import overlap
+from fly64_assets.cli.phases import compare, generate, reconstruct, train
 from fly64_assets.cli.resolution import resolution
 from fly64_assets.cli.run import run
 from fly64_assets.cli.study import plan, report, status, verify
@@ -54,6 +56,11 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
 
 for command in (
     run,
+    generate,
+    overlap,
+    train,
+    reconstruct,
+    compare,
     plan,
     status,
     report,
@@ -63,7 +70,6 @@ for command in (
     doctor,
     base,
     contract,
-    overlap,
     resolution,
     bundle,
     legacy,

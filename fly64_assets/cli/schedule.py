@@ -5,7 +5,7 @@ Belongs here: pure decisions from states. Does not belong here: processes (``ins
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fly64_assets import stages
@@ -106,6 +106,75 @@ def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Fil
         # Whatever changes a cell changes the report.
         wanted.add(StageKey("report"))
     return [key for key in states if key in wanted]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the study that has a command of its own, and the stages that it builds."""
+
+    name: str
+    stages: tuple[str, ...]
+
+
+GENERATE = Phase("generate", ("base", "simulated"))
+OVERLAP = Phase("overlap", ("view",))
+TRAIN = Phase("train", ("training",))
+RECONSTRUCT = Phase("reconstruct", ("inference", "reconstruction"))
+COMPARE = Phase("compare", ("comparison", "report"))
+PHASES = (GENERATE, OVERLAP, TRAIN, RECONSTRUCT, COMPARE)
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """What one phase would do.
+
+    Attributes
+    ----------
+    keys : list of StageKey
+        Stages to build, in the order of work.
+    missing : dict of StageKey to list of StageKey
+        Requested stages, each with the inputs of other phases that it lacks.
+    left_out : set of StageKey
+        Those of them that cannot be built without; a comparison can do without an arm.
+    """
+
+    keys: list[StageKey]
+    missing: dict[StageKey, list[StageKey]]
+    left_out: set[StageKey]
+
+
+def phase_plan(design: StudyDesign, states: Mapping[StageKey, State], filters: Filters) -> PhasePlan:
+    """What a phase (``filters.stages``) would do with what other phases have left; it never builds for them."""
+    plan = PhasePlan([], {}, set())
+    for key in (key for key in states if filters.match(key)):
+        needed = (other for other in stages.upstream(design, key, stages.ALL_ARMS) if other in states)
+        lacking = [other for other in needed if not states[other].done and other not in plan.keys]
+        if key.stage == "report":
+            # It names the cells that are missing, but it lies in the folder of a base.
+            lacking = [other for other in (StageKey("base"),) if not states[other].done]
+        if lacking:
+            plan.missing[key] = lacking
+        if any(other.stage in ("base", "view") or not stages.optional(key) for other in lacking):
+            plan.left_out.add(key)
+        elif not states[key].done:
+            plan.keys.append(key)
+    report = StageKey("report")
+    if plan.keys and "report" in filters.stages and report not in plan.keys:
+        # Whatever changes a cell changes the report.
+        plan.keys.append(report)
+    return plan
+
+
+def phases_before(design: StudyDesign, states: Mapping[StageKey, State], lacking: Sequence[StageKey]) -> list[str]:
+    """Names of the phases that would have to run for these stages to exist, in the order of work."""
+    needed: set[StageKey] = set()
+    ends = list(lacking)
+    while ends:
+        key = ends.pop()
+        if key not in needed:
+            needed.add(key)
+            ends += [k for k in stages.upstream(design, key, stages.ALL_ARMS) if k in states and not states[k].done]
+    return [phase.name for phase in PHASES if any(key.stage in phase.stages for key in needed)]
 
 
 def cell_runs(keys: list[StageKey], dose: int, view: str) -> list[Run]:

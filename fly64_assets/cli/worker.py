@@ -1,4 +1,6 @@
-"""One Dagster run in this process: ``python -m fly64_assets.cli.worker ANSWER PARTITION ASSET...``.
+"""One Dagster run in this process: ``python -m fly64_assets.cli.worker ANSWER REQUEST``.
+
+The request is JSON: ``assets``, ``partition`` (or null) and ``gpu`` (settings of that resource other than its own).
 
 Belongs here: executing assets of the code location on the persistent instance. Does not belong here: anything
 that the Dagster UI would not do as well.
@@ -8,7 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -17,14 +21,20 @@ from fly64_assets.definitions import defs
 from fly64_assets.store.atomic import write_atomically
 
 
-def execute(assets: list[str], partition: str | None) -> tuple[bool, str]:
-    """Materialise assets of one partition; whether all succeeded, and the sentences of those that did not."""
+def execute(assets: list[str], partition: str | None, gpu: Mapping[str, Any] | None = None) -> tuple[bool, str]:
+    """Materialise assets of one partition; whether all succeeded, and the sentences of those that did not.
+
+    ``gpu`` goes into the run's configuration, where the UI shows it: it overrides settings of the resource ``gpu``.
+    """
+    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+    if gpu:
+        config["resources"] = {"gpu": {"config": dict(gpu)}}
     job = defs.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         instance=dg.DagsterInstance.get(),
         asset_selection=[dg.AssetKey(asset) for asset in assets],
         partition_key=partition,
-        run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
+        run_config=config,
         tags={COMMAND_TAG: RESUME},
         raise_on_error=False,
     )
@@ -40,8 +50,8 @@ def execute(assets: list[str], partition: str | None) -> tuple[bool, str]:
 
 def main() -> None:
     """Run, and leave the answer as JSON."""
-    answer, partition, *assets = sys.argv[1:]
-    ok, reason = execute(assets, partition or None)
+    answer, request = sys.argv[1:]
+    ok, reason = execute(**json.loads(request))
     content = json.dumps({"ok": ok, "reason": reason}).encode()
     write_atomically(Path(answer), lambda file: file.write(content))
 

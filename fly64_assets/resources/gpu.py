@@ -8,10 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""Lightning's names of the arithmetic in which a network can train; the physics stays in single precision."""
+from fly64_assets.execution import ACCELERATORS, PRECISIONS, Execution
 
 
 @cache
@@ -48,7 +45,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         EngineError
             For an unknown accelerator or precision, or where more GPUs are asked for than there are.
         """
-        if self.accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        if self.accelerator not in ACCELERATORS:
             raise EngineError(f"accelerator {self.accelerator!r} is unknown: expected auto, cpu or gpu")
         if self.precision not in PRECISIONS:
             raise EngineError(f"precision {self.precision!r} is unknown: expected one of {', '.join(PRECISIONS)}")

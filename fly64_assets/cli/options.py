@@ -1,0 +1,232 @@
+"""Options that ``fly64 run`` and the phases share, and what they mean.
+
+Belongs here: names, types and rules of options. Does not belong here: what is done with them (``drive``).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+from fly64_assets import stages
+from fly64_assets.cli.console import Session, clean_errors, pass_session
+from fly64_assets.cli.schedule import Filters
+from fly64_assets.design import SPLITS, StudyDesign
+from fly64_assets.execution import ACCELERATORS, PRECISIONS
+
+MOST_JOBS: Final = 4
+ARM_OF_BACKEND: Final = {"pytorch": "pinn", "tensorflow": stages.LEGACY_ARM}
+GPU_SETTINGS: Final = ("accelerator", "devices", "precision", "deterministic")
+
+Command = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a request is to be carried out.
+
+    Attributes
+    ----------
+    session : Session
+        Study and data root.
+    base_file : Path or None
+        A base to import first.
+    dry_run : bool
+        Say what would be done, and write nothing.
+    jobs : int
+        Cells at a time.
+    gpu : mapping
+        Settings of the resource ``gpu`` other than its own; no part of any stage's parameters (CONFIG-002).
+    """
+
+    session: Session
+    base_file: Path | None
+    dry_run: bool
+    jobs: int
+    gpu: Mapping[str, Any]
+
+
+# -- filters ------------------------------------------------------------------------------------------------------
+
+dose_option = click.option(
+    "--dose", "doses", multiple=True, type=float, help="Photons per frame; may be repeated. Default: all."
+)
+view_option = click.option(
+    "--view", "views", multiple=True, help="baseline, dense, sparse, ...; may be repeated. Default: all."
+)
+gridsize_option = click.option(
+    "--gridsize", "gridsizes", multiple=True, type=int, help="Views of this gridsize; may be repeated. Default: all."
+)
+split_option = click.option(
+    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Of the iterative arm; may be repeated."
+)
+backend_option = click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(tuple(ARM_OF_BACKEND)),
+    help="Of the networks; may be repeated. Default: pytorch, and what has run before.",
+)
+from_pinn_option = click.option(
+    "--from-pinn",
+    is_flag=True,
+    help="Also LSQML started from the network's object: the arm lsqml_from_pinn. Default: where it has run before.",
+)
+
+
+def refused(option: str, why: str) -> Callable[[Command], Command]:
+    """An option that other phases have: here it is wrong use, and the message says why."""
+
+    def refuse(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
+        if values:
+            raise click.UsageError(f"{context.info_name} has no {option}: {why}")
+
+    return click.option(option, multiple=True, expose_value=False, hidden=True, callback=refuse)
+
+
+def chosen(
+    design: StudyDesign,
+    stage_names: Sequence[str],
+    *,
+    doses: Sequence[float],
+    views: Sequence[str] = (),
+    gridsizes: Sequence[int] = (),
+    splits: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    from_pinn: bool = False,
+) -> Filters:
+    """The filters that the options of a command mean for a study; what the study does not have is wrong use."""
+    cells = chosen_cells(design, doses, views, gridsizes)
+    networks = tuple(ARM_OF_BACKEND[backend] for backend in backends)
+    return Filters(*cells, tuple(splits), tuple(stage_names), networks, from_pinn)
+
+
+def chosen_cells(
+    design: StudyDesign, doses: Sequence[float], views: Sequence[str], gridsizes: Sequence[int] = ()
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Doses and views of the study, as given on the command line; an unknown one is wrong use."""
+    whole = tuple(dose for given in doses for dose in design.doses if dose == given)
+    for given in doses:
+        if given not in design.doses:
+            raise click.BadParameter(
+                f"{given:g} is not a dose of study {design.name} ({design.doses})", param_hint="--dose"
+            )
+    for view in views:
+        if view not in design.views:
+            known = ", ".join(design.views)
+            raise click.BadParameter(f"{view!r} is not a view of study {design.name} ({known})", param_hint="--view")
+    return whole, _views_of_gridsizes(design, tuple(views), gridsizes)
+
+
+def _views_of_gridsizes(design: StudyDesign, views: tuple[str, ...], gridsizes: Sequence[int]) -> tuple[str, ...]:
+    """The given views (none: all) of the given gridsizes (none: all)."""
+    if not gridsizes:
+        return views
+    known = {view: design.gridsize(view) for view in design.views}
+    said = ", ".join(f"{view} {gridsize}" for view, gridsize in known.items())
+    for gridsize in gridsizes:
+        if gridsize not in known.values():
+            raise click.BadParameter(
+                f"no view of study {design.name} has the gridsize {gridsize} ({said})", param_hint="--gridsize"
+            )
+    chosen = tuple(view for view in views or known if known[view] in gridsizes)
+    if not chosen:
+        raise click.BadParameter(f"none of these views has it ({said})", param_hint="--gridsize")
+    return chosen
+
+
+# -- execution ----------------------------------------------------------------------------------------------------
+
+
+def _no_workers(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
+    if value:
+        raise click.BadParameter(
+            f"{value} is not available: engines hold all frames of a cell in memory and load nothing in other "
+            "processes; only 0 is. Use --jobs for several cells at a time"
+        )
+
+
+def _csv_only(_context: click.Context, _parameter: click.Parameter, value: str) -> None:
+    if value != "csv":
+        raise click.BadParameter(
+            f"{value!r} is not available, only csv: every training writes history.csv (losses by epoch) beside its "
+            "bundle and into it, and the comparison draws it"
+        )
+
+
+_DRIVE_OPTIONS: Final = (
+    click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing."),
+    click.option("--jobs", type=click.IntRange(1), help="Cells at a time. Default: the machine's cores, at most 4."),
+    click.option(
+        "--base-npz",
+        "base_file",
+        type=click.Path(path_type=Path),
+        help="Import this base first and make it the active one, as `fly64 base import`.",
+    ),
+    click.option(
+        "--output-root",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of all artifacts: the same as --data-root before the command.",
+    ),
+    click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Of engines. Default: auto."),
+    click.option("--devices", type=click.IntRange(1), help="Devices on which a network trains. Default: 1."),
+    click.option("--precision", type=click.Choice(PRECISIONS), help="Of trainings. Default: 32-true."),
+    click.option("--deterministic/--no-deterministic", default=None, help="Of engines. Default: deterministic."),
+    click.option(
+        "--num-workers",
+        type=click.IntRange(0),
+        default=0,
+        callback=_no_workers,
+        expose_value=False,
+        help="Processes that load frames: 0, since all frames are in memory.",
+    ),
+    click.option(
+        "--logger",
+        default="csv",
+        callback=_csv_only,
+        expose_value=False,
+        help="Losses of a training by epoch: csv, the history.csv beside its bundle.",
+    ),
+)
+
+
+def driven(command: Command) -> Command:
+    """Give a command the options of all that drive the graph; it is called with an :class:`Order` in their place."""
+
+    @functools.wraps(command)
+    @pass_session
+    @clean_errors
+    def wrapped(
+        session: Session,
+        /,
+        output_root: Path | None,
+        base_file: Path | None,
+        dry_run: bool,
+        jobs: int | None,
+        **others: Any,
+    ) -> None:
+        given = {name: others.pop(name) for name in GPU_SETTINGS}
+        gpu = {name: value for name, value in given.items() if value is not None}
+        jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
+        command(Order(_with_root(session, output_root), base_file, dry_run, jobs, gpu), **others)
+
+    for option in reversed(_DRIVE_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _with_root(session: Session, output_root: Path | None) -> Session:
+    """The session on another data root; two different ones on one command line are wrong use."""
+    if output_root is None:
+        return session
+    source = click.get_current_context().find_root().get_parameter_source("data_root")
+    if source is ParameterSource.COMMANDLINE and output_root.resolve() != session.data_root.resolve():
+        raise click.UsageError(f"--data-root {session.data_root} and --output-root {output_root} are the same option")
+    return replace(session, data_root=output_root)
