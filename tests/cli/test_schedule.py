@@ -3,7 +3,20 @@
 import pytest
 
 from fly64_assets import stages
-from fly64_assets.cli.schedule import Filters, cell_runs, dose_run, single_run, to_build
+from fly64_assets.cli.schedule import (
+    COMPARE,
+    GENERATE,
+    OVERLAP,
+    PHASES,
+    TRAIN,
+    Filters,
+    cell_runs,
+    dose_run,
+    phase_plan,
+    phases_before,
+    single_run,
+    to_build,
+)
 from fly64_assets.design import load_design
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.layout import StageKey
@@ -72,3 +85,52 @@ def test_a_cell_is_one_run_and_its_comparison_another(design):
 def test_split_filter_touches_one_reconstruction(design):
     keys = to_build(design, states(design), Filters(stages=("reconstruction",), splits=("test",)))
     assert {key.split for key in keys if key.stage == "reconstruction"} == {"test"}
+
+
+def phase(design, states, stage_names, **filters):
+    return phase_plan(design, states, Filters(stages=stage_names, **filters))
+
+
+def test_a_phase_builds_its_own_stages_only(design):
+    known = states(design, [StageKey("base"), *(StageKey("simulated", dose) for dose in design.doses)])
+    plan = phase(design, known, OVERLAP.stages, doses=(1000,))
+    assert [key.label for key in plan.keys] == [f"dose_1000/{view}: view" for view in ("baseline", "dense", "sparse")]
+    assert plan.missing == {}
+    assert [key.stage for key in phase(design, states(design), GENERATE.stages).keys] == ["base"] + 3 * ["simulated"]
+
+
+def test_a_phase_leaves_out_what_lacks_an_input_of_an_earlier_one(design):
+    view = StageKey("view", 1000, "dense")
+    known = states(design, [StageKey("base"), StageKey("simulated", 1000), view])
+    plan = phase(design, known, TRAIN.stages, doses=(1000,))
+    assert [key.view for key in plan.keys] == ["dense"]
+    assert {key.view: [other.stage for other in lacking] for key, lacking in plan.missing.items()} == {
+        "baseline": ["view"],
+        "sparse": ["view"],
+    }
+    assert plan.left_out == set(plan.missing)
+    lacking = [other for others in plan.missing.values() for other in others]
+    assert phases_before(design, known, lacking) == ["overlap"]
+    assert phases_before(design, states(design), [view]) == ["generate", "overlap"]
+
+
+def test_a_comparison_can_do_without_an_arm_but_says_so(design):
+    cell = stages.cell_keys(design, 1000, "dense")
+    done = [StageKey("base"), StageKey("simulated", 1000), *cell]
+    without = [key for key in done if key.stage not in ("inference", "comparison")]
+    known = states(design, without)
+    plan = phase(design, known, COMPARE.stages, doses=(1000,), views=("dense",))
+    assert [key.stage for key in plan.keys] == ["comparison", "report"]
+    assert [[other.stage for other in lacking] for lacking in plan.missing.values()] == [["inference"]]
+    assert plan.left_out == set()
+    # Also where it has been made without.
+    known = states(design, [*without, cell[-1], StageKey("report")])
+    plan = phase(design, known, COMPARE.stages, doses=(1000,), views=("dense",))
+    assert plan.keys == []
+    assert list(plan.missing) == [cell[-1]]
+    assert phase(design, states(design, done), COMPARE.stages, doses=(1000,), views=("dense",)).missing == {}
+
+
+def test_phases_cover_every_stage_once(design):
+    names = [name for one in PHASES for name in one.stages]
+    assert sorted(names) == sorted({key.stage for key in stages.study_keys(design)})
