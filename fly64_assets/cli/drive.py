@@ -6,6 +6,7 @@ Belongs here: what ``fly64 run`` and the phases do with a list of stages. Does n
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping
@@ -77,11 +78,22 @@ def carry_out(
         return
     if keys:
         try:
-            _Driver(order, design, keys, accelerator).drive()
+            with _stopped_by_sigterm():
+                _Driver(order, design, keys, accelerator).drive()
         except KeyboardInterrupt:
             click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
             sys.exit(130)
     _conclude(order, design, filters, left_out)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM stops the work as Ctrl-C does: no worker goes on alone."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _accelerator(order: Order) -> str:
