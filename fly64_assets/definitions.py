@@ -25,21 +25,24 @@ from fly64_assets.checks.legacy import config_001
 from fly64_assets.checks.physics import physics
 from fly64_assets.checks.training import learned
 from fly64_assets.design import StudyDesign, load_design
-from fly64_assets.environment import default_data_root, default_study
-from fly64_assets.jobs import AUDIT, AUDIT_DESCRIPTION, JOBS
+from fly64_assets.environment import default_data_root, default_inbox, default_study
+from fly64_assets.jobs import AUDIT, AUDIT_DESCRIPTION, INGEST, JOBS
 from fly64_assets.partitions import cell_partitions, dose_partitions
 from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.sensors import automation_sensors, new_base_sensor
 from fly64_assets.stages import LEGACY_ARM, WARM_ARM
 
 
 def default_resources() -> dict[str, Any]:
-    """Resources as the environment says: ``FLY64_STUDY``, ``FLY64_DATA_ROOT``, and whatever device is there."""
+    """Resources as the environment says: study, data root, watched folder, and whatever device is there."""
     return {
         "study": StudyResource(study=default_study()),
         "store": ArtifactStoreResource(data_root=default_data_root()),
+        "inbox": InboxResource(inbox=default_inbox()),
         "gpu": GpuResource(),
         "legacy_config": LegacyConfigResource(),
     }
@@ -118,6 +121,7 @@ def build_definitions(
         assets=list(assets.values()),
         asset_checks=checks,
         jobs=[*jobs, audit],
+        sensors=[new_base_sensor(INGEST), *automation_sensors()],
         resources=default_resources() | dict(resources or {}),
     )
 

@@ -1,14 +1,17 @@
-"""Environment variables that choose a study and its data root, with their defaults."""
+"""Environment variables that choose a study, its data root and the watched folder, with their defaults."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Final
 
 STUDY_VARIABLE: Final = "FLY64_STUDY"
 DATA_ROOT_VARIABLE: Final = "FLY64_DATA_ROOT"
+INBOX_VARIABLE: Final = "FLY64_INBOX"
 DEFAULT_STUDY: Final = "demo"
 DEFAULT_DATA_ROOT: Final = "data"
+DEFAULT_INBOX: Final = "inbox"
 
 
 def default_study() -> str:
@@ -19,3 +22,8 @@ def default_study() -> str:
 def default_data_root() -> str:
     """The folder named by ``FLY64_DATA_ROOT``, else ``data`` in the working folder."""
     return os.environ.get(DATA_ROOT_VARIABLE) or DEFAULT_DATA_ROOT
+
+
+def default_inbox() -> str:
+    """The folder named by ``FLY64_INBOX``, else ``inbox`` in the data root."""
+    return os.environ.get(INBOX_VARIABLE) or str(Path(default_data_root()) / DEFAULT_INBOX)

@@ -30,7 +30,7 @@ from fly64_assets.contract.schema import (
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.design import StudyDesign
 from fly64_assets.design_fields import BaseRecipe
-from fly64_assets.errors import ContractError
+from fly64_assets.errors import ContractError, Fly64Error
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
@@ -77,6 +77,7 @@ def intake_file(
     *,
     origin: str = stages.IMPORTED,
     rename: Mapping[str, str] | None = None,
+    expected: str | None = None,
     announce: Announce | None = None,
 ) -> StageRecord:
     """Import a user's base file in any of the known forms, and make it the active one.
@@ -84,10 +85,16 @@ def intake_file(
     Raises
     ------
     ContractError
-        If the file cannot be read, is not a base, or its probe is not as large as the design's windows.
+        If the file cannot be read, is not a base, its probe is not as large as the design's windows, or its SHA256 is
+        not the ``expected`` one.
     """
     arrays, transformations = canonicalize_base(path, rename=rename)
     source = sha256_file(path)
+    if expected and source != expected:
+        raise ContractError(
+            f"{path}: its content changed after it was chosen (SHA256 {expected[:12]} then, {source[:12]} now); "
+            "import it again when it has its last form"
+        )
     metadata = build_metadata(
         patch_size=int(arrays["probeGuess"].shape[0]),
         base_name=path.name,
@@ -117,6 +124,17 @@ def base_name(design: StudyDesign, path: Path) -> str:
     arrays, _ = canonicalize_base(path)
     validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {path.name}")
     return base_id(path, sha256_file(path))
+
+
+def base_problem(design: StudyDesign, path: Path) -> str:
+    """Why a file cannot become a base of this study, with every finding; empty if it can. Writes nothing."""
+    try:
+        arrays, _ = canonicalize_base(path)
+        validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(path.name)
+        _facts(arrays)
+    except Fly64Error as error:
+        return str(error)
+    return ""
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -20,8 +20,9 @@ CELL_ASSETS = (
     "comparison",
 )
 LEGACY_CELL_ASSETS = ("legacy_pinn_bundle", "legacy_pinn_reconstruction", "comparison")
+INGEST = "ingest"
 JOBS = (
-    Job("ingest", ("base_dataset",), "Make or import the base."),
+    Job(INGEST, ("base_dataset",), "Make or import the base."),
     Job("simulate", ("simulated_dataset",), "Simulate the frames of a dose."),
     Job("cell", CELL_ASSETS, "Views, both arms and the comparison of a cell."),
     Job("legacy_cell", LEGACY_CELL_ASSETS, "The TensorFlow arm of a cell, and the comparison with it."),

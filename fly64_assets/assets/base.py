@@ -1,22 +1,31 @@
 """The base of a study: object, probe, positions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from fly64_assets import stages
 from fly64_assets.assets.flow import GATE, AssetEvent, failed_gate, gate_spec, picture, record_metadata
 from fly64_assets.contract.npz import load_base
 from fly64_assets.design import StudyDesign
 from fly64_assets.errors import Fly64Error
-from fly64_assets.intake import intake_from_design
+from fly64_assets.intake import intake_file, intake_from_design
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+
+
+class BaseFile(dg.Config):
+    """A file to import as the base. Without one, the active base is kept, or the design's own is made."""
+
+    file: str = Field(default="", description="Path of a base file (NPZ) on the server; empty for none.")
+    sha256: str = Field(default="", description="The SHA256 that the file must have; empty for any.")
 
 
 def base_dataset_asset() -> dg.AssetsDefinition:
@@ -29,16 +38,17 @@ def base_dataset_asset() -> dg.AssetsDefinition:
         check_specs=[gate_spec("base_dataset")],
     )
     def base_dataset(
-        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
+        context: dg.AssetExecutionContext, config: BaseFile, study: StudyResource, store: ArtifactStoreResource
     ) -> Iterator[AssetEvent]:
         """The object, the probe and the scan positions from which the whole study is simulated.
 
-        Made from the design's recipe (pictures for amplitude and phase), or imported from a file with
-        `fly64 base import FILE`. An imported base stays the active one until another is chosen.
+        Made from the design's recipe (pictures for amplitude and phase), or imported from a file: one that the run
+        config names, one put into the watched folder, or with `fly64 base import FILE`. An imported base stays the
+        active one until another is chosen.
         """
         try:
             design = study.design()
-            layout, record = current_base(store.store(design.name), design, context)
+            layout, record = current_base(store.store(design.name), design, config, context)
             shown = describe_base(layout)
         except Fly64Error as error:
             yield failed_gate(error)
@@ -53,9 +63,13 @@ def base_dataset_asset() -> dg.AssetsDefinition:
 
 
 def current_base(
-    store: ArtifactStore, design: StudyDesign, context: dg.AssetExecutionContext
+    store: ArtifactStore, design: StudyDesign, config: BaseFile, context: dg.AssetExecutionContext
 ) -> tuple[Layout, StageRecord]:
-    """The base that a user brought or chose, or else the design's own, built if it is not there."""
+    """The file that the run names, else the base that a user brought or chose, else the design's own."""
+    if config.file:
+        path = Path(config.file)
+        record = intake_file(store, design, path, expected=config.sha256 or None, announce=context.log.info)
+        return stages.active_layout(store), record
     active = store.active_base()
     stages.base_state(store, design)
     if active is not None and active.origin in (stages.IMPORTED, stages.CHOSEN):

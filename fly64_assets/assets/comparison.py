@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
 from fly64_assets.assets.limits import shared_limits, write_limit
+from fly64_assets.automation import when_arms_change
 from fly64_assets.contract.npz import load_base, load_measurement, open_npz
 from fly64_assets.design import SPLITS
 from fly64_assets.evaluation.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
@@ -44,7 +45,8 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
             "lsqml_from_pinn_reconstruction_test",
         ],
         code_version=stages.CODE_VERSIONS["comparison"],
-        check_specs=[gate_spec("comparison")],
+        automation_condition=when_arms_change(),
+        check_specs=[gate_spec("comparison", cells)],
     )
     def comparison(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource

@@ -6,6 +6,7 @@ A failed blocking check stops only its own run, so every asset gates itself: it 
 before it materialises, and whoever reads a file later verifies it again.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,20 @@ Compute = Callable[[Work], Mapping[str, Any]]
 """Writes outputs through ``work.build``, declares the outcome there, returns metadata for Dagster."""
 
 
-def gate_spec(asset: str) -> dg.AssetCheckSpec:
-    """The check that every asset reports about itself while it runs."""
-    return dg.AssetCheckSpec(
-        GATE, asset=asset, description="Inputs match their SHA256; inputs and outputs obey their contract."
-    )
+def gate_spec(asset: str, partitions: dg.PartitionsDefinition[str] | None = None) -> dg.AssetCheckSpec:
+    """The check that every asset reports about itself while it runs, for each partition on its own.
+
+    It is a blocking one, so that automation does not build on what failed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(
+            GATE,
+            asset=asset,
+            description="Inputs match their SHA256; inputs and outputs obey their contract.",
+            blocking=True,
+            partitions_def=partitions,
+        )
 
 
 def checked_dataset(path: Path, design: StudyDesign | None) -> Dataset:

@@ -32,7 +32,7 @@ def legacy_pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDe
         partitions_def=cells,
         deps=["overlap_view"],
         code_version=stages.CODE_VERSIONS["training"],
-        check_specs=[gate_spec("legacy_pinn_bundle")],
+        check_specs=[gate_spec("legacy_pinn_bundle", cells)],
     )
     def legacy_pinn_bundle(
         context: dg.AssetExecutionContext,
@@ -66,7 +66,7 @@ def legacy_pinn_reconstruction_asset(cells: dg.MultiPartitionsDefinition) -> dg.
         partitions_def=cells,
         deps=["legacy_pinn_bundle", "overlap_view"],
         code_version=stages.CODE_VERSIONS["inference"],
-        check_specs=[gate_spec("legacy_pinn_reconstruction")],
+        check_specs=[gate_spec("legacy_pinn_reconstruction", cells)],
     )
     def legacy_pinn_reconstruction(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource, gpu: GpuResource

@@ -9,6 +9,7 @@ import dagster as dg
 from fly64_assets import stages
 from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.automation import when_inputs_change
 from fly64_assets.design import SPLITS
 from fly64_assets.execution import Execution
 from fly64_assets.partitions import split_cell_key
@@ -45,7 +46,8 @@ def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str, warm:
         partitions_def=cells,
         deps=["overlap_view", *(["pinn_reconstruction"] if warm else [])],
         code_version=stages.CODE_VERSIONS["reconstruction"],
-        check_specs=[gate_spec(name)],
+        automation_condition=None if warm else when_inputs_change(),
+        check_specs=[gate_spec(name, cells)],
     )
     def lsqml_reconstruction(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource, gpu: GpuResource

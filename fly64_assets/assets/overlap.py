@@ -7,6 +7,7 @@ import dagster as dg
 
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, checked_dataset, gate_spec, materialize, picture
+from fly64_assets.automation import when_inputs_change
 from fly64_assets.contract.npz import load_base
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.design import SPLITS, parameters_sha256
@@ -27,7 +28,8 @@ def overlap_view_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefiniti
         partitions_def=cells,
         deps=[dg.AssetDep("simulated_dataset", partition_mapping=dose_of_cell())],
         code_version=stages.CODE_VERSIONS["view"],
-        check_specs=[gate_spec("overlap_view")],
+        automation_condition=when_inputs_change(),
+        check_specs=[gate_spec("overlap_view", cells)],
     )
     def overlap_view(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource

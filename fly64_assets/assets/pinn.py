@@ -8,6 +8,7 @@ import dagster as dg
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
+from fly64_assets.automation import when_inputs_change
 from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
@@ -28,7 +29,8 @@ def pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinitio
         partitions_def=cells,
         deps=["overlap_view"],
         code_version=stages.CODE_VERSIONS["training"],
-        check_specs=[gate_spec("pinn_bundle")],
+        automation_condition=when_inputs_change(),
+        check_specs=[gate_spec("pinn_bundle", cells)],
     )
     def pinn_bundle(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource, gpu: GpuResource
@@ -61,7 +63,8 @@ def pinn_reconstruction_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsD
         partitions_def=cells,
         deps=["pinn_bundle", "overlap_view"],
         code_version=stages.CODE_VERSIONS["inference"],
-        check_specs=[gate_spec("pinn_reconstruction")],
+        automation_condition=when_inputs_change(),
+        check_specs=[gate_spec("pinn_reconstruction", cells)],
     )
     def pinn_reconstruction(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource, gpu: GpuResource

@@ -8,6 +8,7 @@ import dagster as dg
 
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.automation import when_cells_change
 from fly64_assets.design import SPLITS
 from fly64_assets.evaluation.compare import DOCUMENT_VERSION
 from fly64_assets.partitions import all_partitions
@@ -29,6 +30,7 @@ def study_report_asset() -> dg.AssetsDefinition:
         kinds={"html"},
         deps=[dg.AssetDep("comparison", partition_mapping=all_partitions())],
         code_version=stages.CODE_VERSIONS["report"],
+        automation_condition=when_cells_change(),
         check_specs=[gate_spec("study_report")],
     )
     def study_report(

@@ -8,6 +8,7 @@ import dagster as dg
 
 from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
+from fly64_assets.automation import when_inputs_change
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.validate import validate, validate_base, validate_pair
 from fly64_assets.design import SPLITS, parameters_sha256
@@ -27,7 +28,8 @@ def simulated_dataset_asset(doses: dg.PartitionsDefinition[str]) -> dg.AssetsDef
         partitions_def=doses,
         deps=["base_dataset"],
         code_version=stages.CODE_VERSIONS["simulated"],
-        check_specs=[gate_spec("simulated_dataset")],
+        automation_condition=when_inputs_change(),
+        check_specs=[gate_spec("simulated_dataset", doses)],
     )
     def simulated_dataset(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
