@@ -77,18 +77,26 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is remembered from one look to the next: the files that were in the folder, and nothing else.
+    """What is remembered from one look to the next.
 
-    ``purpose`` says for what the files were judged (a study and its window): for another one, all are judged anew.
+    Attributes
+    ----------
+    purpose : str
+        For what the files were judged (a study and its window); for another purpose all are judged anew.
+    files : mapping of str to Sighting
+        The files in the folder.
+    gone : mapping of str to str
+        States of contents that a file had before it was renamed or touched; kept while any file is unread.
     """
 
     purpose: str
     files: Mapping[str, Sighting] = field(default_factory=dict)
+    gone: Mapping[str, str] = field(default_factory=dict)
 
     def dumps(self) -> str:
         """The memory as a short text; :meth:`loads` is the inverse."""
         rows = {n: [s.size, s.mtime_ns, s.content, s.state, s.note] for n, s in sorted(self.files.items())}
-        document = {"version": VERSION, "purpose": self.purpose, "files": rows}
+        document = {"version": VERSION, "purpose": self.purpose, "files": rows, "gone": dict(self.gone)}
         return base64.b64encode(zlib.compress(json.dumps(document, separators=(",", ":")).encode())).decode()
 
     @classmethod
@@ -98,7 +106,8 @@ class Memory:
             document = json.loads(zlib.decompress(base64.b64decode(text or "", validate=True)))
             if (document["version"], document["purpose"]) != (VERSION, purpose):
                 return cls(purpose)
-            return cls(purpose, {name: _sighting(*row) for name, row in document["files"].items()})
+            files = {name: _sighting(*row) for name, row in document["files"].items()}
+            return cls(purpose, files, {str(content): _state(state) for content, state in document["gone"].items()})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error):
             return cls(purpose)
 
@@ -134,16 +143,18 @@ def look(memory: Memory, folder: Path, judge: Judge) -> Memory:
         for name, s in files.items()
         if s.state in (NEW, UNREADABLE) and name in memory.files and s is memory.files[name]
     ]
-    by_content = {s.content: s for s in (*memory.files.values(), *files.values()) if s.content}
+    known = {**memory.gone, **{s.content: s.state for s in memory.files.values() if s.content}}
     budget = BYTES_PER_LOOK
     for name in sorted(unread, key=lambda name: (files[name].mtime_ns, name))[:FILES_PER_LOOK]:
         if files[name].size > budget and budget < BYTES_PER_LOOK:
             break
         budget -= files[name].size
-        files[name] = read(folder / name, files[name], by_content, judge)
+        files[name] = read(folder / name, files[name], known, judge)
         if files[name].content:
-            by_content[files[name].content] = files[name]
-    return replace(memory, files=files)
+            known[files[name].content] = files[name].state
+    there = {s.content for s in files.values()}
+    unread = [name for name, s in files.items() if s.state in (NEW, UNREADABLE)]
+    return replace(memory, files=files, gone={c: s for c, s in known.items() if unread and c not in there})
 
 
 def listing(folder: Path) -> dict[str, Sighting]:
@@ -171,12 +182,11 @@ def listing(folder: Path) -> dict[str, Sighting]:
     return found
 
 
-def read(path: Path, seen: Sighting, by_content: Mapping[str, Sighting], judge: Judge) -> Sighting:
-    """Read a file that has come to rest: known content keeps what is known of it, other content is judged."""
+def read(path: Path, seen: Sighting, known: Mapping[str, str], judge: Judge) -> Sighting:
+    """Read a file that has come to rest: known content keeps its state, other content is judged."""
     try:
         content = sha256_file(path)[:CONTENT_DIGITS]
-        known = by_content.get(content)
-        problem = judge(path) if known is None else ""
+        problem = "" if content in known else judge(path)
         status = path.lstat()
     except OSError as error:
         if isinstance(error, FileNotFoundError) or seen.state == UNREADABLE:
@@ -185,8 +195,8 @@ def read(path: Path, seen: Sighting, by_content: Mapping[str, Sighting], judge: 
     now = Sighting(status.st_size, status.st_mtime_ns)
     if not now.same_stamp(seen):
         return now  # it was changed while it was read
-    if known is not None:
-        return replace(seen, content=content, state=known.state)
+    if content in known:
+        return replace(seen, content=content, state=known[content])
     if problem:
         return replace(seen, content=content, state=DONE, note=f"{path.name!r} cannot become a base: {problem}")
     return replace(seen, content=content, state=GOOD)
@@ -225,9 +235,15 @@ def _recalled(memory: Memory, name: str, now: Sighting) -> Sighting:
 
 def _sighting(size: int, mtime_ns: int, content: str, state: str, note: str) -> Sighting:
     texts = all(isinstance(text, str) for text in (content, note))
-    if not (isinstance(size, int) and isinstance(mtime_ns, int) and texts and state in (NEW, GOOD, DONE, UNREADABLE)):
+    if not (isinstance(size, int) and isinstance(mtime_ns, int) and texts):
         raise TypeError("not a sighting")
-    return Sighting(size, mtime_ns, content, state, note)
+    return Sighting(size, mtime_ns, content, _state(state), note)
+
+
+def _state(state: str) -> str:
+    if state not in (NEW, GOOD, DONE, UNREADABLE):
+        raise ValueError(f"{state!r} is not a state")
+    return state
 
 
 def _utf8(name: str) -> bool:

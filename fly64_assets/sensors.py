@@ -17,6 +17,7 @@ from fly64_assets.intake import base_problem
 from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.run_tags import FOLLOWS_TAG, UNFINISHED
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
 
@@ -25,13 +26,7 @@ INTERVAL_SECONDS = 15
 NOTES_SHOWN = 5
 RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+FILE_TAG = "fly64/file"
 
 DATA_ASSETS = ("simulated_dataset", "overlap_view")
 ENGINE_ASSETS = (
@@ -109,11 +104,16 @@ def turn(
 ) -> tuple[dg.RunRequest | None, str]:
     """The run that imports a file, or what it waits for."""
     running = newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
-    why = f"run {running.run_id[:8]} imports a base" if running else unfinished_simulations(store, design)
+    why = importing(running) if running else unfinished_simulations(store, design)
     if why:
         return None, f"waiting: {', '.join(line)} ({why})"
     config = dg.RunConfig(ops={"base_dataset": BaseFile(file=str(path), sha256=sha256)})
-    return dg.RunRequest(run_key=sha256, run_config=config, tags={"fly64/file": path.name[:200]}), ""
+    return dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
+
+
+def importing(run: dg.DagsterRun) -> str:
+    """What an unfinished run of the sensor is doing."""
+    return f"run {run.run_id[:8]} imports {run.tags.get(FILE_TAG, 'a base')!r}"
 
 
 def newest_run(
@@ -148,7 +148,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
             target=dg.AssetSelection.assets(*DATA_ASSETS),
             default_status=dg.DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=INTERVAL_SECONDS,
-            run_tags={COMMAND_TAG: RESUME},
+            run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
             emit_backfills=False,
             description="Simulates every dose of a new base and cuts its overlap views.",
         ),
@@ -157,7 +157,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
             target=dg.AssetSelection.assets(*ENGINE_ASSETS),
             default_status=dg.DefaultSensorStatus.STOPPED,
             minimum_interval_seconds=INTERVAL_SECONDS,
-            run_tags={COMMAND_TAG: RESUME},
+            run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
             emit_backfills=False,
             description=(
                 "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of "

@@ -15,6 +15,7 @@ from fly64_assets.errors import Fly64Error
 from fly64_assets.intake import intake_file, intake_from_design
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.run_tags import BASE_TAG, keep_on_base
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
@@ -49,6 +50,7 @@ def base_dataset_asset() -> dg.AssetsDefinition:
         try:
             design = study.design()
             layout, record = current_base(store.store(design.name), design, config, context)
+            context.instance.add_run_tags(context.run.run_id, {BASE_TAG: layout.base_id})
             shown = describe_base(layout)
         except Fly64Error as error:
             yield failed_gate(error)
@@ -66,11 +68,13 @@ def current_base(
     store: ArtifactStore, design: StudyDesign, config: BaseFile, context: dg.AssetExecutionContext
 ) -> tuple[Layout, StageRecord]:
     """The file that the run names, else the base that a user brought or chose, else the design's own."""
+    active = store.active_base()
+    if active is not None:
+        keep_on_base(context.instance, context.run.run_id, active.base_id)
     if config.file:
         path = Path(config.file)
         record = intake_file(store, design, path, expected=config.sha256 or None, announce=context.log.info)
         return stages.active_layout(store), record
-    active = store.active_base()
     stages.base_state(store, design)
     if active is not None and active.origin in (stages.IMPORTED, stages.CHOSEN):
         layout = stages.active_layout(store)
@@ -87,7 +91,6 @@ def describe_base(layout: Layout) -> dict[str, Any]:
     base = load_base(layout.base)
     height, width = base.object.shape
     return {
-        "base_id": layout.base_id,
         "object_px": f"{height} x {width}",
         "patch_size_px": base.patch_size,
         "positions": len(base.x),

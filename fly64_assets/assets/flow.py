@@ -20,6 +20,7 @@ from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate
 from fly64_assets.design import StudyDesign
 from fly64_assets.errors import Fly64Error
+from fly64_assets.run_tags import BASE_ID, store_of_run
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import json_sha256
@@ -95,6 +96,7 @@ def materialize(
     records: list[StageRecord] = []
     described: dict[str, Any] = {}
     try:
+        store = store_of_run(context, store, context.asset_key.to_user_string())
         layout = stages.active_layout(store)
         for one in stages.repeats(design, key) if key.stage != "report" else [key]:
             record, metadata = build_stage(context, design, store, layout, one, compute)
@@ -166,6 +168,7 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
         for name, sha256 in record.outputs.items()
     ]
     metadata: dict[str, Any] = {
+        BASE_ID: layout.base_id,
         "outcome": last.outcome,
         "seconds": sum(record.seconds for record in records),
         "folder": dg.MetadataValue.path(str(layout.folder_of(last.key))),

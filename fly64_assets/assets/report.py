@@ -14,6 +14,7 @@ from fly64_assets.evaluation.compare import DOCUMENT_VERSION
 from fly64_assets.partitions import all_partitions
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.run_tags import store_of_run
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.layout import StageKey
 from fly64_assets.store.manifests import write_manifests
@@ -43,7 +44,7 @@ def study_report_asset() -> dg.AssetsDefinition:
         design = study.design()
         artifacts = store.store(design.name)
         yield from materialize(context, design, artifacts, StageKey("report"), _report)
-        write_manifests(stages.active_layout(artifacts), design, {})
+        write_manifests(stages.active_layout(store_of_run(context, artifacts, "study_report")), design, {})
 
     return study_report
 

@@ -15,6 +15,7 @@ from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.run_tags import store_of_run
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
@@ -61,7 +62,7 @@ def asset_check(
         context: dg.AssetCheckExecutionContext, study: StudyResource, store: ArtifactStoreResource
     ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.Output[None]]:
         design = study.design()
-        artifacts = store.store(design.name)
+        artifacts = store_of_run(context, store.store(design.name), asset.key.to_user_string())
         known = tuple(partitions.get_partition_keys()) if partitions else ()
         asked = asked_partition(design, context.partition_key if context.has_partition_key else "")
         if asked in known:

@@ -56,12 +56,21 @@ class ActiveBase:
 
 
 class ArtifactStore:
-    """All artifacts of one study under a data root."""
+    """All artifacts of one study under a data root; ``pinned`` stands in for the base that the study's note names."""
 
-    def __init__(self, data_root: Path, study: str) -> None:
+    def __init__(self, data_root: Path, study: str, pinned: ActiveBase | None = None) -> None:
         self.data_root = Path(data_root)
         self.study = study
         self.folder = study_folder(self.data_root, study)
+        self.pinned = pinned
+
+    def on(self, base_id: str, origin: str) -> ArtifactStore:
+        """The same store for work on one of its bases, whichever becomes the active one meanwhile.
+
+        Raises :class:`ArtifactError` if the store does not hold that base.
+        """
+        self._require_base(base_id)
+        return ArtifactStore(self.data_root, self.study, ActiveBase(base_id, origin))
 
     # -- bases -------------------------------------------------------------------------------------------------
 
@@ -87,6 +96,8 @@ class ArtifactStore:
         ArtifactError
             If the note cannot be read.
         """
+        if self.pinned is not None:
+            return self.pinned
         path = active_base_path(self.data_root, self.study)
         try:
             document: Any = json.loads(path.read_bytes())
@@ -101,10 +112,8 @@ class ArtifactStore:
 
     def set_active_base(self, base_id: str, origin: str) -> None:
         """Make a base the active one, and note why. Raises :class:`ArtifactError` if the store does not hold it."""
+        self._require_base(base_id)
         layout = self.layout(base_id)
-        if not self._has_base(base_id):
-            known = ", ".join(self.bases()) or "none yet"
-            raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {known}")
         text = json_bytes({"base_id": base_id, "origin": origin}, "active base")
         path = active_base_path(self.data_root, self.study)
         write_artifact(layout, path, lambda file: file.write(text), Provenance(stage=StageKey("base")))
@@ -213,6 +222,11 @@ class ArtifactStore:
             return state.record if state.done else None
 
         return build_stage(layout, key, prepare, finished, announce, force=force)
+
+    def _require_base(self, base_id: str) -> None:
+        if not self._has_base(base_id):
+            known = ", ".join(self.bases()) or "none yet"
+            raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {known}")
 
     def _has_base(self, name: str) -> bool:
         try:

@@ -1,8 +1,10 @@
 """A tiny study in a temporary folder, and its asset graph on an ephemeral Dagster instance."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import dagster as dg
 import pytest
@@ -11,6 +13,7 @@ from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.definitions import build_definitions
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
@@ -39,14 +42,20 @@ class Graph:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
 
-    def run(self, *assets: str, partition: str | None = None, resume: bool = False) -> dg.ExecuteInProcessResult:
+    def run(
+        self,
+        *assets: str,
+        partition: str | None = None,
+        resume: bool = False,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> dg.ExecuteInProcessResult:
         """Materialise assets of one partition, as the UI would, or as ``fly64 run`` does."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(asset) for asset in assets],
             partition_key=partition,
-            tags={COMMAND_TAG: RESUME} if resume else {},
+            tags={**tags, **({COMMAND_TAG: RESUME} if resume else {})},
             raise_on_error=False,
         )
 
@@ -68,6 +77,7 @@ def make_graph(folder: Path, instance: dg.DagsterInstance, text: str = TINY) -> 
             "study": StudyResource(study=str(path)),
             "store": ArtifactStoreResource(data_root=str(root)),
             "gpu": GpuResource(accelerator="cpu"),
+            "inbox": InboxResource(inbox=str(folder / "inbox")),
         },
     )
     return Graph(design, ArtifactStore(root, design.name), definitions, instance)
