@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.run_tags import FOLLOWS_TAG
@@ -77,21 +78,38 @@ def test_data_follow_a_base(automation):
 def test_arms_follow_views_and_do_without_what_nobody_asked_for(small_graph):
     automation = Automation(small_graph, ENGINE_ASSETS)
     assert automation.tick() == {}
-    materialized(small_graph, "base_dataset")
-    materialized(small_graph, "simulated_dataset", "1000")
+    there(small_graph, "base_dataset")
+    there(small_graph, "simulated_dataset", "1000")
     assert automation.tick() == {}
-    materialized(small_graph, "overlap_view", "1000|dense")
+    there(small_graph, "overlap_view", "1000|dense")
     cell = set(ENGINE_ASSETS) - {"study_report"}
-    asked = automation.tick()
-    assert asked == {asset: {"1000|dense"} for asset in cell} | {"study_report": {None}} or asked == {
-        asset: {"1000|dense"} for asset in cell
-    }
+    assert automation.tick() == {asset: {"1000|dense"} for asset in cell}
+    assert automation.tick() == {}
+    # The report shows a cell as soon as it is there, without waiting for the others.
+    for asset in cell:
+        there(small_graph, asset, "1000|dense")
+    assert automation.tick() == {"study_report": {None}}
+    # An arm that somebody asked for is compared as soon as it is there.
+    there(small_graph, "legacy_pinn_reconstruction", "1000|dense")
+    assert automation.tick()["comparison"] == {"1000|dense"}
 
 
-def materialized(graph, asset, partition=None):
+def there(graph, asset, partition=None):
     """Tell Dagster alone that an asset is there and passed its gate: conditions look at nothing else."""
     key = dg.AssetKey(asset)
     graph.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
+    one = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition else None)
+    (record,) = graph.instance.fetch_materializations(one, limit=1).records
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
     graph.instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(asset_key=key, check_name="gate", passed=True, metadata={}, partition=partition)
+        dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name="gate",
+            passed=True,
+            metadata={},
+            partition=partition,
+            target_materialization_data=target,
+        )
     )
