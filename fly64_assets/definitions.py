@@ -26,14 +26,14 @@ from fly64_assets.checks.physics import physics
 from fly64_assets.checks.training import learned
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.environment import default_data_root, default_inbox, default_study
-from fly64_assets.jobs import AUDIT, AUDIT_DESCRIPTION, INGEST, JOBS
+from fly64_assets.jobs import AUDIT, AUDIT_DESCRIPTION, INGEST, JOBS, NIGHTLY, NIGHTLY_AUDIT
 from fly64_assets.partitions import cell_partitions, dose_partitions
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.sensors import automation_sensors, new_base_sensor
+from fly64_assets.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.stages import LEGACY_ARM, WARM_ARM
 
 
@@ -63,14 +63,22 @@ def build_assets(design: StudyDesign) -> dict[str, dg.AssetsDefinition]:
         comparison_asset(cells),
         study_report_asset(),
     ]
-    return {asset.key.to_user_string(): _versioned(asset, design) for asset in assets}
+    return {asset.key.to_user_string(): _described(asset, design) for asset in assets}
 
 
-def _versioned(asset: dg.AssetsDefinition, design: StudyDesign) -> dg.AssetsDefinition:
-    """The asset with the design's share in its code version, so that Dagster sees a change of the design."""
+OWNER = "team:fly64_assets"
+
+
+def _described(asset: dg.AssetsDefinition, design: StudyDesign) -> dg.AssetsDefinition:
+    """The asset with its owner and tags, and the design's share in its code version: Dagster sees a changed design."""
     place = STAGES[asset.key.to_user_string()]
     version = stages.asset_version(design, place.stage, place.arms)
-    return asset.map_asset_specs(lambda spec: spec.replace_attributes(code_version=version))
+    tags = {"fly64/study": design.name, "fly64/stage": place.stage} | (
+        {"fly64/split": place.split} if place.split else {}
+    )
+    return asset.map_asset_specs(
+        lambda spec: spec.replace_attributes(code_version=version, owners=[OWNER], tags={**spec.tags, **tags})
+    )
 
 
 STAGES: Mapping[str, Place] = {
@@ -117,11 +125,19 @@ def build_definitions(
     checks = build_checks(assets)
     jobs = [dg.define_asset_job(job.name, list(job.assets), description=job.description) for job in JOBS]
     audit = dg.define_asset_job(AUDIT, dg.AssetSelection.checks(*checks), description=AUDIT_DESCRIPTION)
+    nightly = dg.ScheduleDefinition(
+        name=NIGHTLY_AUDIT,
+        job=audit,
+        cron_schedule=NIGHTLY,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="The audit of everything on disk, every night at three (UTC). Off by default: it reads every byte.",
+    )
     return dg.Definitions(
         assets=list(assets.values()),
         asset_checks=checks,
         jobs=[*jobs, audit],
-        sensors=[new_base_sensor(INGEST), *automation_sensors()],
+        sensors=[new_base_sensor(INGEST), *automation_sensors(), failure_sensor()],
+        schedules=[nightly],
         resources=default_resources() | dict(resources or {}),
     )
 

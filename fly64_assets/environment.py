@@ -1,4 +1,4 @@
-"""Environment variables that choose a study, its data root and the watched folder, with their defaults."""
+"""Environment variables of the command and of the code location, with their defaults."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 STUDY_VARIABLE: Final = "FLY64_STUDY"
 DATA_ROOT_VARIABLE: Final = "FLY64_DATA_ROOT"
 INBOX_VARIABLE: Final = "FLY64_INBOX"
+STEP_GPUS_VARIABLE: Final = "FLY64_STEP_GPUS"
+FAILURE_VARIABLE: Final = "FLY64_ON_FAILURE"
 DEFAULT_STUDY: Final = "demo"
 DEFAULT_DATA_ROOT: Final = "data"
 DEFAULT_INBOX: Final = "inbox"
@@ -27,3 +29,13 @@ def default_data_root() -> str:
 def default_inbox() -> str:
     """The folder named by ``FLY64_INBOX``, else ``inbox`` in the data root."""
     return os.environ.get(INBOX_VARIABLE) or str(Path(default_data_root()) / DEFAULT_INBOX)
+
+
+def step_gpus() -> str:
+    """How many GPUs a step of an engine asks a cluster for, as ``FLY64_STEP_GPUS`` says, else 1."""
+    return os.environ.get(STEP_GPUS_VARIABLE) or "1"
+
+
+def failure_command() -> str:
+    """The command line in ``FLY64_ON_FAILURE`` that hears of failed runs; empty for none."""
+    return os.environ.get(FAILURE_VARIABLE) or ""

@@ -1,4 +1,4 @@
-"""Named jobs of the code location: one per partition definition, because a run cannot mix them; and the audit."""
+"""Named jobs of the code location: one per partition definition, because a run cannot mix them; the audit, by night."""
 
 from typing import NamedTuple
 
@@ -30,6 +30,8 @@ JOBS = (
 )
 
 AUDIT = "audit"
+NIGHTLY_AUDIT = "nightly_audit"
+NIGHTLY = "0 3 * * *"
 AUDIT_DESCRIPTION = (
     "Every stand-alone check over everything that is on disk. With a partition key (the run's tag dagster/partition): "
     "over what belongs to a dose such as 1000, or to a cell such as 1000|dense."

@@ -1,10 +1,11 @@
-"""What starts by itself: new base files, the data that follow from them and, if switched on, the arms.
+"""What starts by itself: new base files, the data that follow from them, if switched on the arms; word of a failure.
 
 Belongs here: sensors, as thin shells. Does not belong here: which file is next (``arrivals``), when an asset follows
-its inputs (``automation``).
+its inputs (``automation``), how somebody is told (``failures``).
 """
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -12,12 +13,14 @@ from fly64_assets.arrivals import Memory, imported, look, unfinished_simulations
 from fly64_assets.assets.base import BaseFile
 from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.design import StudyDesign
+from fly64_assets.environment import FAILURE_VARIABLE, failure_command
 from fly64_assets.errors import Fly64Error
+from fly64_assets.failures import tell
 from fly64_assets.intake import base_problem
 from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.run_tags import FOLLOWS_TAG, UNFINISHED
+from fly64_assets.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, UNFINISHED, VIEW_TAG
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
 
@@ -165,3 +168,47 @@ def automation_sensors() -> list[dg.SensorDefinition]:
             ),
         ),
     ]
+
+
+def failure_sensor() -> dg.SensorDefinition:
+    """The sensor ``run_failure``: on where a command waits for its word."""
+
+    @dg.run_failure_sensor(
+        name="run_failure",
+        default_status=dg.DefaultSensorStatus.RUNNING if failure_command() else dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        description=(
+            f"Starts the command in {FAILURE_VARIABLE} for every failed run, with a JSON document about it on standard "
+            "input: the place to plug mail or chat in."
+        ),
+    )
+    def run_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        command = failure_command()
+        if not command:
+            return dg.SkipReason(f"{FAILURE_VARIABLE} names no command")
+        tell(command, failure_document(context))
+        return None
+
+    return run_failure
+
+
+def failure_document(context: dg.RunFailureSensorContext) -> dict[str, Any]:
+    """A failed run in plain words: what it was about, and the sentence of every step that failed."""
+    run = context.dagster_run
+    assets = run.asset_selection or ()
+    steps = []
+    for event in context.get_step_failure_events():
+        data = event.step_failure_data
+        own = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error.message.strip() if data.error else ""
+        steps.append({"step": event.step_key, "reason": own or error or "no reason given"})
+    return {
+        "run": run.run_id,
+        "job": run.job_name,
+        "assets": sorted(key.to_user_string() for key in assets),
+        "base": run.tags.get(BASE_TAG),
+        "dose": run.tags.get(DOSE_TAG),
+        "view": run.tags.get(VIEW_TAG),
+        "message": context.failure_event.message,
+        "steps": steps,
+    }

@@ -13,6 +13,7 @@ from fly64_assets.contract.npz import load_base
 from fly64_assets.design import StudyDesign
 from fly64_assets.errors import Fly64Error
 from fly64_assets.intake import intake_file, intake_from_design
+from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.run_tags import BASE_TAG, keep_on_base
@@ -91,8 +92,10 @@ def describe_base(layout: Layout) -> dict[str, Any]:
     base = load_base(layout.base)
     height, width = base.object.shape
     return {
-        "object_px": f"{height} x {width}",
+        "object_height_px": height,
+        "object_width_px": width,
         "patch_size_px": base.patch_size,
+        "probe_diameter_px": probe_diameter_px(base.probe),
         "positions": len(base.x),
         "object": picture(preview(base.object)),
         "scan": picture(scan_figure(base.probe, base.x, base.y, (height, width))),

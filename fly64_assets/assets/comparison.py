@@ -206,7 +206,10 @@ def _describe(compared: CellComparison) -> dict[str, Any]:
             if value is not None and arm != "truth":
                 shown[f"phase_rmse_rad_{arm}_{split}"] = value
         least = one.limit.error("phase")
-        shown[f"phase_limit_rad_{split}"] = one.limit.reason or "none" if least is None else least
+        if least is None:
+            shown[f"phase_limit_{split}"] = one.limit.reason or "none"
+        else:
+            shown[f"phase_limit_rad_{split}"] = least
         verdicts = {arm: result.verdict or result.reason for arm, result in one.arms.items() if arm != "truth"}
         shown[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
         shown[f"contest_{split}"] = (

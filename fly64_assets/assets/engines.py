@@ -9,8 +9,31 @@ from typing import Any
 
 from fly64_assets.assets.flow import Work
 from fly64_assets.assets.progress import reporter
+from fly64_assets.environment import STEP_GPUS_VARIABLE, step_gpus
+from fly64_assets.errors import Fly64Error
 from fly64_assets.execution import Execution
 from fly64_assets.isolation import run_isolated
+
+POOL = "gpu"
+"""The pool whose slots engines share; the instance's `dagster.yaml` says how many there are."""
+
+
+def step_tags() -> dict[str, Any]:
+    """What a step of an engine asks a cluster for; on one machine the pool alone counts.
+
+    Raises :class:`Fly64Error` for a number of GPUs that is none.
+    """
+    text = step_gpus()
+    if not (text.isascii() and text.isdigit()):
+        raise Fly64Error(f"{STEP_GPUS_VARIABLE}={text!r}: expected a whole number of GPUs, 0 or more")
+    gpus = int(text)
+    if gpus == 0:
+        return {}
+    limits = {"nvidia.com/gpu": str(gpus)}
+    return {
+        "dagster-k8s/config": {"container_config": {"resources": {"limits": limits}}},
+        "dagster-ray/config": {"num_gpus": gpus},
+    }
 
 
 def run_engine(

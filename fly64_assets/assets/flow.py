@@ -31,6 +31,7 @@ from fly64_assets.store.sidecars import verified
 GATE = "gate"
 """Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
 
+DATA_VERSION_TAG = "dagster/data_version"
 COMMAND_TAG = "fly64/command"
 RESUME = "run"
 """A run with this tag leaves alone what is fresh; any other run rebuilds what it is asked for."""
@@ -87,15 +88,21 @@ def materialize(
     store: ArtifactStore,
     key: StageKey,
     compute: Compute,
+    *,
+    beforehand: Callable[[], str] = str,
 ) -> Iterator[AssetEvent]:
     """Build a stage in every repeat of the study and yield Dagster's events.
 
+    ``beforehand`` refuses by an error what cannot be met, before anything on disk is touched, or says what it found.
     Raises ``dagster.Failure`` with one sentence where an input or the result is not valid; nothing is materialised
     then, and the stage's record on disk says the same.
     """
     records: list[StageRecord] = []
     described: dict[str, Any] = {}
     try:
+        found = beforehand()
+        if found:
+            context.log.info(found)
         store = store_of_run(context, store, context.asset_key.to_user_string())
         layout = stages.active_layout(store)
         for one in stages.repeats(design, key) if key.stage != "report" else [key]:
@@ -105,11 +112,23 @@ def materialize(
     except Fly64Error as error:
         yield failed_gate(error)
         raise dg.Failure(str(error), allow_retries=False) from None
+    version = json_sha256([record.data_sha256 for record in records])
     yield dg.MaterializeResult(
-        data_version=dg.DataVersion(json_sha256([record.data_sha256 for record in records])),
-        metadata=described | record_metadata(layout, records),
+        data_version=dg.DataVersion(version),
+        metadata=(described or remembered(context, version)) | record_metadata(layout, records),
         check_results=[dg.AssetCheckResult(passed=True, check_name=GATE)],
     )
+
+
+def remembered(context: dg.AssetExecutionContext, version: str) -> dict[str, Any]:
+    """What the newest materialisation of the same data showed, for a build that found them there."""
+    partitions = [context.partition_key] if context.has_partition_key else None
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partitions)
+    for record in context.instance.fetch_materializations(wanted, limit=1).records:
+        shown = record.asset_materialization
+        if shown is not None and (shown.tags or {}).get(DATA_VERSION_TAG) == version:
+            return dict(shown.metadata)
+    return {}
 
 
 def failed_gate(error: Fly64Error) -> dg.AssetCheckResult:
@@ -155,7 +174,7 @@ def build_stage(
 def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str, Any]:
     """Facts about a build that every asset shows: outcome, seconds, files with SHA256 and size."""
     last = records[-1]
-    files = [
+    files: list[Any] = [
         dg.TableRecord(
             {
                 "file": name,
@@ -171,6 +190,7 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
         BASE_ID: layout.base_id,
         "outcome": last.outcome,
         "seconds": sum(record.seconds for record in records),
+        "size_bytes": sum(file.data["bytes"] for file in files),
         "folder": dg.MetadataValue.path(str(layout.folder_of(last.key))),
     }
     if last.reason:

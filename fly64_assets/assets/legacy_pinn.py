@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets import stages
+from fly64_assets.assets.engines import POOL, step_tags
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
 from fly64_assets.design_fields import cnn_settings
@@ -28,7 +29,8 @@ def legacy_pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDe
     @dg.asset(
         group_name="legacy",
         kinds={"tensorflow"},
-        pool="gpu",
+        pool=POOL,
+        op_tags=step_tags(),
         partitions_def=cells,
         deps=["overlap_view"],
         code_version=stages.CODE_VERSIONS["training"],
@@ -50,7 +52,12 @@ def legacy_pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDe
         dose, view = split_cell_key(context.partition_key)
         key = StageKey("training", dose, view, arm=ARM, gridsize=design.gridsize(view))
         yield from materialize(
-            context, design, store.store(design.name), key, lambda work: _train(work, gpu.execution(), legacy_config)
+            context,
+            design,
+            store.store(design.name),
+            key,
+            lambda work: _train(work, gpu.execution(), legacy_config),
+            beforehand=gpu.check,
         )
 
     return legacy_pinn_bundle
@@ -62,7 +69,8 @@ def legacy_pinn_reconstruction_asset(cells: dg.MultiPartitionsDefinition) -> dg.
     @dg.asset(
         group_name="legacy",
         kinds={"tensorflow"},
-        pool="gpu",
+        pool=POOL,
+        op_tags=step_tags(),
         partitions_def=cells,
         deps=["legacy_pinn_bundle", "overlap_view"],
         code_version=stages.CODE_VERSIONS["inference"],
@@ -81,6 +89,7 @@ def legacy_pinn_reconstruction_asset(cells: dg.MultiPartitionsDefinition) -> dg.
             store.store(design.name),
             key,
             lambda work: reconstruct_with_network(work, gpu.execution(), ENGINE),
+            beforehand=gpu.check,
         )
 
     return legacy_pinn_reconstruction

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets import stages
-from fly64_assets.assets.engines import numbers, run_engine
+from fly64_assets.assets.engines import POOL, numbers, run_engine, step_tags
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
 from fly64_assets.automation import when_inputs_change
 from fly64_assets.design import SPLITS
@@ -42,7 +42,8 @@ def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str, warm:
         description=(WARM if warm else COLD).format(split=split),
         group_name="lsqml",
         kinds={"pytorch"},
-        pool="gpu",
+        pool=POOL,
+        op_tags=step_tags(),
         partitions_def=cells,
         deps=["overlap_view", *(["pinn_reconstruction"] if warm else [])],
         code_version=stages.CODE_VERSIONS["reconstruction"],
@@ -56,7 +57,12 @@ def _reconstruction_asset(cells: dg.MultiPartitionsDefinition, split: str, warm:
         dose, view = split_cell_key(context.partition_key)
         key = StageKey("reconstruction", dose, view, split, stages.WARM_ARM if warm else design.lsqml.engine)
         yield from materialize(
-            context, design, store.store(design.name), key, lambda work: _reconstruct(work, gpu.execution())
+            context,
+            design,
+            store.store(design.name),
+            key,
+            lambda work: _reconstruct(work, gpu.execution()),
+            beforehand=gpu.check,
         )
 
     return lsqml_reconstruction

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import dagster as dg
 
 from fly64_assets import stages
+from fly64_assets.assets.engines import POOL, step_tags
 from fly64_assets.assets.flow import AssetEvent, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
 from fly64_assets.automation import when_inputs_change
@@ -25,7 +26,8 @@ def pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinitio
     @dg.asset(
         group_name="pinn",
         kinds={"pytorch"},
-        pool="gpu",
+        pool=POOL,
+        op_tags=step_tags(),
         partitions_def=cells,
         deps=["overlap_view"],
         code_version=stages.CODE_VERSIONS["training"],
@@ -48,6 +50,7 @@ def pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinitio
             store.store(design.name),
             key,
             lambda work: train_network(work, gpu.execution(), ENGINE, asdict(design.pinn)),
+            beforehand=gpu.check,
         )
 
     return pinn_bundle
@@ -59,7 +62,8 @@ def pinn_reconstruction_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsD
     @dg.asset(
         group_name="pinn",
         kinds={"pytorch"},
-        pool="gpu",
+        pool=POOL,
+        op_tags=step_tags(),
         partitions_def=cells,
         deps=["pinn_bundle", "overlap_view"],
         code_version=stages.CODE_VERSIONS["inference"],
@@ -79,6 +83,7 @@ def pinn_reconstruction_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsD
             store.store(design.name),
             key,
             lambda work: reconstruct_with_network(work, gpu.execution(), ENGINE),
+            beforehand=gpu.check,
         )
 
     return pinn_reconstruction

@@ -70,6 +70,7 @@ def _report(work: Work) -> Mapping[str, Any]:
     work.build.succeed({"cells": len(cells), "cells_without_comparison": missing})
     return {
         "cells": len(cells),
+        "cells_compared": len(cells) - len(missing),
         "cells_without_comparison": ", ".join(missing) or "none",
         "report": dg.MetadataValue.path(str(layout.output(key, "index.html"))),
         "phase_error_against_dose": picture(plots["study/dose/test"]),

@@ -24,13 +24,14 @@ def cuda_devices() -> int:
 class GpuResource(dg.ConfigurableResource[Execution]):
     """Where and how engines run.
 
-    ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it. A network trains on
-    ``devices`` devices, a process for each; reconstructions take one. ``precision`` is Lightning's name of the
-    training's arithmetic. ``threads`` is the number of CPU threads of one engine process. Results are reproducible at
-    equal ``devices``, ``precision`` and ``threads``.
+    ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it, or takes what there is
+    where ``fallback`` is set. A network trains on ``devices`` devices, a process for each; reconstructions take one.
+    ``precision`` is Lightning's name of the training's arithmetic. ``threads`` is the number of CPU threads of one
+    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``.
     """
 
     accelerator: str = "auto"
+    fallback: bool = False
     devices: int = 1
     precision: str = "32-true"
     num_workers: int = 0
@@ -52,10 +53,10 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         if self.devices < 1:
             raise EngineError(f"devices = {self.devices}: expected at least 1")
         found = 0 if self.accelerator == "cpu" else cuda_devices()
-        if self.accelerator in ("gpu", "cuda") and found < self.devices:
+        if self.accelerator in ("gpu", "cuda") and found < self.devices and not self.fallback:
             raise EngineError(
                 f"{self.devices} GPU(s) were asked for and torch can use {found}: "
-                "free or add GPUs, or set accelerator to auto or cpu"
+                "free or add GPUs, set accelerator to auto or cpu, or allow the CPU with fallback: true"
             )
         # A fallback to the CPU is one process there; who names the CPU gets as many as they say.
         devices = min(self.devices, found) if found else self.devices if self.accelerator == "cpu" else 1
@@ -66,4 +67,13 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             num_workers=self.num_workers,
             deterministic=self.deterministic,
             threads=self.threads,
+        )
+
+    def check(self) -> str:
+        """What was asked for and what was found, in words. Raises ``EngineError`` as :meth:`execution` does."""
+        execution = self.execution()
+        there = "not looked for" if self.accelerator == "cpu" else f"{cuda_devices()} that torch can use"
+        return (
+            f"engines run on {execution.devices} x {execution.accelerator} with {execution.threads} thread(s) each "
+            f"(asked for: {self.accelerator}, {self.devices}; GPUs: {there})"
         )

@@ -71,8 +71,13 @@ def test_data_follow_a_base(automation):
     before = {path: path.stat().st_mtime_ns for path in graph.folder.rglob("*.npz")}
     assert graph.run("base_dataset").success
     assert automation.tick() == {"simulated_dataset": {"1000", "10000"}}
-    assert automation.run("simulated_dataset", "1000").success
+    run = automation.run("simulated_dataset", "1000")
+    assert run.success
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    # The UI shows the same picture and numbers as when they were built.
+    (materialization,) = run.asset_materializations_for_node("simulated_dataset")
+    assert materialization.metadata["photons_per_frame"].value == 1000
+    assert "data:image/png" in materialization.metadata["frames"].value
 
 
 def test_arms_follow_views_and_do_without_what_nobody_asked_for(small_graph):

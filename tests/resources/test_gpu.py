@@ -22,6 +22,8 @@ def machine(monkeypatch):
         ({"devices": 4}, 2, "cuda", 2),
         ({"devices": 2}, 0, "cpu", 1),
         ({"accelerator": "gpu", "devices": 2}, 2, "cuda", 2),
+        ({"accelerator": "gpu", "fallback": True}, 0, "cpu", 1),
+        ({"accelerator": "cuda", "devices": 3, "fallback": True}, 2, "cuda", 2),
         ({"accelerator": "cpu"}, 2, "cpu", 1),
         ({"accelerator": "cpu", "devices": 2}, 2, "cpu", 2),
     ],
@@ -46,3 +48,15 @@ def test_what_cannot_be_met_is_refused(machine, asked, found, message):
     machine(found)
     with pytest.raises(EngineError, match=message):
         GpuResource(**asked).execution()
+
+
+def test_it_says_what_was_asked_for_and_what_was_found(machine):
+    machine(2)
+    assert GpuResource(accelerator="gpu").check() == (
+        "engines run on 1 x cuda with 1 thread(s) each (asked for: gpu, 1; GPUs: 2 that torch can use)"
+    )
+    machine(0)
+    assert "1 x cpu" in GpuResource(accelerator="gpu", fallback=True).check()
+    assert "GPUs: not looked for" in GpuResource(accelerator="cpu").check()
+    with pytest.raises(EngineError, match="allow the CPU with fallback: true"):
+        GpuResource(accelerator="gpu").check()

@@ -1,0 +1,41 @@
+"""Telling somebody that a run failed: a command line of the user's choice gets one JSON document on standard input.
+
+Belongs here: the command's course. Does not belong here: Dagster (``sensors``), mail and chat (the command's matter).
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fly64_assets.errors import Fly64Error
+
+SECONDS: Final = 60
+"""A command that takes longer is ended."""
+
+
+def tell(command: str, document: Mapping[str, Any]) -> None:
+    """Run a command line, without a shell, with the document as JSON on its standard input.
+
+    Raises
+    ------
+    Fly64Error
+        If it cannot be started, takes too long, or ends with another status than 0.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise Fly64Error(f"{command!r} is no command line: {error}") from error
+    content = json.dumps(document, indent=2).encode()
+    try:
+        done = subprocess.run(words, input=content, capture_output=True, timeout=SECONDS, check=False)
+    except OSError as error:
+        raise Fly64Error(f"{words[0]!r} cannot be started ({error.strerror or error})") from error
+    except subprocess.TimeoutExpired as error:
+        raise Fly64Error(f"{words[0]!r} was ended after {SECONDS} s") from error
+    if done.returncode:
+        words_said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
+        raise Fly64Error(f"{words[0]!r} ended with status {done.returncode}: {words_said or 'it said nothing'}")
