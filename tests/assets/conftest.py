@@ -99,6 +99,15 @@ def small_graph(tmp_path):
         yield make_graph(tmp_path, instance, SMALL)
 
 
+@pytest.fixture
+def slotted_graph(tmp_path):
+    """The same on an instance on disk with one GPU slot, where two runs can meet."""
+    (tmp_path / "instance").mkdir()
+    overrides = {"concurrency": {"pools": {"default_limit": 1, "granularity": "op"}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance"), overrides=overrides) as instance:
+        yield make_graph(tmp_path, instance, SMALL)
+
+
 @pytest.fixture(autouse=True)
 def dagster_previews():
     """Dagster announces that check partitions and multi-dimension mappings are previews; the project pins it."""

@@ -1,0 +1,64 @@
+"""GPU slots: who waits, who does not, and what is said; devices that are not there are refused beforehand."""
+
+import threading
+import time
+
+import dagster as dg
+import pytest
+
+from fly64_assets import stages
+from fly64_assets.resources import gpu
+from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.store.layout import StageKey
+
+
+def test_an_engine_waits_for_a_slot_and_says_so_while_data_go_on(slotted_graph):
+    graph = slotted_graph
+    assert graph.run("base_dataset").success
+    assert graph.run("simulated_dataset", partition="1000").success
+    storage = graph.instance.event_log_storage
+    storage.set_concurrency_slots("gpu", 1)
+    assert storage.claim_concurrency_slot("gpu", "somebody", "pinn_bundle").is_claimed
+    # Data take no slot.
+    assert graph.run("overlap_view", partition="1000|sparse").success
+    outcome = []
+    thread = threading.Thread(
+        target=lambda: outcome.append(graph.run("lsqml_reconstruction_test", partition="1000|sparse"))
+    )
+    thread.start()
+    message = "Step blocked by limit for pool gpu"
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit:
+        runs = graph.instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        said = [entry.message or entry.user_message for run in runs for entry in graph.instance.all_logs(run.run_id)]
+        if any(message in one for one in said):
+            break
+        time.sleep(0.2)
+    else:
+        pytest.fail(f"nothing was said in two minutes: {said}")
+    assert not outcome
+    storage.free_concurrency_slot_for_step("somebody", "pinn_bundle")
+    thread.join()
+    assert outcome[0].success
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_graph, monkeypatch):
+    graph = small_graph
+    for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|sparse")):
+        assert graph.run(asset, partition=partition).success
+    # Too few positions: a skipped record, which needs no engine.
+    assert graph.run("pinn_bundle", partition="1000|sparse").success
+    key = StageKey("training", 1000, "sparse", arm="pinn", gridsize=2)
+    before = graph.store.required(stages.active_layout(graph.store), key)
+
+    monkeypatch.setattr(gpu, "cuda_devices", lambda: 0)
+    graph.definitions = dg.Definitions(
+        assets=graph.definitions.assets,
+        asset_checks=graph.definitions.asset_checks,
+        resources={**graph.definitions.resources, "gpu": GpuResource(accelerator="cuda")},
+    )
+    run = graph.run("pinn_bundle", partition="1000|sparse")
+    assert not run.success
+    (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    assert "1 GPU(s) were asked for and torch can use 0" in failure.user_failure_data.description
+    assert graph.store.required(stages.active_layout(graph.store), key) == before
