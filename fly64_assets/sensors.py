@@ -30,6 +30,7 @@ NOTES_SHOWN = 5
 RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
+RETRY_TAG = "dagster/will_retry"
 
 DATA_ASSETS = ("simulated_dataset", "overlap_view")
 ENGINE_ASSETS = (
@@ -90,8 +91,10 @@ def next_in_line(
         earlier = newest_run(instance, {RUN_KEY_TAG: sha256, SENSOR_TAG: NEW_BASE})
         if base:
             memory = memory.settled(name)
-        elif earlier is not None and earlier.is_finished:
+        elif earlier is not None and earlier.is_finished and not begun_again(earlier):
             memory = memory.settled(name, ended(name, earlier))
+        elif earlier is not None:
+            return memory, None, waiting(memory.line(), importing(earlier))
         else:
             return memory, *turn(instance, store, design, path, sha256, memory.line())
     return memory, None, f"no new base file in {folder}"
@@ -109,9 +112,19 @@ def turn(
     running = newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
     why = importing(running) if running else unfinished_simulations(store, design)
     if why:
-        return None, f"waiting: {', '.join(line)} ({why})"
+        return None, waiting(line, why)
     config = dg.RunConfig(ops={"base_dataset": BaseFile(file=str(path), sha256=sha256)})
     return dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
+
+
+def waiting(line: tuple[str, ...], why: str) -> str:
+    """Who waits, and for what."""
+    return f"waiting: {', '.join(line)} ({why})"
+
+
+def begun_again(run: dg.DagsterRun) -> bool:
+    """Whether Dagster begins a crashed run again."""
+    return run.tags.get(RETRY_TAG) == "true"
 
 
 def importing(run: dg.DagsterRun) -> str:
@@ -210,5 +223,6 @@ def failure_document(context: dg.RunFailureSensorContext) -> dict[str, Any]:
         "dose": run.tags.get(DOSE_TAG),
         "view": run.tags.get(VIEW_TAG),
         "message": context.failure_event.message,
+        "begun_again": begun_again(run),
         "steps": steps,
     }

@@ -66,6 +66,7 @@ def test_a_failed_run_is_told(tmp_path, monkeypatch):
         assert (document["base"], document["dose"], document["view"]) == ("mine_1234", "1000", None)
         assert document["steps"] == [{"step": "simulated_dataset", "reason": "patched_train.npz: another SHA256"}]
         assert "failed" in document["message"]
+        assert document["begun_again"] is False
 
         answer.unlink()
         monkeypatch.delenv("FLY64_ON_FAILURE")

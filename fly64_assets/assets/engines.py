@@ -14,6 +14,7 @@ from fly64_assets.errors import Fly64Error
 from fly64_assets.execution import Execution
 from fly64_assets.isolation import run_isolated
 
+UNITS = {"phase_std": "phase_std_rad"}
 POOL = "gpu"
 """The pool whose slots engines share; the instance's `dagster.yaml` says how many there are."""
 
@@ -62,5 +63,6 @@ def run_engine(
 
 
 def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that Dagster can plot or show as short text."""
-    return {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}
+    """The facts that Dagster can plot or show as short text, with their unit in the name where they have one."""
+    shown = {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}
+    return {UNITS.get(name, name): value for name, value in shown.items()}

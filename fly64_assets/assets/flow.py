@@ -193,6 +193,10 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
         "size_bytes": sum(file.data["bytes"] for file in files),
         "folder": dg.MetadataValue.path(str(layout.folder_of(last.key))),
     }
+    for name in last.outputs:
+        if name.endswith((".log", ".html")):
+            path = layout.folder / name
+            metadata[path.name.replace(".", "_")] = dg.MetadataValue.path(str(path))
     if last.reason:
         metadata["reason"] = last.reason
     if files:

@@ -72,7 +72,6 @@ def _report(work: Work) -> Mapping[str, Any]:
         "cells": len(cells),
         "cells_compared": len(cells) - len(missing),
         "cells_without_comparison": ", ".join(missing) or "none",
-        "report": dg.MetadataValue.path(str(layout.output(key, "index.html"))),
         "phase_error_against_dose": picture(plots["study/dose/test"]),
     }
 

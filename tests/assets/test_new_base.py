@@ -106,8 +106,12 @@ def test_bases_one_after_the_other(watch):
     requests, message = watch.settle()
     assert requests == []
     assert message == f"waiting: third.npz, newer.npz (run {queued.run_id[:8]} imports 'newer.npz')"
-    # It fails: that is told once, with what to do, and it is not launched again.
+    # Its process dies, and Dagster begins it again: nothing is told yet.
     graph.instance.report_run_failed(queued)
+    graph.instance.add_run_tags(queued.run_id, {"dagster/will_retry": "true"})
+    assert watch.tick() == ([], message)
+    graph.instance.add_run_tags(queued.run_id, {"dagster/will_retry": "false"})
+    # It fails for good: that is told once, with what to do, and it is not launched again.
     watch.folder.joinpath("third.npz").unlink()
     requests, message = watch.tick()
     assert requests == []
