@@ -110,6 +110,9 @@ def turn(
 ) -> tuple[dg.RunRequest | None, str]:
     """The run that imports a file, or what it waits for."""
     running = newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
+    last = newest_run(instance, {SENSOR_TAG: NEW_BASE})
+    if running is None and last is not None and begun_again(last):
+        running = last
     why = importing(running) if running else unfinished_simulations(store, design)
     if why:
         return None, waiting(line, why)
