@@ -70,13 +70,19 @@ def partition_tags(partition_key: str) -> dict[str, str]:
 
 
 def keep_on_base(instance: dg.DagsterInstance, run_id: str, base_id: str) -> None:
-    """Note a base on every unfinished run that is older than ``run_id`` and has none noted yet."""
+    """Note a base on the unfinished runs of this code location that are older than ``run_id`` and have none noted."""
     this = instance.get_run_record_by_id(run_id)
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         older = this is None or record.create_timestamp < this.create_timestamp
-        if older and run.run_id != run_id and BASE_TAG not in run.tags and FOLLOWS_TAG not in run.tags:
+        ours = this is None or _location(run) == _location(this.dagster_run)
+        if ours and older and run.run_id != run_id and not {BASE_TAG, FOLLOWS_TAG} & run.tags.keys():
             instance.add_run_tags(run.run_id, {BASE_TAG: base_id})
+
+
+def _location(run: dg.DagsterRun) -> str | None:
+    """Code location of a run; None for one that was started in a process of its own."""
+    return run.remote_job_origin.location_name if run.remote_job_origin else None
 
 
 def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: str, partition: str) -> str | None:

@@ -93,20 +93,17 @@ def materialize(
 ) -> Iterator[AssetEvent]:
     """Build a stage in every repeat of the study and yield Dagster's events.
 
-    ``beforehand`` refuses by an error what cannot be met, before anything on disk is touched, or says what it found.
+    ``beforehand`` says what the engine will run on, or refuses by an error what cannot be met.
     Raises ``dagster.Failure`` with one sentence where an input or the result is not valid; nothing is materialised
     then, and the stage's record on disk says the same.
     """
     records: list[StageRecord] = []
     described: dict[str, Any] = {}
     try:
-        found = beforehand()
-        if found:
-            context.log.info(found)
         store = store_of_run(context, store, context.asset_key.to_user_string())
         layout = stages.active_layout(store)
         for one in stages.repeats(design, key) if key.stage != "report" else [key]:
-            record, metadata = build_stage(context, design, store, layout, one, compute)
+            record, metadata = build_stage(context, design, store, layout, one, compute, beforehand)
             records.append(record)
             described = described or dict(metadata)
     except Fly64Error as error:
@@ -143,11 +140,17 @@ def build_stage(
     layout: Layout,
     key: StageKey,
     compute: Compute,
+    beforehand: Callable[[], str] = str,
 ) -> tuple[StageRecord, Mapping[str, Any]]:
     """One build: what it needs, its work or its skip, its record."""
     wanted = stages.demand(store, layout, design, key)
     if wanted.waits_for:
         raise Fly64Error(f"{key.label} cannot run: {wanted.waits_for}")
+    standing = store.record(layout, key)
+    if not wanted.skip and standing is not None and standing.outcome != "failed":
+        # What cannot be met is refused while the result that stands is still there; without one, the build itself
+        # fails, and its record says why.
+        beforehand()
     metadata: Mapping[str, Any] = {}
     with store.build(
         layout,
@@ -167,6 +170,7 @@ def build_stage(
             context.log.info(f"{key.label}: skipped: {wanted.skip}")
             build.skip(wanted.skip, {})
         else:
+            context.log.info(f"{key.label}: {beforehand() or 'begins'}")
             metadata = compute(Work(context, design, store, layout, key, build))
     return store.required(layout, key), metadata
 

@@ -6,10 +6,12 @@ import dagster as dg
 import pytest
 
 from fly64_assets.assets.engines import step_tags
+from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.definitions import STAGES, build_assets, build_definitions
 from fly64_assets.design import StudyDesign
 from fly64_assets.environment import STEP_GPUS_VARIABLE
 from fly64_assets.errors import Fly64Error
+from fly64_assets.run_tags import FOLLOWS_TAG
 
 ENGINES = {asset for asset, place in STAGES.items() if place.stage in ("training", "inference", "reconstruction")}
 
@@ -68,6 +70,9 @@ def test_jobs_schedules_and_sensors(definitions, monkeypatch):
         "arms_automation": False,
         "run_failure": False,
     }
+    for name in ("data_automation", "arms_automation"):
+        # What is fresh is left alone, and the runs follow the base of their inputs.
+        assert repository.get_sensor_def(name).run_tags == {COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"}
     monkeypatch.setenv("FLY64_ON_FAILURE", "mail operator")
     sensors = {sensor.name: sensor for sensor in build_definitions(design=StudyDesign()).sensors}
     assert sensors["run_failure"].default_status is dg.DefaultSensorStatus.RUNNING

@@ -28,6 +28,16 @@ def prepared(graph):
     return graph
 
 
+def shown_well(result, asset):
+    """A picture, numbers that Dagster can plot, and the base for everything that is materialised."""
+    (materialization,) = result.asset_materializations_for_node(asset)
+    metadata = {name: value.value for name, value in materialization.metadata.items()}
+    assert any(str(value).startswith("![](data:image/png;base64,") for value in metadata.values())
+    assert all(isinstance(metadata[name], (int, float)) for name in ("seconds", "size_bytes"))
+    assert metadata["base_id"]
+    assert metadata["outcome"] == "succeeded"
+
+
 @pytest.mark.slow
 def test_a_cell_from_frames_to_report(graph):
     prepared(graph)
@@ -35,6 +45,9 @@ def test_a_cell_from_frames_to_report(graph):
     assert result.success
     failed = {e.asset_check_key for e in result.get_asset_check_evaluations() if not e.passed}
     assert {(key.asset_key.to_user_string(), key.name) for key in failed} <= {("pinn_bundle", "learned")}
+
+    for asset in ("overlap_view", *ARMS, "comparison"):
+        shown_well(result, asset)
 
     document = document_of(graph, 10000, "dense")
     for split in ("train", "test"):
@@ -61,7 +74,9 @@ def test_a_cell_from_frames_to_report(graph):
     assert {row["arm"] for row in rows} == {"pinn", "lsqml", "flat", "truth"}
 
     # The report holds this cell's numbers and says of the others that they are missing.
-    assert graph.run("study_report").success
+    result = graph.run("study_report")
+    assert result.success
+    shown_well(result, "study_report")
     page = (layout.report_folder / "index.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page

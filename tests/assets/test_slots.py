@@ -44,12 +44,16 @@ def test_an_engine_waits_for_a_slot_and_says_so_while_data_go_on(slotted_graph):
 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_graph, monkeypatch):
     graph = small_graph
-    for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|sparse")):
+    for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|baseline")):
         assert graph.run(asset, partition=partition).success
-    # Too few positions: a skipped record, which needs no engine.
-    assert graph.run("pinn_bundle", partition="1000|sparse").success
-    key = StageKey("training", 1000, "sparse", arm="pinn", gridsize=2)
-    before = graph.store.required(stages.active_layout(graph.store), key)
+    # A result of older code stands there.
+    layout, key = stages.active_layout(graph.store), StageKey("training", 1000, "baseline", arm="pinn", gridsize=1)
+    with graph.store.build(
+        layout, key, inputs=(), parameters={}, design=graph.design, code_version="0", seeds={}
+    ) as build:
+        build.write_bytes(layout.output(key, "history.csv"), b"epoch,train_loss\n1,2.0\n")
+        build.succeed({"final_loss": 2.0})
+    before = graph.store.required(layout, key)
 
     monkeypatch.setattr(gpu, "cuda_devices", lambda: 0)
     graph.definitions = dg.Definitions(
@@ -57,8 +61,8 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_gra
         asset_checks=graph.definitions.asset_checks,
         resources={**graph.definitions.resources, "gpu": GpuResource(accelerator="cuda")},
     )
-    run = graph.run("pinn_bundle", partition="1000|sparse")
+    run = graph.run("pinn_bundle", partition="1000|baseline")
     assert not run.success
     (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
     assert "1 GPU(s) were asked for and torch can use 0" in failure.user_failure_data.description
-    assert graph.store.required(stages.active_layout(graph.store), key) == before
+    assert graph.store.required(layout, key) == before
