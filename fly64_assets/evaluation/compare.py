@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.design_fields import EvaluationSettings, MetricsConfig
-from fly64_assets.evaluation import metrics as score
 from fly64_assets.evaluation.align import Alignment, align
+from fly64_assets.evaluation.arm_scores import arm_scores
 from fly64_assets.evaluation.efficiency import DoseLimit, efficiency
-from fly64_assets.evaluation.frame import Region, ScanBox, evaluation_region, no_rectangle_reason
+from fly64_assets.evaluation.frame import Region, ScanBox, evaluation_region
+from fly64_assets.evaluation.likelihood import nll_excess
 from fly64_assets.evaluation.limit import LimitProblem, UnitLimit, dose_limit
-from fly64_assets.evaluation.metrics import Part, Score, no_score
+from fly64_assets.evaluation.metrics import no_score
 from fly64_assets.evaluation.photons import PhotonBudget, photon_budget
-from fly64_assets.evaluation.resolution import RingCorrelation, resolution, ring_correlation
+from fly64_assets.evaluation.resolution import RingCorrelation
 from fly64_assets.evaluation.verdicts import contests, flat_verdict
 from fly64_assets.physics.measurement import Measurement
 
@@ -33,7 +34,6 @@ PICTURE_METRICS: Final = (
     "mae", "rmse", "psnr", "ssim", "ms_ssim", "correlation", "frc_05", "frc_half_bit", "efficiency"
 )  # fmt: skip
 COMPLEX_METRICS: Final = ("correlation", "frc_05", "frc_half_bit", "nll_excess")
-Complex = NDArray[np.complex128]
 DOCUMENT_VERSION: Final = 2
 """Raised when the comparison document changes its members."""
 
@@ -105,7 +105,7 @@ class ArmResult:
 class SplitComparison:
     """Scores of every arm on one split.
 
-    ``truth`` and ``fields`` (aligned arms) are (H, W) complex128, for figures; they are not part of the document.
+    ``truth`` (H, W) and ``fields`` (aligned arms) are for figures; they are not part of the document.
     ``primary`` names the part whose RMSE decides: the phase, unless the design says otherwise.
     """
 
@@ -118,8 +118,8 @@ class SplitComparison:
     arms: Mapping[str, ArmResult]
     contests: tuple[Mapping[str, Any], ...]
     curves: Mapping[str, Mapping[str, RingCorrelation | str]]
-    truth: Complex = field(repr=False)
-    fields: Mapping[str, Complex] = field(repr=False)
+    truth: NDArray[np.complexfloating] = field(repr=False)
+    fields: Mapping[str, Alignment] = field(repr=False)
 
     def value(self, arm: str, part: str, metric: str) -> float | None:
         """One score, None where it has no value."""
@@ -227,30 +227,30 @@ def compare_split(
 ) -> SplitComparison:
     """Score every arm of one split, a flat object and the truth itself, all aligned by the same procedure."""
     m = data.measurement
-    reference = truth.astype(np.complex128)
     region = evaluation_region(
         m.probe,
         m.x,
         m.y,
-        (reference.shape[0], reference.shape[1]),
+        (truth.shape[0], truth.shape[1]),
         threshold=evaluation.coverage_threshold,
         scan_box=data.scan_box,
         train_xy=train_xy,
     )
-    candidates = {**data.arms, FLAT: np.ones_like(reference), TRUTH: reference}
+    flat = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
+    candidates = {**data.arms, FLAT: flat, TRUTH: truth}
     aligned = {
-        arm: _aligned(candidate, reference, region, evaluation.max_shift_px, arm in data.refined_probe)
+        arm: _aligned(candidate, truth, region, evaluation.max_shift_px, arm in data.refined_probe)
         for arm, candidate in candidates.items()
     }
-    fields = {arm: a.field for arm, a in aligned.items() if isinstance(a, Alignment)}
-    likelihood = score.nll_excess(fields, reference, m)
-    photons = photon_budget(region.illumination, reference, region.mask, m.intensity_scale, m.frames)
+    fields = {arm: a for arm, a in aligned.items() if isinstance(a, Alignment)}
+    likelihood = nll_excess(fields, truth, m)
+    photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
     bound = DoseLimit(_bound(truth, data, region, limit), m.intensity_scale, photons.phase_floor_rad)
     rows: list[Row] = []
     curves: dict[str, dict[str, RingCorrelation | str]] = {}
     for arm, result in aligned.items():
         if isinstance(result, Alignment):
-            scores, curves[arm] = _scores(result.field, reference, region, metrics)
+            scores, curves[arm] = arm_scores(result, truth, region, metrics)
             scores["complex", "nll_excess"] = likelihood[arm]
             for part in _parts(metrics):
                 scores[part, "efficiency"] = (
@@ -265,7 +265,7 @@ def compare_split(
     errors = {r.arm: r.value for r in rows if (r.part, r.metric) == (primary, "rmse")}
     arms = {arm: _result(arm, candidates[arm], aligned[arm], errors) for arm in candidates}
     won = contests({arm: errors[arm] for arm in data.arms}, primary)
-    return SplitComparison(split, region, photons, bound, primary, tuple(rows), arms, won, curves, reference, fields)
+    return SplitComparison(split, region, photons, bound, primary, tuple(rows), arms, won, curves, truth, fields)
 
 
 def _bound(truth: NDArray[np.complexfloating], data: SplitInput, region: Region, limit: LimitSource) -> UnitLimit | str:
@@ -277,7 +277,11 @@ def _bound(truth: NDArray[np.complexfloating], data: SplitInput, region: Region,
 
 
 def _aligned(
-    candidate: NDArray[np.complexfloating] | str, truth: Complex, region: Region, max_shift_px: float, ramp: bool
+    candidate: NDArray[np.complexfloating] | str,
+    truth: NDArray[np.complexfloating],
+    region: Region,
+    max_shift_px: float,
+    ramp: bool,
 ) -> Alignment | str:
     if isinstance(candidate, str):
         return candidate
@@ -294,44 +298,6 @@ def _parts(metrics: MetricsConfig) -> tuple[str, ...]:
 def _keys(metrics: MetricsConfig) -> list[tuple[str, str]]:
     keys = [(part, metric) for part in _parts(metrics) for metric in PICTURE_METRICS]
     return keys + [("complex", metric) for metric in COMPLEX_METRICS]
-
-
-def _scores(
-    aligned: Complex, truth: Complex, region: Region, metrics: MetricsConfig
-) -> tuple[dict[tuple[str, str], Score], dict[str, RingCorrelation | str]]:
-    """All scores of one aligned arm but the likelihood, and its correlation curves."""
-    scores: dict[tuple[str, str], Score] = {}
-    curves: dict[str, RingCorrelation | str] = {}
-    parts = {"phase": score.phase_part(aligned, truth, region.mask, region.rectangle)}
-    if metrics.report_amplitude:
-        amplitude = score.amplitude_part(aligned, truth, region.mask, region.rectangle)
-        parts = {"amplitude": amplitude, **parts}
-    for name, part in parts.items():
-        curves[name] = no_rectangle_reason() if part.rectangle is None else ring_correlation(*part.windows())
-        scores |= {(name, metric): s for metric, s in _picture_scores(part, metrics).items()}
-        scores |= {(name, metric): s for metric, s in _resolutions(curves[name], metrics).items()}
-    if region.rectangle is None:
-        curves["complex"] = no_rectangle_reason()
-    else:
-        curves["complex"] = ring_correlation(truth[region.rectangle.slices], aligned[region.rectangle.slices])
-    scores["complex", "correlation"] = score.correlation(truth[region.mask], aligned[region.mask])
-    scores |= {("complex", metric): s for metric, s in _resolutions(curves["complex"], metrics).items()}
-    return scores, curves
-
-
-def _picture_scores(part: Part, metrics: MetricsConfig) -> dict[str, Score]:
-    return {
-        "mae": score.mae(part),
-        "rmse": score.rmse(part),
-        "psnr": score.psnr(part),
-        "ssim": score.ssim(part),
-        "ms_ssim": score.ms_ssim(part, metrics.ms_ssim_sigma),
-        "correlation": score.correlation(part.truth[part.mask], part.estimate[part.mask]),
-    }
-
-
-def _resolutions(curve: RingCorrelation | str, metrics: MetricsConfig) -> dict[str, Score]:
-    return {"frc_05": resolution(curve, metrics.frc_threshold), "frc_half_bit": resolution(curve)}
 
 
 def _result(

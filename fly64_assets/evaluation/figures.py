@@ -241,7 +241,7 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
         reach = max([float(np.percentile(np.abs(e[mask]), 99)) for e in errors.values()] or [1.0]) or 1.0
         row(1, {n: masked(e) for n, e in errors.items()}, "coolwarm", (-reach, reach))
         if len(axes) > 2:
-            amplitudes = {n: masked(np.abs(comparison.fields[n])) for n in names}
+            amplitudes = {n: masked(np.abs(comparison.fields[n].field)) for n in names}
             row(2, amplitudes, "gray", percentile_limits(np.abs(comparison.truth[mask])))
     axes[1][0].axis("off")
     for column, name in enumerate((TRUTH, *arms)):

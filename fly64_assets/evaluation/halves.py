@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.align import Alignment, align
+from fly64_assets.evaluation.bands import cut
 from fly64_assets.evaluation.frame import (
     LEAST_RECTANGLE_PX,
     evaluation_region,
@@ -26,7 +27,7 @@ from fly64_assets.evaluation.frame import (
     scan_box,
 )
 from fly64_assets.evaluation.metrics import Score
-from fly64_assets.evaluation.resolution import RingCorrelation, resolution, ring_correlation
+from fly64_assets.evaluation.resolution import RingCorrelation, banded_ring_correlation, resolution
 from fly64_assets.physics.measurement import Measurement
 
 
@@ -127,8 +128,9 @@ def compare_halves(
         return _result(str(error), None, frames, frc_threshold)
     if rectangle is None:
         return _result(no_rectangle_reason(), aligned, frames, frc_threshold)
-    inside = rectangle.slices
-    return _result(ring_correlation(objects[0][inside], aligned.field[inside]), aligned, frames, frc_threshold)
+    pictures = cut(lambda part: (objects[0][part], aligned.rows(part)), rectangle)
+    curve = banded_ring_correlation(pictures, (rectangle.height, rectangle.width))
+    return _result(curve, aligned, frames, frc_threshold)
 
 
 def _result(

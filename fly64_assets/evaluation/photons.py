@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.evaluation.bands import lit_bands
+
 FLOOR_LABEL: Final = "photon floor: root mean of 1 / (4 n_r), the closed form that only a prior can beat"
 
 
@@ -74,11 +76,14 @@ def photon_budget(
     """Budget of a split over its evaluated pixels; figures that do not exist come with the reason."""
     if not mask.any():
         return PhotonBudget(frames, None, None, "the evaluated region is empty")
-    photons = expected_photons(illumination, truth, intensity_scale)[mask]
-    mean = float(photons.mean())
-    dark = int(np.count_nonzero(photons <= 0))
+    total, inverse, pixels, dark = 0.0, 0.0, 0, 0
+    for part in lit_bands(mask):
+        photons = expected_photons(illumination[part], truth[part], intensity_scale)[mask[part]]
+        bright = photons[photons > 0]
+        total += float(photons.sum())
+        inverse += float(phase_variance_floor(bright).sum())
+        pixels, dark = pixels + len(photons), dark + len(photons) - len(bright)
     if dark:
         reason = f"{dark} evaluated pixels of the truth transmit no light: their phase is not defined"
-        return PhotonBudget(frames, mean, None, reason)
-    floor = float(np.sqrt(phase_variance_floor(photons).mean()))
-    return PhotonBudget(frames, mean, floor, None)
+        return PhotonBudget(frames, total / pixels, None, reason)
+    return PhotonBudget(frames, total / pixels, float(np.sqrt(inverse / pixels)), None)

@@ -5,6 +5,7 @@ Belongs here: the curve, its thresholds and its crossings. Does not belong here:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import scipy.fft
 import scipy.signal
 from numpy.typing import NDArray
 
+from fly64_assets.evaluation.bands import SINGLE_FROM, Pictures, bands
 from fly64_assets.evaluation.metrics import Score, no_score
 
 NYQUIST_PERIOD_PX: Final = 2.0
@@ -47,39 +49,83 @@ class RingCorrelation:
 
 
 def ring_correlation(a: NDArray[np.inexact], b: NDArray[np.inexact]) -> RingCorrelation | str:
-    """Fourier ring correlation of two pictures (h, w), real or complex, under a Tukey window; or why there is none.
+    """Fourier ring correlation of two pictures (h, w), see :func:`banded_ring_correlation`."""
+    return banded_ring_correlation(lambda part: (a[part], b[part]), a.shape)
+
+
+def banded_ring_correlation(pictures: Pictures, shape: tuple[int, ...]) -> RingCorrelation | str:
+    """Fourier ring correlation of two pictures, real or complex, under a Tukey window; or why there is none.
 
     Rings are one step of the shorter side's spectrum wide (Saxton and Baumeister, J. Microsc. 127, 127, 1982). The
     half-bit threshold is that of van Heel and Schatz (J. Struct. Biol. 151, 250, 2005, eq. 17): (0.2071 + 1.9102 /
     sqrt n) / (1.2071 + 0.9102 / sqrt n), where n counts independent values of a ring: half of them for real
     pictures (Friedel symmetry), times the share of the picture that the window leaves.
+
+    Parameters
+    ----------
+    pictures : callable
+        Slice of rows -> both pictures there.
+    shape : (h, w)
+        Of the pictures; from :data:`~fly64_assets.evaluation.bands.SINGLE_FROM` pixels on the transforms are in single
+        precision and in place, two complex64 copies in all.
     """
-    window = np.outer(*(scipy.signal.windows.tukey(n + 2, 0.5)[1:-1] for n in a.shape))
-    spectra = [scipy.fft.fft2((picture - picture.mean()) * window) for picture in (a, b)]
-    fy, fx = (scipy.fft.fftfreq(n) for n in a.shape)
-    frequency = np.hypot(fy[:, None], fx[None, :])
-    side = min(a.shape)
-    ring = np.rint(frequency * side).astype(np.int64).ravel()
-    rings = side // 2 + 1
-
-    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums = np.bincount(ring, weights=values.ravel(), minlength=int(ring.max()) + 1)
-        return sums.astype(np.float64)[1:rings]
-
-    powers = [total(np.abs(s) ** 2) for s in spectra]
+    window = [scipy.signal.windows.tukey(n + 2, 0.5)[1:-1] for n in shape]
+    spectra, friedel = _spectra(pictures, shape, window)
+    side = min(shape)
+    fy, fx = (scipy.fft.fftfreq(n) for n in shape)
+    # Rows: both powers, the cross-spectrum, frequencies and numbers of values.
+    sums = np.zeros((5, side // 2 + 1))
+    for part in bands(shape):
+        frequency = np.hypot(fy[part, None], fx[None, :])
+        ring = np.rint(frequency * side).astype(np.int64).ravel()
+        first, second = (spectrum[part].astype(np.complex128) for spectrum in spectra)
+        terms = (
+            np.abs(first) ** 2,
+            np.abs(second) ** 2,
+            np.real(first * second.conj()),
+            frequency,
+            np.ones_like(frequency),
+        )
+        rings = sums.shape[1]
+        sums += [np.bincount(ring, weights=values.ravel(), minlength=rings)[:rings] for values in terms]
+    *powers, cross, frequencies, count = sums[:, 1:]
     for power, name in zip(powers, ("truth", "reconstruction"), strict=True):
-        if not power.sum() > 1e-20 * a.size**2:
+        if not power.sum() > 1e-20 * (shape[0] * shape[1]) ** 2:
             return f"the {name} is constant in the rectangle"
-    cross = total(np.real(spectra[0] * spectra[1].conj()))
     norm = np.sqrt(powers[0] * powers[1])
     # Rings on which neither picture has any power agree.
     agree = np.where(powers[0] + powers[1] > 0, 0.0, 1.0)
     curve = np.divide(cross, norm, out=agree, where=norm > 0)
-    kept = float((window**2).mean() ** 2 / (window**4).mean())
-    friedel = 1.0 if np.iscomplexobj(a) or np.iscomplexobj(b) else 0.5
-    root = np.sqrt(np.maximum(1.0, total(np.ones_like(frequency)) * friedel * kept))
+    kept = float(np.prod([(w**2).mean() ** 2 / (w**4).mean() for w in window]))
+    root = np.sqrt(np.maximum(1.0, count * friedel * kept))
     half_bit = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
-    return RingCorrelation(total(frequency) / total(np.ones_like(frequency)), np.clip(curve, -1, 1), half_bit)
+    return RingCorrelation(frequencies / count, np.clip(curve, -1, 1), half_bit)
+
+
+def _spectra(
+    pictures: Pictures, shape: tuple[int, ...], window: Sequence[NDArray[np.float64]]
+) -> tuple[list[NDArray[np.complexfloating]], float]:
+    """Spectra (h, w) of both pictures less their means, and the share of values that are independent of the others."""
+    precision = np.complex64 if shape[0] * shape[1] >= SINGLE_FROM else np.complex128
+    spectra: list[NDArray[np.complexfloating]] = [np.empty(shape, precision) for _ in range(2)]
+    sums = [0j, 0j]
+    origins: list[complex] = []
+    friedel = 1.0
+    for part in bands(shape):
+        pair = pictures(part)
+        # About its first pixel, so that a constant stays one in single precision.
+        origins = origins or [complex(picture.flat[0]) for picture in pair]
+        friedel = 1.0 if any(np.iscomplexobj(picture) for picture in pair) else 0.5
+        for i, (picture, origin) in enumerate(zip(pair, origins, strict=True)):
+            difference = picture - (origin if np.iscomplexobj(picture) else origin.real)
+            sums[i] += complex(difference.sum())
+            spectra[i][part] = difference
+    for i, spectrum in enumerate(spectra):
+        for part in bands(shape):
+            spectrum[part] -= sums[i] / (shape[0] * shape[1])
+            spectrum[part] *= window[0][part, None] * window[1]
+        spectra[i] = scipy.fft.fft2(spectrum, overwrite_x=True)
+    return spectra, friedel
 
 
 def resolution(rings: RingCorrelation | str, threshold: float | None = None) -> Score:

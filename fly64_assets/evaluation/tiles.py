@@ -29,7 +29,7 @@ def tiles(comparison: SplitComparison) -> dict[tuple[str, str], bytes]:
     for name in dict.fromkeys(names):
         part = phase_part(comparison.fields[name], comparison.truth, mask, None)
         pictures["phase"][name] = part.estimate
-        pictures["amplitude"][name] = np.abs(comparison.fields[name])
+        pictures["amplitude"][name] = np.abs(comparison.fields[name].field)
         if name != TRUTH:
             pictures["error"][name] = part.estimate - part.truth
     limits = {q: percentile_limits(p[TRUTH][mask]) for q, p in pictures.items() if TRUTH in p}
