@@ -83,7 +83,7 @@ def disc_probe() -> np.ndarray:
     return (np.exp(4j * radius**2) / (1 + np.exp(12 * (radius - 1)))).astype(np.complex64)
 
 
-def no_limit(problem):
+def no_limit(_problem):
     raise ValueError("the photon limit is not part of this measurement")
 
 

@@ -61,6 +61,7 @@ class StudyDesign:
     Units: doses in photons per frame, lengths in object pixels, overlaps as linear fractions of the window.
     ``base`` is a recipe or the path of a base NPZ; a relative path counts from ``folder``, the design file's own,
     which is no part of the design's document or hash.
+    ``seeds`` names the repeats one by one instead of their number: ``repeats: 3`` is ``seeds: [1, 2, 3]``.
     """
 
     name: str = "fly64"
@@ -78,6 +79,7 @@ class StudyDesign:
     patches: bool = True
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     repeats: int = 1
+    seeds: tuple[int, ...] = ()
     pinn: PinnSettings = field(default_factory=PinnSettings)
     lsqml: LsqmlSettings = field(default_factory=LsqmlSettings)
     folder: Path = field(default=Path(), compare=False, repr=False, metadata={"document": False})
@@ -87,10 +89,12 @@ class StudyDesign:
             value = getattr(self, name)
             if isinstance(value, Mapping):
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
-        for name in ("dose_list", "gridsizes"):
+        for name in ("dose_list", "gridsizes", "seeds"):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
+        if self.seeds and self.repeats == 1:
+            object.__setattr__(self, "repeats", len(self.seeds))
 
     # -- derived -------------------------------------------------------------------------------------------
 
@@ -122,13 +126,17 @@ class StudyDesign:
         """Fewest frames with which a view of one split exists."""
         return max(self.gridsize(view) ** 2, self.min_view_frames)
 
+    def repeat_seed(self, repeat: int) -> int:
+        """What sets the noise and the training of a repeat apart: its entry in ``seeds``, or its number, from 1."""
+        return self.seeds[repeat - 1] if self.seeds else repeat
+
     def repeat_seeds(self, repeat: int) -> dict[str, int]:
-        """Seeds of a repeat: the design's own for the first, derived from them for the others."""
-        if repeat == 1:
+        """Seeds of a repeat: the design's own for seed 1, derived from them and the repeat's seed for others."""
+        own = self.repeat_seed(repeat)
+        if own == 1:
             return dict(self.rng_seeds)
         return {
-            name: int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
-            for name, seed in self.rng_seeds.items()
+            name: int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for name, seed in self.rng_seeds.items()
         }
 
     def training_jobs(self) -> tuple[Job, ...]:
@@ -145,12 +153,18 @@ class StudyDesign:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON and YAML types; ``StudyDesign.from_dict`` is the inverse."""
-        return cast(dict[str, Any], _plain(self))
+        document = cast(dict[str, Any], _plain(self))
+        # One of the two says how many repeats there are; a design without seeds has no such field.
+        del document["repeats" if self.seeds else "seeds"]
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> StudyDesign:
         """Build and validate. Raises :class:`DesignError` with every unknown key, wrong type and broken rule."""
         problems: list[str] = []
+        if "seeds" in document and "repeats" in document:
+            problems.append(f"repeats = {_shown(document['repeats'])}: give repeats or seeds, not both")
+            document = {name: value for name, value in document.items() if name != "repeats"}
         design = cast(StudyDesign | None, _build(cls, document, "", problems))
         if design is not None:
             problems += design.problems()

@@ -53,6 +53,8 @@ RULES: Final[tuple[Rule, ...]] = (
     ("scan", *_one_of("uniform", "base")),
     ("min_view_frames", _at_least_one, "must be at least 1"),
     ("repeats", _at_least_one, "must be at least 1"),
+    ("seeds", lambda values: len(set(values)) == len(values), "must be distinct"),
+    ("seeds", lambda values: all(1 <= seed < 2**32 for seed in values), "must be in [1, 2**32)"),
     ("metrics_config.frc_threshold", _inside_unit, "must be in (0, 1)"),
     ("metrics_config.ms_ssim_sigma", _positive, "must be positive"),
     ("evaluation.coverage_threshold", _positive, "must be positive"),
@@ -135,6 +137,8 @@ def _seed_rules(d: StudyDesign) -> Iterator[str]:
     missing = [seed for seed in REQUIRED_SEEDS if seed not in d.rng_seeds]
     if missing:
         yield f"rng_seeds = {dict(d.rng_seeds)}: missing {', '.join(missing)} (all of {', '.join(REQUIRED_SEEDS)})"
+    if d.seeds and d.repeats != len(d.seeds):
+        yield f"repeats = {d.repeats}: give repeats or seeds, not both (seeds names {len(d.seeds)})"
     for seed, value in d.rng_seeds.items():
         if seed not in REQUIRED_SEEDS:
             yield f"rng_seeds.{seed} = {value}: unknown seed (known: {', '.join(REQUIRED_SEEDS)})"

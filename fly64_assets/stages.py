@@ -152,7 +152,7 @@ def _simulated_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
         "scan": design.scan,
         "train_test_split_axis": design.train_test_split_axis,
         "seed": design.rng_seeds["simulation"],
-        "repeat": key.repeat,
+        "repeat": design.repeat_seed(key.repeat),
         "patches": design.patches,
     }
 

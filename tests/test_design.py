@@ -213,3 +213,33 @@ def test_recipe_rules():
         "base.pattern",
         "base.object_size",
     ]
+
+
+def test_seeds_name_the_repeats_and_leave_other_designs_and_their_hashes_alone():
+    plain = get_study_design()
+    assert "seeds" not in plain.to_dict()
+    assert plain.to_dict()["repeats"] == 1
+    named = StudyDesign.from_dict({"seeds": [4, 9]})
+    assert named.repeats == 2
+    assert "repeats" not in named.to_dict()
+    assert StudyDesign.from_dict(named.to_dict()) == named
+    assert StudyDesign.from_dict(json.loads(json.dumps(named.to_dict()))).sha256() == named.sha256() != plain.sha256()
+    assert [named.repeat_seed(repeat) for repeat in (1, 2)] == [4, 9]
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"seeds": [1, 2], "repeats": 3}, "repeats = 3: give repeats or seeds, not both"),
+        ({"seeds": [1, 2], "repeats": 1}, "repeats = 1: give repeats or seeds, not both"),
+        ({"seeds": [1, 2, 1]}, "seeds = [1, 2, 1]: must be distinct"),
+        ({"seeds": [0, 2]}, "seeds = [0, 2]: must be in [1, 2**32)"),
+        ({"seeds": [2.5]}, "seeds[0] = 2.5: must be int"),
+        ({"seeds": 3}, "seeds = 3: must be a list"),
+    ],
+)
+def test_seeds_that_cannot_be_are_refused_in_a_sentence(document, problem):
+    with pytest.raises(DesignError) as caught:
+        StudyDesign.from_dict(document)
+    assert problem in str(caught.value)
+    assert str(caught.value).count("not both") <= 1

@@ -57,7 +57,7 @@ def _simulate(work: Work) -> Mapping[str, Any]:
         scan=design.scan,
         axis=design.train_test_split_axis,
         seed=design.rng_seeds["simulation"],
-        repeat=work.key.repeat,
+        repeat=work.design.repeat_seed(work.key.repeat),
     )
     files = [_write(work, scan, split, source.sha256) for split in SPLITS]
     arrays = [open_npz(path) for path in files]

@@ -148,7 +148,7 @@ def largest_rectangle(mask: NDArray[np.bool_], least_side: int = 1) -> Rectangle
     """Rectangle of largest area inside a mask with no side below ``least_side``; None where there is none.
 
     Each row is the base of a histogram of the columns' run lengths above it; every rectangle that cannot grow
-    comes out of one pass with a stack of rising bars, so the time is linear in the pixels.
+    comes out of one pass with a stack of rising bars, so the time is linear in the mask's edges.
     """
     best: Rectangle | None = None
     best_area = 0
@@ -156,7 +156,9 @@ def largest_rectangle(mask: NDArray[np.bool_], least_side: int = 1) -> Rectangle
     for row in range(mask.shape[0]):
         heights[:-1] = np.where(mask[row], heights[:-1] + 1, 0)
         stack: list[tuple[int, int]] = []  # (first column, height), heights rising
-        for column, height in enumerate(heights.tolist()):
+        # Neighbouring bars of one height are one bar.
+        changes = np.flatnonzero(np.r_[True, heights[1:] != heights[:-1]])
+        for column, height in zip(changes.tolist(), heights[changes].tolist(), strict=True):
             start = column
             while stack and stack[-1][1] >= height:
                 start, bar = stack.pop()

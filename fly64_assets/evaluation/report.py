@@ -6,13 +6,13 @@ Belongs here: what the page is made of. Does not belong here: numbers (``summary
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
 from fly64_assets.design import SPLITS
 from fly64_assets.evaluation import numbers
 from fly64_assets.evaluation.compare import FLAT, TRUTH
+from fly64_assets.evaluation.inline import data_uri
 from fly64_assets.evaluation.summary import JUDGED_SPLIT, SHOWN_METRICS
 from fly64_assets.evaluation.tiles import QUANTITIES
 
@@ -59,9 +59,5 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
         flat=FLAT,
         truth=TRUTH,
         quantities=QUANTITIES,
-        pictures={name: _inline(content) for name, content in figures.items()},
+        pictures={name: data_uri(png, lossless=name.startswith("study/")) for name, png in figures.items()},
     )
-
-
-def _inline(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()

@@ -94,3 +94,21 @@ def test_repeats_have_seeds_of_their_own():
     assert seeds[0] == dict(design.rng_seeds)
     assert len({tuple(one.values()) for one in seeds}) == 3
     assert design.repeat_seeds(2) == seeds[1]
+
+
+def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
+    design = get_study_design()
+    counted = dataclasses.replace(design, repeats=3)
+    named = dataclasses.replace(design, seeds=(1, 7, 3))
+    assert named.repeats == 3
+    for stage in ("simulated", "view", "training", "inference", "reconstruction", "comparison"):
+        for repeat in (1, 2, 3):
+            place = {"dose": 1000, "repeat": repeat} | ({} if stage == "simulated" else {"view": "dense"})
+            place |= {"arm": "pinn"} if stage in ("training", "inference") else {}
+            place |= {"gridsize": 2} if stage == "training" else {}
+            place |= {"arm": "lsqml", "split": "test"} if stage == "reconstruction" else {}
+            key = StageKey(stage, **place)
+            one, other = (stages.parameters(d, key) for d in (counted, named))
+            same = repeat != 2 or stage in ("view", "inference", "comparison")
+            assert (one == other) is same, (stage, repeat)
+    assert named.repeat_seeds(2) == dataclasses.replace(design, repeats=7).repeat_seeds(7)
