@@ -124,7 +124,9 @@ def _winner(split: Mapping[str, Any]) -> str:
     if len(ranking) > 1:
         equal = _undecided(split, ranking[0], ranking[1])
         if equal:
-            return f"{ranking[0]} and {ranking[1]} are level ({numbers}{note}{equal})"
+            clear = len(ranking) > 2 and not any(_undecided(split, arm, ranking[2]) for arm in ranking[:2])
+            ahead = f", ahead of {ranking[2]}" if clear else ""
+            return f"{ranking[0]} and {ranking[1]} are level{ahead} ({numbers}{note}{equal})"
     return f"{ranking[0]} is best ({numbers}{note}{_certainty(split, ranking)})"
 
 

@@ -1,5 +1,6 @@
 """The summary and the report pages, from comparisons of real small arrays."""
 
+import base64
 import copy
 import csv
 import io
@@ -9,11 +10,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from fly64_assets.design import load_design
 from fly64_assets.evaluation.compare import SplitInput, compare_cell
 from fly64_assets.evaluation.figures import cell_figure, limit_figure
 from fly64_assets.evaluation.frame import scan_box
+from fly64_assets.evaluation.inline import data_uri
 from fly64_assets.evaluation.markdown import render_markdown
 from fly64_assets.evaluation.plots import arm_style, correlation_figure, dose_figure, photon_figure, study_plots
 from fly64_assets.evaluation.report import render_report
@@ -114,6 +118,14 @@ def test_a_verdict_in_every_case(pinn, lsqml, words):
     arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
     cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
     assert f"dense: {words}" in dose_sentence(1000, [cell])
+
+
+@pytest.mark.parametrize(("third", "words"), [(0.25, ", ahead of third ("), (0.202, " (")])
+def test_a_verdict_between_level_arms_says_whom_both_are_ahead_of(third, words):
+    errors = {"pinn": 0.200, "lsqml": 0.201, "third": third, "flat": 0.3, "truth": 0.0}
+    arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
+    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
+    assert f"dense: pinn and lsqml are level{words}pinn 0.200" in dose_sentence(1000, [cell])
 
 
 @pytest.mark.parametrize(
@@ -221,9 +233,9 @@ def test_the_page_is_whole_self_contained_and_escaped(summary, page):
     found.feed(page)
     assert found.open == []
     assert "script" not in found.tags
-    assert len([link for link in found.links if link.startswith("data:image/png;base64,")]) > 10
+    assert len([link for link in found.links if link.startswith("data:image/webp;base64,")]) > 10
     # Nothing but inline pictures and places on the page itself.
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
+    assert all(link.startswith(("data:image/webp;base64,", "#")) for link in found.links)
     assert "url(" not in page
     assert "@import" not in page
     assert "&lt;script&gt;" in page
@@ -347,3 +359,29 @@ def test_study_figures_exist_before_anything_was_compared(summary):
     for figure in (dose_figure, photon_figure, correlation_figure):
         assert figure(empty, "test").startswith(b"\x89PNG")
     assert "No result." in render_report(empty, {})
+
+
+def test_pictures_of_the_page_are_much_smaller_than_the_files_and_look_the_same():
+    """Lossy where noise is shown, exact where lines are."""
+    noise = np.random.default_rng(7).normal(size=(120, 240))
+    for draw, lossless in (
+        (lambda axis: axis.imshow(noise, cmap="coolwarm"), False),
+        (lambda axis: axis.plot(noise[0]), True),
+    ):
+        png = drawn(draw)
+        found = base64.b64decode(data_uri(png, lossless=lossless).removeprefix("data:image/webp;base64,"))
+        assert len(found) < (1.0 if lossless else 0.5) * len(png)
+        one, other = (
+            np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=float) for picture in (png, found)
+        )
+        assert one.shape == other.shape
+        error = np.sqrt(np.mean((one - other) ** 2))
+        assert error == 0 if lossless else error < 12
+
+
+def drawn(draw):
+    figure = Figure(figsize=(4, 3))
+    draw(figure.subplots())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
