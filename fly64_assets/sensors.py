@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.arrivals import Memory, imported, look, unfinished_simulations
+from fly64_assets.arrivals import Memory, content, imported, look, unfinished_simulations
 from fly64_assets.assets.base import BaseFile
 from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.design import StudyDesign
@@ -22,7 +22,6 @@ from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, UNFINISHED, VIEW_TAG
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.hashing import sha256_file
 
 NEW_BASE = "new_base_npz"
 INTERVAL_SECONDS = 15
@@ -84,7 +83,7 @@ def next_in_line(
     for name in memory.line():
         path = folder / name
         try:
-            sha256 = sha256_file(path)
+            sha256 = content(path, memory.files[name].size, memory.files[name].mtime_ns)
         except OSError:
             continue  # it went, or was locked, after it was seen; the next look tells
         base = imported(store, sha256)

@@ -123,6 +123,21 @@ def test_bases_one_after_the_other(watch):
     assert watch.settle() == ([], f"no new base file in {watch.folder}")
 
 
+def test_a_base_that_waits_is_read_no_more(watch, monkeypatch):
+    watch.put("older.npz", base_bytes(1), mtime=1_000)
+    watch.put("newer.npz", base_bytes(2), mtime=2_000)
+    (request,), _ = watch.settle()
+    assert watch.launch(request).success
+    assert watch.tick()[1].startswith("waiting: newer.npz")
+
+    def read_again(path):
+        raise AssertionError(f"{path} was read again")
+
+    monkeypatch.setattr("fly64_assets.arrivals.sha256_file", read_again)
+    for _ in range(3):
+        assert watch.tick()[1].startswith("waiting: newer.npz")
+
+
 def test_bad_files_are_told_once_with_their_findings(watch):
     watch.put("notes.npz", b"not an archive")
     watch.put("large.npz", base_bytes(1, patch_size=128))
