@@ -42,6 +42,7 @@ def automation(small_graph):
     return Automation(small_graph, DATA_ASSETS)
 
 
+@pytest.mark.slow
 def test_data_follow_a_base(automation):
     graph = automation.graph
     # A fresh instance: nothing is asked for before there is a base.
