@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
-.PHONY: study test test-fast faults lint ui clean
+.PHONY: study test test-fast faults endtoend lint ui clean
 
 study: $(INSTALLED)
 	$(BIN)/fly64 run
@@ -22,6 +22,10 @@ test-fast: lint
 faults: $(INSTALLED)
 	FLY64_FAULTS=full FLY64_FAULTS_TABLE=$(CURDIR)/faults.md $(BIN)/pytest -v tests/faults
 	@cat faults.md
+
+# The real webserver, daemon and browser in full: engines in every cell, and services killed in the middle of a backfill.
+endtoend: $(INSTALLED)
+	FLY64_ENDTOEND=full $(BIN)/pytest -v tests/endtoend
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -116,6 +116,16 @@ def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChec
     return checks
 
 
+def steps_in_run() -> dg.ExecutorDefinition:
+    """Steps one after another in the process of their run; engines have processes of their own anyway.
+
+    A process for each step costs seconds of loading, four of them for an asset with its checks. A run that is to have
+    them says so in its configuration: ``execution: {config: {multiprocess: {}}}``.
+    """
+    schema = dg.Field(dict, default_value={"in_process": {}})
+    return dg.multi_or_in_process_executor.configured(lambda config: config, "steps_in_run", config_schema=schema)
+
+
 def build_definitions(
     *, design: StudyDesign | None = None, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
@@ -139,6 +149,7 @@ def build_definitions(
         sensors=[new_base_sensor(INGEST), *automation_sensors(), failure_sensor()],
         schedules=[nightly],
         resources=default_resources() | dict(resources or {}),
+        executor=steps_in_run(),
     )
 
 

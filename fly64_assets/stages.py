@@ -385,11 +385,16 @@ def _state_after(
             # An arm, or a cell, that is missing or failed leaves the others to compare and to report.
             continue
         if record is None:
-            return State("missing", f"waits for {other.label}", None)
-        return State("stale", f"{other.label} is {before.name}", record)
+            return State("missing", f"waits for {other.label}{_why(before)}", None)
+        return State("stale", f"{other.label} is {before.name}{_why(before)}", record)
     wanted = demand(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
     return store.state(
         layout, key, wanted.inputs, parameters(design, key), code_version=CODE_VERSIONS[key.stage], quick=quick
     )
+
+
+def _why(state: State) -> str:
+    """The reason of a stage that failed or was damaged, in brackets; empty for others, which lead to one."""
+    return f" ({state.reason})" if state.record is not None and state.name in ("failed", "missing") else ""

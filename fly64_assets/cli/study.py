@@ -48,7 +48,7 @@ def plan(session: Session, as_json: bool) -> None:
 
 @click.command()
 @json_option
-@click.option("--quick", is_flag=True, help="Judge files by sidecar and size instead of their SHA256.")
+@click.option("--quick", is_flag=True, help="Hash only files that were written to after their sidecars.")
 @pass_session
 @clean_errors
 def status(session: Session, as_json: bool, quick: bool) -> None:

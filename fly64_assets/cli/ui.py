@@ -19,6 +19,7 @@ import click
 
 from fly64_assets.cli.console import Session, clean_errors, fail, pass_session
 from fly64_assets.cli.instance import dagster_home
+from fly64_assets.cli.lost_runs import settle_instance
 
 POLL_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 60
@@ -43,6 +44,7 @@ def ui(session: Session, port: int, host: str) -> None:
     session.design()
     _require_free(host, port)
     home = dagster_home()
+    settle_instance()
     click.echo(f"starting the Dagster UI and daemon (instance in {home})")
     with _asked_to_stop() as asked:
         services = _start(session, host, port)

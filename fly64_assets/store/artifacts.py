@@ -160,7 +160,7 @@ class ArtifactStore:
         code_version : str
             Version of the code that would run now.
         quick : bool
-            Judge files by sidecar and size instead of their SHA256.
+            Judge files that were not written to after their sidecars by their size instead of their SHA256.
         """
         try:
             record = read_record(layout, key)

@@ -1,0 +1,49 @@
+"""Runs whose process was killed count as failed, and give back the slot that they held; living ones are left alone."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from fly64_assets.cli.lost_runs import LOST, close_lost_runs
+
+SLEEPER = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import dagster as dg
+
+@dg.asset(pool="gpu")
+def sleeper():
+    print("asleep", flush=True)
+    time.sleep(600)
+
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    dg.materialize([sleeper], instance=instance)
+"""
+SETTINGS = "concurrency: {pools: {default_limit: 1, granularity: op}}"
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_closed_and_a_living_one_is_not(tmp_path):
+    (tmp_path / "dagster.yaml").write_text(SETTINGS)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        command = [sys.executable, "-c", SLEEPER, str(tmp_path)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            assert child.stdout.readline() == "asleep\n"
+            assert close_lost_runs(instance) == []
+        finally:
+            child.kill()
+            child.wait()
+            child.stdout.close()
+        (run,) = instance.get_runs()
+        assert run.status == dg.DagsterRunStatus.STARTED
+        slots = instance.event_log_storage.get_concurrency_info("gpu")
+        assert slots.active_run_ids == {run.run_id}
+
+        assert close_lost_runs(instance) == [run.run_id]
+        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert LOST in [entry.dagster_event.message for entry in instance.all_logs(run.run_id)]
+        assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == set()
+        assert close_lost_runs(instance) == []
