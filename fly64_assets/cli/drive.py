@@ -20,26 +20,22 @@ from fly64_assets import stages
 from fly64_assets.cli.base import import_base
 from fly64_assets.cli.console import fail
 from fly64_assets.cli.instance import dagster_home, run_worker
+from fly64_assets.cli.lost_runs import settle_instance
 from fly64_assets.cli.options import Order
 from fly64_assets.cli.progress import StudyBars
 from fly64_assets.cli.schedule import Filters, Run, cell_runs, dose_run, single_run
 from fly64_assets.design import StudyDesign
-from fly64_assets.store.artifacts import ActiveBase, ArtifactStore, State
+from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.layout import StageKey
 
 States = Mapping[StageKey, State]
 
 
-class _OtherBase(ArtifactStore):
-    """The store as it would be with another active base; for looking only."""
+class _WithoutBase(ArtifactStore):
+    """The store as it would be before its first base; for looking only."""
 
-    def __init__(self, store: ArtifactStore, active: ActiveBase | None) -> None:
-        super().__init__(store.data_root, store.study)
-        self._active = active
-
-    def active_base(self) -> ActiveBase | None:
-        """The base that would be active."""
-        return self._active
+    def active_base(self) -> None:
+        """No base."""
 
 
 def states_for(order: Order, design: StudyDesign, filters: Filters) -> dict[StageKey, State]:
@@ -60,7 +56,9 @@ def _would_be(order: Order, design: StudyDesign, store: ArtifactStore) -> Artifa
     assert order.base_file is not None
     name = base_name(design, order.base_file)
     click.echo(f"{order.base_file} would be the active base {name}")
-    return _OtherBase(store, ActiveBase(name, stages.IMPORTED) if name in store.bases() else None)
+    if name in store.bases():
+        return store.on(name, stages.IMPORTED)
+    return _WithoutBase(store.data_root, store.study)
 
 
 def carry_out(
@@ -76,14 +74,15 @@ def carry_out(
     if order.dry_run:
         print_plan(states, keys, filters, left_out)
         return
+    store = order.session.store(design)
     if keys:
         try:
             with _stopped_by_sigterm():
-                _Driver(order, design, keys, accelerator).drive()
+                store = _Driver(order, design, keys, accelerator, store).drive()
         except KeyboardInterrupt:
             click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
             sys.exit(130)
-    _conclude(order, design, filters, left_out)
+    _conclude(store, design, filters, left_out)
 
 
 @contextmanager
@@ -116,22 +115,26 @@ def print_plan(states: States, keys: list[StageKey], filters: Filters, left_out:
 
 @dataclass
 class _Driver:
-    """Runs in the right order, some at a time."""
+    """Runs in the right order, some at a time, all on one base, whichever becomes the active one meanwhile."""
 
     order: Order
     design: StudyDesign
     keys: list[StageKey]
     accelerator: str
+    store: ArtifactStore
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def drive(self) -> None:
-        """Base, then every dose followed by its cells, then the report."""
+    def drive(self) -> ArtifactStore:
+        """Base, then every dose followed by its cells, then the report; returns the store on the base of all that."""
         dagster_home()
+        settle_instance()
         jobs = self.order.jobs
         with self._open_slots(), StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
             first = single_run(self.keys, "base")
             if first and not self._launch(first):
-                return
+                return self.store
+            active = self.store.active_base()
+            self.store = self.store.on(active.base_id, active.origin) if active else self.store
             try:
                 self._doses(pool)
             except KeyboardInterrupt:
@@ -141,6 +144,7 @@ class _Driver:
             last = single_run(self.keys, "report")
             if last:
                 self._launch(last)
+        return self.store
 
     def _doses(self, pool: ThreadPoolExecutor) -> None:
         waiting: dict[Future[bool], int | None] = {}
@@ -170,8 +174,9 @@ class _Driver:
         if self.stop.is_set():
             return False
         self.bars.say(f"▸ {run.label}")
-        order = self.order
-        result = run_worker(order.session, run.assets, run.partition, self.bars.engine, self.stop, order.gpu)
+        order, pinned = self.order, self.store.pinned
+        base = pinned.base_id if pinned else None
+        result = run_worker(order.session, run.assets, run.partition, self.bars.engine, self.stop, order.gpu, base)
         self.bars.advance(len(run.keys))
         if result.ok:
             self.bars.say(f"✓ {run.label}")
@@ -195,9 +200,8 @@ class _Driver:
             storage.delete_concurrency_limit("gpu")
 
 
-def _conclude(order: Order, design: StudyDesign, filters: Filters, left_out: Collection[StageKey]) -> None:
+def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[StageKey]) -> None:
     """Say how it stands, and leave with 1 if a requested stage has neither succeeded nor been skipped."""
-    store = order.session.store(design)
     states = stages.study_states(store, design, arms=filters.arms)
     asked = {key: state for key, state in states.items() if filters.match(key) and key not in left_out}
     bad = {key: state for key, state in asked.items() if not state.done}

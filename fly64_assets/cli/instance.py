@@ -54,11 +54,13 @@ def run_worker(
     progress: Callable[[Mapping[str, Any]], None] | None,
     stop: threading.Event | None = None,
     gpu: Mapping[str, Any] | None = None,
+    base: str | None = None,
 ) -> RunResult:
     """Materialise assets of one partition in a Dagster run in a process of its own, and wait for it.
 
-    ``progress`` receives the engines' progress lines; ``gpu`` overrides settings of the resource of that name. When
-    ``stop`` is set, or this process is interrupted, the worker is stopped first.
+    ``progress`` receives the engines' progress lines; ``gpu`` overrides settings of the resource of that name; ``base``
+    names the base to work on, by default the active one. When ``stop`` is set, or this process is interrupted, the
+    worker is stopped first.
     """
     home = dagster_home()
     logs = home / "fly64_logs"
@@ -68,7 +70,7 @@ def run_worker(
     with tempfile.TemporaryDirectory(prefix="fly64_run_") as folder:
         lines, answer = Path(folder) / "progress.jsonl", Path(folder) / "answer.json"
         lines.touch()
-        request = json.dumps({"assets": list(assets), "partition": partition, "gpu": dict(gpu or {})})
+        request = json.dumps({"assets": list(assets), "partition": partition, "gpu": dict(gpu or {}), "base": base})
         command = [sys.executable, "-m", "fly64_assets.cli.worker", str(answer), request]
         environment = os.environ | session.environment() | {"FLY64_PROGRESS": str(lines)}
         with log.open("wb") as output:

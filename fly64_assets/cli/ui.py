@@ -20,6 +20,7 @@ import click
 from fly64_assets.cli.console import Session, clean_errors, fail, pass_session
 from fly64_assets.cli.instance import dagster_home
 from fly64_assets.cli.lost_runs import settle_instance
+from fly64_assets.environment import DEFAULT_INBOX, INBOX_VARIABLE
 
 POLL_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 60
@@ -45,7 +46,7 @@ def ui(session: Session, port: int, host: str) -> None:
     _require_free(host, port)
     home = dagster_home()
     settle_instance()
-    click.echo(f"starting the Dagster UI and daemon (instance in {home})")
+    click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")
     with _asked_to_stop() as asked:
         services = _start(session, host, port)
         try:
@@ -55,6 +56,16 @@ def ui(session: Session, port: int, host: str) -> None:
     if not asked:
         fail(f"the Dagster UI ended by itself (status {services.returncode}); what it printed above says why")
     click.echo("stopped")
+
+
+def _inbox(session: Session) -> Path:
+    """The folder that the sensor watches; the one in the data root is made, another is the user's."""
+    own = os.environ.get(INBOX_VARIABLE)
+    if own:
+        return Path(own)
+    folder = session.data_root / DEFAULT_INBOX
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _require_free(host: str, port: int) -> None:

@@ -1,6 +1,7 @@
 """One Dagster run in this process: ``python -m fly64_assets.cli.worker ANSWER REQUEST``.
 
-The request is JSON: ``assets``, ``partition`` (or null) and ``gpu`` (settings of that resource other than its own).
+The request is JSON: ``assets``, ``partition`` (or null), ``gpu`` (settings of that resource other than its own) and
+``base`` (to work on; null: the active one).
 
 Belongs here: executing assets of the code location on the persistent instance. Does not belong here: anything
 that the Dagster UI would not do as well.
@@ -18,10 +19,13 @@ import dagster as dg
 
 from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.definitions import defs
+from fly64_assets.run_tags import BASE_TAG
 from fly64_assets.store.atomic import write_atomically
 
 
-def execute(assets: list[str], partition: str | None, gpu: Mapping[str, Any] | None = None) -> tuple[bool, str]:
+def execute(
+    assets: list[str], partition: str | None, gpu: Mapping[str, Any] | None = None, base: str | None = None
+) -> tuple[bool, str]:
     """Materialise assets of one partition; whether all succeeded, and the sentences of those that did not.
 
     ``gpu`` goes into the run's configuration, where the UI shows it: it overrides settings of the resource ``gpu``.
@@ -35,7 +39,7 @@ def execute(assets: list[str], partition: str | None, gpu: Mapping[str, Any] | N
         asset_selection=[dg.AssetKey(asset) for asset in assets],
         partition_key=partition,
         run_config=config,
-        tags={COMMAND_TAG: RESUME},
+        tags={COMMAND_TAG: RESUME} | ({BASE_TAG: base} if base else {}),
         raise_on_error=False,
     )
     sentences = []
