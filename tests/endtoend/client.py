@@ -70,10 +70,9 @@ PARTITIONS = """query PartitionStatuses($key: AssetKeyInput!) {
         ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } } } } } } } }"""
 KEYS = """query PartitionKeys($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { id partitionKeysByDimension { name partitionKeys } } } }"""
-RUNS = """query Runs($filter: RunsFilter) {
-  runsOrError(filter: $filter, limit: 100) { ... on Runs { results {
-    id status jobName creationTime startTime endTime tags { key value } assetSelection { path } stats {
-      ... on RunStatsSnapshot { stepsSucceeded stepsFailed materializations } } } } } }"""
+RUNS = """query Runs($filter: RunsFilter, $limit: Int = 25) {
+  runsOrError(filter: $filter, limit: $limit) { ... on Runs { results {
+    id status jobName creationTime startTime endTime tags { key value } assetSelection { path } } } } }"""
 CHECKS = """query AssetChecks($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { id assetChecksOrError { ... on AssetChecks { checks {
     name description executionForLatestMaterialization {
@@ -128,7 +127,7 @@ class Client:
 
     def runs(self, *statuses: str) -> list[dict[str, Any]]:
         """Runs of these statuses, the newest first."""
-        found: list[dict[str, Any]] = self.ask(RUNS, filter={"statuses": statuses})["runsOrError"]["results"]
+        found: list[dict[str, Any]] = self.ask(RUNS, filter={"statuses": statuses}, limit=200)["runsOrError"]["results"]
         return found
 
     def materialized(self, asset: str) -> list[str]:
