@@ -118,6 +118,9 @@ def test_cancel_and_resume(services: Services, client: Client, grown: Grown) -> 
     kept = cells(services, done)
     again = client.ended(client.failed_and_missing(backfill), 1800)
     assert again["status"] == "COMPLETED_SUCCESS"
-    assert {tag(run, "dagster/partition") for run in (*done, *again["runs"])} == set(all_cells(services))
-    assert len(done) + len(again["runs"]) == 9
+    # A run may be cancelled after its view was there, with checks to come: such a cell is not made again.
+    there = end["assetBackfillData"]["assetBackfillStatuses"][0]["numPartitionsMaterialized"]
+    assert len(done) <= there < 9
+    assert there + len(again["runs"]) == 9
+    assert set(services.view_states().values()) == {"fresh", "skipped"}
     assert cells(services, done) == kept
