@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.design import SPLITS, StudyDesign, load_design
 from fly64_assets.environment import default_data_root
 from fly64_assets.store.artifacts import ArtifactStore
@@ -87,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     design = load_design(options.study)
     store = ArtifactStore(options.data_root, design.name)
-    layout = stages.active_layout(store)
+    layout = inventory.active_layout(store)
     columns, rows = (RATIO_COLUMNS, ratios) if options.ratios else (JOB_COLUMNS, jobs)
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows(store, layout, design):

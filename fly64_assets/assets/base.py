@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.assets.flow import GATE, AssetEvent, failed_gate, gate_spec, picture, record_metadata
 from fly64_assets.contract.npz import load_base
 from fly64_assets.design import StudyDesign
@@ -75,14 +75,14 @@ def current_base(
     if config.file:
         path = Path(config.file)
         record = intake_file(store, design, path, expected=config.sha256 or None, announce=context.log.info)
-        return stages.active_layout(store), record
-    stages.base_state(store, design)
+        return inventory.active_layout(store), record
+    inventory.base_state(store, design)
     if active is not None and active.origin in (stages.IMPORTED, stages.CHOSEN):
-        layout = stages.active_layout(store)
+        layout = inventory.active_layout(store)
         verified(layout.base)
         return layout, store.required(layout, StageKey("base"))
     record = intake_from_design(store, design, context.log.info)
-    return stages.active_layout(store), record
+    return inventory.active_layout(store), record
 
 
 def describe_base(layout: Layout) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.contract.npz import load_dataset, open_npz
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate
@@ -101,7 +101,7 @@ def materialize(
     described: dict[str, Any] = {}
     try:
         store = store_of_run(context, store, context.asset_key.to_user_string())
-        layout = stages.active_layout(store)
+        layout = inventory.active_layout(store)
         for one in stages.repeats(design, key) if key.stage != "report" else [key]:
             record, metadata = build_stage(context, design, store, layout, one, compute, beforehand)
             records.append(record)

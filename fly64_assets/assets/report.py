@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
 from fly64_assets.automation import when_cells_change
 from fly64_assets.design import SPLITS
@@ -44,7 +44,7 @@ def study_report_asset() -> dg.AssetsDefinition:
         design = study.design()
         artifacts = store.store(design.name)
         yield from materialize(context, design, artifacts, StageKey("report"), _report)
-        write_manifests(stages.active_layout(store_of_run(context, artifacts, "study_report")), design, {})
+        write_manifests(inventory.active_layout(store_of_run(context, artifacts, "study_report")), design, {})
 
     return study_report
 
@@ -57,7 +57,7 @@ def _report(work: Work) -> Mapping[str, Any]:
     from fly64_assets.evaluation.tables import study_table
 
     design, layout, key = work.design, work.layout, work.key
-    states = stages.study_states(work.store, design, quick=True)
+    states = inventory.study_states(work.store, design, quick=True)
     cells = [_cell(work, states, dose, view) for dose in design.doses for view in design.views]
     summary = study_summary(design, cells, _provenance(work, states))
     plots = study_plots(summary)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.design import StudyDesign
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.partitions import split_cell_key
@@ -125,7 +125,7 @@ def stage_keys(design: StudyDesign, place: Place, partition_key: str) -> list[St
 def on_disk(store: ArtifactStore, keys: Sequence[StageKey]) -> bool:
     """Whether any of these stages has left a record file, intact or not."""
     try:
-        layout = stages.active_layout(store)
+        layout = inventory.active_layout(store)
     except ArtifactError:
         return False
     return any(layout.record(key).exists() for key in keys)
@@ -136,7 +136,7 @@ def judge(store: ArtifactStore, design: StudyDesign, keys: Sequence[StageKey], e
     problems: list[str] = []
     notes: list[str] = []
     try:
-        layout = stages.active_layout(store)
+        layout = inventory.active_layout(store)
         for key in keys:
             record = store.required(layout, key)
             if record.outcome == "skipped":

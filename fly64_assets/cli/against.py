@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.cli.console import fail
 from fly64_assets.store.artifacts import ArtifactStore
 
@@ -23,7 +23,7 @@ def other_summary(store: ArtifactStore, other: str) -> dict[str, Any]:
     if _NAME.fullmatch(other):
         neighbour = ArtifactStore(store.data_root, other)
         if neighbour.active_base() is not None:
-            places.append(stages.active_layout(neighbour).report_folder / SUMMARY)
+            places.append(inventory.active_layout(neighbour).report_folder / SUMMARY)
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         looked = ", ".join(str(place) for place in places)

@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.cli.console import Session, clean_errors, json_option, pass_session, print_json
 from fly64_assets.cli.instance import HOME_VARIABLE
 from fly64_assets.design import StudyDesign
@@ -140,7 +140,7 @@ def _study(session: Session, design: StudyDesign) -> Diagnosis:
     store = session.store(design)
     if store.active_base() is None:
         return Diagnosis("study", GOOD, f"no base yet in {store.folder}; `fly64 run` makes the design's own")
-    states = stages.study_states(store, design, quick=True)
+    states = inventory.study_states(store, design, quick=True)
     counts: dict[str, int] = {}
     for state in states.values():
         counts[state.name] = counts.get(state.name, 0) + 1

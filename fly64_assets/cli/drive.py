@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import click
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.cli.base import import_base
 from fly64_assets.cli.console import fail
 from fly64_assets.cli.instance import dagster_home, run_worker
@@ -46,7 +46,7 @@ def states_for(order: Order, design: StudyDesign, filters: Filters) -> dict[Stag
             store = _would_be(order, design, store)
         else:
             import_base(order.session, design, order.base_file, {})
-    return stages.study_states(store, design, arms=filters.arms)
+    return inventory.study_states(store, design, arms=filters.arms)
 
 
 def _would_be(order: Order, design: StudyDesign, store: ArtifactStore) -> ArtifactStore:
@@ -202,12 +202,12 @@ class _Driver:
 
 def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[StageKey]) -> None:
     """Say how it stands, and leave with 1 if a requested stage has neither succeeded nor been skipped."""
-    states = stages.study_states(store, design, arms=filters.arms)
+    states = inventory.study_states(store, design, arms=filters.arms)
     asked = {key: state for key, state in states.items() if filters.match(key) and key not in left_out}
     bad = {key: state for key, state in asked.items() if not state.done}
     skipped = sum(state.name == "skipped" for state in asked.values())
     click.echo(f"{len(asked) - len(bad)} of {len(asked)} stages are done ({skipped} of them skipped)")
-    page = stages.active_layout(store).report_folder / "index.html" if store.active_base() else None
+    page = inventory.active_layout(store).report_folder / "index.html" if store.active_base() else None
     if page and page.exists():
         click.echo(f"report: {page}")
     if bad:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.cli.against import SUMMARY, other_summary, read_summary
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
 from fly64_assets.cli.instance import run_worker
@@ -34,7 +34,7 @@ def plan(session: Session, as_json: bool) -> None:
       fly64 plan --json
     """
     design = session.design()
-    states = stages.study_states(session.store(design), design)
+    states = inventory.study_states(session.store(design), design)
     jobs = [_job(key, state) for key, state in states.items()]
     if as_json:
         print_json({"jobs": jobs})
@@ -60,7 +60,7 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
     """
     design = session.design()
     store = session.store(design)
-    states = stages.study_states(store, design, quick=quick)
+    states = inventory.study_states(store, design, quick=quick)
     cells = [cell for key, state in states.items() for cell in _cells(store, key, state)]
     if as_json:
         print_json({"cells": cells})
@@ -91,7 +91,7 @@ def report(session: Session, against: str | None) -> None:
     """
     design = session.design()
     store = session.store(design)
-    folder = stages.active_layout(store).report_folder
+    folder = inventory.active_layout(store).report_folder
     # Read before anything is built: the other summary may be this one's predecessor.
     other = None if against is None else other_summary(store, against)
     result = run_worker(session, ["study_report"], None, None)
@@ -118,7 +118,7 @@ def verify(session: Session, folder: Path | None, as_json: bool) -> None:
       fly64 verify /media/copy/of/the/folder --json
     """
     if folder is None:
-        folder = stages.active_layout(session.store(session.design())).folder
+        folder = inventory.active_layout(session.store(session.design())).folder
     from fly64_assets.cli.progress import counting_bar
 
     with counting_bar("verifying", shown=not as_json) as advance:

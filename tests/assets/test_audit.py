@@ -2,7 +2,7 @@
 
 import pytest
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.checks.factory import concerned
 from fly64_assets.definitions import build_assets, build_checks
 
@@ -49,7 +49,7 @@ def test_audit_with_and_without_a_partition(built):
     )
     assert all(judged(whole).values())
 
-    layout = stages.active_layout(built.store)
+    layout = inventory.active_layout(built.store)
     victim = layout.view_data(10000, "dense", "test")
     content = bytearray(victim.read_bytes())
     content[5000] ^= 1

@@ -7,7 +7,7 @@ import subprocess
 import dagster as dg
 import pytest
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.definitions import build_definitions
 from fly64_assets.resources.gpu import GpuResource, cuda_devices
@@ -18,7 +18,7 @@ ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsq
 
 
 def document_of(graph, dose, view):
-    layout = stages.active_layout(graph.store)
+    layout = inventory.active_layout(graph.store)
     return json.loads(layout.output(StageKey("comparison", dose, view), "comparison.json").read_text())
 
 
@@ -65,7 +65,7 @@ def test_a_cell_from_frames_to_report(graph):
         assert 0 < values["lsqml", "phase", "rmse"] < values["flat", "phase", "rmse"]
         assert one["arms"]["lsqml"]["verdict"] == "better than flat"
 
-    layout = stages.active_layout(graph.store)
+    layout = inventory.active_layout(graph.store)
     lsqml = open_npz(layout.reconstruction("lsqml", 10000, "dense", "test"))
     assert lsqml["reconstructed_object"].shape == (160, 160)
     with layout.output(StageKey("comparison", 10000, "dense"), "comparison_metrics.csv").open() as file:
@@ -90,7 +90,7 @@ def test_a_cell_from_frames_to_report(graph):
     assert (layout.report_folder / "index.html").stat().st_mtime_ns > before
 
     # A report over some cells is up to date while the others are missing.
-    states = stages.study_states(graph.store, graph.design)
+    states = inventory.study_states(graph.store, graph.design)
     assert states[StageKey("report")].name == "fresh"
     assert states[StageKey("comparison", 10000, "dense")].name == "fresh"
 
@@ -116,7 +116,7 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
     assert set(failures) == {"pinn_bundle", "lsqml_reconstruction_train", "lsqml_reconstruction_test"}
     assert all("1 GPU(s) were asked for" in data.description for data in failures.values())
 
-    states = stages.study_states(graph.store, graph.design)
+    states = inventory.study_states(graph.store, graph.design)
     training = StageKey("training", 10000, "dense", arm="pinn", gridsize=2)
     assert (states[training].name, "GPU" in states[training].reason) == ("failed", True)
 

@@ -4,7 +4,7 @@ import json
 
 import dagster as dg
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.store.layout import StageKey
 
@@ -64,7 +64,7 @@ def test_chain_gates_skips_and_checks(graph):
 
     result = graph.run("overlap_view", partition="1000|dense")
     assert result.success
-    layout = stages.active_layout(graph.store)
+    layout = inventory.active_layout(graph.store)
     train = load_dataset(layout.view_data(1000, "dense", "train"))
     assert train.metadata["view"] == "dense"
     assert train.metadata["data_transformations"][-1]["operation"] == "view"

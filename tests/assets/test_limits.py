@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.assets import limits
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.store.layout import StageKey
@@ -31,7 +31,7 @@ def test_doses_share_one_bound_and_a_damaged_copy_is_not_believed(graph, sought)
     for dose in doses:
         assert graph.run("simulated_dataset", partition=str(dose)).success
         assert graph.run("overlap_view", partition=f"{dose}|dense").success
-    layout = stages.active_layout(graph.store)
+    layout = inventory.active_layout(graph.store)
     first, second = (StageKey("comparison", dose, "dense") for dose in doses)
 
     assert graph.run("comparison", partition=f"{doses[0]}|dense").success

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.layout import StageKey
 
@@ -47,7 +47,7 @@ def test_a_killed_engine_leaves_no_result_and_the_next_run_does_it_again(graph):
     killer.start()
     assert not graph.run(ASSET, partition="10000|dense").success
     killer.join()
-    layout = stages.active_layout(graph.store)
+    layout = inventory.active_layout(graph.store)
     key = StageKey("reconstruction", 10000, "dense", "test", "lsqml")
     record = graph.store.record(layout, key)
     assert (record.outcome, record.values["returncode"]) == ("failed", 1)

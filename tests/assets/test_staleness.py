@@ -7,7 +7,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.cli.schedule import Filters, asset_of, to_build
 from fly64_assets.definitions import build_definitions
 from fly64_assets.design_fields import PinnSettings
@@ -39,7 +39,7 @@ class Study:
 
     def own_view(self):
         """Stages of the chain that are out of date though all that they stand on is up to date."""
-        states = stages.study_states(self.graph.store, self.design)
+        states = inventory.study_states(self.graph.store, self.design)
         return {
             key
             for key in CHAIN
@@ -60,7 +60,7 @@ class Study:
 
     def would_run(self):
         """What ``fly64 run`` would build of the chain."""
-        states = stages.study_states(self.graph.store, self.design)
+        states = inventory.study_states(self.graph.store, self.design)
         filters = Filters(doses=(1000,), views=("dense",), stages=("simulated", "view", "comparison"))
         return to_build(self.design, states, filters)
 
@@ -115,7 +115,7 @@ def test_both_call_the_same_stages_stale(study):
     assert study.would_run() == []
     study.change(overlap_views={"dense": 0.6, "sparse": 0.2})
     assert study.would_run() == [VIEW, COMPARISON]
-    states = stages.study_states(study.graph.store, study.design)
+    states = inventory.study_states(study.graph.store, study.design)
     assert states[VIEW].reason == "parameter overlap changed (0.7 then, 0.6 now)"
     assert states[COMPARISON].reason == "dose_1000/dense: view is stale"
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.design import get_study_design
 from fly64_assets.design_fields import LsqmlSettings, PinnSettings
 from fly64_assets.store.layout import StageKey
@@ -23,7 +23,7 @@ def built(graph):
 
 
 def names(graph, design):
-    states = stages.study_states(graph.store, design)
+    states = inventory.study_states(graph.store, design)
     return {key: states[key].name for key in (BASE, SIMULATED, VIEW, TRAINING)}
 
 
@@ -43,7 +43,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
 
     changed = dataclasses.replace(design, neighbor_count=5)
     assert names(built, changed) == fresh | {VIEW: "stale"}
-    state = stages.study_states(built.store, changed)[VIEW]
+    state = inventory.study_states(built.store, changed)[VIEW]
     assert state.reason == "parameter neighbor_count changed (7 then, 5 now)"
 
     assert names(built, dataclasses.replace(design, overlap_views={"dense": 0.6, "sparse": 0.2}))[VIEW] == "stale"
@@ -54,13 +54,13 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
     assert names(built, dataclasses.replace(design, base=recipe)) == everything
 
     # What is gone or damaged on disk is missing, and what stands on it is out of date.
-    layout = stages.active_layout(built.store)
+    layout = inventory.active_layout(built.store)
     layout.patched(1000, "test").unlink()
     assert names(built, design) == fresh | {SIMULATED: "missing", VIEW: "stale"}
 
 
 def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
-    path = stages.active_layout(built.store).patched(1000, "train")
+    path = inventory.active_layout(built.store).patched(1000, "train")
     before = path.stat().st_mtime_ns
     assert built.run("simulated_dataset", partition="1000", resume=True).success
     assert path.stat().st_mtime_ns == before
@@ -70,7 +70,7 @@ def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
     assert names(built, built.design)[VIEW] == "fresh"
 
     # A lost sidecar: the simulation is made again, the view is not.
-    view = stages.active_layout(built.store).view_data(1000, "dense", "train")
+    view = inventory.active_layout(built.store).view_data(1000, "dense", "train")
     before = view.stat().st_mtime_ns
     path.with_name(path.name + ".manifest.json").unlink()
     assert built.run("simulated_dataset", partition="1000", resume=True).success

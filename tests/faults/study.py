@@ -19,7 +19,7 @@ from typing import Any
 
 from faults.ledger import Ledger
 
-from fly64_assets import stages
+from fly64_assets import inventory, stages
 from fly64_assets.cli.schedule import asset_of
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.errors import ArtifactError
@@ -107,7 +107,7 @@ class Study:
 
     @property
     def layout(self) -> Layout:
-        return stages.active_layout(self.store)
+        return inventory.active_layout(self.store)
 
     def start(self, key: StageKey, **faults: Any) -> int:
         """Begin to run a stage as ``fly64 run`` does."""
@@ -135,7 +135,7 @@ class Study:
     def state(self, key: StageKey) -> str:
         """Name of the state of a stage, given what it would read now; every byte of it hashed."""
         if key == BASE:
-            return stages.base_state(self.store, self.design).name
+            return inventory.base_state(self.store, self.design).name
         wanted = stages.demand(self.store, self.layout, self.design, key)
         if wanted.waits_for:
             return "missing"

@@ -10,7 +10,7 @@ import pytest
 from faults.ledger import Ledger
 from faults.study import CHAIN, DOSE, ENGINE_STAGES, FULL, VIEW, Reference
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.layout import StageKey
@@ -113,7 +113,7 @@ def test_a_harmed_input_stops_its_readers(reference: Reference, ledger: Ledger) 
     victim = study.layout.patched(DOSE, "train")
     flip(victim)
     before = study.files()
-    study_states = stages.study_states(study.store, study.design)
+    study_states = inventory.study_states(study.store, study.design)
     assert (study_states[simulated].name, study_states[view].name) == ("missing", "stale")
     answer = study.run(view)
     assert not answer["ok"]

@@ -15,7 +15,7 @@ from faults.study import FULL
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fly64_assets import stages
+from fly64_assets import inventory
 from fly64_assets.cli.main import main
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.errors import ArtifactError, DesignError, Fly64Error
@@ -210,7 +210,7 @@ def test_records_with_sound_sidecars(layout: Layout, ledger: Ledger, tmp_path: P
         write_artifact(layout, layout.record(key), lambda file, text=text: file.write(text), Provenance())
     store.set_active_base(layout.base_id, "imported")
     read = store.record(layout, KEY) is not None
-    for key, state in stages.study_states(store, design, quick=True).items():
+    for key, state in inventory.study_states(store, design, quick=True).items():
         assert state.name in ("missing", "stale", "failed", "fresh", "skipped"), key
     write_manifests(layout, design, {})
     assert len(find_records(layout)) >= 2
