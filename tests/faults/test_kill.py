@@ -74,7 +74,8 @@ def test_a_process_that_kills_itself(reference: Reference, ledger: Ledger, key: 
         before = study.files()
         answer = study.run(key, kill_at=point)
         assert answer["code"] == -signal.SIGKILL
-        assert study.state(key) == "missing"
+        # The last write points come after the record: what is left then is whole.
+        assert study.state(key) == "missing" or reference.wrong(study, key) == []
         reference.after(ledger, "kill -9 by the process itself", study, key, before)
 
 
