@@ -23,9 +23,10 @@ faults: $(INSTALLED)
 	FLY64_FAULTS=full FLY64_FAULTS_TABLE=$(CURDIR)/faults.md $(BIN)/pytest -v tests/faults
 	@cat faults.md
 
-# The real webserver, daemon and browser in full: engines in every cell, and services killed in the middle of a backfill.
+# The real webserver, daemon and browser in full: engines in every cell, services killed in the middle of a backfill; and
+# all phases of the command, one after the other.
 endtoend: $(INSTALLED)
-	FLY64_ENDTOEND=full $(BIN)/pytest -v tests/endtoend
+	FLY64_ENDTOEND=full $(BIN)/pytest -v tests/endtoend tests/cli/test_phases.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
