@@ -26,7 +26,7 @@ from fly64_assets.lsqml.settings import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.stopping import Watch, held_out_fraction
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement, check_windows
+from fly64_assets.physics.measurement_check import check_measurement, check_scan
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
@@ -92,7 +92,7 @@ def reconstruct(
     from fly64_assets.torch_compat import declare_torchvision_operators
 
     check_measurement(measurement)
-    check_windows(measurement)
+    check_scan(measurement)
     if start is not None and (start.shape != measurement.object_shape or not np.isfinite(start).all()):
         raise EngineError(
             f"the object to start from has the shape {start.shape} or values that are not finite; expected "

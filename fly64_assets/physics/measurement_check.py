@@ -23,9 +23,9 @@ def check_measurement(measurement: Measurement) -> None:
     _refuse(measurement, _shapes, _probe, _positions, _frames)
 
 
-def check_windows(measurement: Measurement) -> None:
-    """Refuse windows that reach out of the object. Raises :class:`EngineError`."""
-    _refuse(measurement, _windows)
+def check_scan(measurement: Measurement) -> None:
+    """Refuse windows that reach out of the object, and a scan that stands still. Raises :class:`EngineError`."""
+    _refuse(measurement, _scan)
 
 
 def _refuse(measurement: Measurement, *checks: Callable[[Measurement], Iterator[str]]) -> None:
@@ -60,11 +60,9 @@ def _positions(m: Measurement) -> Iterator[str]:
         bad = np.flatnonzero(~np.isfinite(centre))
         if len(bad):
             yield f"position {name}[{bad[0]}] = {centre[bad[0]]:g} is no place ({len(bad)} such positions)"
-    if m.frames > 1 and np.ptp(m.x) == 0 and np.ptp(m.y) == 0:
-        yield f"all {m.frames} positions are the same ({m.x[0]:g}, {m.y[0]:g}); a scan has different ones"
 
 
-def _windows(m: Measurement) -> Iterator[str]:
+def _scan(m: Measurement) -> Iterator[str]:
     size = m.patch_size
     height, width = m.object_shape
     for name, centre, limit in (("x", m.x, width), ("y", m.y, height)):
@@ -74,6 +72,8 @@ def _windows(m: Measurement) -> Iterator[str]:
                 f"position {name}[{bad[0]}] = {centre[bad[0]]:g} puts a window of {size} px outside the object of "
                 f"{limit} px ({len(bad)} such positions)"
             )
+    if m.frames > 1 and np.ptp(m.x) == 0 and np.ptp(m.y) == 0:
+        yield f"all {m.frames} positions are the same ({m.x[0]:g}, {m.y[0]:g}); a scan has different ones"
 
 
 def _frames(m: Measurement) -> Iterator[str]:

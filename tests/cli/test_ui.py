@@ -75,10 +75,13 @@ def test_the_page_opens_and_a_signal_ends_everything(folder):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
     )
     try:
-        said = [process.stdout.readline(), process.stdout.readline()]
+        address = f"http://127.0.0.1:{port}  (Ctrl-C stops it)\n"
+        said = [process.stdout.readline()]
+        while said[-1] not in ("", address):  # a new instance has warnings of its own
+            said.append(process.stdout.readline())
         (leader,) = (one for one, parent, _ in processes() if parent == str(process.pid))
         assert said[0].startswith("starting the Dagster UI")
-        assert said[1] == f"http://127.0.0.1:{port}  (Ctrl-C stops it)\n"
+        assert said[-1] == address
         assert len(group(leader)) >= 4  # webserver, daemon, code server and what started them
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
             assert b"<!DOCTYPE html>" in page.read(100)
@@ -93,5 +96,6 @@ def test_the_page_opens_and_a_signal_ends_everything(folder):
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=120)
     assert process.returncode == 0, rest
-    assert rest == "stopping; once more: at once\nstopped\n"
+    assert rest.endswith("stopped\n")
+    assert "stopping; once more: at once\n" in rest
     assert group(leader) == []
