@@ -38,4 +38,4 @@ def step_gpus() -> str:
 
 def failure_command() -> str:
     """The command line in ``FLY64_ON_FAILURE`` that hears of failed runs; empty for none."""
-    return os.environ.get(FAILURE_VARIABLE) or ""
+    return (os.environ.get(FAILURE_VARIABLE) or "").strip()

@@ -11,12 +11,13 @@ import dagster as dg
 
 from fly64_assets.arrivals import Memory, content, imported, look, unfinished_simulations
 from fly64_assets.assets.base import BaseFile
-from fly64_assets.assets.flow import COMMAND_TAG, RESUME
+from fly64_assets.assets.flow import COMMAND_TAG, RESUME, failure_reason
 from fly64_assets.design import StudyDesign
 from fly64_assets.environment import FAILURE_VARIABLE, failure_command
 from fly64_assets.errors import Fly64Error
 from fly64_assets.failures import tell
 from fly64_assets.intake import base_problem
+from fly64_assets.jobs import CELL_ASSETS
 from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
@@ -32,14 +33,7 @@ FILE_TAG = "fly64/file"
 RETRY_TAG = "dagster/will_retry"
 
 DATA_ASSETS = ("simulated_dataset", "overlap_view")
-ENGINE_ASSETS = (
-    "pinn_bundle",
-    "pinn_reconstruction",
-    "lsqml_reconstruction_train",
-    "lsqml_reconstruction_test",
-    "comparison",
-    "study_report",
-)
+ENGINE_ASSETS = (*(name for name in CELL_ASSETS if name not in DATA_ASSETS), "study_report")
 
 
 def new_base_sensor(ingest: str) -> dg.SensorDefinition:
@@ -160,28 +154,21 @@ def told(news: tuple[str, ...], reason: str) -> str:
 
 def automation_sensors() -> list[dg.SensorDefinition]:
     """Data follow their base by themselves; trainings and reconstructions only where somebody switches that on."""
+    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+    data = "Simulates every dose of a new base and cuts its overlap views."
+    arms = "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of a GPU."
+    chosen = (("data_automation", DATA_ASSETS, on, data), ("arms_automation", ENGINE_ASSETS, off, arms))
     return [
         dg.AutomationConditionSensorDefinition(
-            name="data_automation",
-            target=dg.AssetSelection.assets(*DATA_ASSETS),
-            default_status=dg.DefaultSensorStatus.RUNNING,
+            name=name,
+            target=dg.AssetSelection.assets(*assets),
+            default_status=status,
             minimum_interval_seconds=INTERVAL_SECONDS,
             run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
             emit_backfills=False,
-            description="Simulates every dose of a new base and cuts its overlap views.",
-        ),
-        dg.AutomationConditionSensorDefinition(
-            name="arms_automation",
-            target=dg.AssetSelection.assets(*ENGINE_ASSETS),
-            default_status=dg.DefaultSensorStatus.STOPPED,
-            minimum_interval_seconds=INTERVAL_SECONDS,
-            run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
-            emit_backfills=False,
-            description=(
-                "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of "
-                "a GPU."
-            ),
-        ),
+            description=description,
+        )
+        for name, assets, status, description in chosen
     ]
 
 
@@ -211,12 +198,7 @@ def failure_document(context: dg.RunFailureSensorContext) -> dict[str, Any]:
     """A failed run in plain words: what it was about, and the sentence of every step that failed."""
     run = context.dagster_run
     assets = run.asset_selection or ()
-    steps = []
-    for event in context.get_step_failure_events():
-        data = event.step_failure_data
-        own = data.user_failure_data.description if data.user_failure_data else None
-        error = data.error.message.strip() if data.error else ""
-        steps.append({"step": event.step_key, "reason": own or error or "no reason given"})
+    failures = context.get_step_failure_events()
     return {
         "run": run.run_id,
         "job": run.job_name,
@@ -226,5 +208,5 @@ def failure_document(context: dg.RunFailureSensorContext) -> dict[str, Any]:
         "view": run.tags.get(VIEW_TAG),
         "message": context.failure_event.message,
         "begun_again": begun_again(run),
-        "steps": steps,
+        "steps": [{"step": event.step_key, "reason": failure_reason(event)} for event in failures],
     }

@@ -15,6 +15,8 @@ from fly64_assets.execution import Execution
 from fly64_assets.isolation import run_isolated
 
 UNITS = {"phase_std": "phase_std_rad"}
+"""Facts of a job that are shown under a name with their unit."""
+
 POOL = "gpu"
 """The pool whose slots engines share; the instance's `dagster.yaml` says how many there are."""
 

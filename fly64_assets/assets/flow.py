@@ -133,6 +133,14 @@ def failed_gate(error: Fly64Error) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=False, check_name=GATE, description=str(error))
 
 
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Why a step failed, from its failure event: our own sentence where there is one, else Dagster's."""
+    data = event.step_failure_data
+    own = data.user_failure_data.description if data.user_failure_data else None
+    error = data.error.message.strip() if data.error else ""
+    return own or error or "no reason given"
+
+
 def build_stage(
     context: dg.AssetExecutionContext,
     design: StudyDesign,

@@ -26,8 +26,9 @@ LOST: Final = "Its process is gone (a kill, a restart, a power cut). What it had
 def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark as failed every run that counts as running and whose process on this machine is gone.
 
-    For an instance whose runs are all processes of this machine, before any new one is started. A run that has not
-    told its process yet is left alone: Dagster's monitoring ends it when it takes too long to start.
+    Only where the instance keeps its runs in SQLite: another storage may be shared with machines whose processes cannot
+    be seen from here. A run that has not told its process yet is left alone: Dagster's monitoring ends it when it takes
+    too long to start.
 
     Returns
     -------
@@ -35,7 +36,10 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
         The ids of those runs.
     """
     import dagster as dg
+    from dagster._core.storage.runs import SqliteRunStorage
 
+    if not isinstance(instance.run_storage, SqliteRunStorage):
+        return []
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=running)):

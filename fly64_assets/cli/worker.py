@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.assets.flow import COMMAND_TAG, RESUME
+from fly64_assets.assets.flow import COMMAND_TAG, RESUME, failure_reason
 from fly64_assets.definitions import defs
 from fly64_assets.run_tags import BASE_TAG
 from fly64_assets.store.atomic import write_atomically
@@ -42,13 +42,8 @@ def execute(
         tags={COMMAND_TAG: RESUME} | ({BASE_TAG: base} if base else {}),
         raise_on_error=False,
     )
-    sentences = []
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            own = data.user_failure_data.description if data.user_failure_data else None
-            error = data.error.message.strip() if data.error else "no reason given"
-            sentences.append(f"{event.step_key}: {own or error}")
+    failures = (event for event in result.all_events if event.is_step_failure)
+    sentences = [f"{event.step_key}: {failure_reason(event)}" for event in failures]
     return result.success, "\n".join(sentences)
 
 

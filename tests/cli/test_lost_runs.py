@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
 
 from fly64_assets.cli.lost_runs import LOST, close_lost_runs
 
@@ -47,3 +49,15 @@ def test_a_killed_run_is_closed_and_a_living_one_is_not(tmp_path):
         assert LOST in [entry.dagster_event.message for entry in instance.all_logs(run.run_id)]
         assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == set()
         assert close_lost_runs(instance) == []
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_instance_that_may_be_shared_is_left_alone(tmp_path, shared):
+    """The process of a run on another machine cannot be seen from here."""
+    with dg.DagsterInstance.ephemeral() if shared else dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(dg.job(name="elsewhere")(lambda: None), status=dg.DagsterRunStatus.STARTED)
+        nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+        instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(nobody))}))
+        assert close_lost_runs(instance) == ([] if shared else [run.run_id])
+        ended = dg.DagsterRunStatus.STARTED if shared else dg.DagsterRunStatus.FAILURE
+        assert instance.get_run_by_id(run.run_id).status == ended
