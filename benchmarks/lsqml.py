@@ -14,51 +14,31 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import scans
 import torch
 
 from fly64_assets.bases import make_base
 from fly64_assets.design_fields import BaseRecipe, LsqmlSettings
-from fly64_assets.evaluation.frame import evaluation_region, scan_box
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
 from fly64_assets.lsqml.overrides.installation import faster_library
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.overlap import select_spaced
-from fly64_assets.simulation import simulate
 from fly64_assets.torch_compat import declare_torchvision_operators
 
 declare_torchvision_operators()
 
 BASE = make_base(BaseRecipe("coins", "grass", 448, 2000), 64)
-SPACING = {"baseline": 0.0, "dense": 19.2, "sparse": 51.2}
-
-
-def measurement(dose: int, view: str) -> Measurement:
-    scan = simulate(BASE, dose=dose, scan="uniform", axis="y", seed=7)
-    index = scan.halves["train"]
-    amplitude = np.concatenate(list(scan.amplitude_blocks("train")))
-    kept = np.arange(len(index))
-    if SPACING[view]:
-        kept = select_spaced(np.c_[scan.x[index], scan.y[index]], SPACING[view], 64).kept
-    x, y = scan.x[index][kept], scan.y[index][kept]
-    return Measurement(amplitude[kept], scan.scale, BASE.probe, x, y, BASE.object.shape, index[kept])
-
-
-def phase_rmse(obj: np.ndarray, mask: np.ndarray) -> float:
-    """After removing the global phase; positions and grid are the truth's own."""
-    product = obj[mask] * BASE.object[mask].conj()
-    return float(np.sqrt((np.angle(product * np.conj(product.sum())) ** 2).mean()))
 
 
 def stopping(dose: int, view: str, epochs: int) -> dict:
-    m = measurement(dose, view)
-    mask = evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
+    m = scans.train_half(BASE, dose, view)
+    mask = scans.evaluated(m)
     errors: list[float] = []
     state = engine._state
 
     def watched(*arguments):
         result = state(*arguments)
-        errors.append(phase_rmse(result[0], mask))
+        errors.append(scans.phase_rmse(result[0], BASE.object, mask))
         return result
 
     settings = LsqmlSettings(epochs=epochs)
@@ -80,7 +60,7 @@ def stopping(dose: int, view: str, epochs: int) -> dict:
         "stop_epoch": stop,
         "best_epoch": best,
         "last_error": errors[-1],
-        "flat": phase_rmse(np.ones_like(BASE.object), mask),
+        "flat": scans.phase_rmse(np.ones_like(BASE.object), BASE.object, mask),
         "frames": m.frames,
     }
 
@@ -149,7 +129,7 @@ def epoch_entry(name: str, m: Measurement, settings: LsqmlSettings, rounds: int,
 
 def speed(rounds: int, quick: bool) -> list[dict]:
     """An epoch of the library against ours: known probe, refined probe, Poisson, two threads."""
-    m = measurement(100_000, "baseline")
+    m = scans.train_half(BASE, 100_000, "baseline")
     gaussian = LsqmlSettings(noise_model="gaussian", stopping="epochs")
     results = [epoch_entry("lsqml_epoch_vs_stock", m, gaussian, rounds)]
     if not quick:
@@ -179,14 +159,14 @@ def scaling(largest: int, rounds: int) -> list[dict]:
 
 def same_quality(epochs: int = 100) -> dict:
     """The object after the same epochs of the library and of ours."""
-    m = measurement(10_000, "dense")
-    mask = evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
+    m = scans.train_half(BASE, 10_000, "dense")
+    mask = scans.evaluated(m)
     settings = LsqmlSettings(epochs=epochs, stopping="epochs")
     found = {
         fast: engine.reconstruct(m, replace(settings, fast_shift=fast), Execution(), 1, lambda *_: None).object
         for fast in (False, True)
     }
-    ours, stock = phase_rmse(found[True], mask), phase_rmse(found[False], mask)
+    ours, stock = (scans.phase_rmse(found[fast], BASE.object, mask) for fast in (True, False))
     return {
         "name": "lsqml_quality_vs_stock",
         "value": ours,
@@ -208,7 +188,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=40_000, help="positions of the largest scan (default 40000)")
     parser.add_argument("--no-stopping", dest="stopping", action="store_false", help="leave out the stopping table")
     options = parser.parse_args()
-    doses, views = ((10_000,), ("sparse",)) if options.quick else ((1000, 10_000, 100_000), tuple(SPACING))
+    doses, views = ((10_000,), ("sparse",)) if options.quick else ((1000, 10_000, 100_000), tuple(scans.SPACING))
     results = speed(2 if options.quick else options.rounds, options.quick)
     if not options.quick:
         results += [*scaling(options.largest, 2), same_quality()]

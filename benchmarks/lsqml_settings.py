@@ -3,50 +3,51 @@
 One change at a time from the chosen settings: how the object is read between pixels, batches, acceleration, noise
 model, rescaling of object against probe, a probe to be refined, the rule that ends a run; then the other engines. Every
 variant of a cell sees the same frames. A run goes to its last epoch and is judged by every rule afterwards, so the
-table shows what each rule keeps, the best epoch and the last one. Only this benchmark looks at the truth.
+table shows what each rule keeps, the best epoch and the last one; *interior* is the error without the dim rim of the
+scan. Only this benchmark looks at the truth.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml_settings.py [--quick] [--objects coins/grass moon/coffee]
        [--cells VIEW:DOSE,...] [--only NAME ...] [--epochs N] [--csv FILE] [--json]
+       python benchmarks/lsqml_settings.py --summary FILE
 """
 
 import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import scans
 
-from fly64_assets.bases import make_base
-from fly64_assets.contract.schema import Base
-from fly64_assets.design_fields import BaseRecipe, LsqmlSettings
+from fly64_assets.design_fields import LsqmlSettings
 from fly64_assets.errors import EngineError
-from fly64_assets.evaluation.frame import evaluation_region, scan_box
 from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
-from fly64_assets.physics import counts, forward
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.overlap import select_spaced
-from fly64_assets.simulation import simulate
 
-SPACING = {"baseline": 0.0, "dense": 19.2, "sparse": 51.2}
-CELLS = tuple((view, dose) for dose in (1000, 10_000, 100_000) for view in SPACING)
+CELLS = tuple((view, dose) for dose in (1000, 10_000, 100_000) for view in scans.SPACING)
 COLUMNS = (
-    "object", "view", "dose", "frames", "flat", "variant", "held_out_epoch", "held_out", "discrepancy_epoch",
-    "discrepancy", "best_epoch", "best", "epochs", "last", "seconds_per_epoch",
+    "object", "view", "dose", "frames", "flat", "floor", "variant", "held_out_epoch", "held_out", "discrepancy_epoch",
+    "discrepancy", "best_epoch", "best", "epochs", "last", "interior_floor", "interior", "interior_best_epoch",
+    "interior_best", "seconds_per_epoch",
 )  # fmt: skip
+DAMPING = "reconstructor_options.preconditioning_damping_factor"
+STEP = "object_options.optimal_step_size_scaler"
+TV = "object_options.total_variation."
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings to try, options of the library to change, and an error of the known probe."""
+    """Settings to try, options of the library to change (``part.name``), and an error of the known probe."""
 
     settings: dict = field(default_factory=dict)
-    rescaled: bool = False
+    options: dict = field(default_factory=dict)
     wrong_probe: bool = False
 
 
@@ -61,11 +62,17 @@ VARIANTS = {
     "momentum 0": Variant({"momentum": 0.0}),
     "momentum 0.8": Variant({"momentum": 0.8}),
     "momentum 4": Variant({"momentum": 4.0}),
-    "gaussian": Variant({"noise_model": "gaussian"}),
     "poisson after 5": Variant({"noise_model": "poisson"}),
     "poisson after 20": Variant({"noise_model": "poisson", "gaussian_epochs": 20}),
     "poisson from the start": Variant({"noise_model": "poisson", "gaussian_epochs": 0}),
-    "rescaled": Variant(rescaled=True),
+    "rescaled": Variant(options={"object_options.remove_object_probe_ambiguity.enabled": True}),
+    "damping 0.03": Variant(options={DAMPING: 0.03}),
+    "damping 0.3": Variant(options={DAMPING: 0.3}),
+    "damping 1": Variant(options={DAMPING: 1.0}),
+    "steps of 0.5": Variant(options={STEP: 0.5}),
+    "total variation 0.003": Variant(options={TV + "enabled": True, TV + "weight": 0.003}),
+    "total variation 0.01": Variant(options={TV + "enabled": True, TV + "weight": 0.01}),
+    "total variation 0.03": Variant(options={TV + "enabled": True, TV + "weight": 0.03}),
     "probe 10 % off, fixed": Variant(wrong_probe=True),
     "probe 10 % off, refined": Variant({"probe": "refined"}, wrong_probe=True),
     "fourier, poisson after 5, momentum 0.8": Variant(
@@ -79,69 +86,29 @@ VARIANTS = {
 
 
 @lru_cache(maxsize=1)
-def base_of(pictures: str, size: int, positions: int) -> Base:
-    amplitude, phase = pictures.split("/")
-    recipe = BaseRecipe(amplitude, phase, size, positions, probe_radius=0.22, probe_curvature=5.0, seed=9)
-    return make_base(recipe, 64)
+def measurement(name: str, dose: int, view: str, size: int, positions: int) -> tuple[Measurement, np.ndarray]:
+    """Frames of the train half of a cell, and the truth."""
+    base = scans.base_of(name, size, positions)
+    return (scans.raster(base, dose) if view == "raster" else scans.train_half(base, dose, view)), base.object
 
 
-def raster(base: Base, dose: int) -> Measurement:
-    """The upper half of a raster of whole pixels, 8 px apart: 512 frames for an object of 320 px."""
-    centres = np.arange(36.0, base.object.shape[0] - 35, 8)
-    y, x = (axis.ravel() for axis in np.meshgrid(centres, centres, indexing="ij"))
-    scale = forward.intensity_scale(dose, forward.exit_wave_energies(base.object, base.probe, x, y))
-    index = np.arange(len(x) // 2)
-    x, y = x[index], y[index]
-    amplitude = np.empty((len(index), *base.probe.shape), np.float32)
-    for part in forward.blocks(len(index)):
-        rates = forward.patch_counts(base.object, base.probe, x[part], y[part], scale)
-        amplitude[part] = counts.stored_amplitude(counts.poisson_counts(rates, index[part], 7, dose), scale)
-    return Measurement(amplitude, scale, base.probe, x, y, base.object.shape, index)
-
-
-@lru_cache(maxsize=1)
-def measurement(pictures: str, dose: int, view: str, size: int, positions: int) -> tuple[Measurement, np.ndarray]:
-    """Frames of the train half of a cell, and the pixels that count."""
-    base = base_of(pictures, size, positions)
-    if view == "raster":
-        m = raster(base, dose)
-        return m, region(m)
-    scan = simulate(base, dose=dose, scan="uniform", axis="y", seed=7)
-    index = scan.halves["train"]
-    amplitude = np.concatenate(list(scan.amplitude_blocks("train")))
-    kept = np.arange(len(index))
-    if SPACING[view]:
-        kept = select_spaced(np.c_[scan.x[index], scan.y[index]], SPACING[view], 64).kept
-    x, y = scan.x[index][kept], scan.y[index][kept]
-    m = Measurement(amplitude[kept], scan.scale, base.probe, x, y, base.object.shape, index[kept])
-    return m, region(m)
-
-
-def region(m: Measurement) -> np.ndarray:
-    return evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
-
-
-def phase_rmse(obj: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
-    """After removing the global phase; positions and grid are the truth's own."""
-    product = obj[mask] * truth[mask].conj()
-    return float(np.sqrt((np.angle(product * np.conj(product.sum())) ** 2).mean()))
-
-
-def run(m: Measurement, truth: np.ndarray, mask: np.ndarray, variant: Variant, epochs: int) -> dict:
-    """One reconstruction to its last epoch, judged by every rule."""
+def run(m: Measurement, truth: np.ndarray, regions: Sequence[np.ndarray], variant: Variant, epochs: int) -> dict:
+    """One reconstruction to its last epoch, judged by every rule where a study judges, and in the interior."""
     if variant.wrong_probe:
         m = replace(m, probe=m.probe * np.complex64(1.1))
-    errors: list[float] = []
+    errors: list[list[float]] = []
     state, options = engine._state, engine.engine_options
 
     def watched(*arguments):
         result = state(*arguments)
-        errors.append(phase_rmse(result[0], truth, mask))
+        errors.append([scans.phase_rmse(result[0], truth, mask) for mask in regions])
         return result
 
     def changed(*arguments):
         found = options(*arguments)
-        found.object_options.remove_object_probe_ambiguity.enabled = variant.rescaled
+        for path, value in variant.options.items():
+            owner, name = path.rsplit(".", 1)
+            setattr(attrgetter(owner)(found), name, value)
         return found
 
     settings = LsqmlSettings(**{"epochs": epochs, "stopping": "held_out", **variant.settings})
@@ -149,29 +116,34 @@ def run(m: Measurement, truth: np.ndarray, mask: np.ndarray, variant: Variant, e
     with mock.patch.multiple(engine, **patches), mock.patch("fly64_assets.lsqml.stopping.PATIENCE", epochs):
         found = engine.reconstruct(m, settings, Execution(), 1, lambda *_: None)
     below = np.flatnonzero(found.deviance <= found.expected)
+    where, interior = zip(*errors, strict=True)
     kept = {
         "held_out": int(np.argmin(found.held_out)),
         "discrepancy": int(below[0]) if len(below) else len(errors) - 1,
-        "best": int(np.argmin(errors)),
+        "best": int(np.argmin(where)),
     }
-    row = {f"{rule}_epoch": k + 1 for rule, k in kept.items()} | {rule: errors[k] for rule, k in kept.items()}
-    return row | {"epochs": len(errors), "last": errors[-1], "seconds_per_epoch": found.seconds / len(errors)}
+    row = {f"{rule}_epoch": k + 1 for rule, k in kept.items()} | {rule: where[k] for rule, k in kept.items()}
+    row |= {"interior": interior[kept["held_out"]], "interior_best": min(interior)}
+    row |= {"interior_best_epoch": int(np.argmin(interior)) + 1}
+    return row | {"epochs": len(errors), "last": where[-1], "seconds_per_epoch": found.seconds / len(errors)}
 
 
 def rows(options: argparse.Namespace) -> Iterator[dict]:
-    for pictures in options.objects:
-        truth = base_of(pictures, options.size, options.positions).object
+    for name in options.objects:
         for view, dose in options.cells:
-            m, mask = measurement(pictures, dose, view, options.size, options.positions)
-            flat = phase_rmse(np.ones_like(truth), truth, mask)
-            one = {"object": pictures, "view": view, "dose": dose, "frames": m.frames, "flat": flat}
-            for name in options.only or VARIANTS:
+            m, truth = measurement(name, dose, view, options.size, options.positions)
+            regions = scans.evaluated(m), scans.interior(m)
+            floor, interior_floor = (scans.phase_floor(m, truth, mask) for mask in regions)
+            flat = scans.phase_rmse(np.ones_like(truth), truth, regions[0])
+            one = {"object": name, "view": view, "dose": dose, "frames": m.frames, "flat": flat}
+            one |= {"floor": floor, "interior_floor": interior_floor}
+            for variant in options.only or VARIANTS:
                 try:
-                    result = run(m, truth, mask, VARIANTS[name], options.epochs)
+                    result = run(m, truth, regions, VARIANTS[variant], options.epochs)
                 except EngineError as error:
-                    print(f"{pictures} {view}:{dose} {name}: {error}", file=sys.stderr)
-                    result = dict.fromkeys(COLUMNS[6:])
-                yield one | {"variant": name} | result
+                    print(f"{name} {view}:{dose} {variant}: {error}", file=sys.stderr)
+                    result = {}
+                yield dict.fromkeys(COLUMNS) | one | {"variant": variant} | result
 
 
 def cells(text: str) -> tuple[tuple[str, int], ...]:
@@ -179,10 +151,35 @@ def cells(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((view, int(float(dose))) for view, dose in parts)
 
 
+def summary(path: Path) -> str:
+    """Error of every variant at the epoch it keeps over that of the chosen settings: geometric means over objects."""
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    kept = {(r["object"], r["view"], r["dose"], r["variant"]): float(r["held_out"]) for r in found if r["held_out"]}
+    objects, columns, variants = (
+        list(dict.fromkeys(values)) for values in ((k[0] for k in kept), (k[1:3] for k in kept), (k[3] for k in kept))
+    )
+    lines = [
+        "| variant | " + " | ".join(f"{view} {int(dose):.0e}".replace("e+0", "e") for view, dose in columns) + " |"
+    ]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for variant in variants:
+        shown = []
+        for cell in columns:
+            both = [(kept.get((o, *cell, variant)), kept.get((o, *cell, "chosen"))) for o in objects]
+            ratios = [own / peer for own, peer in both if own and peer]
+            shown.append(f"{np.exp(np.mean(np.log(ratios))):.2f}" if len(ratios) == len(objects) else "")
+        lines.append(f"| {variant} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one cell, few epochs: about a minute")
-    parser.add_argument("--objects", nargs="+", default=["coins/grass", "moon/coffee"], metavar="AMPLITUDE/PHASE")
+    parser.add_argument(
+        "--objects", nargs="+", default=["coins/grass", "moon/coffee"], metavar="NAME",
+        help="AMPLITUDE/PHASE, two pictures; smooth/SIGMA, noise smoothed by SIGMA pixels",
+    )  # fmt: skip
     parser.add_argument(
         "--cells", type=cells, default=CELLS, help="VIEW:DOSE,... (also raster:DOSE); all nine by default"
     )
@@ -192,7 +189,13 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=900)
     parser.add_argument("--csv", type=Path, help="write every row as it is measured")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--summary", type=Path, metavar="CSV", help="measure nothing, print a table of an earlier --csv"
+    )
     options = parser.parse_args()
+    if options.summary:
+        print(summary(options.summary))
+        return
     if options.quick:
         options.objects, options.cells, options.epochs = ["coins/grass"], (("sparse", 10_000),), 10
     found = []
