@@ -27,6 +27,8 @@ STOP_SECONDS: Final = 60
 """For webserver, daemon and code server to end by themselves."""
 RUNS_STOP_SECONDS: Final = 15
 """For runs that were at work to note that they were interrupted."""
+PATIENT: Final = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}
+"""Engines keep all cores busy: a run or a sensor may take longer to begin than the minute that Dagster grants it."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -120,7 +122,7 @@ def _start(session: Session, host: str, port: int) -> subprocess.Popen[bytes]:
 def _environment(environment: Mapping[str, str], session: Session) -> dict[str, str]:
     # Python does not say that `dagster dev` has a successor in a package that this project does not need.
     quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded", "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    return {**environment, **quiet, **session.environment()}
+    return {**PATIENT, **environment, **quiet, **session.environment()}
 
 
 def _end_with_parent() -> None:

@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def environment():
-    hidden = ("DAGSTER_HOME", "FLY64_DATA_ROOT")
+    hidden = ("DAGSTER_HOME", "FLY64_DATA_ROOT", "DAGSTER_GRPC_TIMEOUT_SECONDS")
     # Relative, as a user writes it: the code location works elsewhere than the command.
     return {name: value for name, value in os.environ.items() if name not in hidden} | {"FLY64_STUDY": "study.yaml"}
 
@@ -83,6 +83,8 @@ def test_the_page_opens_and_a_signal_ends_everything(folder):
         assert said[0].startswith("starting the Dagster UI")
         assert said[-1] == address
         assert len(group(leader)) >= 4  # webserver, daemon, code server and what started them
+        given = Path(f"/proc/{leader}/environ").read_bytes().split(b"\0")
+        assert b"DAGSTER_GRPC_TIMEOUT_SECONDS=600" in given
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
             assert b"<!DOCTYPE html>" in page.read(100)
         request = urllib.request.Request(

@@ -22,6 +22,7 @@ import yaml
 
 import fly64_assets
 from fly64_assets import inventory
+from fly64_assets.cli.ui import PATIENT
 from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.layout import Layout
@@ -98,8 +99,7 @@ class Services:
             "FLY64_STUDY": str(self.study),
             "FLY64_DATA_ROOT": str(self.data),
             "OMP_NUM_THREADS": "1",
-            # A busy machine may take more than the minute in which Dagster wants a run worker to have begun.
-            "DAGSTER_GRPC_TIMEOUT_SECONDS": "600",
+            **PATIENT,
         }
 
     def files(self) -> dict[str, tuple[int, int]]:
