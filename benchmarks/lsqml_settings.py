@@ -39,7 +39,6 @@ COLUMNS = (
 )  # fmt: skip
 DAMPING = "reconstructor_options.preconditioning_damping_factor"
 STEP = "object_options.optimal_step_size_scaler"
-TV = "object_options.total_variation."
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ VARIANTS = {
     "damping 0.3": Variant(options={DAMPING: 0.3}),
     "damping 1": Variant(options={DAMPING: 1.0}),
     "steps of 0.5": Variant(options={STEP: 0.5}),
-    "total variation 0.003": Variant(options={TV + "enabled": True, TV + "weight": 0.003}),
-    "total variation 0.01": Variant(options={TV + "enabled": True, TV + "weight": 0.01}),
-    "total variation 0.03": Variant(options={TV + "enabled": True, TV + "weight": 0.03}),
+    "total variation 0.003": Variant({"total_variation": 0.003}),
+    "total variation 0.01": Variant({"total_variation": 0.01}),
+    "total variation 0.03": Variant({"total_variation": 0.03}),
     "probe 10 % off, fixed": Variant(wrong_probe=True),
     "probe 10 % off, refined": Variant({"probe": "refined"}, wrong_probe=True),
     "fourier, poisson after 5, momentum 0.8": Variant(

@@ -159,7 +159,7 @@ class LsqmlSettings:
 
     Of ``lsqml``: ``batching`` (``compact``, ``random``, ``uniform``), ``batch_size`` in frames, ``momentum``, the gain
     of the acceleration; ``noise_model`` (``gaussian``, or ``poisson`` after ``gaussian_epochs`` epochs of the Gaussian
-    one).
+    one); ``total_variation``, the weight of a total variation of the object after every epoch (0: none).
     """
 
     engine: str = "lsqml"
@@ -172,4 +172,5 @@ class LsqmlSettings:
     momentum: float = 2.0
     noise_model: str = "gaussian"
     gaussian_epochs: int = 5
+    total_variation: float = 0.0
     fast_shift: bool = True

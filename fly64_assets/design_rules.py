@@ -89,6 +89,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ("lsqml.gaussian_epochs", lambda value: value >= 0, "must not be negative"),
     ("lsqml.batch_size", _at_least_one, "must be at least 1"),
     ("lsqml.momentum", lambda value: 0 <= value <= 10, "must be in [0, 10]"),
+    ("lsqml.total_variation", lambda value: 0 <= value <= 1, "must be in [0, 1]"),
 )
 RECIPE_RULES: Final[tuple[Rule, ...]] = (
     ("amplitude", *_one_of(*PICTURES)),

@@ -233,6 +233,10 @@ def _task(
         from fly64_assets.lsqml.bilinear import use_bilinear_windows
 
         use_bilinear_windows(task)
+    if task.options.object_options.total_variation.enabled:
+        from fly64_assets.lsqml.total_variation import use_total_variation
+
+        use_total_variation(task)
     return task
 
 

@@ -31,20 +31,21 @@ def run(scan, fast: bool, *, whole: bool = False, epochs: int = 20, **settings):
 
 
 @pytest.mark.parametrize(
-    ("windows", "whole", "probe", "noise", "gaussian_epochs"),
+    ("windows", "whole", "probe", "noise", "gaussian_epochs", "variation"),
     [
-        ("fourier", False, "fixed", "gaussian", 20),
-        ("fourier", False, "fixed", "poisson", 5),
-        ("fourier", False, "refined", "poisson", 5),
-        ("fourier", True, "fixed", "poisson", 5),
-        ("fourier", True, "refined", "gaussian", 20),
-        ("bilinear", False, "fixed", "gaussian", 20),
-        ("bilinear", False, "refined", "poisson", 5),
-        ("bilinear", True, "fixed", "gaussian", 20),
+        ("fourier", False, "fixed", "gaussian", 20, 0.0),
+        ("fourier", False, "fixed", "poisson", 5, 0.0),
+        ("fourier", False, "refined", "poisson", 5, 0.0),
+        ("fourier", True, "fixed", "poisson", 5, 0.0),
+        ("fourier", True, "refined", "gaussian", 20, 0.0),
+        ("bilinear", False, "fixed", "gaussian", 20, 0.0),
+        ("bilinear", False, "refined", "poisson", 5, 0.0),
+        ("bilinear", True, "fixed", "gaussian", 20, 0.0),
+        ("bilinear", False, "fixed", "gaussian", 20, 0.02),
     ],
 )
 def test_twenty_epochs_find_the_object_of_the_library(
-    scanned, minibatch, monkeypatch, windows, whole, probe, noise, gaussian_epochs
+    scanned, minibatch, monkeypatch, windows, whole, probe, noise, gaussian_epochs, variation
 ):
     calls = []
     ours = minibatch._minibatch
@@ -57,6 +58,7 @@ def test_twenty_epochs_find_the_object_of_the_library(
         "probe": probe,
         "noise_model": noise,
         "gaussian_epochs": gaussian_epochs,
+        "total_variation": variation,
     }
     stock = run(s, False, **settings)
     assert not calls
