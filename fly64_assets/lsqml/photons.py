@@ -19,7 +19,9 @@ from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
 
 JUDGED_FRAMES: Final = 256
-"""Frames on which the deviance is evaluated after every epoch."""
+"""Frames on which the deviance of the fitted counts is evaluated after every epoch."""
+ASIDE_PIXELS: Final = 2**22
+"""Detector pixels whose counts are kept for judging: few photons decide between epochs that differ little."""
 HELD_OUT: Final = 0.05
 """Part of the photons that is kept aside where they decide when to stop."""
 
@@ -65,14 +67,15 @@ class Photons:
         n, size = measurement.frames, measurement.patch_size
         self.scale = measurement.intensity_scale * math.sqrt(1 - held_out)
         self.fitted = np.empty((n, size, size), np.float32)
-        self._judged = np.unique(np.linspace(0, n - 1, JUDGED_FRAMES).astype(np.int64))
-        self._aside = np.zeros((len(self._judged), size, size), np.float32)
+        self._judged = _some(n, JUDGED_FRAMES)
+        self._judging = _some(n, max(JUDGED_FRAMES, ASIDE_PIXELS // size**2)) if held_out else np.empty(0, np.int64)
+        self._aside = np.empty((len(self._judging), size, size), np.float32)
         for part in blocks(n):
             counts = measurement.counts(part)
             aside = self._taken(counts, part, seed) if held_out else np.zeros_like(counts)
             self.fitted[part] = np.fft.ifftshift(counts - aside, axes=(-2, -1))
-            rows = np.flatnonzero((self._judged >= part.start) & (self._judged < part.stop))
-            self._aside[rows] = aside[self._judged[rows] - part.start]
+            rows = np.flatnonzero((self._judging >= part.start) & (self._judging < part.stop))
+            self._aside[rows] = aside[self._judging[rows] - part.start]
 
     def _taken(self, counts: NDArray[np.float64], part: slice, seed: int) -> NDArray[np.float64]:
         taken = np.empty_like(counts)
@@ -83,15 +86,36 @@ class Photons:
 
     def judge(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> Judgement:
         """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's."""
-        m, kept = self._measurement, 1 - self._held_out
-        found = expected = aside = 0.0
+        kept = 1 - self._held_out
+        found = expected = 0.0
         for part in blocks(len(self._judged)):
             index = self._judged[part]
-            rates = patch_counts(obj, probe, m.x[index], m.y[index], m.intensity_scale)
+            rates = kept * self._rates(obj, probe, index)
             counts = np.fft.fftshift(self.fitted[index], axes=(-2, -1)).astype(np.float64)
-            found += float(deviance(counts, kept * rates).sum())
-            expected += float(expected_deviance(kept * rates).sum())
-            if self._held_out:
-                aside += float(deviance(self._aside[part].astype(np.float64), self._held_out * rates).sum())
-        pixels = len(self._judged) * m.patch_size**2
-        return Judgement(found / pixels, expected / pixels, aside / pixels if self._held_out else math.nan)
+            found += float(deviance(counts, rates).sum())
+            expected += float(expected_deviance(rates).sum())
+        pixels = len(self._judged) * self._measurement.patch_size**2
+        return Judgement(found / pixels, expected / pixels, self._held_out_deviance(obj, probe))
+
+    def _held_out_deviance(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> float:
+        if not self._held_out:
+            return math.nan
+        total = 0.0
+        for part in blocks(len(self._judging)):
+            rates = self._held_out * self._rates(obj, probe, self._judging[part])
+            # Nearly all pixels hold no photon, and their deviance is twice the rate.
+            lit = self._aside[part] > 0
+            counts = self._aside[part][lit].astype(np.float64)
+            total += float(deviance(counts, rates[lit]).sum()) + 2 * float(rates[~lit].sum())
+        return total / self._aside.size
+
+    def _rates(
+        self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], index: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        m = self._measurement
+        return patch_counts(obj, probe, m.x[index], m.y[index], m.intensity_scale)
+
+
+def _some(frames: int, most: int) -> NDArray[np.int64]:
+    """All frames, or as many as ``most`` of them, evenly spread."""
+    return np.unique(np.linspace(0, frames - 1, most).astype(np.int64))

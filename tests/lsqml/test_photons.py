@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import xlogy
 
 from fly64_assets.lsqml import photons
 from fly64_assets.lsqml.photons import Photons
+from fly64_assets.physics.forward import patch_counts
 
 
 def counts_of(divided: Photons) -> np.ndarray:
@@ -66,3 +68,14 @@ def test_only_some_frames_are_judged_where_there_are_many(scanned, monkeypatch):
     found = Photons(replace(m, amplitude=broken), 0, 1).judge(s.object, m.probe)
     expected = Photons(some, 0, 1).judge(s.object, m.probe)
     assert (found.deviance, found.expected) == pytest.approx((expected.deviance, expected.expected), rel=1e-12)
+
+
+def test_photons_kept_aside_judge_in_all_frames_though_few_judge_the_fit(scanned, monkeypatch):
+    monkeypatch.setattr(photons, "JUDGED_FRAMES", 20)
+    s = scanned(dose=1e4, n=39)
+    m = s.measurement
+    divided = Photons(m, 0.2, 1)
+    aside = m.counts() - counts_of(divided)
+    rates = 0.2 * np.maximum(patch_counts(s.object, m.probe, m.x, m.y, m.intensity_scale), 1e-12)
+    expected = 2 * (xlogy(aside, aside / rates) - aside + rates).mean()
+    assert divided.judge(s.object, m.probe).held_out == pytest.approx(expected, rel=1e-9)
