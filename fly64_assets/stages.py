@@ -42,7 +42,7 @@ CODE_VERSIONS: Final[Mapping[str, str]] = {
     "view": "1",
     "training": "3",
     "inference": "2",
-    "reconstruction": "2",
+    "reconstruction": "3",
     "comparison": "2",
     "report": "2",
 }
