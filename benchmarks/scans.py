@@ -1,8 +1,11 @@
 """Scans of objects that no study uses, with their truth: what the benchmarks of the iterative arm look at.
 
 Only benchmarks see the truth; a job does not.
+
+Usage: python benchmarks/scans.py NAME SIZE POSITIONS FILE.npz   (object, probe and positions as a base)
 """
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -93,3 +96,13 @@ def phase_rmse(obj: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     """After removing the global phase [rad]; positions and grid are the truth's own."""
     product = obj[mask] * truth[mask].conj()
     return float(np.sqrt((np.angle(product * np.conj(product.sum())) ** 2).mean()))
+
+
+def main() -> None:
+    name, size, positions, path = sys.argv[1:]
+    base = base_of(name, int(size), int(positions))
+    np.savez(path, objectGuess=base.object, probeGuess=base.probe, xcoords=base.x, ycoords=base.y)
+
+
+if __name__ == "__main__":
+    main()
