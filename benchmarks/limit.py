@@ -14,13 +14,13 @@ import time
 
 import numpy as np
 
-from fly64_assets.bases import make_base
-from fly64_assets.design import SPLITS, load_design
-from fly64_assets.design_fields import BASELINE
-from fly64_assets.evaluation import limit as limits
-from fly64_assets.evaluation.frame import evaluation_region, scan_box
-from fly64_assets.physics.overlap import select_spaced
-from fly64_assets.simulation import simulate
+from fly64_assets.evaluation.bound import limit as limits
+from fly64_assets.evaluation.scores.region import evaluation_region, scan_box
+from fly64_assets.physics.overlap import BASELINE, select_spaced
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate
+from fly64_assets.study.design import load_design
 
 
 def positions(design, base, view):

@@ -17,14 +17,15 @@ import numpy as np
 import scans
 import torch
 
-from fly64_assets.bases import make_base
-from fly64_assets.design_fields import BaseRecipe, LsqmlSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.torch_compat import declare_torchvision_operators
 from fly64_assets.lsqml import engine
+from fly64_assets.lsqml.count_split import Photons
 from fly64_assets.lsqml.overrides.installation import faster_library
-from fly64_assets.lsqml.photons import Photons
+from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.torch_compat import declare_torchvision_operators
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.recipe import BaseRecipe
 
 declare_torchvision_operators()
 

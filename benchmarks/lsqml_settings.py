@@ -25,10 +25,10 @@ from unittest import mock
 import numpy as np
 import scans
 
-from fly64_assets.design_fields import LsqmlSettings
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
 from fly64_assets.lsqml import engine
+from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.measurement import Measurement
 
 CELLS = tuple((view, dose) for dose in (1000, 10_000, 100_000) for view in scans.SPACING)

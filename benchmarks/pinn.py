@@ -25,20 +25,21 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fly64_assets.bases import make_base
-from fly64_assets.design_fields import BaseRecipe, PinnSettings
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.architectures import NetworkSpec, build_network
 from fly64_assets.pinn.bundle import Bundle
+from fly64_assets.pinn.cnn.task import input_scale
+from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.inference import reconstruct
-from fly64_assets.pinn.likelihood_path import likelihood_path
-from fly64_assets.pinn.patch_task import input_scale
-from fly64_assets.pinn.patch_training import PatchTraining
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.scene import BLOCK_FRAMES, Scene
-from fly64_assets.pinn.scene_training import SceneTraining
-from fly64_assets.simulation import simulate
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.unrolled.object_plane import BLOCK_FRAMES, Scene
+from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
+from fly64_assets.pinn.unrolled.training import SceneTraining
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate
+from fly64_assets.simulation.recipe import BaseRecipe
 
 Work = Callable[[], object]
 DOSE = 10_000

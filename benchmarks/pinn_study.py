@@ -32,28 +32,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fly64_assets.bases import make_base
 from fly64_assets.contract.npz import load_base
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.design import SPLITS, StudyDesign, load_design
-from fly64_assets.design_fields import BaseRecipe, PinnSettings
-from fly64_assets.evaluation.align import align
-from fly64_assets.evaluation.compare import SplitInput, compare_split
-from fly64_assets.evaluation.frame import Region, ScanBox, evaluation_region, scan_box
-from fly64_assets.evaluation.metrics import phase_part, rmse
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
+from fly64_assets.evaluation.scores.alignment import align
+from fly64_assets.evaluation.scores.compare import SplitInput, compare_split
+from fly64_assets.evaluation.scores.metrics import phase_part, rmse
+from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region, scan_box
 from fly64_assets.lsqml import engine
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.architectures import NetworkSpec
 from fly64_assets.pinn.bundle import Bundle
+from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE
 from fly64_assets.pinn.inference import reconstruct
-from fly64_assets.pinn.likelihood_path import likelihood_path
 from fly64_assets.pinn.results import Trained
-from fly64_assets.pinn.scene import Scene
-from fly64_assets.pinn.stitching import LEAST_COVERAGE
+from fly64_assets.pinn.settings import PinnSettings
 from fly64_assets.pinn.training import train
-from fly64_assets.simulation import simulate
-from fly64_assets.views import split_view
+from fly64_assets.pinn.unrolled.object_plane import Scene
+from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate
+from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.simulation.views import split_view
+from fly64_assets.study.design import StudyDesign, load_design
 
 NETWORKS = ("unrolled", "cnn")
 WARM = "lsqml_from_pinn"

@@ -19,17 +19,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fly64_assets import stages
-from fly64_assets.bases import make_base
 from fly64_assets.contract.npz import load_base, open_npz, write_npz
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.contract.validate import validate, validate_pair
-from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.design_fields import BaseRecipe
-from fly64_assets.simulation import simulate, write_split
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate, write_split
+from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store import atomic, hashing, sidecars
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import StageKey
 
 DOSE = 10_000
 KEY = StageKey("simulated", DOSE)

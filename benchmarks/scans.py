@@ -11,16 +11,16 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fly64_assets.bases import make_base
 from fly64_assets.contract.schema import Base
-from fly64_assets.design_fields import BaseRecipe
-from fly64_assets.evaluation.frame import evaluation_region, scan_box
-from fly64_assets.evaluation.photons import expected_photons, phase_variance_floor
+from fly64_assets.evaluation.scores.photon_budget import expected_photons, phase_variance_floor
+from fly64_assets.evaluation.scores.region import evaluation_region, scan_box
 from fly64_assets.physics import counts, forward
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.overlap import select_spaced
-from fly64_assets.simulation import simulate
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate
+from fly64_assets.simulation.recipe import BaseRecipe
 
 SPACING = {"baseline": 0.0, "dense": 19.2, "sparse": 51.2}
 STEP = 8

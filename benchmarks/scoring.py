@@ -22,10 +22,10 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from fly64_assets.design_fields import EvaluationSettings, MetricsConfig
-from fly64_assets.evaluation.bands import bands
-from fly64_assets.evaluation.compare import SplitInput, compare_split
-from fly64_assets.evaluation.frame import scan_box
+from fly64_assets.evaluation.scores.bands import bands
+from fly64_assets.evaluation.scores.compare import SplitInput, compare_split
+from fly64_assets.evaluation.scores.region import scan_box
+from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.measurement import Measurement
 

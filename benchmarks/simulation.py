@@ -13,11 +13,11 @@ import time
 import numpy as np
 import scipy.fft
 
-from fly64_assets.bases import make_base
-from fly64_assets.design_fields import BaseRecipe
 from fly64_assets.physics.counts import frame_generator
 from fly64_assets.physics.forward import blocks, expected_counts
-from fly64_assets.simulation import simulate, write_split
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate, write_split
+from fly64_assets.simulation.recipe import BaseRecipe
 
 DOSE = 10_000
 

@@ -10,11 +10,12 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from fly64_assets import inventory
-from fly64_assets.design import SPLITS, StudyDesign, load_design
-from fly64_assets.environment import default_data_root
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.resources.environment import default_data_root
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.layout import Layout, StageKey
+from fly64_assets.study.design import StudyDesign, load_design
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.states import active_layout
 
 JOB_COLUMNS = (
     "dose", "view", "split", "frames", "phase RMSE [rad]", "amplitude RMSE", "phase SSIM", "phase FRC 0.5 [px]",
@@ -87,7 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     design = load_design(options.study)
     store = ArtifactStore(options.data_root, design.name)
-    layout = inventory.active_layout(store)
+    layout = active_layout(store)
     columns, rows = (RATIO_COLUMNS, ratios) if options.ratios else (JOB_COLUMNS, jobs)
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows(store, layout, design):

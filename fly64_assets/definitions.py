@@ -9,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
 from fly64_assets.assets.base import base_dataset_asset
 from fly64_assets.assets.comparison import comparison_asset
 from fly64_assets.assets.legacy_pinn import legacy_pinn_bundle_asset, legacy_pinn_reconstruction_asset
@@ -18,23 +17,24 @@ from fly64_assets.assets.overlap import overlap_view_asset
 from fly64_assets.assets.pinn import pinn_bundle_asset, pinn_reconstruction_asset
 from fly64_assets.assets.report import study_report_asset
 from fly64_assets.assets.simulated import simulated_dataset_asset
+from fly64_assets.automation.jobs import AUDIT, AUDIT_DESCRIPTION, INGEST, JOBS, NIGHTLY, NIGHTLY_AUDIT
+from fly64_assets.automation.partitions import cell_partitions, dose_partitions
+from fly64_assets.automation.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.checks.contract import data_001, oversampling_001
 from fly64_assets.checks.factory import Examine, Place, asset_check
 from fly64_assets.checks.integrity import sha256
 from fly64_assets.checks.legacy import config_001
 from fly64_assets.checks.physics import physics
 from fly64_assets.checks.training import learned
-from fly64_assets.design import StudyDesign, load_design
-from fly64_assets.environment import default_data_root, default_inbox, default_study
-from fly64_assets.jobs import AUDIT, AUDIT_DESCRIPTION, INGEST, JOBS, NIGHTLY, NIGHTLY_AUDIT
-from fly64_assets.partitions import cell_partitions, dose_partitions
+from fly64_assets.resources.environment import default_data_root, default_inbox, default_study
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.sensors import automation_sensors, failure_sensor, new_base_sensor
-from fly64_assets.stages import LEGACY_ARM, WARM_ARM
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign, load_design
+from fly64_assets.study.stages import LEGACY_ARM, WARM_ARM
 
 
 def default_resources() -> dict[str, Any]:

@@ -7,20 +7,21 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from fly64_assets import inventory, stages
 from fly64_assets.assets.flow import GATE, AssetEvent, failed_gate, gate_spec, picture, record_metadata
+from fly64_assets.automation.run_tags import BASE_TAG, keep_on_base
 from fly64_assets.contract.npz import load_base
-from fly64_assets.design import StudyDesign
 from fly64_assets.errors import Fly64Error
-from fly64_assets.intake import intake_file, intake_from_design
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.run_tags import BASE_TAG, keep_on_base
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.intake import intake_file, intake_from_design
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.states import active_layout, base_state
 
 
 class BaseFile(dg.Config):
@@ -75,19 +76,19 @@ def current_base(
     if config.file:
         path = Path(config.file)
         record = intake_file(store, design, path, expected=config.sha256 or None, announce=context.log.info)
-        return inventory.active_layout(store), record
-    inventory.base_state(store, design)
+        return active_layout(store), record
+    base_state(store, design)
     if active is not None and active.origin in (stages.IMPORTED, stages.CHOSEN):
-        layout = inventory.active_layout(store)
+        layout = active_layout(store)
         verified(layout.base)
         return layout, store.required(layout, StageKey("base"))
     record = intake_from_design(store, design, context.log.info)
-    return inventory.active_layout(store), record
+    return active_layout(store), record
 
 
 def describe_base(layout: Layout) -> dict[str, Any]:
     """Sizes and pictures of a base for the UI."""
-    from fly64_assets.evaluation.figures import preview, scan_figure
+    from fly64_assets.evaluation.report.figures import preview, scan_figure
 
     base = load_base(layout.base)
     height, width = base.object.shape

@@ -10,22 +10,22 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
 from fly64_assets.assets.limits import shared_limits, write_limit
-from fly64_assets.automation import when_arms_change
+from fly64_assets.automation.conditions import when_arms_change
+from fly64_assets.automation.partitions import split_cell_key
 from fly64_assets.contract.npz import load_base, load_measurement, open_npz
-from fly64_assets.design import SPLITS
-from fly64_assets.evaluation.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
-from fly64_assets.evaluation.frame import ScanBox, scan_box
-from fly64_assets.evaluation.limit import UnitLimit
-from fly64_assets.evaluation.summary import JUDGED_SPLIT
-from fly64_assets.partitions import split_cell_key
+from fly64_assets.evaluation.bound.limit import UnitLimit
+from fly64_assets.evaluation.report.summary import JUDGED_SPLIT
+from fly64_assets.evaluation.scores.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
+from fly64_assets.evaluation.scores.region import ScanBox, scan_box
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.layout import StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
 
 
 def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
@@ -63,8 +63,8 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 
 
 def _compare(work: Work) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.figures import cell_figure, limit_figure, phase_strip
-    from fly64_assets.evaluation.tiles import tiles
+    from fly64_assets.evaluation.report.figures import cell_figure, limit_figure, phase_strip
+    from fly64_assets.evaluation.report.tiles import tiles
 
     key, layout, design = work.key, work.layout, work.design
     assert key.dose is not None

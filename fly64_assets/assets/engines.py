@@ -9,10 +9,10 @@ from typing import Any
 
 from fly64_assets.assets.flow import Work
 from fly64_assets.assets.progress import reporter
-from fly64_assets.environment import STEP_GPUS_VARIABLE, step_gpus
+from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import Fly64Error
-from fly64_assets.execution import Execution
-from fly64_assets.isolation import run_isolated
+from fly64_assets.resources.environment import STEP_GPUS_VARIABLE, step_gpus
 
 UNITS = {"phase_std": "phase_std_rad"}
 """Facts of a job that are shown under a name with their unit."""

@@ -14,19 +14,20 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import inventory, stages
+from fly64_assets.automation.run_tags import BASE_ID, store_of_run
 from fly64_assets.contract.npz import load_dataset, open_npz
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate
-from fly64_assets.design import StudyDesign
 from fly64_assets.errors import Fly64Error
-from fly64_assets.run_tags import BASE_ID, store_of_run
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import json_sha256
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.states import active_layout
 
 GATE = "gate"
 """Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
@@ -101,7 +102,7 @@ def materialize(
     described: dict[str, Any] = {}
     try:
         store = store_of_run(context, store, context.asset_key.to_user_string())
-        layout = inventory.active_layout(store)
+        layout = active_layout(store)
         for one in stages.repeats(design, key) if key.stage != "report" else [key]:
             record, metadata = build_stage(context, design, store, layout, one, compute, beforehand)
             records.append(record)

@@ -5,22 +5,22 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
 from fly64_assets.assets.engines import POOL, step_tags
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
-from fly64_assets.design_fields import cnn_settings
-from fly64_assets.execution import Execution
-from fly64_assets.legacy.study import TrainingJob, training_config
-from fly64_assets.partitions import split_cell_key
+from fly64_assets.automation.partitions import split_cell_key
+from fly64_assets.engines.execution import Execution
+from fly64_assets.pinn.settings import cnn_settings
+from fly64_assets.ptychopinn.training_config import TrainingJob, training_config
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
 
 ARM = stages.LEGACY_ARM
-ENGINE = Engine("tensorflow", "fly64_assets.legacy.job")
+ENGINE = Engine("tensorflow", "fly64_assets.pinn.cnn.keras.job")
 
 
 def legacy_pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:

@@ -6,18 +6,18 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
 from fly64_assets.assets.engines import POOL, numbers, run_engine, step_tags
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.automation import when_inputs_change
-from fly64_assets.design import SPLITS
-from fly64_assets.execution import Execution
-from fly64_assets.partitions import split_cell_key
+from fly64_assets.automation.conditions import when_inputs_change
+from fly64_assets.automation.partitions import split_cell_key
+from fly64_assets.engines.execution import Execution
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.layout import StageKey
 from fly64_assets.store.sidecars import verified
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
 
 COLD = (
     "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known probe, "

@@ -5,18 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, checked_dataset, gate_spec, materialize, picture
-from fly64_assets.automation import when_inputs_change
+from fly64_assets.automation.conditions import when_inputs_change
+from fly64_assets.automation.partitions import dose_of_cell, split_cell_key
 from fly64_assets.contract.npz import load_base
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.design import SPLITS, parameters_sha256
-from fly64_assets.design_fields import BASELINE
-from fly64_assets.partitions import dose_of_cell, split_cell_key
+from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.layout import StageKey
-from fly64_assets.views import SplitView, split_view, view_metadata, write_view
+from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view
+from fly64_assets.study import stages
+from fly64_assets.study.design import parameters_sha256
+from fly64_assets.study.layout import StageKey
 
 
 def overlap_view_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
@@ -86,7 +87,7 @@ def _facts(one: SplitView) -> dict[str, Any]:
 
 
 def _describe(work: Work, cut: Mapping[str, SplitView]) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.figures import scan_figure
+    from fly64_assets.evaluation.report.figures import scan_figure
 
     shown: dict[str, Any] = {}
     base = load_base(work.layout.base)

@@ -5,16 +5,16 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from fly64_assets import stages
 from fly64_assets.assets.engines import POOL, step_tags
 from fly64_assets.assets.flow import AssetEvent, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
-from fly64_assets.automation import when_inputs_change
-from fly64_assets.partitions import split_cell_key
+from fly64_assets.automation.conditions import when_inputs_change
+from fly64_assets.automation.partitions import split_cell_key
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
 
 ARM = "pinn"
 ENGINE = Engine("pytorch", "fly64_assets.pinn.job", several_devices=True)

@@ -6,19 +6,20 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import inventory, stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.automation import when_cells_change
-from fly64_assets.design import SPLITS
-from fly64_assets.evaluation.compare import DOCUMENT_VERSION
-from fly64_assets.partitions import all_partitions
+from fly64_assets.automation.conditions import when_cells_change
+from fly64_assets.automation.partitions import all_partitions
+from fly64_assets.automation.run_tags import store_of_run
+from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.run_tags import store_of_run
 from fly64_assets.store.artifacts import State
-from fly64_assets.store.layout import StageKey
-from fly64_assets.store.manifests import write_manifests
 from fly64_assets.store.sidecars import library_versions, verified
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.manifests import write_manifests
+from fly64_assets.study.states import active_layout, study_states
 
 SHOWN_STAGES = ("view", "training", "inference", "reconstruction", "comparison")
 
@@ -44,20 +45,20 @@ def study_report_asset() -> dg.AssetsDefinition:
         design = study.design()
         artifacts = store.store(design.name)
         yield from materialize(context, design, artifacts, StageKey("report"), _report)
-        write_manifests(inventory.active_layout(store_of_run(context, artifacts, "study_report")), design, {})
+        write_manifests(active_layout(store_of_run(context, artifacts, "study_report")), design, {})
 
     return study_report
 
 
 def _report(work: Work) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.markdown import render_markdown
-    from fly64_assets.evaluation.plots import study_plots
-    from fly64_assets.evaluation.report import render_report
-    from fly64_assets.evaluation.summary import study_summary
-    from fly64_assets.evaluation.tables import study_table
+    from fly64_assets.evaluation.report.markdown import render_markdown
+    from fly64_assets.evaluation.report.page import render_report
+    from fly64_assets.evaluation.report.plots import study_plots
+    from fly64_assets.evaluation.report.summary import study_summary
+    from fly64_assets.evaluation.report.tables import study_table
 
     design, layout, key = work.design, work.layout, work.key
-    states = inventory.study_states(work.store, design, quick=True)
+    states = study_states(work.store, design, quick=True)
     cells = [_cell(work, states, dose, view) for dose in design.doses for view in design.views]
     summary = study_summary(design, cells, _provenance(work, states))
     plots = study_plots(summary)

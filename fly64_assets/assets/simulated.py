@@ -6,17 +6,18 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets import stages
 from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.automation import when_inputs_change
+from fly64_assets.automation.conditions import when_inputs_change
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.validate import validate, validate_base, validate_pair
-from fly64_assets.design import SPLITS, parameters_sha256
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.simulation import SimulatedScan, simulate, split_metadata, write_split
-from fly64_assets.store.layout import StageKey
+from fly64_assets.simulation.frames import SimulatedScan, simulate, split_metadata, write_split
 from fly64_assets.store.sidecars import verified
+from fly64_assets.study import stages
+from fly64_assets.study.design import parameters_sha256
+from fly64_assets.study.layout import StageKey
 
 
 def simulated_dataset_asset(doses: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -90,7 +91,7 @@ def _write(work: Work, scan: SimulatedScan, split: str, base_sha256: str) -> Pat
 
 
 def _describe(scan: SimulatedScan) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.figures import frames_figure
+    from fly64_assets.evaluation.report.figures import frames_figure
 
     first = next(scan.amplitude_blocks("train", 4))
     return {

@@ -6,8 +6,8 @@ from pathlib import Path
 from fly64_assets.checks.factory import Subject
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.contract.validate import validate, validate_base
-from fly64_assets.design import SPLITS
 from fly64_assets.errors import ContractError
+from fly64_assets.physics.scan import SPLITS
 
 
 def data_001(subject: Subject) -> Sequence[str]:

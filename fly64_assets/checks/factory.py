@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from fly64_assets import inventory, stages
-from fly64_assets.design import StudyDesign
+from fly64_assets.automation.partitions import split_cell_key
+from fly64_assets.automation.run_tags import store_of_run
 from fly64_assets.errors import ArtifactError, Fly64Error
-from fly64_assets.partitions import split_cell_key
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
-from fly64_assets.run_tags import store_of_run
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.states import active_layout
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def stage_keys(design: StudyDesign, place: Place, partition_key: str) -> list[St
 def on_disk(store: ArtifactStore, keys: Sequence[StageKey]) -> bool:
     """Whether any of these stages has left a record file, intact or not."""
     try:
-        layout = inventory.active_layout(store)
+        layout = active_layout(store)
     except ArtifactError:
         return False
     return any(layout.record(key).exists() for key in keys)
@@ -136,7 +137,7 @@ def judge(store: ArtifactStore, design: StudyDesign, keys: Sequence[StageKey], e
     problems: list[str] = []
     notes: list[str] = []
     try:
-        layout = inventory.active_layout(store)
+        layout = active_layout(store)
         for key in keys:
             record = store.required(layout, key)
             if record.outcome == "skipped":

@@ -7,8 +7,8 @@ import numpy as np
 
 from fly64_assets.checks.factory import Subject
 from fly64_assets.contract.npz import load_dataset
-from fly64_assets.design import SPLITS
 from fly64_assets.physics.forward import exit_wave_energies, patch_counts
+from fly64_assets.physics.scan import SPLITS
 
 SAMPLE = 16
 """Frames of each half on which Parseval's theorem is checked."""

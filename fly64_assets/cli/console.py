@@ -16,10 +16,10 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from fly64_assets.design import StudyDesign, load_design
-from fly64_assets.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
 from fly64_assets.errors import DesignError, Fly64Error
+from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.study.design import StudyDesign, load_design
 
 P = ParamSpec("P")
 R = TypeVar("R")

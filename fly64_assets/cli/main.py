@@ -7,20 +7,20 @@ from pathlib import Path
 import click
 
 from fly64_assets import __version__
-from fly64_assets.cli.audit import audit
-from fly64_assets.cli.base import base
-from fly64_assets.cli.clean import clean
+from fly64_assets.cli.commands.audit import audit
+from fly64_assets.cli.commands.base import base
+from fly64_assets.cli.commands.clean import clean
+from fly64_assets.cli.commands.doctor import doctor
+from fly64_assets.cli.commands.files import bundle, contract
+from fly64_assets.cli.commands.overlap import overlap
+from fly64_assets.cli.commands.phases import compare, generate, reconstruct, train
+from fly64_assets.cli.commands.ptychopinn import legacy
+from fly64_assets.cli.commands.resolution import resolution
+from fly64_assets.cli.commands.run import run
+from fly64_assets.cli.commands.study import plan, report, status, verify
+from fly64_assets.cli.commands.ui import ui
 from fly64_assets.cli.console import Session
-from fly64_assets.cli.doctor import doctor
-from fly64_assets.cli.files import bundle, contract
-from fly64_assets.cli.legacy import legacy
-from fly64_assets.cli.overlap import overlap
-from fly64_assets.cli.phases import compare, generate, reconstruct, train
-from fly64_assets.cli.resolution import resolution
-from fly64_assets.cli.run import run
-from fly64_assets.cli.study import plan, report, status, verify
-from fly64_assets.cli.ui import ui
-from fly64_assets.environment import DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT, DEFAULT_STUDY, STUDY_VARIABLE
+from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT, DEFAULT_STUDY, STUDY_VARIABLE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -15,11 +15,12 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from fly64_assets import stages
 from fly64_assets.cli.console import Session, clean_errors, pass_session
-from fly64_assets.cli.schedule import Filters
-from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.execution import ACCELERATORS, PRECISIONS
+from fly64_assets.cli.driver.schedule import Filters
+from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
 
 MOST_JOBS: Final = 4
 ARM_OF_BACKEND: Final = {"pytorch": "pinn", "tensorflow": stages.LEGACY_ARM}

@@ -16,9 +16,10 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.report import Finding, error, warning
 from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
-from fly64_assets.design import SPLITS, StudyDesign
-from fly64_assets.design_fields import BASELINE
 from fly64_assets.errors import ContractError
+from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.study.design import StudyDesign
 
 METADATA: Final = "DATA-001.metadata"
 OVERSAMPLING: Final = "OVERSAMPLING-001"

@@ -24,9 +24,9 @@ from fly64_assets.contract.blocks import row_blocks
 from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
-from fly64_assets.design import StudyDesign
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.study.design import StudyDesign
 
 ALIGNMENT: Final = 64
 """Array data starts at a multiple of this many bytes, so that members can be memory-mapped at full speed."""

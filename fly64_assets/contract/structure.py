@@ -24,7 +24,7 @@ from fly64_assets.contract.frames import (
 )
 from fly64_assets.contract.report import Finding, error, information, warning
 from fly64_assets.contract.schema import Arrays
-from fly64_assets.design import StudyDesign
+from fly64_assets.study.design import StudyDesign
 
 KEYS: Final = "DATA-001.keys"
 DTYPE: Final = "DATA-001.dtype"

@@ -17,7 +17,8 @@ from fly64_assets.contract import schema, structure, values
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
 from fly64_assets.contract.report import ContractReport, Finding, error, information
 from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
-from fly64_assets.design import SPLITS, StudyDesign
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.study.design import StudyDesign
 
 SPLIT: Final = "DATA-001.split"
 

@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.design_fields import LsqmlSettings
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
+from fly64_assets.lsqml.count_split import Photons
+from fly64_assets.lsqml.options import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.overrides.installation import faster_library
-from fly64_assets.lsqml.photons import Photons
-from fly64_assets.lsqml.settings import WHOLE_PIXEL_ENGINES, engine_options
+from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.lsqml.stopping import Watch, held_out_fraction
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
@@ -89,7 +89,7 @@ def reconstruct(
     EngineError
         If the measurement is unfit, or the loss is not finite at some epoch.
     """
-    from fly64_assets.torch_compat import declare_torchvision_operators
+    from fly64_assets.engines.torch_compat import declare_torchvision_operators
 
     check_measurement(measurement)
     check_scan(measurement)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.contract.schema import encode_metadata
-from fly64_assets.design_fields import LsqmlSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml.engine import Progress, Reconstruction, reconstruct
 from fly64_assets.lsqml.figures import reconstruction_figure
+from fly64_assets.lsqml.settings import LsqmlSettings
 
 LOG_EVERY = 10
 

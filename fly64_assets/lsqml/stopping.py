@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from fly64_assets.lsqml.photons import HELD_OUT, Judgement
+from fly64_assets.lsqml.count_split import HELD_OUT, Judgement
 
 PATIENCE: Final = 10
 """Epochs without a better prediction after which ``held_out`` ends a run."""

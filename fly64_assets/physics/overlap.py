@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+BASELINE: Final = "baseline"
+"""The view that keeps every position."""
+
 METRICS_VERSION: Final = "1.0"
 GROUP_SEED: Final = 42
 ASSUMED_DIAMETER_FRACTION: Final = 0.6

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 Positions = NDArray[np.float64]
+
+SPLITS: Final = ("train", "test")
+"""The two halves of a scan."""
 
 
 def uniform_positions(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> tuple[Positions, Positions]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-import fly64_assets.torch_compat  # noqa: F401  # isort: skip  (before lightning)
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
 import torch
 

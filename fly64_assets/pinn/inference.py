@@ -1,7 +1,7 @@
 """From a bundle and a measurement to an object.
 
 Belongs here: running a trained network over any number of frames in bounded memory. Does not belong here: the stitching
-of patches (:mod:`fly64_assets.pinn.patch_inference`), files of a cell, figures. Imported by engine processes only.
+of patches (:mod:`fly64_assets.pinn.cnn.inference`), files of a cell, figures. Imported by engine processes only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.architectures import EncoderDecoder, UnrolledNetwork, build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.callbacks import Progress
-from fly64_assets.pinn.likelihood_path import likelihood_path
+from fly64_assets.pinn.cnn.inference import bundled_spec, require_patch_size, require_shapes, stitched_patches
+from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.patch_inference import bundled_spec, require_patch_size, require_shapes, stitched_patches
 from fly64_assets.pinn.results import Reconstruction
-from fly64_assets.pinn.scene import Scene
-from fly64_assets.pinn.stitching import LEAST_COVERAGE
+from fly64_assets.pinn.unrolled.object_plane import Scene
+from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
 
 WHOLE_TILE: Final = 256
 """Side of the part of the plane that the network sees at once [px]."""

@@ -14,19 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import fly64_assets.torch_compat  # noqa: F401  # isort: skip  (before lightning)
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import h5py
 import lightning
 import numpy as np
 import torch
 
 from fly64_assets.contract.npz import load_measurement
-from fly64_assets.design_fields import PinnSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.callbacks import Progress
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.results import timed_reconstruction, write_training
+from fly64_assets.pinn.settings import PinnSettings
 from fly64_assets.pinn.training import deterministic, train
 
 LOG_LINES: Final = 20

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import fly64_assets.torch_compat  # noqa: F401  # isort: skip  (before lightning)
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
 import torch
 
-from fly64_assets.design_fields import PinnSettings
 from fly64_assets.errors import EngineError
 from fly64_assets.pinn.learning_rate import relative_rate
+from fly64_assets.pinn.settings import PinnSettings
 
 
 class Batches:

@@ -1,7 +1,7 @@
 """Several devices for one training: a process for each, of which this is one.
 
 Belongs here: which process this is and what the processes tell each other before the training. Does not belong here:
-starting them (:mod:`fly64_assets.isolation`), the training loop (Lightning's strategy averages the gradients). Imported
+starting them (``engines.process``), the training loop (Lightning's strategy averages the gradients). Imported
 by engine processes only.
 """
 
@@ -17,8 +17,8 @@ from typing import Final
 import torch
 from torch import distributed
 
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
 
 MEETING_POINT: Final = "ranks"
 """File in the scratch folder by which the processes find each other."""

@@ -1,7 +1,7 @@
 """Training of one network with Lightning: the loop, its guards, and what comes out.
 
 Belongs here: :func:`train` and the choice of the task. Does not belong here: losses
-(:mod:`fly64_assets.pinn.scene_training`, :mod:`fly64_assets.pinn.patch_training`), what comes out of a training
+(:mod:`fly64_assets.pinn.unrolled.training`, :mod:`fly64_assets.pinn.cnn.training`), what comes out of a training
 (:mod:`fly64_assets.pinn.results`), requests (:mod:`fly64_assets.pinn.job`). Imported by engine processes only.
 """
 
@@ -15,21 +15,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
-import fly64_assets.torch_compat  # noqa: F401  # isort: skip  (before lightning)
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
 import numpy as np
 import torch
 
-from fly64_assets.design_fields import PinnSettings
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.callbacks import BestWeights, History, Progress
-from fly64_assets.pinn.patch_training import PatchTraining
+from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.ranks import ranks
 from fly64_assets.pinn.results import Trained
-from fly64_assets.pinn.scene_training import SceneTraining
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.unrolled.training import SceneTraining
 
 SEVERAL_DEVICES: Final = ("unrolled",)
 """Architectures whose training can be shared by several processes, one for each device."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS, Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import ACCELERATORS, PRECISIONS, Execution
 
 
 @cache

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from fly64_assets.legacy.configuration import InferenceConfig, TrainingConfig
-from fly64_assets.legacy.dictionary import legacy_parameters
-from fly64_assets.legacy.session import LegacySession, legacy_session
+from fly64_assets.ptychopinn.configuration import InferenceConfig, TrainingConfig
+from fly64_assets.ptychopinn.dictionary import legacy_parameters
+from fly64_assets.ptychopinn.session import LegacySession, legacy_session
 
 
 class LegacyConfigResource(dg.ConfigurableResource[LegacySession]):

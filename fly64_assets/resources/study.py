@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fly64_assets.design import StudyDesign, load_design
+from fly64_assets.study.design import StudyDesign, load_design
 
 
 class StudyResource(dg.ConfigurableResource[StudyDesign]):

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fly64_assets.design import StudyDesign
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.builds import Build, build_stage
 from fly64_assets.store.hashing import json_bytes, json_sha256
-from fly64_assets.store.layout import Layout, StageKey, active_base_path, study_folder
 from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord, read_record
 from fly64_assets.store.sidecars import Provenance, input_name, verified, write_artifact
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import Layout, StageKey, active_base_path, study_folder
 
 Inputs = Mapping[Path, str] | Sequence[Path]
 

@@ -18,7 +18,6 @@ from typing import Any
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.atomic import Writer, explained, remove_durably, temporary_name
 from fly64_assets.store.hashing import json_bytes, json_sha256
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.locks import Announce, stage_lock
 from fly64_assets.store.records import StageRecord, read_record, write_record
 from fly64_assets.store.sidecars import (
@@ -30,6 +29,7 @@ from fly64_assets.store.sidecars import (
     write_artifact,
     write_sidecar,
 )
+from fly64_assets.study.layout import Layout, StageKey
 
 
 class Build:

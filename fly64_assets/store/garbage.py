@@ -22,10 +22,10 @@ from filelock import Timeout
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.locks import LOCK_NAME, held, lock_file
 from fly64_assets.store.records import StageRecord, find_records, record_paths
 from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
+from fly64_assets.study.layout import Layout, StageKey
 
 TEMPORARY: Final = "temporary"
 SUPERSEDED: Final = "superseded"

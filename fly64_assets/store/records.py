@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from fly64_assets.design import SPLITS
 from fly64_assets.errors import ArtifactError, Fly64Error
+from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.hashing import json_bytes, json_sha256
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.sidecars import Provenance, verified, write_artifact
+from fly64_assets.study.layout import Layout, StageKey
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OUTCOMES: Final = ("succeeded", "failed", "skipped")

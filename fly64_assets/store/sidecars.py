@@ -25,7 +25,7 @@ from fly64_assets import __version__
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.atomic import Writer, commit, explained, make_folder, write_atomically
 from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
-from fly64_assets.store.layout import Layout, StageKey, stage_of
+from fly64_assets.study.layout import Layout, StageKey, stage_of
 
 SUFFIX: Final = ".manifest.json"
 EXTERNAL: Final = "external:"

@@ -11,12 +11,12 @@ import pytest
 
 from fly64_assets.assets.flow import COMMAND_TAG, RESUME
 from fly64_assets.definitions import build_definitions
-from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.inbox import InboxResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.study.design import StudyDesign, load_design
 
 TINY = """
 name: tiny

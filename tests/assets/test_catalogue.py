@@ -7,11 +7,11 @@ import pytest
 
 from fly64_assets.assets.engines import step_tags
 from fly64_assets.assets.flow import COMMAND_TAG, RESUME
+from fly64_assets.automation.run_tags import FOLLOWS_TAG
 from fly64_assets.definitions import STAGES, build_assets, build_definitions
-from fly64_assets.design import StudyDesign
-from fly64_assets.environment import STEP_GPUS_VARIABLE
 from fly64_assets.errors import Fly64Error
-from fly64_assets.run_tags import FOLLOWS_TAG
+from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
+from fly64_assets.study.design import StudyDesign
 
 ENGINES = {asset for asset, place in STAGES.items() if place.stage in ("training", "inference", "reconstruction")}
 

@@ -7,18 +7,18 @@ import subprocess
 import dagster as dg
 import pytest
 
-from fly64_assets import inventory
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.definitions import build_definitions
 from fly64_assets.resources.gpu import GpuResource, cuda_devices
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout, study_states
 
 ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test")
 
 
 def document_of(graph, dose, view):
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     return json.loads(layout.output(StageKey("comparison", dose, view), "comparison.json").read_text())
 
 
@@ -65,7 +65,7 @@ def test_a_cell_from_frames_to_report(graph):
         assert 0 < values["lsqml", "phase", "rmse"] < values["flat", "phase", "rmse"]
         assert one["arms"]["lsqml"]["verdict"] == "better than flat"
 
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     lsqml = open_npz(layout.reconstruction("lsqml", 10000, "dense", "test"))
     assert lsqml["reconstructed_object"].shape == (160, 160)
     with layout.output(StageKey("comparison", 10000, "dense"), "comparison_metrics.csv").open() as file:
@@ -90,7 +90,7 @@ def test_a_cell_from_frames_to_report(graph):
     assert (layout.report_folder / "index.html").stat().st_mtime_ns > before
 
     # A report over some cells is up to date while the others are missing.
-    states = inventory.study_states(graph.store, graph.design)
+    states = study_states(graph.store, graph.design)
     assert states[StageKey("report")].name == "fresh"
     assert states[StageKey("comparison", 10000, "dense")].name == "fresh"
 
@@ -116,7 +116,7 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
     assert set(failures) == {"pinn_bundle", "lsqml_reconstruction_train", "lsqml_reconstruction_test"}
     assert all("1 GPU(s) were asked for" in data.description for data in failures.values())
 
-    states = inventory.study_states(graph.store, graph.design)
+    states = study_states(graph.store, graph.design)
     training = StageKey("training", 10000, "dense", arm="pinn", gridsize=2)
     assert (states[training].name, "GPU" in states[training].reason) == ("failed", True)
 

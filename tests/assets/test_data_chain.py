@@ -4,9 +4,9 @@ import json
 
 import dagster as dg
 
-from fly64_assets import inventory
 from fly64_assets.contract.npz import load_dataset
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout
 
 
 def sentence(result):
@@ -64,7 +64,7 @@ def test_chain_gates_skips_and_checks(graph):
 
     result = graph.run("overlap_view", partition="1000|dense")
     assert result.success
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     train = load_dataset(layout.view_data(1000, "dense", "train"))
     assert train.metadata["view"] == "dense"
     assert train.metadata["data_transformations"][-1]["operation"] == "view"

@@ -5,13 +5,14 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from fly64_assets import inventory, stages
 from fly64_assets.checks.factory import Place, judge, stage_keys
 from fly64_assets.checks.legacy import config_001
-from fly64_assets.cli.schedule import Filters, asset_of, to_build
-from fly64_assets.design_fields import PinnSettings
+from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
 from fly64_assets.pinn.bundle import read_bundle
-from fly64_assets.store.layout import StageKey
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout, study_states
 
 CELL = "10000|dense"
 BUNDLE = StageKey("training", 10000, "dense", arm="legacy_pinn", gridsize=2)
@@ -24,13 +25,13 @@ def legacy_keys(states):
 
 
 def test_nobody_builds_it_unasked(graph):
-    states = inventory.study_states(graph.store, graph.design)
+    states = study_states(graph.store, graph.design)
     assert legacy_keys(states) == set()
     assert {asset_of(key) for key in to_build(graph.design, states, Filters())} & {
         "legacy_pinn_bundle",
         "legacy_pinn_reconstruction",
     } == set()
-    asked = inventory.study_states(graph.store, graph.design, arms=("legacy_pinn",))
+    asked = study_states(graph.store, graph.design, arms=("legacy_pinn",))
     assert len(legacy_keys(asked)) == 2 * 6
     keys = to_build(graph.design, asked, Filters(networks=("legacy_pinn",)))
     arms = {key.arm for key in keys if key.stage in ("training", "inference")}
@@ -75,10 +76,10 @@ def test_a_cell_in_tensorflow(graph):
     assert outcome["legacy_pinn_bundle", "data_001"]
     assert outcome["legacy_pinn_reconstruction", "gate"]
 
-    states = inventory.study_states(graph.store, design)
+    states = study_states(graph.store, design)
     assert legacy_keys(states) == {BUNDLE, INFERENCE}, "what has run is part of the study, the rest is not"
     assert {states[BUNDLE].name, states[INFERENCE].name} == {"fresh"}
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     bundle = read_bundle(layout.bundle(10000, "dense", 2, "legacy_pinn"))
     assert bundle.manifest["legacy"]["neighbor_count"] == 7
     assert bundle.manifest["legacy"]["train_data_file_path"].startswith("tiny/")
@@ -87,7 +88,7 @@ def test_a_cell_in_tensorflow(graph):
     assert graph.run("comparison", partition=CELL).success
     record = graph.store.required(layout, COMPARISON)
     assert record.values["arms"]["test"]["legacy_pinn"] == "compared"
-    assert inventory.study_states(graph.store, design)[COMPARISON].name == "fresh"
+    assert study_states(graph.store, design)[COMPARISON].name == "fresh"
 
     # A design that says something else than what was trained is found out.
     keys = stage_keys(design, Place("training", arms=("legacy_pinn",)), CELL)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from fly64_assets import inventory
 from fly64_assets.assets import limits
 from fly64_assets.contract.npz import open_npz
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_doses_share_one_bound_and_a_damaged_copy_is_not_believed(graph, sought)
     for dose in doses:
         assert graph.run("simulated_dataset", partition=str(dose)).success
         assert graph.run("overlap_view", partition=f"{dose}|dense").success
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     first, second = (StageKey("comparison", dose, "dense") for dose in doses)
 
     assert graph.run("comparison", partition=f"{doses[0]}|dense").success

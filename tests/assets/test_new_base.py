@@ -5,12 +5,12 @@ import os
 import dagster as dg
 import pytest
 
+from fly64_assets.automation.sensors import NEW_BASE
 from fly64_assets.contract.schema import base_arrays
-from fly64_assets.design_fields import BaseRecipe
-from fly64_assets.intake import intake_file, npz_bytes, recipe_base
-from fly64_assets.sensors import NEW_BASE
+from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study.intake import intake_file, npz_bytes, recipe_base
+from fly64_assets.study.layout import StageKey
 
 
 def base_bytes(seed, patch_size=64):
@@ -133,7 +133,7 @@ def test_a_base_that_waits_is_read_no_more(watch, monkeypatch):
     def read_again(path):
         raise AssertionError(f"{path} was read again")
 
-    monkeypatch.setattr("fly64_assets.arrivals.sha256_file", read_again)
+    monkeypatch.setattr("fly64_assets.study.inbox.sha256_file", read_again)
     for _ in range(3):
         assert watch.tick()[1].startswith("waiting: newer.npz")
 

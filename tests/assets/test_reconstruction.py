@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fly64_assets import inventory
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout
 
 ASSET = "lsqml_reconstruction_test"
 
@@ -23,7 +23,7 @@ def engine_processes() -> list[int]:
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             with suppress(OSError):
-                if b"fly64_assets.isolation" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"fly64_assets.engines.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
     return found
 
@@ -47,7 +47,7 @@ def test_a_killed_engine_leaves_no_result_and_the_next_run_does_it_again(graph):
     killer.start()
     assert not graph.run(ASSET, partition="10000|dense").success
     killer.join()
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     key = StageKey("reconstruction", 10000, "dense", "test", "lsqml")
     record = graph.store.record(layout, key)
     assert (record.outcome, record.values["returncode"]) == ("failed", 1)

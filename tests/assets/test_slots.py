@@ -6,10 +6,10 @@ import time
 import dagster as dg
 import pytest
 
-from fly64_assets import inventory
 from fly64_assets.resources import gpu
 from fly64_assets.resources.gpu import GpuResource
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout
 
 
 def test_an_engine_waits_for_a_slot_and_says_so_while_data_go_on(slotted_graph):
@@ -47,7 +47,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_gra
     for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|baseline")):
         assert graph.run(asset, partition=partition).success
     # A result of older code stands there.
-    layout, key = inventory.active_layout(graph.store), StageKey("training", 1000, "baseline", arm="pinn", gridsize=1)
+    layout, key = active_layout(graph.store), StageKey("training", 1000, "baseline", arm="pinn", gridsize=1)
     with graph.store.build(
         layout, key, inputs=(), parameters={}, design=graph.design, code_version="0", seeds={}
     ) as build:

@@ -4,11 +4,12 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from fly64_assets import inventory, stages
-from fly64_assets.cli.schedule import Filters, asset_of, to_build
+from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.store.artifacts import State
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout, study_states
 
 CELL = "10000|dense"
 ARM = "lsqml_from_pinn"
@@ -18,10 +19,10 @@ NETWORK = StageKey("inference", 10000, "dense", arm="pinn")
 
 
 def test_nobody_builds_it_unasked(graph):
-    states = inventory.study_states(graph.store, graph.design)
+    states = study_states(graph.store, graph.design)
     assert not {key for key in states if key.arm == ARM}
     filters = Filters(warm=True)
-    asked = inventory.study_states(graph.store, graph.design, arms=filters.arms)
+    asked = study_states(graph.store, graph.design, arms=filters.arms)
     keys = to_build(graph.design, asked, filters)
     warm = [key for key in keys if key.arm == ARM]
     assert len(warm) == 2 * 6
@@ -32,7 +33,7 @@ def test_nobody_builds_it_unasked(graph):
 
 def test_a_new_arm_is_compared_in_the_same_run(graph):
     filters = Filters(doses=(10000,), views=("dense",), warm=True)
-    asked = inventory.study_states(graph.store, graph.design, arms=filters.arms)
+    asked = study_states(graph.store, graph.design, arms=filters.arms)
     built = {key: state if key.arm == ARM else State("fresh", "", None) for key, state in asked.items()}
     keys = to_build(graph.design, built, filters)
     assert [key.stage for key in keys] == ["reconstruction", "reconstruction", "comparison", "report"]
@@ -60,11 +61,11 @@ def test_a_cell_of_it(graph):
     assert result.success
     passed = {e.asset_check_key.name: e.passed for e in result.get_asset_check_evaluations()}
     assert passed == {"gate": True, "sha256": True, "data_001": True}
-    states = inventory.study_states(graph.store, graph.design)
+    states = study_states(graph.store, graph.design)
     assert {key for key in states if key.arm == ARM} == {TEST}
     assert states[TEST].name == "fresh"
 
-    layout = inventory.active_layout(graph.store)
+    layout = active_layout(graph.store)
     start = layout.inference(10000, "dense", "pinn", "test")
     record = graph.store.required(layout, TEST)
     assert start.relative_to(layout.folder).as_posix() in record.inputs
@@ -80,4 +81,4 @@ def test_a_cell_of_it(graph):
     # Another network makes it out of date.
     assert graph.run("pinn_bundle", partition=CELL).success
     start.write_bytes(start.read_bytes()[:-1] + b"x")
-    assert inventory.study_states(graph.store, graph.design)[TEST].name != "fresh"
+    assert study_states(graph.store, graph.design)[TEST].name != "fresh"

@@ -217,7 +217,7 @@ def test_clean_lists_and_removes_on_request(fly64, base_file, tmp_path):
 
 
 def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("fly64_assets.cli.doctor.ENGINES", ("h5py",))
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ("h5py",))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     answer = fly64("doctor", "--json")
     assert answer.exit_code == 0, answer.output
@@ -229,7 +229,7 @@ def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
     fly64("base", "import", base_file)
     (folder,) = [path.parent for path in (tmp_path / "data").rglob("base.npz")]
     (folder / "stray.npz").write_bytes(b"12345")
-    monkeypatch.setattr("fly64_assets.cli.doctor.ENGINES", ("nothing_of_this_name",))
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ("nothing_of_this_name",))
     answer = fly64("doctor")
     assert answer.exit_code == 1
     assert "✗ engine       nothing_of_this_name cannot be imported" in answer.output

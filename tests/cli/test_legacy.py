@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from fly64_assets.cli.main import main
-from fly64_assets.design import load_design
+from fly64_assets.study.design import load_design
 
 
 @pytest.fixture

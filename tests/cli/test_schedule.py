@@ -2,8 +2,7 @@
 
 import pytest
 
-from fly64_assets import stages
-from fly64_assets.cli.schedule import (
+from fly64_assets.cli.driver.schedule import (
     COMPARE,
     GENERATE,
     OVERLAP,
@@ -17,9 +16,10 @@ from fly64_assets.cli.schedule import (
     single_run,
     to_build,
 )
-from fly64_assets.design import load_design
 from fly64_assets.store.artifacts import State
-from fly64_assets.store.layout import StageKey
+from fly64_assets.study import stages
+from fly64_assets.study.design import load_design
+from fly64_assets.study.layout import StageKey
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from fly64_assets.contract.validate import (
     validate_pair,
     validate_structure,
 )
-from fly64_assets.design import StudyDesign
+from fly64_assets.study.design import StudyDesign
 
 KEYS = st.sampled_from([*sorted(schema.KNOWN_KEYS), "data", "probe", "scan", "obj", "_metadata", ""])
 KINDS = st.one_of(

@@ -10,7 +10,7 @@ import pytest
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.validate import validate, validate_base, validate_pair
-from fly64_assets.design import StudyDesign
+from fly64_assets.study.design import StudyDesign
 
 
 def codes(report, severity=None):

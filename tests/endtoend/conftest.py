@@ -18,9 +18,9 @@ from endtoend.client import Client
 from endtoend.services import FULL, Services, until
 from endtoend.storm import Answers, storm
 
+from fly64_assets.automation.jobs import CELL_ASSETS
 from fly64_assets.contract.schema import base_arrays
-from fly64_assets.intake import npz_bytes, recipe_base
-from fly64_assets.jobs import CELL_ASSETS
+from fly64_assets.study.intake import npz_bytes, recipe_base
 
 DOSE = 10000
 """The dose whose input gets damaged."""

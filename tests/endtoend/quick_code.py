@@ -10,7 +10,12 @@ import multiprocessing
 from dagster._cli import main
 from dagster._grpc import server
 
-LOADED = ["fly64_assets.definitions", "fly64_assets.evaluation.figures", "matplotlib.pyplot", "dagster._grpc.impl"]
+LOADED = [
+    "fly64_assets.definitions",
+    "fly64_assets.evaluation.report.figures",
+    "matplotlib.pyplot",
+    "dagster._grpc.impl",
+]
 
 if __name__ == "__main__":
     multiprocessing.set_forkserver_preload(LOADED)

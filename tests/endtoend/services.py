@@ -21,12 +21,12 @@ from urllib.request import urlopen
 import yaml
 
 import fly64_assets
-from fly64_assets import inventory
-from fly64_assets.cli.ui import PATIENT
-from fly64_assets.design import StudyDesign, load_design
+from fly64_assets.cli.commands.ui import PATIENT
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import find_records
+from fly64_assets.study.design import StudyDesign, load_design
+from fly64_assets.study.layout import Layout
+from fly64_assets.study.states import active_layout, study_states
 
 T = TypeVar("T")
 FULL = os.environ.get("FLY64_ENDTOEND") == "full"
@@ -89,7 +89,7 @@ class Services:
     @property
     def layout(self) -> Layout:
         """Where things of the active base are."""
-        return inventory.active_layout(self.store)
+        return active_layout(self.store)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -116,7 +116,7 @@ class Services:
 
     def view_states(self) -> dict[tuple[int, str], str]:
         """What is called fresh, stale, skipped or missing among the views, by dose and view."""
-        states = inventory.study_states(self.store, self.design)
+        states = study_states(self.store, self.design)
         return {(key.dose, key.view): state.name for key, state in states.items() if key.stage == "view"}
 
     # -- services ------------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.compare import SplitInput
-from fly64_assets.evaluation.frame import scan_box
-from fly64_assets.evaluation.limit import LimitProblem, UnitLimit, dose_limit
+from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
+from fly64_assets.evaluation.scores.compare import SplitInput
+from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
 

@@ -19,17 +19,18 @@ from typing import Any
 
 from faults.ledger import Ledger
 
-from fly64_assets import inventory, stages
-from fly64_assets.cli.schedule import asset_of
-from fly64_assets.design import StudyDesign, load_design
+from fly64_assets.cli.driver.schedule import asset_of
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import is_temporary
 from fly64_assets.store.garbage import MANIFESTS, TEMPORARY, remove_garbage
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import SUFFIX, verified
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign, load_design
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.states import active_layout, base_state
 
 FULL = os.environ.get("FLY64_FAULTS") == "full"
 DOSE, VIEW, ARM = 10000, "dense", "pinn"
@@ -107,7 +108,7 @@ class Study:
 
     @property
     def layout(self) -> Layout:
-        return inventory.active_layout(self.store)
+        return active_layout(self.store)
 
     def start(self, key: StageKey, **faults: Any) -> int:
         """Begin to run a stage as ``fly64 run`` does."""
@@ -135,7 +136,7 @@ class Study:
     def state(self, key: StageKey) -> str:
         """Name of the state of a stage, given what it would read now; every byte of it hashed."""
         if key == BASE:
-            return inventory.base_state(self.store, self.design).name
+            return base_state(self.store, self.design).name
         wanted = stages.demand(self.store, self.layout, self.design, key)
         if wanted.waits_for:
             return "missing"

@@ -10,11 +10,11 @@ import pytest
 from faults.ledger import Ledger
 from faults.study import CHAIN, DOSE, ENGINE_STAGES, FULL, VIEW, Reference
 
-from fly64_assets import inventory
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import StageKey
 from fly64_assets.store.sidecars import sidecar_path, verified
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import study_states
 
 
 def own(path: Path) -> bytes:
@@ -113,8 +113,8 @@ def test_a_harmed_input_stops_its_readers(reference: Reference, ledger: Ledger) 
     victim = study.layout.patched(DOSE, "train")
     flip(victim)
     before = study.files()
-    study_states = inventory.study_states(study.store, study.design)
-    assert (study_states[simulated].name, study_states[view].name) == ("missing", "stale")
+    states = study_states(study.store, study.design)
+    assert (states[simulated].name, states[view].name) == ("missing", "stale")
     answer = study.run(view)
     assert not answer["ok"]
     assert "patched_train.npz: has SHA256" in answer["reason"]

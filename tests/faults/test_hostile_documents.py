@@ -15,19 +15,19 @@ from faults.study import FULL
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fly64_assets import inventory
 from fly64_assets.cli.main import main
-from fly64_assets.design import StudyDesign, load_design
 from fly64_assets.errors import ArtifactError, DesignError, Fly64Error
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.garbage import KINDS, find_garbage, remove_garbage
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import STAGES, Layout, LayoutError, StageKey, base_id, checked_name
 from fly64_assets.store.locks import NOTE_NAME, holder
-from fly64_assets.store.manifests import write_manifests
 from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
+from fly64_assets.study.design import StudyDesign, load_design
+from fly64_assets.study.layout import STAGES, Layout, LayoutError, StageKey, base_id, checked_name
+from fly64_assets.study.manifests import write_manifests
+from fly64_assets.study.states import study_states
 
 EXAMPLES = 200 if FULL else 15
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -210,7 +210,7 @@ def test_records_with_sound_sidecars(layout: Layout, ledger: Ledger, tmp_path: P
         write_artifact(layout, layout.record(key), lambda file, text=text: file.write(text), Provenance())
     store.set_active_base(layout.base_id, "imported")
     read = store.record(layout, KEY) is not None
-    for key, state in inventory.study_states(store, design, quick=True).items():
+    for key, state in study_states(store, design, quick=True).items():
         assert state.name in ("missing", "stale", "failed", "fresh", "skipped"), key
     write_manifests(layout, design, {})
     assert len(find_records(layout)) >= 2

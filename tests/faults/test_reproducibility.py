@@ -17,9 +17,9 @@ from fly64_assets.contract import blocks
 frames, elements, runs = json.loads(sys.argv[1])
 forward.blocks.__defaults__ = (frames,)
 blocks.BLOCK_ELEMENTS = elements
-from fly64_assets.simulation import SimulatedScan
+from fly64_assets.simulation.frames import SimulatedScan
 SimulatedScan.patch_blocks.__defaults__ = SimulatedScan.amplitude_blocks.__defaults__ = (frames,)
-from fly64_assets.cli.worker import execute
+from fly64_assets.cli.driver.worker import execute
 for assets, partition in runs:
     ok, reason = execute(assets, partition)
     assert ok, reason

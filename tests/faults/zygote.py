@@ -81,10 +81,10 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
     from fly64_assets.assets.flow import COMMAND_TAG, RESUME
     from fly64_assets.definitions import build_definitions
-    from fly64_assets.design import load_design
     from fly64_assets.resources.gpu import GpuResource
     from fly64_assets.resources.store import ArtifactStoreResource
     from fly64_assets.resources.study import StudyResource
+    from fly64_assets.study.design import load_design
 
     root = Path(request["root"])
     resources = {
@@ -124,7 +124,12 @@ def child(request: dict[str, Any], answers: int) -> None:
 
 def serve() -> None:
     """Fork a child for every request line; answer with its process number, and with its end when asked to wait."""
-    for module in ("fly64_assets.definitions", "fly64_assets.evaluation.figures", "matplotlib.pyplot", "skimage.data"):
+    for module in (
+        "fly64_assets.definitions",
+        "fly64_assets.evaluation.report.figures",
+        "matplotlib.pyplot",
+        "skimage.data",
+    ):
         import_module(module)
 
     pipes: dict[int, int] = {}

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 
-from fly64_assets.legacy.tensorflow_compat import configure  # isort: skip  (before tensorflow)
+from fly64_assets.engines.tensorflow_compat import configure  # isort: skip  (before tensorflow)
 import tensorflow as tf
 
 from fly64_assets.contract.npz import load_measurement
-from fly64_assets.design_fields import PinnSettings
-from fly64_assets.legacy import params
-from fly64_assets.legacy.architecture import FramesNetwork
-from fly64_assets.legacy.canvas import OverlapCanvas, shared_patches
-from fly64_assets.legacy.configuration import LegacyConfigError, ModelConfig, TrainingConfig
-from fly64_assets.legacy.forward import ForwardModel, poisson_loss
-from fly64_assets.legacy.job import infer_job, train_job
-from fly64_assets.legacy.session import legacy_session
-from fly64_assets.legacy.training import train
+from fly64_assets.pinn.cnn.keras.architecture import FramesNetwork
+from fly64_assets.pinn.cnn.keras.canvas import OverlapCanvas, shared_patches
+from fly64_assets.pinn.cnn.keras.forward import ForwardModel, poisson_loss
+from fly64_assets.pinn.cnn.keras.job import infer_job, train_job
+from fly64_assets.pinn.cnn.keras.training import train
 from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.ptychopinn import params
+from fly64_assets.ptychopinn.configuration import LegacyConfigError, ModelConfig, TrainingConfig
+from fly64_assets.ptychopinn.session import legacy_session
 
 
 def evaluate(request, _progress):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fly64_assets.torch_compat  # noqa: F401  # isort: skip
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
 from dataclasses import dataclass
 
 import numpy as np

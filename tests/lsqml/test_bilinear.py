@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fly64_assets.design_fields import LsqmlSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml.bilinear import BilinearWindows
 from fly64_assets.lsqml.engine import reconstruct
+from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.forward import extract_patches
 from fly64_assets.physics.scan import uniform_positions
 

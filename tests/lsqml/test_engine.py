@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fly64_assets.design_fields import ENGINES, LsqmlSettings
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
+from fly64_assets.lsqml.count_split import Photons
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
-from fly64_assets.lsqml.photons import Photons
-from fly64_assets.lsqml.settings import BUILDERS, engine_options
+from fly64_assets.lsqml.options import BUILDERS, engine_options
+from fly64_assets.lsqml.settings import ENGINES, LsqmlSettings
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement

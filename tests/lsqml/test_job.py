@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fly64_assets.contract.npz import open_npz
-from fly64_assets.design import LsqmlSettings
+from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import EngineError, Fly64Error
-from fly64_assets.execution import Execution
-from fly64_assets.isolation import run_isolated
 from fly64_assets.lsqml.job import reconstruct_job
+from fly64_assets.lsqml.settings import LsqmlSettings
 
 NAMES = {"ptychi_reconstruction.npz", "reconstruction.png"}
 

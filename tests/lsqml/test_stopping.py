@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fly64_assets.lsqml.photons import Judgement
+from fly64_assets.lsqml.count_split import Judgement
 from fly64_assets.lsqml.stopping import PATIENCE, Watch, held_out_fraction
 
 

@@ -6,9 +6,9 @@ import torch
 from scipy.ndimage import binary_erosion
 from skimage.restoration import denoise_tv_chambolle
 
-from fly64_assets.design import LsqmlSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml.engine import reconstruct
+from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.lsqml.total_variation import smoothed
 
 WEIGHT = 0.05

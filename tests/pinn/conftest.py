@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import fly64_assets.torch_compat  # noqa: F401  # isort: skip
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
 import numpy as np
 import pytest
 
-from fly64_assets.design import PinnSettings
 from fly64_assets.physics import counts, forward, scan
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.pinn.settings import PinnSettings
 
 N = 32
 SHAPE = (80, 88)

@@ -10,9 +10,9 @@ from fly64_assets.errors import ArtifactError, EngineError
 from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import network_from_bundle, reconstruct
-from fly64_assets.pinn.likelihood_path import likelihood_path
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.scene import Scene
+from fly64_assets.pinn.unrolled.object_plane import Scene
+from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
 
 SPEC = NetworkSpec(
     architecture="unrolled",

@@ -11,7 +11,7 @@ import pytest
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.npz import open_npz, write_npz
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.physics import forward
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.job import infer_job, train_job

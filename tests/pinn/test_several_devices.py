@@ -8,9 +8,9 @@ import torch
 
 from fly64_assets.contract.npz import write_npz
 from fly64_assets.contract.schema import Dataset, dataset_arrays
+from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
-from fly64_assets.isolation import run_isolated
 from fly64_assets.pinn.ranks import Ranks, ranks
 from fly64_assets.pinn.training import train
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.execution import Execution
 from fly64_assets.physics.counts import poisson_loss
-from fly64_assets.pinn import patch_training, scene_training
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
-from fly64_assets.pinn.patch_task import input_scale
+from fly64_assets.pinn.cnn import training as patch_training
+from fly64_assets.pinn.cnn.samples import Samples
+from fly64_assets.pinn.cnn.task import input_scale
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.samples import Samples
-from fly64_assets.pinn.scene_training import SceneTraining
 from fly64_assets.pinn.training import train
+from fly64_assets.pinn.unrolled import training as scene_training
+from fly64_assets.pinn.unrolled.training import SceneTraining
 
 COLUMNS = ["epoch", "generalisation_gap", "train_loss", "validation_loss", "learning_rate"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from fly64_assets.design import StudyDesign
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.records import StageRecord
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import Layout, StageKey
 
 BASE_ID = "camera_0123abcd"
 VIEW_VALUES = {"splits": {split: {"outcome": "succeeded", "reason": ""} for split in ("train", "test")}}

@@ -13,8 +13,8 @@ import pytest
 from fly64_assets.errors import ArtifactError, EngineError
 from fly64_assets.store.artifacts import ActiveBase, ArtifactStore
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
+from fly64_assets.study.layout import Layout, StageKey
 
 KEY = StageKey("simulated", 1000)
 OPTIONS: dict[str, Any] = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {"simulation": 42}}

@@ -11,10 +11,10 @@ import pytest
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.garbage import KINDS, ORPHAN, SUPERSEDED, TEMPORARY, find_garbage, remove_garbage
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.locks import LOCK_NAME, stage_lock
-from fly64_assets.store.manifests import write_manifests
 from fly64_assets.store.sidecars import sidecar_path
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.manifests import write_manifests
 
 ENDED = 2**22 + 5  # no process of this number can exist
 DENSE = StageKey("view", 1000, "dense")

@@ -16,8 +16,8 @@ from fly64_assets.errors import ArtifactError
 from fly64_assets.store import hashing
 from fly64_assets.store.atomic import is_temporary, leftovers, remove_leftovers
 from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
-from fly64_assets.store.layout import Layout, StageKey
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
+from fly64_assets.study.layout import Layout, StageKey
 
 CONTENT = bytes(range(256)) * 40
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fly64_assets.design import LsqmlSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml import engine
-from fly64_assets.lsqml.photons import Photons
+from fly64_assets.lsqml.count_split import Photons
+from fly64_assets.lsqml.settings import LsqmlSettings
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-import fly64_assets.torch_compat  # noqa: F401
+import fly64_assets.engines.torch_compat  # noqa: F401
 from fly64_assets.lsqml.overrides.installation import OVERRIDES, PINNED_VERSION, _find, faster_library
 
 

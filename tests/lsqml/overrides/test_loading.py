@@ -5,7 +5,7 @@ from importlib import import_module
 import torch
 from torch.utils.data import DataLoader
 
-import fly64_assets.torch_compat  # noqa: F401
+import fly64_assets.engines.torch_compat  # noqa: F401
 from fly64_assets.lsqml.overrides.installation import faster_library
 from fly64_assets.lsqml.overrides.loading import WholeBatches
 

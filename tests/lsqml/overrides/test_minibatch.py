@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils import deterministic
 
-from fly64_assets.design import LsqmlSettings
-from fly64_assets.execution import Execution
+from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml.engine import reconstruct
 from fly64_assets.lsqml.overrides.installation import faster_library
+from fly64_assets.lsqml.settings import LsqmlSettings
 
 
 @pytest.fixture

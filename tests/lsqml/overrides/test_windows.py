@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 import torch
 
-import fly64_assets.torch_compat  # noqa: F401
+import fly64_assets.engines.torch_compat  # noqa: F401
 from fly64_assets.lsqml.overrides.windows import Windows, WindowsBetween, add_windows, batch_put
 
 SHAPE = (12, 10)

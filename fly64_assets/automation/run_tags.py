@@ -1,0 +1,110 @@
+"""The tags of a run: on which base, dose and view it works. They find runs in the UI, and they keep a run on its base.
+
+Belongs here: reading and writing tags. Does not belong here: what a run does.
+
+The active base of a study may change while runs wait or work. A run stays on the base on which it was begun: the first
+step notes it, and whoever changes the active base notes it on the runs that wait.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets.automation.partitions import split_cell_key
+from fly64_assets.errors import ArtifactError
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.study import stages
+
+BASE_TAG = "fly64/base"
+DOSE_TAG = "fly64/dose"
+VIEW_TAG = "fly64/view"
+FOLLOWS_TAG = "fly64/follows"
+"""On a run that automation launched: it works on the base of the inputs that called for it."""
+BACKFILL_TAG = "dagster/backfill"
+BASE_ID = "base_id"
+"""Metadata of every materialisation: the base it stands on."""
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+UPSTREAM = {"simulated_dataset": "base_dataset", "overlap_view": "simulated_dataset"}
+"""The input that calls for an asset; every other asset stands on its overlap view."""
+
+
+def store_of_run(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, store: ArtifactStore, asset: str
+) -> ArtifactStore:
+    """The store as this run sees it: on the base on which the run was begun.
+
+    Raises :class:`ArtifactError` if the run's tag names a base that the store does not hold.
+    """
+    run = context.instance.get_run_by_id(context.run.run_id) or context.run
+    partition = context.partition_key if context.has_partition_key else ""
+    active = store.active_base()
+    base = run.tags.get(BASE_TAG) or _inherited(context.instance, run, asset, partition)
+    base = base or (active.base_id if active else None)
+    if base is None:
+        return store
+    place = {BASE_TAG: base} | partition_tags(partition)
+    context.instance.add_run_tags(run.run_id, {name: value for name, value in place.items() if name not in run.tags})
+    if active is not None and active.base_id == base:
+        # The note may change from now on.
+        return store.on(base, active.origin)
+    try:
+        return store.on(base, stages.CHOSEN)
+    except ArtifactError as error:
+        raise ArtifactError(f"the run's tag {BASE_TAG} cannot be followed: {error}") from error
+
+
+def partition_tags(partition_key: str) -> dict[str, str]:
+    """Dose and view of a partition key as tags; none for what is not partitioned."""
+    if not partition_key[:1].isdigit():
+        return {}
+    dose, view = split_cell_key(partition_key)
+    return {DOSE_TAG: str(dose)} | ({VIEW_TAG: view} if view else {})
+
+
+def keep_on_base(instance: dg.DagsterInstance, run_id: str, base_id: str) -> None:
+    """Note a base on the unfinished runs of this code location that are older than ``run_id`` and have none noted."""
+    this = instance.get_run_record_by_id(run_id)
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        run = record.dagster_run
+        older = this is None or record.create_timestamp < this.create_timestamp
+        ours = this is None or _location(run) == _location(this.dagster_run)
+        if ours and older and run.run_id != run_id and not {BASE_TAG, FOLLOWS_TAG} & run.tags.keys():
+            instance.add_run_tags(run.run_id, {BASE_TAG: base_id})
+
+
+def _location(run: dg.DagsterRun) -> str | None:
+    """Code location of a run; None for one that was started in a process of its own."""
+    return run.remote_job_origin.location_name if run.remote_job_origin else None
+
+
+def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: str, partition: str) -> str | None:
+    """The base that comes with a run: of the backfill's first run, or of the inputs that called for the run."""
+    backfill = run.tags.get(BACKFILL_TAG)
+    if backfill:
+        first = instance.get_runs(filters=dg.RunsFilter(tags={BACKFILL_TAG: backfill}), limit=1, ascending=True)
+        return next((one.tags.get(BASE_TAG) for one in first), None)
+    return _base_of_inputs(instance, asset, partition) if FOLLOWS_TAG in run.tags else None
+
+
+def _base_of_inputs(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
+    upstream = UPSTREAM.get(asset, "overlap_view")
+    dose, _, view = partition.partition("|")
+    keys: dict[str, Any] = {
+        "base_dataset": [],
+        "simulated_dataset": [dose],
+        "overlap_view": [partition] if view else [],
+    }
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(upstream), asset_partitions=keys[upstream] or None)
+    for record in instance.fetch_materializations(wanted, limit=1).records:
+        materialization = record.asset_materialization
+        value = materialization.metadata.get(BASE_ID) if materialization else None
+        return str(value.value) if value is not None else None
+    return None

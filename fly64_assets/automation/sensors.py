@@ -1,0 +1,212 @@
+"""What starts by itself: new base files, the data that follow from them, if switched on the arms; word of a failure.
+
+Belongs here: sensors, as thin shells. Does not belong here: which file is next (``arrivals``), when an asset follows
+its inputs (``automation``), how somebody is told (``failures``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from fly64_assets.assets.base import BaseFile
+from fly64_assets.assets.flow import COMMAND_TAG, RESUME, failure_reason
+from fly64_assets.automation.failures import tell
+from fly64_assets.automation.jobs import CELL_ASSETS
+from fly64_assets.automation.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, UNFINISHED, VIEW_TAG
+from fly64_assets.errors import Fly64Error
+from fly64_assets.resources.environment import FAILURE_VARIABLE, failure_command
+from fly64_assets.resources.inbox import InboxResource
+from fly64_assets.resources.store import ArtifactStoreResource
+from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.inbox import Memory, content, imported, look, unfinished_simulations
+from fly64_assets.study.intake import base_problem
+
+NEW_BASE = "new_base_npz"
+INTERVAL_SECONDS = 15
+NOTES_SHOWN = 5
+RUN_KEY_TAG = "dagster/run_key"
+SENSOR_TAG = "dagster/sensor_name"
+FILE_TAG = "fly64/file"
+RETRY_TAG = "dagster/will_retry"
+
+DATA_ASSETS = ("simulated_dataset", "overlap_view")
+ENGINE_ASSETS = (*(name for name in CELL_ASSETS if name not in DATA_ASSETS), "study_report")
+
+
+def new_base_sensor(ingest: str) -> dg.SensorDefinition:
+    """The sensor ``new_base_npz``, which launches the job ``ingest``."""
+
+    @dg.sensor(
+        name=NEW_BASE,
+        job_name=ingest,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Watches a folder (FLY64_INBOX) and imports every new base file in it, one at a time: a file is taken when "
+            "it has come to rest, and the next one when the active base's simulated data exist. A file that cannot "
+            "become a base is reported once, with its findings."
+        ),
+    )
+    def new_base_npz(
+        context: dg.SensorEvaluationContext, study: StudyResource, store: ArtifactStoreResource, inbox: InboxResource
+    ) -> dg.SensorResult:
+        folder = inbox.folder()
+        try:
+            design = study.design()
+            memory = Memory.loads(context.cursor, f"{design.name} {design.patch_size_pixels}")
+            memory = look(memory, folder, lambda path: base_problem(design, path))
+            memory, request, reason = next_in_line(context.instance, store.store(design.name), design, folder, memory)
+        except Fly64Error as error:
+            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        if request is not None:
+            return dg.SensorResult(run_requests=[request], cursor=memory.dumps())
+        for note in memory.news():
+            context.log.warning(note)
+        return dg.SensorResult(skip_reason=told(memory.news(), reason), cursor=memory.told().dumps())
+
+    return new_base_npz
+
+
+def next_in_line(
+    instance: dg.DagsterInstance, store: ArtifactStore, design: StudyDesign, folder: Path, memory: Memory
+) -> tuple[Memory, dg.RunRequest | None, str]:
+    """The run for the file whose turn it is, or the reason why there is none; and the memory after that."""
+    for name in memory.line():
+        path = folder / name
+        try:
+            sha256 = content(path, memory.files[name].size, memory.files[name].mtime_ns)
+        except OSError:
+            continue  # it went, or was locked, after it was seen; the next look tells
+        base = imported(store, sha256)
+        earlier = newest_run(instance, {RUN_KEY_TAG: sha256, SENSOR_TAG: NEW_BASE})
+        if base:
+            memory = memory.settled(name)
+        elif earlier is not None and earlier.is_finished and not begun_again(earlier):
+            memory = memory.settled(name, ended(name, earlier))
+        elif earlier is not None:
+            return memory, None, waiting(memory.line(), importing(earlier))
+        else:
+            return memory, *turn(instance, store, design, path, sha256, memory.line())
+    return memory, None, f"no new base file in {folder}"
+
+
+def turn(
+    instance: dg.DagsterInstance,
+    store: ArtifactStore,
+    design: StudyDesign,
+    path: Path,
+    sha256: str,
+    line: tuple[str, ...],
+) -> tuple[dg.RunRequest | None, str]:
+    """The run that imports a file, or what it waits for."""
+    running = newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
+    last = newest_run(instance, {SENSOR_TAG: NEW_BASE})
+    if running is None and last is not None and begun_again(last):
+        running = last
+    why = importing(running) if running else unfinished_simulations(store, design)
+    if why:
+        return None, waiting(line, why)
+    config = dg.RunConfig(ops={"base_dataset": BaseFile(file=str(path), sha256=sha256)})
+    return dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
+
+
+def waiting(line: tuple[str, ...], why: str) -> str:
+    """Who waits, and for what."""
+    return f"waiting: {', '.join(line)} ({why})"
+
+
+def begun_again(run: dg.DagsterRun) -> bool:
+    """Whether Dagster begins a crashed run again."""
+    return run.tags.get(RETRY_TAG) == "true"
+
+
+def importing(run: dg.DagsterRun) -> str:
+    """What an unfinished run of the sensor is doing."""
+    return f"run {run.run_id[:8]} imports {run.tags.get(FILE_TAG, 'a base')!r}"
+
+
+def newest_run(
+    instance: dg.DagsterInstance, tags: dict[str, str], statuses: list[dg.DagsterRunStatus] | None = None
+) -> dg.DagsterRun | None:
+    """The newest run with these tags; None if there is none."""
+    runs = instance.get_runs(filters=dg.RunsFilter(tags=tags, statuses=statuses), limit=1)
+    return next(iter(runs), None)
+
+
+def ended(name: str, run: dg.DagsterRun) -> str:
+    """What came of a file whose run has ended and left no base in this study."""
+    if run.is_success:
+        return f"{name!r} was imported by run {run.run_id[:8]} already; `fly64 base import` brings it back"
+    return (
+        f"{name!r} was not imported: run {run.run_id[:8]} ended as {run.status.value.lower()}; see why in the run, and "
+        "re-execute it there, or use `fly64 base import`"
+    )
+
+
+def told(news: tuple[str, ...], reason: str) -> str:
+    """One message of what a person has to be told and of what is being waited for."""
+    more = [f"... and {len(news) - NOTES_SHOWN} more; all are in the log"] if len(news) > NOTES_SHOWN else []
+    return "\n".join([*news[:NOTES_SHOWN], *more, reason])
+
+
+def automation_sensors() -> list[dg.SensorDefinition]:
+    """Data follow their base by themselves; trainings and reconstructions only where somebody switches that on."""
+    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+    data = "Simulates every dose of a new base and cuts its overlap views."
+    arms = "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of a GPU."
+    chosen = (("data_automation", DATA_ASSETS, on, data), ("arms_automation", ENGINE_ASSETS, off, arms))
+    return [
+        dg.AutomationConditionSensorDefinition(
+            name=name,
+            target=dg.AssetSelection.assets(*assets),
+            default_status=status,
+            minimum_interval_seconds=INTERVAL_SECONDS,
+            run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
+            emit_backfills=False,
+            description=description,
+        )
+        for name, assets, status, description in chosen
+    ]
+
+
+def failure_sensor() -> dg.SensorDefinition:
+    """The sensor ``run_failure``: on where a command waits for its word."""
+
+    @dg.run_failure_sensor(
+        name="run_failure",
+        default_status=dg.DefaultSensorStatus.RUNNING if failure_command() else dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        description=(
+            f"Starts the command in {FAILURE_VARIABLE} for every failed run, with a JSON document about it on standard "
+            "input: the place to plug mail or chat in."
+        ),
+    )
+    def run_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        command = failure_command()
+        if not command:
+            return dg.SkipReason(f"{FAILURE_VARIABLE} names no command")
+        tell(command, failure_document(context))
+        return None
+
+    return run_failure
+
+
+def failure_document(context: dg.RunFailureSensorContext) -> dict[str, Any]:
+    """A failed run in plain words: what it was about, and the sentence of every step that failed."""
+    run = context.dagster_run
+    assets = run.asset_selection or ()
+    failures = context.get_step_failure_events()
+    return {
+        "run": run.run_id,
+        "job": run.job_name,
+        "assets": sorted(key.to_user_string() for key in assets),
+        "base": run.tags.get(BASE_TAG),
+        "dose": run.tags.get(DOSE_TAG),
+        "view": run.tags.get(VIEW_TAG),
+        "message": context.failure_event.message,
+        "begun_again": begun_again(run),
+        "steps": [{"step": event.step_key, "reason": failure_reason(event)} for event in failures],
+    }

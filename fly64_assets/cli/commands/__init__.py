@@ -1,0 +1,1 @@
+"""The commands of ``fly64``, one module each; thin."""

@@ -1,0 +1,176 @@
+"""``fly64 doctor``: is this machine, this folder and this study fit to run? Each answer says what to do."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import click
+
+from fly64_assets.cli.console import Session, clean_errors, json_option, pass_session, print_json
+from fly64_assets.cli.driver.instance import HOME_VARIABLE
+from fly64_assets.errors import Fly64Error
+from fly64_assets.store.atomic import write_atomically
+from fly64_assets.store.garbage import find_garbage
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.states import study_states
+
+ENGINES: Final = ("torch", "ptychi", "tensorflow")
+LEAST_FREE_BYTES: Final = 2 * 10**9
+FRAME_COPIES: Final = 6
+"""Frames on disk, in copies of one dose's: simulated with patches (3), and the views' with theirs."""
+GOOD, WARNING, BAD = "good", "warning", "bad"
+MARKS: Final = {GOOD: "✓", WARNING: "!", BAD: "✗"}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One thing that was looked at: ``level`` is good, warning or bad."""
+
+    subject: str
+    level: str
+    sentence: str
+
+
+@click.command()
+@json_option
+@pass_session
+@clean_errors
+def doctor(session: Session, as_json: bool) -> None:
+    """Look at versions, disk, locks, engines and the study, and say what is wrong and what to do.
+
+    \b
+    Example:
+      fly64 doctor
+    """
+    found = []
+    for one in diagnoses(session):
+        found.append(one)
+        if not as_json:
+            click.echo(f"{MARKS[one.level]} {one.subject:12} {one.sentence}")
+    ill = any(one.level == BAD for one in found)
+    if as_json:
+        print_json({"ok": not ill, "findings": [asdict(one) for one in found]})
+    sys.exit(1 if ill else 0)
+
+
+def diagnoses(session: Session) -> Iterator[Diagnosis]:
+    """Everything that is looked at, one after the other."""
+    yield _versions()
+    design = session.design()
+    yield Diagnosis("design", GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
+    root = _existing(session.data_root.resolve())
+    yield _guarded("disk", lambda: _disk(root, design))
+    yield _guarded("files", lambda: _file_system(root))
+    yield _guarded("instance", _instance)
+    yield _guarded("study", lambda: _study(session, design))
+    yield _guarded("garbage", lambda: _garbage(session, design))
+    yield _machine()
+    yield from (_engine(name) for name in ENGINES)
+
+
+def _guarded(subject: str, look: Callable[[], Diagnosis]) -> Diagnosis:
+    """What ``look`` finds, or the error that it met as a finding."""
+    try:
+        return look()
+    except (OSError, Fly64Error) as error:
+        return Diagnosis(subject, BAD, str(error))
+
+
+def _versions() -> Diagnosis:
+    found = {name: metadata.version(name) for name in ("dagster", "dagster-webserver")}
+    python = f"Python {platform.python_version()}, dagster {found['dagster']}"
+    if len(set(found.values())) > 1:
+        sentence = f"dagster {found['dagster']} and dagster-webserver {found['dagster-webserver']} differ; run `make`"
+        return Diagnosis("versions", BAD, sentence)
+    return Diagnosis("versions", GOOD, python)
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return path if path.is_dir() else _existing(path.parent)
+
+
+def _disk(root: Path, design: StudyDesign) -> Diagnosis:
+    free = shutil.disk_usage(root).free
+    needed = LEAST_FREE_BYTES
+    positions = getattr(design.base, "positions", 0)
+    needed += FRAME_COPIES * positions * design.patch_size_pixels**2 * 4 * len(design.doses) * design.repeats
+    sentence = f"{free / 1e9:.1f} GB free in {root}; the study wants about {needed / 1e9:.1f} GB"
+    return Diagnosis("disk", GOOD if free >= needed else WARNING, sentence)
+
+
+def _file_system(root: Path) -> Diagnosis:
+    """Write, flush, rename and lock a small file as the store does."""
+    with tempfile.TemporaryDirectory(dir=root, prefix=".doctor.") as folder:
+        path = Path(folder) / "file"
+        write_atomically(path, lambda file: file.write(b"fly64"))
+        with path.open("rb") as one, path.open("rb") as other:
+            fcntl.flock(one, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return Diagnosis("files", GOOD, f"{root} can be written, flushed and locked")
+    sentence = f"the file system of {root} ignores locks: let only one process at a time work on a study there"
+    return Diagnosis("files", BAD, sentence)
+
+
+def _instance() -> Diagnosis:
+    home = Path(os.environ.get(HOME_VARIABLE) or Path.cwd() / ".dagster").resolve()
+    if not home.exists():
+        return Diagnosis("instance", GOOD, f"Dagster's instance will be made in {home}")
+    if not os.access(home, os.W_OK):
+        return Diagnosis("instance", BAD, f"{home} is not writable: set {HOME_VARIABLE} or change its permissions")
+    if not (home / "dagster.yaml").exists():
+        return Diagnosis("instance", WARNING, f"{home} has no dagster.yaml; `fly64 run` puts the project's own there")
+    return Diagnosis("instance", GOOD, f"Dagster's instance is {home}")
+
+
+def _study(session: Session, design: StudyDesign) -> Diagnosis:
+    store = session.store(design)
+    if store.active_base() is None:
+        return Diagnosis("study", GOOD, f"no base yet in {store.folder}; `fly64 run` makes the design's own")
+    states = study_states(store, design, quick=True)
+    counts: dict[str, int] = {}
+    for state in states.values():
+        counts[state.name] = counts.get(state.name, 0) + 1
+    sentence = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    level = WARNING if counts.get("failed") else GOOD
+    return Diagnosis("study", level, f"{sentence} (`fly64 status` says which and why)")
+
+
+def _garbage(session: Session, design: StudyDesign) -> Diagnosis:
+    found = find_garbage(session.store(design))
+    if not found:
+        return Diagnosis("garbage", GOOD, "no leftovers, superseded bases or orphans")
+    size = sum(one.bytes for one in found)
+    return Diagnosis("garbage", WARNING, f"{len(found)} of no use, {size:,} bytes: see `fly64 clean`")
+
+
+def _machine() -> Diagnosis:
+    from fly64_assets.resources.gpu import cuda_devices
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gpus = cuda_devices()
+    sentence = f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB memory, {gpus or 'no'} GPU"
+    return Diagnosis("machine", GOOD, sentence)
+
+
+def _engine(name: str) -> Diagnosis:
+    """Import an engine in a process of its own."""
+    command = [sys.executable, "-c", f"import {name}"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode == 0:
+        return Diagnosis("engine", GOOD, f"{name} {metadata.version(name)}")
+    last = answer.stderr.strip().splitlines()[-1:] or [f"status {answer.returncode}"]
+    return Diagnosis("engine", BAD, f"{name} cannot be imported ({last[0]}): install the project again")

@@ -1,0 +1,107 @@
+"""``fly64 legacy``: configurations and data sets from PtychoPINN, and data sets for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import yaml
+
+from fly64_assets.cli.commands.base import rename_option
+from fly64_assets.cli.commands.files import file_argument
+from fly64_assets.cli.console import clean_errors, json_option, print_json
+from fly64_assets.ptychopinn.entries import IGNORED, REFUSED, UNDERSTOOD, Entry
+from fly64_assets.store.atomic import write_atomically
+
+MARKS = {UNDERSTOOD: "✓", IGNORED: "·", REFUSED: "✗"}
+out_argument = click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def legacy() -> None:
+    """Bring PtychoPINN's files here, and take data sets there."""
+
+
+@legacy.command("config")
+@file_argument
+@click.option("--design", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write a study design there.")
+@json_option
+@clean_errors
+def legacy_config(file: Path, out: Path | None, as_json: bool) -> None:
+    """Read a configuration (YAML or JSON) and say of every key whether it is understood, ignored or refused.
+
+    \b
+    Example:
+      fly64 legacy config training.yaml --design my_study.yaml
+    """
+    from fly64_assets.ptychopinn.importing import read_configuration
+
+    found = read_configuration(file)
+    if out is not None and found.ok:
+        content = yaml.safe_dump(dict(found.design), sort_keys=False).encode()
+        write_atomically(out, lambda target: target.write(content))
+    _show(found.entries, as_json, {"design": dict(found.design)})
+    if not as_json and out is not None:
+        click.echo(f"{out}: written" if found.ok else f"{out}: not written; correct what is refused first")
+    sys.exit(0 if found.ok else 1)
+
+
+@legacy.command("import")
+@file_argument
+@out_argument
+@rename_option
+@click.option("--counts", is_flag=True, help="The frames are photon counts, stored as floating-point numbers.")
+@click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner.")
+@click.option("--frames-last/--frames-first", default=None, help="Frames are stored (N, N, n), or (n, N, N).")
+@json_option
+@clean_errors
+def legacy_import(
+    file: Path,
+    out: Path,
+    rename: dict[str, str],
+    counts: bool,
+    dc_corner: bool,
+    frames_last: bool | None,
+    as_json: bool,
+) -> None:
+    """Turn an NPZ data set into one that obeys DATA-001, and say what became of every key.
+
+    \b
+    Example:
+      fly64 legacy import Run1084_recon3_postPC.npz run1084.npz
+    """
+    from fly64_assets.ptychopinn.data_sets import import_data_set
+
+    entries = import_data_set(file, out, rename=rename, frames_last=frames_last, counts=counts, dc_corner=dc_corner)
+    ok = all(entry.verdict != REFUSED for entry in entries)
+    _show(entries, as_json, {"written": str(out) if ok else None})
+    if not as_json:
+        click.echo(f"{out}: written" if ok else f"{out}: not written")
+    sys.exit(0 if ok else 1)
+
+
+@legacy.command("export")
+@file_argument
+@out_argument
+@clean_errors
+def legacy_export(file: Path, out: Path) -> None:
+    """Write a data set of a study with the keys of existing loaders (`diff3d`) beside its own.
+
+    \b
+    Example:
+      fly64 legacy export data/demo/.../patched_train.npz for_ptychopinn.npz
+    """
+    from fly64_assets.ptychopinn.data_sets import export_data_set
+
+    click.echo(f"{out}: {', '.join(export_data_set(file, out))}")
+
+
+def _show(entries: Sequence[Entry], as_json: bool, further: dict[str, object]) -> None:
+    if as_json:
+        ok = all(entry.verdict != REFUSED for entry in entries)
+        print_json({"ok": ok, "entries": [entry.to_dict() for entry in entries], **further})
+        return
+    for entry in entries:
+        click.echo(f"{MARKS[entry.verdict]} {entry.verdict:10} {entry.key} = {entry.value}: {entry.text}")

@@ -1,0 +1,151 @@
+"""``fly64 resolution``: how fine a measurement can be resolved, from two halves of its frames and without a truth."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
+from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
+from fly64_assets.contract.schema import Dataset, derive_metadata, transformation
+from fly64_assets.engines.process import run_isolated
+from fly64_assets.evaluation.scores.halves import HalfSets, compare_halves, half_indices
+from fly64_assets.physics.forward import blocks
+from fly64_assets.simulation.views import write_view
+from fly64_assets.store.atomic import write_atomically
+from fly64_assets.study.design import StudyDesign
+
+HALF = "half_{number}.npz"
+OBJECT = "reconstructed_object"
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--objects",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="FIRST SECOND",
+    help=f"Reconstructions (NPZ with '{OBJECT}') of the two halves by any arm; by default LSQML makes them.",
+)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the halves (half_1.npz, half_2.npz) and their reconstructions in this folder.",
+)
+@json_option
+@pass_session
+@clean_errors
+def resolution(
+    session: Session, file: Path, objects: tuple[Path, Path] | None, save: Path | None, as_json: bool
+) -> None:
+    """Fourier ring correlation of reconstructions from two independent halves of the frames of a data set.
+
+    No truth is asked for, so that it works on measured data. What both halves get wrong alike (a prior, a wrong probe)
+    counts as resolved: the number says how far a result can be repeated.
+
+    \b
+    Example:
+      fly64 resolution data/demo/BASE_ID/dose_10000/dense/dense_test.npz
+      fly64 resolution mine.npz --save halves        then reconstruct the halves in any other way, and
+      fly64 resolution mine.npz --objects a.npz b.npz
+    """
+    design = session.design()
+    dataset = load_dataset(file)
+    try:
+        chosen = half_indices(dataset.scan_index)
+    except ValueError as error:
+        fail(f"{file}: {error}")
+    with _folder(save) as folder:
+        halves = [folder / HALF.format(number=number) for number in (1, 2)]
+        for path, kept in zip(halves, chosen, strict=True):
+            _write_half(path, dataset, kept)
+        if objects is None:
+            found = [_reconstruct(design, path, folder, not as_json) for path in halves]
+        else:
+            found = [_object(path) for path in objects]
+        measurements = [load_measurement(path) for path in halves]
+        try:
+            result = compare_halves(
+                (found[0], found[1]),
+                (measurements[0], measurements[1]),
+                coverage_threshold=design.evaluation.coverage_threshold,
+                max_shift_px=design.evaluation.max_shift_px,
+                frc_threshold=design.metrics_config.frc_threshold,
+                remove_ramp=objects is None and design.lsqml.probe == "refined",
+            )
+        except ValueError as error:
+            fail(f"the two reconstructions do not fit {file.name}: {error}")
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _show(result)
+
+
+@contextmanager
+def _folder(save: Path | None) -> Iterator[Path]:
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+        yield save
+    else:
+        with tempfile.TemporaryDirectory(prefix="fly64_halves_") as name:
+            yield Path(name)
+
+
+def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
+    entry = transformation("half", {"frames": len(kept), "of": dataset.frames})
+    # What arrived, not what a truth lets expect: measured data have none.
+    measured = dataset.measurement()
+    arrived = math.fsum(float(measured.counts(kept[part]).sum()) for part in blocks(len(kept)))
+    physics = {"expected_mean_counts": arrived / len(kept)}
+    if not dataset.metadata.get("split"):
+        physics["nphotons"] = physics["expected_mean_counts"]
+    metadata = derive_metadata(dataset.metadata, entry, physics=physics)
+    write_atomically(path, lambda file: write_view(dataset, kept, file, metadata=metadata))
+
+
+def _reconstruct(design: StudyDesign, half: Path, folder: Path, talk: bool) -> NDArray[np.complexfloating]:
+    """The object that LSQML finds in one half, with the design's settings, in a process of its own."""
+    from fly64_assets.resources.gpu import GpuResource
+
+    out = folder / half.stem
+    out.mkdir(exist_ok=True)
+    execution = GpuResource().execution()
+    request = {
+        "measurement": str(half),
+        "output_folder": str(out),
+        "settings": asdict(design.lsqml),
+        "seed": design.rng_seeds["grouping"],
+        "metadata": {"half": half.stem},
+        "execution": execution.to_dict(),
+    }
+    if talk:
+        click.echo(f"{half.stem}: {design.lsqml.engine}, up to {design.lsqml.epochs} epochs", err=True)
+    log = out / "ptychi.log"
+    run_isolated("fly64_assets.lsqml.job:reconstruct_job", request, execution=execution, log_path=log)
+    return _object(out / "ptychi_reconstruction.npz")
+
+
+def _object(path: Path) -> NDArray[np.complexfloating]:
+    arrays = open_npz(path)
+    if OBJECT not in arrays:
+        fail(f"{path} holds no '{OBJECT}' but {', '.join(sorted(arrays))}")
+    return arrays[OBJECT]
+
+
+def _show(result: HalfSets) -> None:
+    click.echo(f"two halves of {' and '.join(str(n) for n in result.frames)} frames")
+    names: Sequence[tuple[str, str]] = (("frc_05", "threshold of the design"), ("frc_half_bit", "half-bit curve"))
+    for name, words in names:
+        score: Any = result.scores[name]
+        value = "none" if score.value is None else f"{score.value:.2f} px"
+        click.echo(f"  full period at the {words}: {value}{f' ({score.reason})' if score.reason else ''}")

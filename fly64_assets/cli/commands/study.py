@@ -1,0 +1,198 @@
+"""Commands that look at a whole study: ``plan``, ``status``, ``report``, ``verify``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fly64_assets.cli.commands.against import SUMMARY, other_summary, read_summary
+from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
+from fly64_assets.cli.driver.instance import run_worker
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.store.artifacts import ArtifactStore, State
+from fly64_assets.store.integrity import verify_folder
+from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.states import active_layout, study_states
+
+MARKS = {"fresh": "✓", "skipped": "–", "stale": "~", "missing": "·", "failed": "✗"}
+
+
+@click.command()
+@json_option
+@pass_session
+@clean_errors
+def plan(session: Session, as_json: bool) -> None:
+    """Every job of the study with its state and what `fly64 run` would do; reads only.
+
+    \b
+    Example:
+      fly64 plan --json
+    """
+    design = session.design()
+    states = study_states(session.store(design), design)
+    jobs = [_job(key, state) for key, state in states.items()]
+    if as_json:
+        print_json({"jobs": jobs})
+        return
+    for key, state in states.items():
+        action = "leave" if state.done else "run"
+        click.echo(f"{action:6} {MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
+    waiting = sum(not state.done for state in states.values())
+    click.echo(f"{len(jobs)} jobs: {waiting} to run, {len(jobs) - waiting} done")
+
+
+@click.command()
+@json_option
+@click.option("--quick", is_flag=True, help="Hash only files that were written to after their sidecars.")
+@pass_session
+@clean_errors
+def status(session: Session, as_json: bool, quick: bool) -> None:
+    """State of every cell: fresh, stale (what changed), missing, failed (why) or skipped (why).
+
+    \b
+    Example:
+      fly64 --study fly64 status
+    """
+    design = session.design()
+    store = session.store(design)
+    states = study_states(store, design, quick=quick)
+    cells = [cell for key, state in states.items() for cell in _cells(store, key, state)]
+    if as_json:
+        print_json({"cells": cells})
+        return
+    active = store.active_base()
+    click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.folder}")
+    for key, state in states.items():
+        click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
+    counts = Counter(state.name for state in states.values())
+    click.echo(", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name]))
+
+
+@click.command()
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Print what changed against another study: its name, its folder or its metrics_summary.json.",
+)
+@pass_session
+@clean_errors
+def report(session: Session, against: str | None) -> None:
+    """Rebuild the report from what is on disk, and print where it is.
+
+    \b
+    Example:
+      fly64 report
+      fly64 report --against /backup/data/demo/demo_97032cb4
+    """
+    design = session.design()
+    store = session.store(design)
+    folder = active_layout(store).report_folder
+    # Read before anything is built: the other summary may be this one's predecessor.
+    other = None if against is None else other_summary(store, against)
+    result = run_worker(session, ["study_report"], None, None)
+    if not result.ok:
+        fail(f"the report could not be built: {result.reason} (log: {result.log})")
+    click.echo(str(folder / "index.html"))
+    if other is not None:
+        from fly64_assets.evaluation.report.against import compare_studies, render_against
+
+        click.echo(f"\n{render_against(compare_studies(read_summary(folder / SUMMARY), other))}", nl=False)
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@json_option
+@pass_session
+@clean_errors
+def verify(session: Session, folder: Path | None, as_json: bool) -> None:
+    """Hash every artifact under a folder (default: the study's active base) and compare with its sidecar.
+
+    \b
+    Example:
+      fly64 verify
+      fly64 verify /media/copy/of/the/folder --json
+    """
+    if folder is None:
+        folder = active_layout(session.store(session.design())).folder
+    from fly64_assets.cli.driver.progress import counting_bar
+
+    with counting_bar("verifying", shown=not as_json) as advance:
+        found = verify_folder(folder, lambda done, total, _: advance(done, total))
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        for entry in found.bad:
+            click.echo(f"✗ {entry.path}: {entry.why}")
+        click.echo(f"{found.checked} files checked, {len(found.bad)} bad")
+    sys.exit(0 if found.ok else 1)
+
+
+def _short(reason: str) -> str:
+    line = reason.splitlines()[0] if reason else ""
+    return line if len(line) <= 160 else line[:157] + "..."
+
+
+def _job(key: StageKey, state: State) -> dict[str, Any]:
+    return {
+        "repeat": key.repeat,
+        "stage": key.stage,
+        "dose": key.dose,
+        "view": key.view,
+        "split": key.split,
+        "gridsize": key.gridsize,
+        "arm": key.arm,
+        "state": state.name,
+        "reason": state.reason,
+    }
+
+
+def _cells(store: ArtifactStore, key: StageKey, state: State) -> Iterator[dict[str, Any]]:
+    """One row per main file of a stage; a stage without files is one row without a path."""
+    row: dict[str, Any] = {
+        "repeat": key.repeat,
+        "stage": key.stage,
+        "dose": key.dose,
+        "view": key.view,
+        "split": key.split,
+    }
+    row |= {"state": state.name, "reason": state.reason, "path": None, "sha256": None}
+    active = store.active_base()
+    if state.record is None or active is None:
+        yield row
+        return
+    layout = store.layout(active.base_id)
+    found = False
+    for split, path in _main_files(layout, key):
+        name = path.relative_to(layout.folder).as_posix()
+        if name in state.record.outputs:
+            found = True
+            place = path.relative_to(store.data_root).as_posix()
+            yield row | {"split": split, "path": place, "sha256": state.record.outputs[name]}
+    if not found:
+        yield row
+
+
+def _main_files(layout: Layout, key: StageKey) -> list[tuple[str | None, Path]]:
+    """The files for which a stage exists, each with its split."""
+    dose, view, arm, repeat = key.dose or 0, key.view or "", key.arm or "", key.repeat
+    if key.stage == "base":
+        return [(None, layout.base)]
+    if key.stage == "report":
+        return [(None, layout.report_folder / "index.html")]
+    if key.stage == "training":
+        return [(None, layout.bundle(dose, view, key.gridsize or 1, arm, repeat))]
+    if key.stage == "comparison":
+        return [(None, layout.output(key, "comparison.json"))]
+    if key.stage == "reconstruction":
+        return [(key.split, layout.reconstruction(arm, dose, view, key.split or "", repeat))]
+    places = {
+        "simulated": lambda split: layout.patched(dose, split, repeat),
+        "view": lambda split: layout.view_metrics(dose, view, split, repeat),
+        "inference": lambda split: layout.inference(dose, view, arm, split, repeat),
+    }
+    return [(split, places[key.stage](split)) for split in SPLITS]

@@ -1,0 +1,176 @@
+"""``fly64 ui``: Dagster's webserver and daemon on the project's instance, and a clean end of both."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import click
+
+from fly64_assets.cli.console import Session, clean_errors, fail, pass_session
+from fly64_assets.cli.driver.instance import dagster_home
+from fly64_assets.cli.driver.lost_runs import settle_instance
+from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
+
+POLL_SECONDS: Final = 0.2
+STOP_SECONDS: Final = 60
+"""For webserver, daemon and code server to end by themselves."""
+RUNS_STOP_SECONDS: Final = 15
+"""For runs that were at work to note that they were interrupted."""
+PATIENT: Final = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}
+"""Engines keep all cores busy: a run or a sensor may take longer to begin than the minute that Dagster grants it."""
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command()
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--host", default="127.0.0.1", show_default=True, help="The UI has no login: mind who can reach it.")
+@pass_session
+@clean_errors
+def ui(session: Session, port: int, host: str) -> None:
+    """Start the Dagster UI and daemon on this study's instance; Ctrl-C or SIGTERM stops both, with status 0.
+
+    \b
+    Example:
+      fly64 ui --port 3001
+    """
+    session.design()
+    _require_free(host, port)
+    home = dagster_home()
+    settle_instance()
+    click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")
+    with _asked_to_stop() as asked:
+        services = _start(session, host, port)
+        try:
+            _watch(services, host, port, asked)
+        finally:
+            _end(services, asked)
+    if not asked:
+        fail(f"the Dagster UI ended by itself (status {services.returncode}); what it printed above says why")
+    click.echo("stopped")
+
+
+def _inbox(session: Session) -> Path:
+    """The folder that the sensor watches; the one in the data root is made, another is the user's."""
+    own = os.environ.get(INBOX_VARIABLE)
+    if own:
+        return Path(own)
+    folder = session.data_root / DEFAULT_INBOX
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _require_free(host: str, port: int) -> None:
+    """Leave with one sentence where the address cannot be listened on."""
+    try:
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind, protocol) as one:
+            # A port that was in use a moment ago may be taken again, as the webserver does.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(address)
+    except OSError as error:
+        fail(
+            f"{host}:{port} cannot be used ({error.strerror}): is a UI running there already? Open it, stop it, or "
+            "choose another with --port"
+        )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that receives every signal to stop, while nothing else happens on one.
+
+    The handlers are set even where a shell started this process in the background with Ctrl-C ignored: Dagster would
+    otherwise ignore SIGTERM as well.
+    """
+    asked: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(session: Session, host: str, port: int) -> subprocess.Popen[bytes]:
+    """Webserver, daemon and code server, as one group of processes."""
+    program = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "fly64_assets.definitions"]
+    options = ["-h", host, "-p", str(port), "--log-level", "warning", "--code-server-log-level", "warning"]
+    return subprocess.Popen(
+        [*program, *options],
+        env=_environment(os.environ, session),
+        stdin=subprocess.DEVNULL,
+        # Ctrl-C in a terminal reaches them through us, once.
+        start_new_session=True,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 (this process has one thread)
+    )
+
+
+def _environment(environment: Mapping[str, str], session: Session) -> dict[str, str]:
+    # Python does not say that `dagster dev` has a successor in a package that this project does not need.
+    quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded", "DAGSTER_DISABLE_TELEMETRY": "yes"}
+    return {**PATIENT, **environment, **quiet, **session.environment()}
+
+
+def _end_with_parent() -> None:
+    """In the child: ask the kernel for SIGTERM when the parent is killed (Linux: PR_SET_PDEATHSIG = 1)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[int]) -> None:
+    """Say when the page can be opened; return when a signal comes or the services end."""
+    open_yet = False
+    while not asked and services.poll() is None:
+        if not open_yet and _answers(host, port):
+            open_yet = True
+            click.echo(f"http://{host}:{port}  (Ctrl-C stops it)")
+        time.sleep(POLL_SECONDS)
+
+
+def _answers(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
+
+
+def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
+    """End the services, then whatever runs of theirs are left in their group; a second signal ends all at once."""
+    signals = len(asked)
+
+    def wait(ended: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not ended() and len(asked) == signals and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+
+    if services.poll() is None:
+        with suppress(OSError):  # the terminal may be gone
+            click.echo("stopping; once more: at once")
+        services.send_signal(signal.SIGINT)
+        wait(lambda: services.poll() is not None, STOP_SECONDS)
+    _signal_group(services.pid, signal.SIGTERM)
+    wait(lambda: services.poll() is not None and not _signal_group(services.pid, 0), RUNS_STOP_SECONDS)
+    _signal_group(services.pid, signal.SIGKILL)
+    services.wait()
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal every process of a group; False if there is none left."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

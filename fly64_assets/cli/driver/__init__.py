@@ -1,0 +1,1 @@
+"""Driving the study run by run."""

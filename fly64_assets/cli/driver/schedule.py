@@ -1,0 +1,201 @@
+"""Which Dagster runs a request needs, and in which order they may go.
+
+Belongs here: pure decisions from states. Does not belong here: processes (``instance``), printing (``run``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fly64_assets.store.artifacts import State
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import StageKey
+
+ASSET_OF_STAGE = {
+    "base": "base_dataset",
+    "simulated": "simulated_dataset",
+    "view": "overlap_view",
+    "comparison": "comparison",
+    "report": "study_report",
+}
+NETWORK_ASSETS = {"training": "bundle", "inference": "reconstruction"}
+STAGE_NAMES = (*ASSET_OF_STAGE, *NETWORK_ASSETS, "reconstruction")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the user asked for; an empty field means everything."""
+
+    doses: tuple[int, ...] = ()
+    views: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    warm: bool = False
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Arms that are asked for by name."""
+        return (*self.networks, *((stages.WARM_ARM,) if self.warm else ()))
+
+    @property
+    def some_cells(self) -> bool:
+        """Whether the request is about a part of the cells only."""
+        return bool(self.doses or self.views or self.splits)
+
+    def match(self, key: StageKey) -> bool:
+        """Whether a stage is part of the request; the report, being about all cells, is no part of some cells."""
+        if key.stage == "report" and self.some_cells and "report" not in self.stages:
+            return False
+        return (
+            (not self.stages or key.stage in self.stages)
+            and (not self.doses or key.dose is None or key.dose in self.doses)
+            and (not self.views or key.view is None or key.view in self.views)
+            and (not self.splits or key.split is None or key.split in self.splits)
+            and (not self.networks or key.stage not in NETWORK_ASSETS or key.arm in self.networks)
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Dagster run: assets of one partition, and the stages that it settles."""
+
+    assets: tuple[str, ...]
+    partition: str | None
+    keys: tuple[StageKey, ...]
+
+    @property
+    def label(self) -> str:
+        """The run for humans."""
+        place = self.partition.replace("|", "/") if self.partition else "study"
+        return f"{place}: {', '.join(self.assets)}"
+
+
+def asset_of(key: StageKey) -> str:
+    """Asset that builds a stage."""
+    if key.stage == "reconstruction":
+        if key.arm == stages.WARM_ARM:
+            return f"{key.arm}_reconstruction_{key.split}"
+        return f"lsqml_reconstruction_{key.split}"
+    if key.stage in NETWORK_ASSETS:
+        return f"{key.arm}_{NETWORK_ASSETS[key.stage]}"
+    return ASSET_OF_STAGE[key.stage]
+
+
+def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Filters) -> list[StageKey]:
+    """Stages to build: those asked for that are not done, and what they cannot do without; in the order of work."""
+    wanted: set[StageKey] = set()
+    open_ends = [key for key in states if filters.match(key) and not states[key].done]
+    while open_ends:
+        key = open_ends.pop()
+        if key in wanted:
+            continue
+        wanted.add(key)
+        open_ends += [
+            other
+            for other in stages.upstream(design, key)
+            if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key))
+        ]
+    # A comparison without an arm is up to date until that arm exists.
+    arms = {key for key in wanted if key.stage in ("inference", "reconstruction")}
+    comparisons = (key for key in states if key.stage == "comparison" and filters.match(key))
+    wanted |= {key for key in comparisons if arms & set(stages.upstream(design, key, stages.ALL_ARMS))}
+    if wanted and not filters.stages:
+        # Whatever changes a cell changes the report.
+        wanted.add(StageKey("report"))
+    return [key for key in states if key in wanted]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the study that has a command of its own, and the stages that it builds."""
+
+    name: str
+    stages: tuple[str, ...]
+
+
+GENERATE = Phase("generate", ("base", "simulated"))
+OVERLAP = Phase("overlap", ("view",))
+TRAIN = Phase("train", ("training",))
+RECONSTRUCT = Phase("reconstruct", ("inference", "reconstruction"))
+COMPARE = Phase("compare", ("comparison", "report"))
+PHASES = (GENERATE, OVERLAP, TRAIN, RECONSTRUCT, COMPARE)
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """What one phase would do.
+
+    Attributes
+    ----------
+    keys : list of StageKey
+        Stages to build, in the order of work.
+    missing : dict of StageKey to list of StageKey
+        Requested stages, each with the inputs of other phases that it lacks.
+    left_out : set of StageKey
+        Those of them that cannot be built without; a comparison can do without an arm.
+    """
+
+    keys: list[StageKey]
+    missing: dict[StageKey, list[StageKey]]
+    left_out: set[StageKey]
+
+
+def phase_plan(design: StudyDesign, states: Mapping[StageKey, State], filters: Filters) -> PhasePlan:
+    """What a phase (``filters.stages``) would do with what other phases have left; it never builds for them."""
+    plan = PhasePlan([], {}, set())
+    for key in (key for key in states if filters.match(key)):
+        needed = (other for other in stages.upstream(design, key, stages.ALL_ARMS) if other in states)
+        lacking = [other for other in needed if not states[other].done and other not in plan.keys]
+        if key.stage == "report":
+            # It names the cells that are missing, but it lies in the folder of a base.
+            lacking = [other for other in (StageKey("base"),) if not states[other].done]
+        if lacking:
+            plan.missing[key] = lacking
+        if any(other.stage in ("base", "view") or not stages.optional(key) for other in lacking):
+            plan.left_out.add(key)
+        elif not states[key].done:
+            plan.keys.append(key)
+    report = StageKey("report")
+    if plan.keys and "report" in filters.stages and report not in plan.keys:
+        # Whatever changes a cell changes the report.
+        plan.keys.append(report)
+    return plan
+
+
+def phases_before(design: StudyDesign, states: Mapping[StageKey, State], lacking: Sequence[StageKey]) -> list[str]:
+    """Names of the phases that would have to run for these stages to exist, in the order of work."""
+    needed: set[StageKey] = set()
+    ends = list(lacking)
+    while ends:
+        key = ends.pop()
+        if key not in needed:
+            needed.add(key)
+            ends += [k for k in stages.upstream(design, key, stages.ALL_ARMS) if k in states and not states[k].done]
+    return [phase.name for phase in PHASES if any(key.stage in phase.stages for key in needed)]
+
+
+def cell_runs(keys: list[StageKey], dose: int, view: str) -> list[Run]:
+    """The runs of one cell: views and arms in one, then the comparison on its own, so that it compares what exists."""
+    mine = [key for key in keys if (key.dose, key.view) == (dose, view)]
+    work = tuple(key for key in mine if key.stage != "comparison")
+    last = tuple(key for key in mine if key.stage == "comparison")
+    return [Run(_assets(part), f"{dose}|{view}", part) for part in (work, last) if part]
+
+
+def dose_run(keys: list[StageKey], dose: int) -> Run | None:
+    """The run that simulates one dose; None if there is nothing to do."""
+    mine = tuple(key for key in keys if key.stage == "simulated" and key.dose == dose)
+    return Run(_assets(mine), str(dose), mine) if mine else None
+
+
+def single_run(keys: list[StageKey], stage: str) -> Run | None:
+    """The run of an unpartitioned stage; None if there is nothing to do."""
+    mine = tuple(key for key in keys if key.stage == stage)
+    return Run(_assets(mine), None, mine) if mine else None
+
+
+def _assets(keys: tuple[StageKey, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(asset_of(key) for key in keys))

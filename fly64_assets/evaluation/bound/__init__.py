@@ -1,0 +1,1 @@
+"""The Cramer-Rao bound of a scan: how well its photons can determine the object at best."""

@@ -1,0 +1,1 @@
+"""The study report: summary, tables, figures, page."""

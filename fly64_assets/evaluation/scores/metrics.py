@@ -1,0 +1,266 @@
+"""Scores of an aligned reconstruction against the truth.
+
+Belongs here: one function per metric, on fields that are already aligned. Does not belong here: alignment
+(``align``), correlation in Fourier space (``resolution``), likelihood (``likelihood``), and which arms and splits are
+scored (``compare``).
+
+A metric without a value is a :class:`Score` with ``value`` None and the reason; no function returns NaN. Pictures are
+read in bands of rows, so that an object of any size is scored in little more memory than it takes itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from fly64_assets.evaluation.scores.bands import Field, Pictures, bands, cut, lit_bands, rows_of
+from fly64_assets.evaluation.scores.moments import Moments
+from fly64_assets.evaluation.scores.region import LEAST_RECTANGLE_PX, Rectangle, no_rectangle_reason
+
+PERFECT: Final = 1e-10
+"""RMSE relative to the data range at which a match counts as perfect (rounding of a fitted factor stays below)."""
+
+MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of the five scales, finest first (Wang, Simoncelli and Bovik, Asilomar 2003, section 3.2)."""
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Value of a metric, or None with the reason; a value may carry a remark in ``reason`` as well."""
+
+    value: float | None
+    reason: str | None = None
+
+
+def no_score(reason: str) -> Score:
+    """A metric that has no value."""
+    return Score(None, reason)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One real picture of the object (its amplitude or its phase) and the same of a reconstruction.
+
+    Attributes
+    ----------
+    pictures : callable
+        Slice of rows -> truth and estimate there, (rows, W) float64 each. For the phase [rad], the estimate is truth +
+        angle(reconstruction conj(truth)): wraps cost nothing.
+    mask : (H, W) bool
+    rectangle : Rectangle or None
+    data_range : float
+        Maximum less minimum of the truth over the mask.
+    """
+
+    pictures: Pictures
+    mask: NDArray[np.bool_]
+    rectangle: Rectangle | None
+    data_range: float
+
+    @property
+    def truth(self) -> Real:
+        """The whole picture of the truth, (H, W)."""
+        return self.pictures(slice(None))[0]
+
+    @property
+    def estimate(self) -> Real:
+        """The whole picture of the reconstruction, (H, W)."""
+        return self.pictures(slice(None))[1]
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Sums over the evaluated pixels."""
+        return masked_moments(self.pictures, self.mask)
+
+    def windows(self) -> Pictures:
+        """Truth and estimate in the rectangle, by rows of it. Raises ``ValueError`` where there is none."""
+        if self.rectangle is None:
+            raise ValueError(no_rectangle_reason())
+        return cut(self.pictures, self.rectangle)
+
+
+def masked_moments(pictures: Pictures, mask: NDArray[np.bool_]) -> Moments:
+    """Sums over the pixels of a mask (H, W), which holds at least one."""
+
+    def of(part: slice) -> Moments:
+        truth, estimate = pictures(part)
+        return Moments.of(truth[mask[part]], estimate[mask[part]])
+
+    return functools.reduce(Moments.joined, map(of, lit_bands(mask)))
+
+
+def amplitude_part(field: Field, truth: Field, mask: NDArray[np.bool_], rectangle: Rectangle | None) -> Part:
+    """Amplitudes |O| of truth and reconstruction (H, W)."""
+
+    def pictures(part: slice) -> tuple[Real, Real]:
+        return np.abs(rows_of(truth, part)), np.abs(rows_of(field, part))
+
+    return Part(pictures, mask, rectangle, _range(lambda part: np.abs(rows_of(truth, part)), mask))
+
+
+def phase_part(field: Field, truth: Field, mask: NDArray[np.bool_], rectangle: Rectangle | None) -> Part:
+    """Phases [rad] of fields (H, W); the truth's is unwrapped about its mean direction over the mask."""
+    mean = sum((complex(rows_of(truth, part)[mask[part]].sum()) for part in lit_bands(mask)), 0j)
+    direction = mean / abs(mean) if abs(mean) > 0 else 1.0 + 0j
+
+    def unwrapped(known: NDArray[np.complex128]) -> Real:
+        picture: Real = np.angle(known * np.conj(direction)) + float(np.angle(direction))
+        return picture
+
+    def pictures(part: slice) -> tuple[Real, Real]:
+        known = rows_of(truth, part)
+        picture = unwrapped(known)
+        return picture, picture + np.angle(rows_of(field, part) * known.conj())
+
+    return Part(pictures, mask, rectangle, _range(lambda part: unwrapped(rows_of(truth, part)), mask))
+
+
+def mae(part: Part) -> Score:
+    """Mean absolute error over the mask."""
+    return Score(part.moments.absolute_error / part.moments.pixels)
+
+
+def rmse(part: Part) -> Score:
+    """Root of the mean squared error over the mask."""
+    return Score(math.sqrt(part.moments.squared_error / part.moments.pixels))
+
+
+def psnr(part: Part) -> Score:
+    """Peak signal-to-noise ratio over the mask [dB], the truth's range as peak."""
+    if not part.data_range > 0:
+        return no_score("the truth is constant over the evaluated region, so that there is no peak")
+    error = math.sqrt(part.moments.squared_error / part.moments.pixels)
+    if error <= PERFECT * part.data_range:
+        return no_score("perfect match: the error is zero and the ratio infinite")
+    return Score(20 * math.log10(part.data_range / error))
+
+
+def ssim(part: Part) -> Score:
+    """Structural similarity (Wang et al., IEEE Trans. Image Process. 13, 600, 2004), 7-px windows, rectangle."""
+    from skimage.metrics import structural_similarity
+
+    if part.rectangle is None:
+        return no_score(no_rectangle_reason())
+    if not part.data_range > 0:
+        return no_score("the truth is constant over the evaluated region, so that it has no structure")
+    windows, border = part.windows(), LEAST_RECTANGLE_PX // 2
+    inside = (part.rectangle.height - 2 * border, part.rectangle.width - 2 * border)
+    total = 0.0
+    for rows in bands(inside):
+        pair = windows(slice(rows.start, rows.stop + 2 * border))
+        similar = structural_similarity(*pair, win_size=LEAST_RECTANGLE_PX, data_range=part.data_range, full=True)[1]
+        total += float(similar[border:-border, border:-border].sum())
+    return Score(total / (inside[0] * inside[1]))
+
+
+def ms_ssim(part: Part, sigma: float) -> Score:
+    """Multi-scale structural similarity in the rectangle, Gaussian windows of width ``sigma`` px.
+
+    Contrast-structure terms at every scale, the luminance term at the coarsest (Wang, Simoncelli and Bovik, 2003,
+    eq. 7); as many of the five standard scales as the rectangle holds, their weights renormalised to 1. The reason
+    of the score states the number of scales. A product with a negative term has no value.
+    """
+    if part.rectangle is None:
+        return no_score(no_rectangle_reason())
+    if not part.data_range > 0:
+        return no_score("the truth is constant over the evaluated region, so that it has no structure")
+    pictures, shape = part.windows(), (part.rectangle.height, part.rectangle.width)
+    radius = int(3.5 * sigma + 0.5)
+    window = 2 * radius + 1
+    scales = 0
+    while scales < len(MS_SSIM_WEIGHTS) and min(shape) // 2**scales >= window:
+        scales += 1
+    if scales == 0:
+        return no_score(f"the rectangle of {shape[0]} x {shape[1]} px is smaller than a {window}-px window")
+    weights = np.array(MS_SSIM_WEIGHTS[:scales]) / sum(MS_SSIM_WEIGHTS[:scales])
+    log_value = 0.0
+    for scale, weight in enumerate(weights):
+        found = _scale(pictures, shape, part.data_range, sigma, radius)
+        term = found.both if scale == scales - 1 else found.structure
+        if term < 0:
+            return no_score(f"the structure is anti-correlated at scale {scale + 1} of {scales} ({term:.3g})")
+        if term == 0:
+            return Score(0.0, f"{scales} scales")
+        log_value += float(weight) * math.log(term)
+        pictures, shape = found.rows, found.halved[0].shape
+    return Score(math.exp(log_value), f"{scales} scales")
+
+
+def correlation(moments: Moments) -> Score:
+    """Correlation coefficient after mean subtraction, real or complex; of complex fields the real part.
+
+    The global phase has been removed before, so that a phase between the fields lowers the coefficient.
+    """
+    for centred, power, name in zip(moments.centred, moments.power, ("truth", "reconstruction"), strict=True):
+        if math.sqrt(centred) <= PERFECT * max(1e-300, math.sqrt(power)):
+            return no_score(f"the {name} is constant over the evaluated region")
+    value = moments.common / (math.sqrt(moments.centred[0]) * math.sqrt(moments.centred[1]))
+    return Score(min(1.0, max(-1.0, value)))
+
+
+def _range(picture: Callable[[slice], Real], mask: NDArray[np.bool_]) -> float:
+    """Maximum less minimum over a mask."""
+    ends = [(float(v.min()), float(v.max())) for part in lit_bands(mask) for v in [picture(part)[mask[part]]]]
+    return max(high for _, high in ends) - min(low for low, _ in ends)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Mean terms of one scale, contrast-structure alone and times luminance, and both pictures for the next."""
+
+    structure: float
+    both: float
+    halved: tuple[Real, Real]
+
+    def rows(self, part: slice) -> tuple[Real, Real]:
+        return self.halved[0][part], self.halved[1][part]
+
+
+def _scale(pictures: Pictures, shape: tuple[int, ...], data_range: float, sigma: float, radius: int) -> _Scale:
+    halved = (np.empty((shape[0] // 2, shape[1] // 2)), np.empty((shape[0] // 2, shape[1] // 2)))
+    structure, both = 0.0, 0.0
+    # Two rows at least, an even number of them: halving must not tear a pair apart.
+    for pairs in bands((halved[0].shape[0], 2 * shape[1])):
+        last = pairs.stop == halved[0].shape[0]
+        start, stop = 2 * pairs.start, shape[0] if last else 2 * pairs.stop
+        pair = pictures(slice(start, min(stop + 2 * radius, shape[0])))
+        for small, picture in zip(halved, pair, strict=True):
+            small[pairs] = _halved(picture[: 2 * (pairs.stop - pairs.start)])
+        if len(pair[0]) > 2 * radius:
+            luminance, terms = _similarity_terms(*pair, data_range, sigma, radius)
+            structure += float(terms.sum())
+            both += float((luminance * terms).sum())
+    count = (shape[0] - 2 * radius) * (shape[1] - 2 * radius)
+    return _Scale(structure / count, both / count, halved)
+
+
+def _similarity_terms(truth: Real, estimate: Real, data_range: float, sigma: float, radius: int) -> tuple[Real, Real]:
+    """Luminance and contrast-structure maps, without the border that the window does not fill."""
+
+    def blur(picture: Real) -> Real:
+        blurred: Real = scipy.ndimage.gaussian_filter(picture, sigma, radius=radius)
+        return blurred[radius:-radius, radius:-radius]
+
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mean_t, mean_e = blur(truth), blur(estimate)
+    var_t, var_e = blur(truth**2) - mean_t**2, blur(estimate**2) - mean_e**2
+    covariance = blur(truth * estimate) - mean_t * mean_e
+    luminance = (2 * mean_t * mean_e + c1) / (mean_t**2 + mean_e**2 + c1)
+    return luminance, (2 * covariance + c2) / (var_t + var_e + c2)
+
+
+def _halved(picture: Real) -> Real:
+    """Mean over blocks of 2 x 2 pixels; an odd last row or column is dropped."""
+    rows, columns = (n - n % 2 for n in picture.shape)
+    halved: Real = picture[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
+    return halved

@@ -1,0 +1,128 @@
+"""The overlap canvas: the frames of a group share one object.
+
+Belongs here: placing patches on a common canvas, averaging them and reading them back, with gradients. Does not
+belong here: which frames form a group (:mod:`fly64_assets.pinn.cnn.grouping`), the stitching of a whole scan.
+Imported by engine processes only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+
+from fly64_assets.errors import EngineError
+
+LEAST_COVERAGE: Final = 1e-2
+"""Summed weight below which a canvas pixel is not measured and keeps the value 1."""
+ALIGNMENTS: Final = 1
+CORRECTIONS: Final = 1
+
+
+def canvas_side(patch_side: int, offsets: torch.Tensor) -> int:
+    """Least canvas side for patches at these offsets: N + 2 ceil(max |offset|) [px]."""
+    return patch_side + 2 * math.ceil(float(offsets.abs().max()))
+
+
+class OverlapCanvas:
+    """Canvases of b groups of C patches, one canvas per group.
+
+    :meth:`place` and :meth:`read` are bilinear and adjoint to each other.
+
+    Parameters
+    ----------
+    offsets : (b, C, 2) float32
+        Window centres relative to the canvas centre as (y, x) [px].
+    patch_side, side : int
+        Sides of the patches and of the canvas [px].
+
+    Raises
+    ------
+    EngineError
+        If a patch would leave the canvas.
+    """
+
+    def __init__(self, offsets: torch.Tensor, patch_side: int, side: int) -> None:
+        needed = canvas_side(patch_side, offsets)
+        if side < needed:
+            raise EngineError(
+                f"the overlap canvas is {side} px wide, but patches of {patch_side} px with offsets up to "
+                f"{float(offsets.abs().max()):.1f} px need {needed} px"
+            )
+        self.groups, self.frames = offsets.shape[:2]
+        self.patch_side, self.side = patch_side, side
+        corner = offsets + (side - patch_side) / 2
+        whole = corner.floor()
+        fraction = corner - whole
+        top, left = whole[..., 0].long(), whole[..., 1].long()
+        canvas = torch.arange(self.groups, device=offsets.device)[:, None] * side * side
+        pixel = torch.arange(patch_side, device=offsets.device)
+        fy, fx = fraction[..., 0, None, None, None], fraction[..., 1, None, None, None]
+        self._corners: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for dy, weight_y in ((0, 1.0 - fy), (1, fy)):
+            for dx, weight_x in ((0, 1.0 - fx), (1, fx)):
+                # At the canvas edge the outer neighbour has weight zero; any index inside will do.
+                row = (top[..., None] + dy + pixel).clamp_max(side - 1)
+                column = (left[..., None] + dx + pixel).clamp_max(side - 1)
+                index = canvas[..., None, None] + row[..., :, None] * side + column[..., None, :]
+                self._corners.append((index.reshape(-1), weight_y * weight_x))
+
+    def place(self, patches: torch.Tensor) -> torch.Tensor:
+        """Add patches (b, C, N, N, k) onto canvases, returned flat as (b * side * side, k)."""
+        channels = patches.shape[-1]
+        canvas = patches.new_zeros((self.groups * self.side * self.side, channels))
+        for index, weight in self._corners:
+            canvas = canvas.index_add(0, index, (patches * weight).reshape(-1, channels))
+        return canvas
+
+    def read(self, canvas: torch.Tensor) -> torch.Tensor:
+        """Windows (b, C, N, N, k) of flat canvases (b * side * side, k)."""
+        shape = (self.groups, self.frames, self.patch_side, self.patch_side, canvas.shape[-1])
+        windows = [canvas.index_select(0, index).view(shape) * weight for index, weight in self._corners]
+        return torch.stack(windows).sum(dim=0)
+
+
+def shared_patches(patches: torch.Tensor, weight: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """Replace each patch of a group by what the group's common object shows at its place.
+
+    The common object is the weighted mean of the patches where they overlap, numerator and denominator under the
+    same weights, 1 where no patch reaches. The free global phase of each patch is aligned to the mean first, and
+    the mean is corrected once by the residual of the patches against it, as in stitching.
+
+    Parameters
+    ----------
+    patches : (b, C, M, M) complex64
+    weight : (M, M) float32
+        Weight of a patch's pixels (the probe's intensity, 1 at its peak).
+    offsets : (b, C, 2) float32
+        Positions relative to the group's mean as (y, x) [px].
+
+    Returns
+    -------
+    (b, C, M, M) complex64
+    """
+    side = patches.shape[-1]
+    canvas = OverlapCanvas(offsets, side, canvas_side(side, offsets))
+    spread = weight.expand(patches.shape)[..., None]
+    coverage = canvas.place(spread)
+    measured = coverage >= LEAST_COVERAGE
+    inverse = torch.where(measured, 1.0 / coverage.clamp_min(LEAST_COVERAGE), torch.zeros_like(coverage))
+    flat = torch.cat([(~measured).to(weight.dtype), torch.zeros_like(coverage)], dim=1)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return canvas.place(torch.view_as_real(values) * spread) * inverse
+
+    def window(values: torch.Tensor) -> torch.Tensor:
+        return torch.view_as_complex(canvas.read(values).contiguous())
+
+    with torch.no_grad():
+        phases = torch.ones_like(patches[..., :1, :1])
+        for _ in range(ALIGNMENTS):
+            match = (window(mean(phases * patches)) * patches.conj() * weight).sum(dim=(-2, -1), keepdim=True)
+            phases = match / match.abs().clamp_min(1e-12)
+    aligned = phases * patches
+    obj = mean(aligned) + flat
+    for _ in range(CORRECTIONS):
+        obj = obj + mean(aligned - window(obj))
+    return window(obj)

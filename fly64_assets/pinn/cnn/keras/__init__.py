@@ -1,0 +1,1 @@
+"""The network ``cnn`` in TensorFlow and Keras."""

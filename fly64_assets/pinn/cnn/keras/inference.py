@@ -1,0 +1,53 @@
+"""From a bundle of ``cnn``, trained by either backend, to an object, in TensorFlow.
+
+Belongs here: running the network. Does not belong here: the stitching of patches
+(:mod:`fly64_assets.pinn.cnn.inference`), files of a cell. Imported by engine processes only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fly64_assets.engines.tensorflow_compat  # noqa: F401  # isort: skip  (before tensorflow)
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from fly64_assets.engines.process import Progress
+from fly64_assets.errors import ArtifactError
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import check_measurement
+from fly64_assets.pinn.bundle import Bundle
+from fly64_assets.pinn.cnn.inference import bundled_spec, require_patch_size, require_shapes, stitched_patches
+from fly64_assets.pinn.cnn.keras.architecture import FramesNetwork
+from fly64_assets.pinn.cnn.keras.forward import ForwardModel
+from fly64_assets.pinn.cnn.keras.weights import weight_shapes
+from fly64_assets.pinn.results import Reconstruction
+
+
+def reconstruct(bundle: Bundle, measurement: Measurement, scratch: Path, progress: Progress) -> Reconstruction:
+    """Object of all frames of a measurement, in memory that does not grow with their number.
+
+    Raises
+    ------
+    ArtifactError
+        If the bundle holds another network, or was trained for another frame size.
+    EngineError
+        If a patch is not finite, or groups cannot be filled (OVERSAMPLING-001).
+    """
+    spec = bundled_spec(bundle)
+    if spec.architecture != "cnn":
+        raise ArtifactError(f"the bundle's architecture is {spec.architecture}; TensorFlow runs cnn only")
+    require_patch_size(spec, measurement)
+    check_measurement(measurement)
+    require_shapes(bundle, weight_shapes(spec))
+    network = FramesNetwork(spec, bundle.weights)
+    run = tf.function(network.__call__, reduce_retracing=True)
+
+    def predict(counts: NDArray[np.float32], scale: float) -> NDArray[np.complex64]:
+        scales = np.full((*counts.shape[:2], 1, 1), scale, np.float32)
+        patches: NDArray[np.complex64] = run(tf.constant(counts), tf.constant(scales))[:, 0].numpy()
+        return patches
+
+    light = ForwardModel(measurement.probe).weight.numpy().astype(np.float64)
+    return stitched_patches(predict, light, spec, measurement, scratch, progress)

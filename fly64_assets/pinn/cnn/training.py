@@ -1,0 +1,147 @@
+"""Training of a network that sees frames: groups of neighbours, thinned targets, the photon likelihood.
+
+Belongs here: the task of ``cnn``. Does not belong here: the loop (:mod:`fly64_assets.pinn.training`). Imported by
+engine processes only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.pinn.architectures import EncoderDecoder, build_network
+from fly64_assets.pinn.cnn.canvas import shared_patches
+from fly64_assets.pinn.cnn.samples import Batch, Samples
+from fly64_assets.pinn.cnn.task import patch_samples, patch_spec
+from fly64_assets.pinn.forward import poisson_loss
+from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.optimisation import Batches, TrainingTask
+from fly64_assets.pinn.settings import PinnSettings
+
+
+class PatchTraining(TrainingTask):
+    """A network of frames and the likelihood of its patches."""
+
+    network: EncoderDecoder
+
+    def __init__(self, network: EncoderDecoder, spec: NetworkSpec, samples: Samples, settings: PinnSettings) -> None:
+        super().__init__(network, settings, samples.batches_per_epoch)
+        self.spec = spec
+        self.samples = samples
+        self.frames_trained = 0
+        self._learned, self._validated, self._scales = (
+            torch.from_numpy(array) for array in (samples.learned, samples.validated, samples.learned_scale)
+        )
+        # The optimiser sees losses of order one whatever the dose; the history holds absolute ones.
+        self._photons = max(1.0, float(samples.learned.sum(dtype=np.float64)) / len(samples.learned))
+
+    @classmethod
+    def of(
+        cls, measurement: Measurement, settings: PinnSettings, gridsize: int, neighbor_count: int, seed: int
+    ) -> PatchTraining:
+        """The task of a measurement.
+
+        Raises
+        ------
+        EngineError
+            OVERSAMPLING-001.
+        """
+        samples = patch_samples(measurement, settings, gridsize, neighbor_count, seed)
+        spec = patch_spec(measurement, settings, gridsize)
+        network = build_network(spec, measurement.probe, seed)
+        assert isinstance(network, EncoderDecoder)
+        return cls(network, spec, samples, settings)
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing beyond what every training says."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def on_fit_start(self) -> None:
+        """Move the data to the device once and seed the division of its photons."""
+        self._thinning = torch.Generator(self.device).manual_seed(self.samples.seed)
+        self._learned, self._validated = self._learned.to(self.device), self._validated.to(self.device)
+
+    def train_dataloader(self) -> Batches:
+        """Batches of the current epoch, drawn anew for every epoch."""
+        return Batches(lambda: self.samples.epoch(self.current_epoch))
+
+    def val_dataloader(self) -> Batches:
+        """Validation batches."""
+        return Batches(self.samples.validation_batches)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Poisson loss of the frames that the network was shown."""
+        self.position = f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"
+        counts, scale = self._shown(batch)
+        counts, scale, target, target_scale = self._divided(counts, scale)
+        patches = self._predict(batch, counts, scale)
+        loss = poisson_loss(self.network.physics.rates(patches, target_scale), target)
+        self.require_finite(loss)
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.frames))
+        self.frames_trained += batch.frames.size
+        return loss / self._photons
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Poisson loss of the counts that were taken away from the frames."""
+        self.position = f"epoch {self.current_epoch + 1}, validation batch {batch_idx + 1}"
+        patches = self._predict(batch, *self._shown(batch))
+        rates = self.network.physics.rates(patches, self.samples.validated_scale)
+        loss = poisson_loss(rates, self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])])
+        self.require_finite(loss)
+        self.log("validation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.frames))
+
+    @torch.no_grad()
+    def judge(self) -> tuple[float, float]:
+        """Validation loss of a flat object and standard deviation of the network's phase [rad]."""
+        self.to(self._learned.device)
+        self.network.eval()
+        physics = self.network.physics
+        losses, frames, phases = [], [], []
+        lit = physics.weight > 0.1
+        for batch in self.samples.validation_batches():
+            patches = self._predict(batch, *self._shown(batch))
+            taken = self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])]
+            flat = physics.rates(torch.ones_like(patches), self.samples.validated_scale)
+            losses.append(float(poisson_loss(flat, taken)))
+            frames.append(len(batch.frames))
+            # Relative to each patch's own mean, since its global phase is free.
+            mean = (patches * physics.weight).sum(dim=(-2, -1), keepdim=True)
+            phases.append((patches * mean.conj())[..., lit].angle().square().mean().item())
+        weights = np.array(frames) / sum(frames)
+        return float(weights @ np.array(losses)), float(np.sqrt(weights @ np.array(phases)))
+
+    def _shown(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Counts (b, C, N, N) that the network may see and their intensity scales (b, C, 1, 1)."""
+        frames = torch.from_numpy(batch.frames)
+        counts = self._learned[frames]
+        return counts, self._scales[frames][..., None, None].to(counts.device)
+
+    def _divided(
+        self, counts: torch.Tensor, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Counts and scale to show, counts and scale to predict: two independent parts, drawn anew for every batch."""
+        fraction = self.settings.target_fraction
+        if fraction == 0:
+            return counts, scale, counts, scale
+        # Most pixels hold no photon; drawing for the others alone is several times faster.
+        lit = counts > 0
+        target = torch.zeros_like(counts)
+        target[lit] = torch.binomial(
+            counts[lit], counts.new_full((), fraction).expand(counts[lit].shape), self._thinning
+        )
+        return counts - target, scale * math.sqrt(1.0 - fraction), target, scale * math.sqrt(fraction)
+
+    def _predict(self, batch: Batch, counts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Patches (b, C, M, M) that the network makes of counts, one object per group."""
+        patches: torch.Tensor = self.network(counts, scale)
+        if batch.frames.shape[1] == 1:
+            return patches
+        offsets = torch.from_numpy(batch.offsets).to(counts.device)
+        return shared_patches(patches, self.network.physics.weight, offsets)

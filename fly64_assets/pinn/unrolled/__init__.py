@@ -1,0 +1,1 @@
+"""The default network: it sees objects of a regularisation path of the whole scan."""

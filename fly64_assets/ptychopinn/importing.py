@@ -1,0 +1,232 @@
+"""Import of a PtychoPINN configuration: YAML or JSON of its dataclasses, or its flat dictionary.
+
+Belongs here: what every key of such a file means for a study here. Does not belong here: data sets
+(:mod:`fly64_assets.ptychopinn.data_sets`), the command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from fly64_assets.errors import DesignError
+from fly64_assets.ptychopinn.configuration import (
+    EXECUTION_RULES,
+    INFERENCE_RULES,
+    MODEL_RULES,
+    TRAINING_RULES,
+    InferenceConfig,
+    LegacyConfigError,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    Rule,
+    TrainingConfig,
+)
+from fly64_assets.ptychopinn.dictionary import DEFAULTS, INFERENCE_KEYS, MODEL_KEYS, RUN_TIME_KEYS, TRAINING_KEYS
+from fly64_assets.ptychopinn.entries import IGNORED, REFUSED, UNDERSTOOD, Entry
+from fly64_assets.ptychopinn.support import SUPPORTED, UNUSED, unsupported
+from fly64_assets.study.design import StudyDesign
+
+SECTIONS: Final = ("model", "training", "inference", "execution")
+RULES: Final[Mapping[str, Rule]] = {**MODEL_RULES, **INFERENCE_RULES, **TRAINING_RULES, **EXECUTION_RULES}
+FIELD_OF_KEY: Final = {key: name for keys in (TRAINING_KEYS, INFERENCE_KEYS, MODEL_KEYS) for name, key in keys.items()}
+KEY_OF_FIELD: Final = {name: key for key, name in FIELD_OF_KEY.items()}
+
+DESIGN_FIELDS: Final[Mapping[str, str]] = {
+    "N": "patch_size_pixels",
+    "gridsize": "gridsizes",
+    "neighbor_count": "neighbor_count",
+    "nphotons": "dose_list",
+    "nepochs": "pinn.epochs",
+    "batch_size": "pinn.batch_size",
+    "n_filters_scale": "pinn.n_filters_scale",
+    "subsample_seed": "rng_seeds.subsampling",
+    "npseed": "rng_seeds.grouping",
+    "learning_rate": "pinn.learning_rate",
+    "gradient_clip_val": "pinn.gradient_clip",
+    "early_stop_patience": "pinn.patience",
+}
+"""Field of the design that a legacy field becomes."""
+
+GPU_FIELDS: Final = ("accelerator", "devices", "precision", "num_workers", "deterministic")
+_COUNTED: Final = "a study counts: every position of a view is a seed, pinn.samples_per_position times"
+REMARKS: Final[Mapping[str, str]] = {
+    "n_groups": _COUNTED,
+    "n_images": f"the old name of n_groups; {_COUNTED}",
+    "backend": "choose with `fly64 run --backend`",
+    "model_path": "bundles lie where the store puts them",
+    "strategy": "one device per training; several cells run at once instead",
+    "accum_steps": "batches are small; every step is taken at once",
+    "pin_memory": "frames are on the device from the start",
+    "persistent_workers": "frames are on the device from the start",
+    "prefetch_factor": "frames are on the device from the start",
+    "scheduler": "a short warm-up and a cosine decay",
+    "enable_progress_bar": "`fly64 run` shows the progress of all cells",
+    "enable_checkpointing": "the best weights are kept in memory and saved in the bundle",
+    "checkpoint_save_top_k": "the best weights are kept in memory and saved in the bundle",
+    "checkpoint_monitor_metric": "the validation loss decides",
+    "checkpoint_mode": "the validation loss decides",
+    "logger_backend": "history.csv in every bundle",
+    "inference_batch_size": "inference goes in blocks of 64 frames",
+}
+"""Fields without a counterpart, and what is done instead."""
+
+
+@dataclass(frozen=True)
+class ImportedConfiguration:
+    """A foreign configuration: the objects that it makes, the design fields that it becomes, and what was said.
+
+    ``config`` and ``execution`` hold what is legal; refused keys are left at their defaults there.
+    """
+
+    config: TrainingConfig | InferenceConfig
+    execution: PyTorchExecutionConfig
+    entries: tuple[Entry, ...]
+    design: Mapping[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was refused."""
+        return all(entry.verdict != REFUSED for entry in self.entries)
+
+
+def read_configuration(path: Path) -> ImportedConfiguration:
+    """Read a YAML or JSON file.
+
+    Fields may stand at the top or under ``model``, ``training``, ``inference`` and ``execution``, under their own
+    names or under those of the legacy dictionary (``object.big``).
+
+    Raises
+    ------
+    LegacyConfigError
+        If the file is not readable, or is no mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is a part of YAML
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise LegacyConfigError(
+            f"{path.name}: not readable as YAML or JSON ({' '.join(str(error).split())})"
+        ) from error
+    if not isinstance(document, Mapping):
+        raise LegacyConfigError(f"{path.name}: expected a mapping of fields, found {type(document).__name__}")
+    return import_configuration(document, name=path.stem)
+
+
+def import_configuration(document: Mapping[Any, Any], *, name: str) -> ImportedConfiguration:
+    """Judge every key of a document; ``name`` becomes the design's."""
+    entries: list[Entry] = []
+    values: dict[str, Any] = {}
+    for key, raw in _flat(document, entries):
+        field = FIELD_OF_KEY.get(key, key)
+        value = _number(field, raw)
+        if field in values and values[field] != value:
+            entries.append(Entry(key, value, REFUSED, f"stands twice, first as {values[field]!r}"))
+            continue
+        entry = _judged(key, field, value)
+        entries.append(entry)
+        if field in RULES and RULES[field].holds(value):
+            values[field] = value
+    config, execution = _objects(values, entries)
+    accepted = {FIELD_OF_KEY.get(e.key, e.key): e.value for e in entries if e.verdict == UNDERSTOOD}
+    design = _design(accepted, name, entries)
+    return ImportedConfiguration(config, execution, tuple(entries), design)
+
+
+def _flat(document: Mapping[Any, Any], entries: list[Entry]) -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if key not in SECTIONS:
+            yield str(key), value
+        elif isinstance(value, Mapping):
+            yield from _flat(value, entries)
+        else:
+            entries.append(Entry(str(key), value, REFUSED, "must be a mapping of fields"))
+
+
+def _number(field: str, raw: Any) -> Any:
+    """A number that YAML 1.1 reads as text, such as 1e9 without a dot."""
+    rule = RULES.get(field)
+    if isinstance(raw, str) and rule is not None and not rule.holds(raw):
+        try:
+            number = float(raw)
+        except ValueError:
+            return raw
+        return number if rule.holds(number) else raw
+    return raw
+
+
+def _judged(key: str, field: str, value: Any) -> Entry:
+    legacy = KEY_OF_FIELD.get(field, key)
+    if field not in RULES and legacy not in DEFAULTS:
+        if key in RUN_TIME_KEYS:
+            return Entry(key, value, IGNORED, "written by a running job, no part of a configuration")
+        close = difflib.get_close_matches(key, [*RULES, *DEFAULTS], 1)
+        return Entry(key, value, REFUSED, f"unknown key{f'; did you mean {close[0]}?' if close else ''}")
+    if field in RULES and not RULES[field].holds(value):
+        return Entry(key, value, REFUSED, f"must be {RULES[field].text}")
+    problems = unsupported({legacy: value})
+    if problems:
+        return Entry(key, value, REFUSED, problems[0].split(": ", 1)[1])
+    renamed = f"the field {field}: " if field != key else ""
+    if field in DESIGN_FIELDS:
+        if value is None:
+            return Entry(key, value, IGNORED, f"{renamed}not set; {DESIGN_FIELDS[field]} has its own default")
+        return Entry(key, value, UNDERSTOOD, f"{renamed}{DESIGN_FIELDS[field]} of the design")
+    if field in GPU_FIELDS:
+        return Entry(key, value, UNDERSTOOD, f"{field} of the resource `gpu`, no part of a design (CONFIG-002)")
+    if legacy in SUPPORTED:
+        return Entry(key, value, UNDERSTOOD, f"{renamed}as everywhere here: {SUPPORTED[legacy][1]}")
+    return Entry(key, value, IGNORED, renamed + (REMARKS.get(field) or UNUSED[legacy]))
+
+
+def _objects(
+    values: Mapping[str, Any], entries: list[Entry]
+) -> tuple[TrainingConfig | InferenceConfig, PyTorchExecutionConfig]:
+    """The dataclasses that the legal values make."""
+    parts = {
+        cls: {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        for cls in (ModelConfig, TrainingConfig, InferenceConfig, PyTorchExecutionConfig)
+    }
+    model, execution = ModelConfig(**parts[ModelConfig]), PyTorchExecutionConfig(**parts[PyTorchExecutionConfig])
+    if {"model_path", "test_data_file"} <= set(values):
+        return InferenceConfig(model=model, **parts[InferenceConfig]), execution
+    try:
+        return TrainingConfig(model=model, **parts[TrainingConfig]), execution
+    except LegacyConfigError:
+        # The one rule between two fields: n_groups and its old name differ.
+        old = parts[TrainingConfig].pop("n_images")
+        entries.append(Entry("n_images", old, REFUSED, f"differs from n_groups = {values['n_groups']}"))
+        return TrainingConfig(model=model, **parts[TrainingConfig]), execution
+
+
+def _design(accepted: Mapping[str, Any], name: str, entries: list[Entry]) -> dict[str, Any]:
+    """Design fields of the values that were understood; broken rules of the design are appended as refusals."""
+    document: dict[str, Any] = {"name": re.sub(r"[^a-z0-9_]+", "_", name.lower()) or "imported"}
+    document["pinn"] = {"architecture": "cnn"}
+    for field, place in DESIGN_FIELDS.items():
+        if field not in accepted:
+            continue
+        value = accepted[field]
+        section, _, inner = place.rpartition(".")
+        if field == "gridsize":
+            value = [1] if value == 1 else [1, value]
+        elif field == "nphotons":
+            value = [float(value)]
+        if section == "rng_seeds":
+            seeds = document.setdefault("rng_seeds", dict(StudyDesign().rng_seeds))
+            seeds[inner] = value
+        elif section:
+            document[section][inner] = value
+        else:
+            document[place] = value
+    try:
+        StudyDesign.from_dict(document)
+    except DesignError as error:
+        entries += [Entry("(design)", None, REFUSED, problem) for problem in error.problems]
+    return {k: float(v) if isinstance(v, float) and math.isfinite(v) else v for k, v in document.items()}

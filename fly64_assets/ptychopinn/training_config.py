@@ -1,0 +1,113 @@
+"""From a study's design to the legacy configuration of one training, and back to the values that must agree.
+
+Belongs here: which design value stands behind which key. Does not belong here: files, Dagster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fly64_assets.pinn.cnn.samples import held_out_frames
+from fly64_assets.ptychopinn.configuration import ModelConfig, TrainingConfig
+from fly64_assets.ptychopinn.dictionary import DEFAULTS
+from fly64_assets.ptychopinn.support import unsupported
+from fly64_assets.study.design import StudyDesign
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training of a study: its cell, and how many frames its train half has."""
+
+    dose: int
+    view: str
+    repeat: int
+    frames: int
+
+
+def design_values(design: StudyDesign, job: TrainingJob) -> dict[str, Any]:
+    """What the dictionary must hold for a training of the design, by legacy key.
+
+    None of these may come from a default: constants of a study that never reached its training were how results were
+    lost.
+    """
+    gridsize = design.gridsize(job.view)
+    training = job.frames - held_out_frames(job.frames, gridsize, design.pinn.validation_fraction)
+    return {
+        "N": design.patch_size_pixels,
+        "gridsize": gridsize,
+        "neighbor_count": design.neighbor_count,
+        "n_groups": training * (design.pinn.samples_per_position if gridsize > 1 else 1),
+        "nepochs": design.pinn.epochs,
+        "batch_size": design.pinn.batch_size,
+        "nphotons": float(job.dose),
+        "n_filters_scale": design.pinn.n_filters_scale,
+        "subsample_seed": design.repeat_seeds(job.repeat)["subsampling"],
+        "npseed": design.repeat_seeds(job.repeat)["grouping"],
+        "intensity_scale.trainable": False,
+    }
+
+
+def training_config(
+    design: StudyDesign, job: TrainingJob, *, train_data_file: str, test_data_file: str | None, output_dir: str
+) -> tuple[TrainingConfig, dict[str, Any]]:
+    """The legacy configuration of a training, and the values of keys that it has no field for."""
+    values = design_values(design, job)
+    config = TrainingConfig(
+        model=ModelConfig(
+            N=values["N"], gridsize=values["gridsize"], n_filters_scale=values["n_filters_scale"], probe_scale=1.0
+        ),
+        train_data_file=train_data_file,
+        test_data_file=test_data_file,
+        output_dir=output_dir,
+        batch_size=values["batch_size"],
+        nepochs=values["nepochs"],
+        nphotons=values["nphotons"],
+        n_groups=values["n_groups"],
+        subsample_seed=values["subsample_seed"],
+        neighbor_count=values["neighbor_count"],
+        enable_oversampling=values["gridsize"] > 1,
+        intensity_scale_trainable=values["intensity_scale.trainable"],
+    )
+    return config, {"npseed": values["npseed"], "debug": False}
+
+
+def disagreements(params: Mapping[str, Any], design: StudyDesign, job: TrainingJob) -> Iterator[str]:
+    """Every way in which a bundle's ``params.json`` and the design disagree (CONFIG-001), as a sentence.
+
+    The recorded snapshot must hold every key, the design's values, and nothing that the network cannot honour; and
+    the network must have been built and trained with what the snapshot says.
+    """
+    snapshot = params.get("legacy")
+    if not isinstance(snapshot, Mapping):
+        yield "CONFIG-001: the bundle holds no legacy snapshot; it was not trained through a session"
+        return
+    missing = sorted(set(DEFAULTS) - set(snapshot))
+    if missing:
+        yield f"CONFIG-001: the snapshot lacks {', '.join(missing)}"
+    expected = design_values(design, job)
+    for key, value in expected.items():
+        if key in snapshot and snapshot[key] != value:
+            yield f"CONFIG-001: {key} = {snapshot[key]!r} in the snapshot; the design says {value!r}"
+    yield from (f"CONFIG-001: {problem}" for problem in unsupported(snapshot))
+    used = _used(params)
+    for key, value in used.items():
+        if snapshot.get(key) != value:
+            yield f"CONFIG-001: the network was trained with {key} = {value!r}; its snapshot says {snapshot.get(key)!r}"
+
+
+def _used(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Legacy keys as they were really used, from the parts of ``params.json`` that describe network and training."""
+    network, settings = params["network"], params["settings"]
+    return {
+        "N": network["patch_size"],
+        "gridsize": round(network["group_frames"] ** 0.5),
+        "n_filters_scale": network["n_filters_scale"],
+        "neighbor_count": params["neighbor_count"],
+        "n_groups": params["n_groups"],
+        "npseed": params["seed"],
+        "nepochs": settings["epochs"],
+        "batch_size": settings["batch_size"],
+        "intensity_scale": params["intensity_scale"],
+    }

@@ -1,0 +1,107 @@
+"""Bases made from a recipe: an object from two pictures, a soft curved disc as probe, scan positions.
+
+Belongs here: arrays from a :class:`~fly64_assets.study.design.BaseRecipe`. Does not belong here: files, except the
+pictures inside the scikit-image wheel.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfc
+
+from fly64_assets.contract.schema import Base
+from fly64_assets.physics.scan import uniform_positions
+from fly64_assets.simulation.recipe import BaseRecipe
+
+
+def make_base(recipe: BaseRecipe, patch_size: int) -> Base:
+    """Build a base from its recipe; equal recipes give equal arrays.
+
+    Parameters
+    ----------
+    recipe : BaseRecipe
+    patch_size : int
+        Side N of the probe in pixels.
+
+    Returns
+    -------
+    Base
+        Object (S, S) complex64 with the recipe's amplitude and phase ranges, probe (N, N) complex64, positions
+        (n,) float64 whose windows lie inside the object.
+    """
+    size = recipe.object_size
+    amplitude = _into_range(picture(recipe.amplitude, size), recipe.amplitude_range)
+    phase = _into_range(picture(recipe.phase, size), recipe.phase_range)
+    if recipe.pattern == "uniform":
+        x, y = uniform_positions(recipe.seed, recipe.positions, (size, size), patch_size)
+    else:
+        x, y = raster_positions(recipe.seed, recipe.positions, (size, size), patch_size)
+    return Base(
+        object=(amplitude * np.exp(1j * phase)).astype(np.complex64),
+        probe=soft_disc_probe(patch_size, recipe.probe_radius, recipe.probe_edge, recipe.probe_curvature),
+        x=x,
+        y=y,
+        metadata={},
+    )
+
+
+def picture(name: str, size: int) -> NDArray[np.float64]:
+    """Grey picture of the scikit-image wheel, cropped to its central square and resampled to (size, size).
+
+    Values lie in [0, 1]: the 1st and 99th percentile of the picture are its black and white.
+    """
+    import skimage
+    from skimage.color import rgb2gray
+    from skimage.io import imread
+    from skimage.transform import resize
+
+    folder = Path(skimage.__file__).parent / "data"
+    (path,) = (p for p in sorted(folder.glob(f"{name}.*")) if p.suffix in (".png", ".jpg"))
+    image = imread(path).astype(np.float64)
+    grey = rgb2gray(image[..., :3]) if image.ndim == 3 else image
+    side = min(grey.shape)
+    top, left = (grey.shape[0] - side) // 2, (grey.shape[1] - side) // 2
+    square = grey[top : top + side, left : left + side]
+    resampled = resize(square, (size, size), order=3, anti_aliasing=side > size)
+    black, white = np.percentile(resampled, (1, 99))
+    levels: NDArray[np.float64] = np.clip((resampled - black) / (white - black), 0, 1)
+    return levels
+
+
+def soft_disc_probe(patch_size: int, radius: float, edge: float, curvature: float) -> NDArray[np.complex64]:
+    """Disc with error-function edges and a quadratic phase, centred on pixel (N/2, N/2).
+
+    ``radius`` and ``edge`` are fractions of N; the phase at the rim is ``curvature`` radians. Peak amplitude 1.
+    """
+    axis = np.arange(patch_size) - patch_size / 2
+    distance = np.hypot(axis[:, None], axis[None, :])
+    rim = radius * patch_size
+    amplitude = 0.5 * erfc((distance - rim) / (edge * patch_size))
+    wave = amplitude * np.exp(1j * curvature * (distance / rim) ** 2)
+    probe: NDArray[np.complex64] = wave.astype(np.complex64)
+    return probe
+
+
+def raster_positions(
+    seed: int, n: int, object_shape: tuple[int, int], patch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Row by row over the whole object, each position moved by up to a quarter step; n positions, (x, y) [px]."""
+    height, width = object_shape
+    low = patch_size / 2
+    span_x, span_y = width - patch_size - 1, height - patch_size - 1
+    columns = max(1, round(math.sqrt(n * span_x / max(span_y, 1))))
+    rows = math.ceil(n / columns)
+    index = np.arange(n)
+    step_x, step_y = span_x / columns, span_y / rows
+    jitter = np.random.RandomState(seed).uniform(-0.25, 0.25, (2, n))
+    x = low + (index % columns + 0.5 + jitter[0]) * step_x
+    y = low + (index // columns + 0.5 + jitter[1]) * step_y
+    return x, y
+
+
+def _into_range(levels: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
+    return limits[0] + (limits[1] - limits[0]) * levels

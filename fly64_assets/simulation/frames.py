@@ -1,0 +1,201 @@
+"""One dose of a study: positions, photon scale, seeded noise and the split, produced block by block.
+
+Belongs here: the simulated scan as arrays and its writing into an open file. Does not belong here: paths,
+designs, Dagster. Peak memory does not grow with the number of frames beyond the positions themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract.npz import NpzWriter
+from fly64_assets.contract.schema import FRAMES, PATCHES, Base, build_metadata, small_arrays, transformation
+from fly64_assets.errors import ContractError
+from fly64_assets.physics.counts import poisson_counts, stored_amplitude
+from fly64_assets.physics.forward import (
+    BLOCK_FRAMES,
+    blocks,
+    exact_mean,
+    exit_wave_energies,
+    expected_counts,
+    extract_patches,
+    intensity_scale,
+)
+from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.physics.scan import split_indices, split_point, uniform_positions
+
+
+@dataclass(frozen=True)
+class SimulatedScan:
+    """A scan of a base at one dose; its frames are computed when they are asked for.
+
+    Attributes
+    ----------
+    base : Base
+        Object (H, W) and probe (N, N), complex64.
+    x, y : (n,) float64 [px]
+        Window centres of all frames, the same at every dose.
+    dose : int
+        Expected photons per frame, averaged over all frames.
+    scale : float
+        s; exit waves times s are in square roots of photons.
+    energies : (n,) float64
+        Sum of |P O_j|^2 of every frame.
+    point : float [px]
+        Split point of the split axis.
+    halves : mapping
+        Frame indices of ``train`` and ``test``.
+    seed, repeat : int
+        Simulation seed and number of the repeat (from 1); with the dose and the frame they fix the noise.
+    """
+
+    base: Base
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    dose: int
+    scale: float
+    energies: NDArray[np.float64]
+    point: float
+    halves: Mapping[str, NDArray[np.int64]]
+    seed: int
+    repeat: int
+
+    def expected_mean_counts(self, split: str) -> float:
+        """Expected photons per frame, averaged over the split's own frames."""
+        return self.scale**2 * exact_mean(self.energies[self.halves[split]])
+
+    def patch_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.complex64]]:
+        """Object patches (b, N, N) complex64 of the split's frames, in order."""
+        for index in self._index_blocks(split, size):
+            yield self._patches(index).astype(np.complex64)
+
+    def amplitude_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.float32]]:
+        """Noisy amplitudes (b, N, N) float32 of the split's frames, in order; independent of ``size``."""
+        for index in self._index_blocks(split, size):
+            rates = expected_counts(self.base.probe * self._patches(index), self.scale)
+            counts = poisson_counts(rates, index, self.seed, self.dose, self.repeat)
+            yield stored_amplitude(counts, self.scale)
+
+    def _index_blocks(self, split: str, size: int) -> Iterator[NDArray[np.int64]]:
+        frames = self.halves[split]
+        for part in blocks(len(frames), size):
+            yield frames[part]
+
+    def _patches(self, index: NDArray[np.int64]) -> NDArray[np.complex128]:
+        return extract_patches(self.base.object, self.x[index], self.y[index], self.base.patch_size)
+
+
+def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: int = 1) -> SimulatedScan:
+    """Prepare the scan of one dose.
+
+    Parameters
+    ----------
+    base : Base
+    dose : int
+        Photons per frame.
+    scan : ``uniform`` or ``base``
+        Draw as many positions anew as the base has, or use the base's own.
+    axis : ``x`` or ``y``
+        Axis along which the scan is split at half of its range.
+    seed : int
+        Simulation seed: positions (``uniform``) and noise.
+    repeat : int
+        Number of the repeat, from 1; changes the noise only.
+
+    Raises
+    ------
+    ContractError
+        If the object is too small, no light reaches the detector, or a half of the scan is empty.
+    """
+    try:
+        if scan == "uniform":
+            x, y = uniform_positions(seed, len(base.x), _shape(base.object), base.patch_size)
+        else:
+            x, y = base.x, base.y
+        energies = exit_wave_energies(base.object, base.probe, x, y)
+        scale = intensity_scale(dose, energies)
+    except ValueError as error:
+        raise ContractError(f"the base cannot be simulated: {error}") from error
+    coordinate = y if axis == "y" else x
+    point = split_point(coordinate)
+    halves = split_indices(coordinate, point)
+    for split, index in halves.items():
+        if len(index) == 0:
+            raise ContractError(
+                f"the {split} half of the scan is empty: all {len(x)} positions have the same {axis}; "
+                "give a base with another scan, or scan: uniform"
+            )
+    return SimulatedScan(base, x, y, dose, scale, energies, point, halves, seed, repeat)
+
+
+def split_metadata(
+    scan: SimulatedScan,
+    split: str,
+    *,
+    scan_mode: str,
+    axis: str,
+    patches: bool,
+    base_name: str,
+    base_sha256: str,
+    base_history: Sequence[Mapping[str, Any]],
+    parameters_sha256: str,
+) -> dict[str, Any]:
+    """The ``_metadata`` document of one half: what was done to the base, stage by stage.
+
+    ``parameters_sha256`` is the hash of the design fields on which the file depends.
+    """
+    frames = len(scan.x)
+    steps = [
+        transformation(
+            "simulate",
+            {"dose": scan.dose, "scan": scan_mode, "positions": frames, "seed": scan.seed, "repeat": scan.repeat},
+        ),
+        transformation("canonicalise", {"amplitude": "float32(sqrt(counts) / s)", "dc": "centre"}),
+    ]
+    if patches:
+        steps.append(transformation("patch", {"interpolation": "bilinear"}))
+    steps += [
+        transformation("split", {"axis": axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}),
+        transformation("validate", {"contract": "DATA-001"}),
+    ]
+    return build_metadata(
+        patch_size=scan.base.patch_size,
+        nphotons=float(scan.dose),
+        intensity_scale=scan.scale,
+        expected_mean_counts=scan.expected_mean_counts(split),
+        base_name=base_name,
+        base_sha256=base_sha256,
+        split=split,
+        split_point=scan.point,
+        split_axis=axis,
+        view=BASELINE,
+        parameters_sha256=parameters_sha256,
+        seeds={"simulation": scan.seed},
+        transformations=[*base_history, *steps],
+    )
+
+
+def write_split(scan: SimulatedScan, split: str, file: BinaryIO, *, patches: bool, metadata: Mapping[str, Any]) -> None:
+    """Write one half of the scan as a DATA-001 file, block by block.
+
+    ``patches`` adds the supervised patches Y; ``metadata`` is the file's ``_metadata`` document.
+    """
+    index = scan.halves[split]
+    size = scan.base.patch_size
+    shape = (len(index), size, size)
+    with NpzWriter(file) as npz:
+        npz.add_blocks(FRAMES, shape, np.dtype(np.float32), scan.amplitude_blocks(split))
+        if patches:
+            npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), scan.patch_blocks(split))
+        rest = small_arrays(scan.base.object, scan.base.probe, scan.x[index], scan.y[index], index, metadata)
+        for name, array in rest.items():
+            npz.add(name, array)
+
+
+def _shape(obj: NDArray[np.complex64]) -> tuple[int, int]:
+    return int(obj.shape[0]), int(obj.shape[1])

@@ -1,0 +1,299 @@
+"""The manifests of a study: views over the stage records on disk, rebuilt on demand.
+
+Because they are derived from every record of a layout, running one cell cannot erase another. All paths in them are
+POSIX and relative to the manifest's own folder, so a copied study stays readable.
+
+Belongs here: what each manifest says, and writing them. Does not belong here: anything that is not already in a record.
+
+The manifests read these ``values`` of the records (each is null in the manifest where the record has none):
+
+=================  ==================================================================================================
+stage              values
+=================  ==================================================================================================
+``view``           ``splits``: {``train``: {``outcome``, ``reason``, ``selection_strategy``, ``acceptance_rate``,
+                   ``spacing_threshold`` [px], ``n_accepted``, ``n_rejected``, ``n_offered``}, ``test``: {...}}
+``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the arm's name)
+``reconstruction`` ``algorithm``, ``epochs_run``, ``stop_reason``, ``returncode``; optional ``num_epochs`` (the epochs
+                   asked for; otherwise ``epochs`` of the ``lsqml`` section of the record's parameters)
+=================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fly64_assets.errors import ArtifactError
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.store.atomic import explained, make_folder
+from fly64_assets.store.hashing import json_bytes
+from fly64_assets.store.integrity import checksums
+from fly64_assets.store.locks import lock_file
+from fly64_assets.store.records import StageRecord, find_records
+from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.layout import Layout, StageKey
+
+SPLIT_FIELDS: Final = ("selection_strategy", "acceptance_rate", "spacing_threshold", "n_accepted", "n_rejected")
+
+Records = Sequence[StageRecord]
+
+
+def write_manifests(layout: Layout, design: StudyDesign, filters: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Rebuild all manifests and ``SHA256SUMS`` from the records on disk.
+
+    Parameters
+    ----------
+    layout : Layout
+        The base whose folder is described.
+    design : StudyDesign
+        Tells which reconstructions are missing.
+    filters : mapping
+        The filters of the run that asked, for example ``{"dose": [1000]}``; recorded, never applied.
+
+    Returns
+    -------
+    tuple of Path
+        The files, ``SHA256SUMS`` last. A file whose content apart from its timestamp is unchanged is left alone.
+    """
+    with explained(layout.manifests_lock):
+        make_folder(layout.folder)
+        lock = lock_file(layout.manifests_lock)
+        lock.acquire()
+    try:
+        records = find_records(layout)
+        documents = {
+            "training": training_manifest(layout, records, filters),
+            "reconstruction": reconstruction_manifest(layout, records, design, filters),
+            "skip_summary": skip_summary(records),
+            "run": run_manifest(layout, records),
+            "overlap": overlap_manifest(layout, records),
+        }
+        provenance = Provenance(design_sha256=design.sha256())
+        paths = [layout.manifest(name) for name in documents]
+        for path, document in zip(paths, documents.values(), strict=True):
+            _write_if_changed(layout, path, document, provenance)
+        content = checksums(layout)
+        if not _holds(layout.checksums, lambda found: found == content):
+            write_artifact(layout, layout.checksums, lambda file: file.write(content), provenance)
+    finally:
+        lock.release()
+    return (*paths, layout.checksums)
+
+
+def training_manifest(layout: Layout, records: Records, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """``training_manifest.json``: one job per training that ran, and the views that could not be trained on."""
+    trainings = [record for record in records if record.key.stage == "training"]
+    skipped = _skips([*_of(records, "view"), *trainings])
+    return {
+        "timestamp": now(),
+        "filters": dict(filters),
+        "jobs": [_training_job(layout, record) for record in trainings if record.outcome != "skipped"],
+        "skipped_views": skipped,
+        "skipped_count": len(skipped),
+        "skip_summary_path": _relative(layout, layout.manifest("skip_summary")),
+    }
+
+
+def reconstruction_manifest(
+    layout: Layout, records: Records, design: StudyDesign, filters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``reconstruction_manifest.json``: one job and one result per iterative reconstruction on disk."""
+    done = _of(records, "reconstruction")
+    views = {record.key: record for record in _of(records, "view")}
+    return {
+        "timestamp": now(),
+        "filters": dict(filters),
+        "total_jobs": len(done),
+        "jobs": [_reconstruction_job(layout, record) for record in done],
+        "execution_results": [_execution_result(layout, record, views.get(_view_key(record.key))) for record in done],
+        "missing_jobs": _missing_reconstructions(records, design),
+    }
+
+
+def skip_summary(records: Records) -> dict[str, Any]:
+    """``skip_summary.json``: views, or single splits of views, that cannot exist, with the measured reason."""
+    skipped = _skips(_of(records, "view"))
+    return {"timestamp": now(), "skipped_views": skipped, "skipped_count": len(skipped)}
+
+
+def run_manifest(layout: Layout, records: Records) -> dict[str, Any]:
+    """``run_manifest.json``: the base and, per dose, the simulated files with their hashes."""
+    return {
+        "timestamp": now(),
+        "study": layout.study,
+        "base_id": layout.base_id,
+        "base": [file for record in _of(records, "base") for file in _files(layout, record.outputs)],
+        "doses": [
+            {"dose": record.key.dose, **_result(record), "files": _files(layout, record.outputs)}
+            for record in _of(records, "simulated")
+        ],
+    }
+
+
+def overlap_manifest(layout: Layout, records: Records) -> dict[str, Any]:
+    """``overlap_manifest.json``: per dose and view the frames and overlap metrics with their hashes.
+
+    The baseline view has no frames of its own; its files are the simulated ones.
+    """
+    rows = []
+    for record in _of(records, "view"):
+        dose, view = _cell(record.key)
+        frames = {_relative(layout, layout.view_frames(dose, view, split, record.key.repeat)) for split in SPLITS}
+        shared = {name: sha256 for name, sha256 in record.inputs.items() if name in frames}
+        files = _files(layout, {**shared, **record.outputs})
+        splits = record.values.get("splits", {})
+        rows.append({"dose": dose, "view": view, **_result(record), "splits": splits, "files": files})
+    return {"timestamp": now(), "views": rows}
+
+
+# -- rows -----------------------------------------------------------------------------------------------------
+
+
+def _training_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
+    key = record.key
+    dose, view = _cell(key)
+    bundle = layout.output(key, "wts.h5.zip")
+    name = _relative(layout, bundle)
+    exists = name in record.outputs
+    return {
+        "dose": dose,
+        "view": view,
+        "gridsize": key.gridsize,
+        "backend": record.values.get("backend", key.arm),
+        "train_data_path": _relative(layout, layout.view_frames(dose, view, "train", key.repeat)),
+        "test_data_path": _relative(layout, layout.view_frames(dose, view, "test", key.repeat)),
+        "artifact_dir": _relative(layout, layout.folder_of(key)),
+        "log_path": _output(layout, record, "train.log"),
+        "result": {
+            "status": record.outcome,
+            "final_loss": record.values.get("final_loss"),
+            "epochs_completed": record.values.get("epochs_completed"),
+            "seconds": record.seconds,
+            "bundle_path": name if exists else None,
+            "bundle_sha256": record.outputs.get(name),
+            "bundle_size_bytes": _size(bundle) if exists else None,
+            "error": record.reason if record.outcome == "failed" else None,
+        },
+    }
+
+
+def _reconstruction_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
+    key = record.key
+    dose, view = _cell(key)
+    section = record.parameters.get("lsqml")
+    asked = section.get("epochs") if isinstance(section, Mapping) else None
+    return {
+        "dose": dose,
+        "view": view,
+        "split": key.split,
+        "input_npz": _relative(layout, layout.view_frames(dose, view, str(key.split), key.repeat)),
+        "output_dir": _relative(layout, layout.folder_of(key)),
+        "algorithm": record.values.get("algorithm", key.arm),
+        "num_epochs": record.values.get("num_epochs", asked),
+    }
+
+
+def _execution_result(layout: Layout, record: StageRecord, view: StageRecord | None) -> dict[str, Any]:
+    key = record.key
+    split = view.values.get("splits", {}).get(key.split, {}) if view else {}
+    return {
+        "dose": key.dose,
+        "view": key.view,
+        "split": key.split,
+        "returncode": record.values.get("returncode"),
+        "status": record.outcome,
+        "log_path": _output(layout, record, "ptychi.log"),
+        "epochs_run": record.values.get("epochs_run"),
+        "stop_reason": record.values.get("stop_reason") or record.reason or None,
+        **{name: split.get(name) for name in SPLIT_FIELDS},
+        "sha256": record.outputs.get(_relative(layout, layout.output(key, "ptychi_reconstruction.npz"))),
+    }
+
+
+def _missing_reconstructions(records: Records, design: StudyDesign) -> list[dict[str, Any]]:
+    """Reconstructions of the design's job matrix that have no record yet."""
+    present = {record.key for record in records}
+    missing = []
+    for repeat in range(1, design.repeats + 1):
+        for job in design.lsqml_jobs():
+            key = StageKey("reconstruction", job.dose, job.view, job.split, design.lsqml.engine, repeat)
+            if key not in present:
+                row = {"dose": job.dose, "view": job.view, "split": job.split}
+                missing.append({**row, "reason": f"{key.label}: not run yet"})
+    return missing
+
+
+def _skips(records: Iterable[StageRecord]) -> list[dict[str, Any]]:
+    """Distinct (dose, view, reason) of skipped records and of skipped splits inside records that exist."""
+    rows: dict[tuple[int, str, str], dict[str, Any]] = {}
+    for record in records:
+        dose, view = _cell(record.key)
+        reasons = [record.reason] if record.outcome == "skipped" else []
+        if record.outcome == "succeeded":
+            splits = record.values.get("splits", {})
+            reasons = [str(s.get("reason")) for s in splits.values() if s.get("outcome") == "skipped"]
+        for reason in reasons:
+            rows.setdefault((dose, view, reason), {"dose": dose, "view": view, "reason": reason})
+    return list(rows.values())
+
+
+# -- parts ----------------------------------------------------------------------------------------------------
+
+
+def _of(records: Records, stage: str) -> list[StageRecord]:
+    return [record for record in records if record.key.stage == stage]
+
+
+def _cell(key: StageKey) -> tuple[int, str]:
+    return int(key.dose or 0), key.view or ""
+
+
+def _view_key(key: StageKey) -> StageKey:
+    return StageKey("view", key.dose, key.view, repeat=key.repeat)
+
+
+def _result(record: StageRecord) -> dict[str, Any]:
+    return {"repeat": record.key.repeat, "status": record.outcome, "reason": record.reason or None}
+
+
+def _relative(layout: Layout, path: Path) -> str:
+    return path.relative_to(layout.folder).as_posix()
+
+
+def _output(layout: Layout, record: StageRecord, name: str) -> str | None:
+    path = _relative(layout, layout.output(record.key, name))
+    return path if path in record.outputs else None
+
+
+def _files(layout: Layout, hashes: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"path": name, "sha256": sha256, "bytes": _size(layout.folder / name)}
+        for name, sha256 in sorted(hashes.items())
+    ]
+
+
+def _size(path: Path) -> int | None:
+    """Size of an artifact by its sidecar; None if that is gone or damaged."""
+    try:
+        return int(read_sidecar(path)["bytes"])
+    except ArtifactError:
+        return None
+
+
+def _write_if_changed(layout: Layout, path: Path, document: dict[str, Any], provenance: Provenance) -> None:
+    text = json_bytes(document, path.name)
+    expected = {**json.loads(text), "timestamp": None}
+    if not _holds(path, lambda found: {**json.loads(found), "timestamp": None} == expected):
+        write_artifact(layout, path, lambda file: file.write(text), provenance)
+
+
+def _holds(path: Path, agrees: Callable[[bytes], bool]) -> bool:
+    """Whether an intact artifact is at ``path`` whose content ``agrees``."""
+    try:
+        verified(path)
+        return agrees(path.read_bytes())
+    except (ArtifactError, OSError, ValueError, TypeError, RecursionError):
+        return False

@@ -1,0 +1,1 @@
+"""Regularised maximum likelihood: Poisson likelihood with total variation, without a network."""

@@ -1,0 +1,138 @@
+"""Figures: valid pictures within their limits, for good cells, bad cells and cells without anything."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fly64_assets.evaluation.report import figures
+from fly64_assets.evaluation.report.figures import (
+    PREVIEW_BYTES,
+    cell_figure,
+    frames_figure,
+    phase_strip,
+    png,
+    preview,
+    scan_figure,
+)
+from fly64_assets.evaluation.scores.compare import compare_split
+from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
+
+HISTORIES = {"pinn": {"train": [3.0, 2.0, 1.5], "validation": [3.2, 2.4, 2.0]}, "lsqml": {"train": [2.0, 1.0]}}
+
+
+def picture(data):
+    """Pixels (h, w, 3) of a PNG that decodes to its last byte."""
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def compared(truth, train_split):
+    random = np.random.default_rng(40)
+    arms = {
+        "pinn": truth * np.exp(0.3j * random.normal(size=truth.shape)),
+        "lsqml": truth * np.exp(0.05j * random.normal(size=truth.shape)),
+        "legacy_pinn": "skipped: " + "a long reason that does not fit on one line " * 6,
+    }
+    return compare_split("train", truth, train_split(arms), evaluation=EvaluationSettings(), metrics=MetricsConfig())
+
+
+@pytest.fixture(scope="module")
+def empty(truth, train_split):
+    split = train_split({"pinn": truth, "lsqml": "off"})
+    xy = (split.measurement.x, split.measurement.y)
+    return compare_split("test", truth, split, evaluation=EvaluationSettings(), metrics=MetricsConfig(), train_xy=xy)
+
+
+def drawn(comparison, histories, **options):
+    return cell_figure(
+        comparison, dose=1000, view="dense_object", coverage_threshold=0.1, histories=histories, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(compared):
+    return drawn(compared, HISTORIES)
+
+
+def test_cell_figure_is_a_picture_of_all_arms(whole):
+    pixels = picture(whole)
+    assert pixels.shape[1] > 900
+    assert len(np.unique(pixels.astype(int) @ [65536, 256, 1])) > 500
+    # Loss curves and ring correlations have the colours of the palette.
+    for colour in figures.ARM_COLOURS[:2]:
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.all(np.abs(pixels.astype(int) - rgb) <= 2, axis=2).sum() > 50
+
+
+def test_cell_figure_keeps_its_limit_by_a_lower_resolution(compared, whole):
+    limited = drawn(compared, HISTORIES, max_bytes=int(0.8 * len(whole)))
+    assert len(limited) <= 0.8 * len(whole)
+    assert picture(limited).shape[0] < picture(whole).shape[0]
+
+
+def test_an_empty_region_is_drawn_with_its_reason(empty):
+    assert picture(drawn(empty, {})).std() > 0
+    assert picture(phase_strip(empty)).std() > 0
+
+
+def test_phase_strip_is_small_and_shows_the_errors(compared):
+    strip = phase_strip(compared)
+    assert len(strip) <= PREVIEW_BYTES
+    colours = picture(strip).reshape(-1, 3).astype(int)
+    # ``coolwarm`` has red, with little green; grey and ``cividis`` have none.
+    assert np.count_nonzero(colours[:, 0] - colours[:, 1] > 100) > 50
+
+
+def test_figures_are_the_same_bytes_in_threads_at_once(truth, mask):
+    alone = preview(truth, mask)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda _: preview(truth, mask), range(2))) == [alone, alone]
+
+
+def test_preview_stays_under_its_limit_for_a_large_noisy_object():
+    random = np.random.default_rng(41)
+    noise = random.normal(size=(700, 700)) + 1j * random.normal(size=(700, 700))
+    data = preview(noise)
+    assert len(data) <= PREVIEW_BYTES
+    picture(data)
+
+
+def test_preview_greys_what_is_masked_or_not_finite(truth, mask):
+    holed = preview(np.where(mask, truth, np.nan))
+    assert holed == preview(truth, mask)
+    # 0.85 of white, on the share of both panels that the mask leaves out.
+    grey = np.all(np.abs(picture(holed).astype(int) - round(255 * 0.85)) <= 1, axis=2)
+    assert grey.mean() > 0.1
+
+
+def test_scan_and_frames_are_pictures_under_the_limit(measured, grid):
+    x, y = grid(20, 70, 20, 70, 5)
+    measurement = measured(1e3, x, y)
+    scan = scan_figure(measurement.probe, x, y, measurement.object_shape)
+    assert len(scan) <= PREVIEW_BYTES
+    picture(scan)
+    data = frames_figure(measurement.counts(slice(0, 4)))
+    assert len(data) <= PREVIEW_BYTES
+    assert picture(data).shape[1] > picture(frames_figure(measurement.counts(slice(0, 1)))).shape[1]
+
+
+def test_frames_without_a_photon_are_drawn():
+    picture(frames_figure(np.zeros((2, 32, 32))))
+
+
+def test_png_lowers_the_resolution_until_it_fits_and_then_stops():
+    figure = Figure(figsize=(4, 4))
+    figure.subplots().imshow(np.random.default_rng(42).normal(size=(400, 400)))
+    whole = png(figure)
+    assert len(png(figure, max_bytes=len(whole) // 4)) <= len(whole) // 4
+    # A limit that nothing can keep ends at the least resolution.
+    assert picture(png(figure, max_bytes=10)).shape[0] <= 4 * 25

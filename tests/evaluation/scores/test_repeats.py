@@ -1,0 +1,56 @@
+"""Statistics over repeats: analytic values, calibration of the verdict, and what a single run cannot say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from fly64_assets.evaluation.scores.repeats import ALPHA, Difference, Mean, difference, mean, split_samples
+
+
+def test_mean_and_standard_error_of_known_values():
+    assert mean({1: 1.0, 2: 2.0, 3: 6.0}) == Mean(3.0, pytest.approx(math.sqrt(7 / 3)), 3)
+    assert mean({2: 5.0}) == Mean(5.0, None, 1)
+    assert mean({}) is None
+
+
+def test_difference_is_the_paired_test_of_scipy():
+    random = np.random.default_rng(1)
+    first, second = random.normal(0, 1, (2, 6))
+    found = difference(dict(enumerate(first)), dict(enumerate(second)))
+    assert found == Difference(6, pytest.approx(scipy.stats.ttest_rel(first, second).pvalue))
+
+
+def test_pairing_finds_a_small_difference_under_common_noise():
+    common = np.random.default_rng(2).normal(1, 0.3, 5)
+    small = np.random.default_rng(3).normal(0.02, 0.002, 5)
+    a, b = dict(enumerate(common)), dict(enumerate(common + small))
+    assert difference(a, b).significant is True
+    assert scipy.stats.ttest_ind(common, common + small).pvalue > 0.5, "unpaired, nobody would see it"
+
+
+def test_equal_arms_are_called_different_as_often_as_the_level_says():
+    random = np.random.default_rng(4)
+    calls = [difference(*(dict(enumerate(random.normal(size=3))) for _ in range(2))).significant for _ in range(1500)]
+    assert np.mean(calls) == pytest.approx(ALPHA, abs=4 * math.sqrt(ALPHA * (1 - ALPHA) / 1500))
+
+
+def test_what_one_run_or_equal_runs_can_say():
+    assert difference({1: 0.1}, {1: 0.2}) == Difference(1, None)
+    assert difference({1: 0.1}, {1: 0.2}).significant is None
+    assert difference({1: 0.1, 2: 0.1}, {3: 0.2}) == Difference(0, None)
+    assert difference({1: 0.5, 2: 0.5}, {1: 0.5, 2: 0.5}).significant is False
+    assert difference({1: 0.5, 2: 0.25}, {1: 0.75, 2: 0.5}).significant is True
+
+
+def test_only_repeats_with_a_value_count():
+    def document(pinn):
+        row = {"arm": "pinn", "part": "phase", "metric": "rmse", "value": pinn, "reason": None}
+        return {"splits": {"test": {"rows": [row]}, "train": {"outcome": "skipped"}}}
+
+    found = split_samples({1: document(0.1), 2: document(None), 3: document(0.3)}, "test")
+    assert found == {"pinn": {"phase rmse": {1: 0.1, 3: 0.3}}}
+    assert split_samples({1: document(0.1)}, "train") == {}

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fly64_assets.physics.forward import extract_patches
+from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE, stitch
+
+M = 16
+
+
+def positions(n=120, whole=True, seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(8, 80, n), rng.uniform(8, 40, n)
+    return (np.floor(x), np.floor(y)) if whole else (x, y)
+
+
+def weights():
+    rows, columns = np.mgrid[:M, :M] - 7.5
+    return np.exp(-(rows**2 + columns**2) / 50)
+
+
+def test_true_patches_give_the_object_and_ones_elsewhere(obj):
+    x, y = positions()
+    result = stitch(extract_patches(obj, x, y, M), weights(), x, y, obj.shape)
+    measured = result.coverage >= LEAST_COVERAGE
+    assert 0.3 < measured.mean() < 0.9
+    np.testing.assert_allclose(result.object[measured], obj[measured], atol=1e-12)
+    assert (result.object[~measured] == 1).all()
+
+
+def test_coverage_is_the_sum_of_weights_inside_the_object(obj):
+    x, y = positions(whole=False)
+    result = stitch(np.ones((len(x), M, M)), weights(), x, y, obj.shape)
+    assert result.coverage.sum() == pytest.approx(len(x) * weights().sum(), rel=1e-9)
+
+
+def test_free_phases_of_the_patches_are_found(obj):
+    x, y = positions(n=300)
+    rng = np.random.default_rng(1)
+    turned = extract_patches(obj, x, y, M) * np.exp(1j * rng.normal(0, 0.3, 300))[:, None, None]
+
+    def error(alignments):
+        result = stitch(turned, weights(), x, y, obj.shape, alignments=alignments)
+        ratio = (result.object * obj.conj())[result.coverage > 1]
+        return np.std(np.angle(ratio * np.conj(ratio.sum())))
+
+    assert error(20) < 0.5 * error(0)
+    assert error(4) < 0.8 * error(0)
+
+
+def test_a_correction_undoes_blur_between_pixels(obj):
+    x, y = positions(n=300, whole=False)
+    patches = extract_patches(obj, x, y, M)
+    errors = []
+    for corrections in (0, 1, 4):
+        result = stitch(patches, weights(), x, y, obj.shape, corrections=corrections)
+        errors.append(np.abs(result.object - obj)[result.coverage > 1].max())
+    assert errors[2] < errors[1] < 0.6 * errors[0]
+
+
+def test_the_order_of_the_frames_does_not_matter(obj):
+    x, y = positions(whole=False)
+    patches, order = extract_patches(obj, x, y, M), np.random.default_rng(2).permutation(len(x))
+    plain = stitch(patches, weights(), x, y, obj.shape)
+    shuffled = stitch(patches[order], weights(), x[order], y[order], obj.shape)
+    np.testing.assert_allclose(shuffled.object, plain.object, atol=1e-10)
+
+
+def test_windows_may_leave_the_object(obj):
+    x, y = np.array([0.0, -500.0, 87.0, 40.0]), np.array([0.0, 40.0, 79.0, 900.0])
+    result = stitch(np.full((4, M, M), 2.0), weights(), x, y, obj.shape)
+    assert result.object[0, 0] == pytest.approx(2.0)
+    assert result.object[40, 40] == 1
+    assert result.coverage[:, 20:60].sum() == 0

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fly64_assets.physics import forward
+from fly64_assets.physics.counts import poisson_loss
+from fly64_assets.pinn.unrolled.model_error import unresolved_scatter
+
+N = 32
+
+
+def smooth_background(photons):
+    """A wide hill around the DC, in the corner."""
+    rows, columns = np.mgrid[:N, :N] - N // 2
+    hill = np.exp(-(rows**2 + columns**2) / (2 * 9.0**2))
+    return np.fft.ifftshift(photons * hill / hill.sum())
+
+
+def tensor(values):
+    return torch.from_numpy(np.asarray(values, np.float32))
+
+
+@pytest.fixture
+def rates(obj, probe):
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(18, 68, 256), rng.uniform(18, 60, 256)
+    scale = forward.intensity_scale(1e3, forward.exit_wave_energies(obj, probe, x, y))
+    return np.fft.ifftshift(forward.patch_counts(obj, probe, x, y, scale), axes=(-2, -1))
+
+
+@pytest.mark.parametrize("photons", [50.0, 300.0])
+def test_a_smooth_background_is_found(rates, photons):
+    background = smooth_background(photons)
+    counts = np.random.default_rng(1).poisson(rates + background)
+    found = unresolved_scatter(tensor(rates), tensor(counts), 60).numpy()
+    assert found.sum() == pytest.approx(photons, rel=0.1)
+    assert np.abs(found - background).sum() < 0.25 * photons
+    assert found.min() >= 0
+
+
+def test_where_nothing_is_unexplained_nothing_is_found(rates):
+    counts = np.random.default_rng(1).poisson(rates)
+    assert unresolved_scatter(tensor(rates), tensor(counts), 60).sum() < 0.01 * counts.sum() / len(counts)
+    nothing = unresolved_scatter(tensor(rates), torch.zeros(256, N, N), 60)
+    assert float(nothing.abs().max()) < 1e-6
+
+
+def test_rounds_can_be_continued(rates):
+    counts = tensor(np.random.default_rng(1).poisson(rates + smooth_background(100.0)))
+    half = unresolved_scatter(tensor(rates), counts, 10)
+    assert torch.equal(
+        unresolved_scatter(tensor(rates), counts, 10, half), unresolved_scatter(tensor(rates), counts, 20)
+    )
+
+
+def test_an_object_known_on_average_beats_made_up_details(obj, probe):
+    """Details of the right strength in the wrong places win the likelihood, unless scatter is a part of the model."""
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(18, 68, 256), rng.uniform(18, 60, 256)
+
+    def details():
+        return 0.3 * (rng.standard_normal(obj.shape) + 1j * rng.standard_normal(obj.shape))
+
+    truth, made_up = obj + details(), obj + details()
+    scale = forward.intensity_scale(1e3, forward.exit_wave_energies(obj, probe, x, y))
+    expected = {
+        name: np.fft.ifftshift(forward.patch_counts(values, probe, x, y, scale), axes=(-2, -1))
+        for name, values in (("truth", truth), ("average", obj), ("made up", made_up))
+    }
+    counts = rng.poisson(expected.pop("truth"))
+    without = {name: poisson_loss(rates, counts) for name, rates in expected.items()}
+    scatter = {name: unresolved_scatter(tensor(rates), tensor(counts), 60).numpy() for name, rates in expected.items()}
+    fitted = {name: poisson_loss(rates + scatter[name], counts) for name, rates in expected.items()}
+    assert without["made up"] < without["average"] - 100
+    assert fitted["average"] < fitted["made up"] - 10
+    assert fitted["average"] < without["average"] - 100

@@ -1,0 +1,191 @@
+"""Import of PtychoPINN's configurations and data sets: every key is accounted for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.npz import load_dataset, open_npz, validate_file, write_npz
+from fly64_assets.physics import counts, forward, scan
+from fly64_assets.ptychopinn.configuration import (
+    InferenceConfig,
+    LegacyConfigError,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+)
+from fly64_assets.ptychopinn.data_sets import export_data_set, import_data_set
+from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS
+from fly64_assets.ptychopinn.importing import RULES, import_configuration, read_configuration
+from fly64_assets.study.design import StudyDesign
+
+
+def verdicts(found):
+    return {entry.key: entry.verdict for entry in found.entries}
+
+
+def test_a_configuration_becomes_a_design(tmp_path):
+    config = TrainingConfig(
+        model=ModelConfig(N=128, gridsize=2, n_filters_scale=1),
+        train_data_file="a.npz",
+        nepochs=7,
+        nphotons=1e5,
+        n_groups=99,
+        neighbor_count=6,
+        intensity_scale_trainable=False,
+        subsample_seed=5,
+    )
+    document = json.loads(json.dumps(asdict(config)))
+    execution = {"execution": asdict(PyTorchExecutionConfig(learning_rate=2e-3, accelerator="cpu"))}
+    for name, text in (("a.json", json.dumps(document | execution)), ("a.yaml", yaml.safe_dump(document | execution))):
+        (tmp_path / name).write_text(text)
+        found = read_configuration(tmp_path / name)
+        assert found.ok, [entry for entry in found.entries if entry.verdict == "refused"]
+        assert found.config == config
+        assert found.execution.learning_rate == 2e-3
+        design = StudyDesign.from_dict(found.design)
+        assert (design.patch_size_pixels, design.gridsizes, design.neighbor_count) == (128, (1, 2), 6)
+        assert (design.doses, design.pinn.epochs, design.pinn.learning_rate) == ((100000,), 7, 2e-3)
+        assert (design.pinn.architecture, design.pinn.n_filters_scale) == ("cnn", 1)
+        assert dict(design.rng_seeds) == {"simulation": 42, "grouping": 123, "subsampling": 5}
+        names = {key for key in document if key != "model"} | set(document["model"]) | set(execution["execution"])
+        assert set(verdicts(found)) == names
+
+
+def test_the_flat_dictionary_is_understood_too():
+    found = import_configuration({"N": 64, "object.big": True, "npseed": 9, "timestamp": 1, "offset": 4}, name="x")
+    assert found.ok
+    assert verdicts(found) == {
+        "N": "understood", "object.big": "understood", "npseed": "understood", "timestamp": "ignored",
+        "offset": "ignored",
+    }  # fmt: skip
+    assert found.design["rng_seeds"]["grouping"] == 9
+
+
+def test_every_key_of_the_dictionary_is_judged_at_its_default():
+    found = import_configuration(DEFAULTS, name="x")
+    assert {entry.key for entry in found.entries if entry.verdict == "refused"} == {"intensity_scale.trainable"}
+    assert set(verdicts(found)) == set(DEFAULTS)
+    assert all(entry.text for entry in found.entries)
+
+
+def test_an_inference_is_told_by_its_model():
+    found = import_configuration({"model_path": "m", "test_data_file": "t.npz", "n_groups": None}, name="x")
+    assert found.config == InferenceConfig(model_path="m", test_data_file="t.npz")
+
+
+@pytest.mark.parametrize(
+    ("document", "key", "word"),
+    [
+        ({"neighbour_count": 7}, "neighbour_count", "did you mean neighbor_count"),
+        ({"amp_activation": "relu"}, "amp_activation", "only 'sigmoid'"),
+        ({"model": {"model_type": "supervised"}}, "model_type", "no ground truth"),
+        ({"probe.trainable": True}, "probe.trainable", "known"),
+        ({"batch_size": 12}, "batch_size", "power of two"),
+        ({"model": 5}, "model", "mapping"),
+        ({"probe_big": True, "probe.big": False}, "probe.big", "twice"),
+        ({"n_images": 5, "n_groups": 6}, "n_images", "differs"),
+        ({"gridsize": 2, "neighbor_count": 3}, "(design)", "OVERSAMPLING-001"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_with_the_reason(document, key, word):
+    found = import_configuration(document, name="x")
+    assert not found.ok
+    refused = [entry for entry in found.entries if entry.verdict == "refused"]
+    assert [entry.key for entry in refused] == [key]
+    assert word in refused[0].text
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
+    (tmp_path / "x.yaml").write_text("nphotons: 1e9\n")
+    assert read_configuration(tmp_path / "x.yaml").config.nphotons == 1e9
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00", "5"])
+def test_what_is_no_mapping_is_one_clear_error(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(LegacyConfigError, match=r"x\.yaml"):
+        read_configuration(tmp_path / "x.yaml")
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=2)
+)
+keys = st.sampled_from([*RULES, *DEFAULTS, *RUN_TIME_KEYS, "model", "execution"]) | st.text()
+
+
+@given(st.dictionaries(keys, junk | st.dictionaries(keys, junk, max_size=3), max_size=6))
+def test_any_document_is_judged_key_by_key_and_never_crashes(document):
+    found = import_configuration(document, name="fuzz")
+    sections = {"model", "training", "inference", "execution"}
+    expected = {str(key) for key in document if key not in sections}
+    assert expected <= {entry.key for entry in found.entries}
+    json.dumps([entry.to_dict() for entry in found.entries])
+    if found.ok:
+        StudyDesign.from_dict(found.design)
+
+
+# -- data sets --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raw():
+    """Counts, object, probe and positions of 12 frames as an old file holds them: frames last, integers."""
+    size, shape = 16, (40, 44)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    obj = np.exp(0.5j * np.sin(columns / 3.0 + rows / 5.0))
+    inner = np.mgrid[:size, :size] - size // 2
+    probe = np.exp(-(inner[0] ** 2 + inner[1] ** 2) / 12.0).astype(np.complex64)
+    x, y = scan.uniform_positions(5, 12, shape, size)
+    scale = forward.intensity_scale(1e4, forward.exit_wave_energies(obj, probe, x, y))
+    values = counts.poisson_counts(forward.patch_counts(obj, probe, x, y, scale), np.arange(12), 3, 10000)
+    return {
+        "diff3d": np.moveaxis(values, 0, -1).astype(np.uint16),
+        "objectGuess": obj.astype(np.complex128),
+        "probeGuess": probe,
+        "xcoords": x,
+        "ycoords": y,
+        "scan_label": np.array("old"),
+    }
+
+
+def test_an_old_file_comes_in_with_an_account_of_every_key_and_goes_out_again(raw, tmp_path):
+    np.savez(tmp_path / "old.npz", **raw)
+    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", rename={})
+    of_keys = {entry.key: entry for entry in entries if entry.key in raw}
+    assert set(of_keys) == set(raw)
+    assert of_keys["scan_label"].verdict == "ignored"
+    assert "read as diffraction" in {entry.text for entry in entries if entry.key == "diff3d"}
+    assert {"square_root_of_counts", "move_frame_axis_first"} <= {entry.value for entry in entries}
+    assert validate_file(tmp_path / "new.npz").ok
+    assert load_dataset(tmp_path / "new.npz").frames == 12
+
+    keys = export_data_set(tmp_path / "new.npz", tmp_path / "out.npz")
+    out = open_npz(tmp_path / "out.npz")
+    assert tuple(out) == keys
+    assert np.array_equal(out["diff3d"], out["diffraction"])
+    assert np.array_equal(np.rint(out["diff3d"].astype(float) ** 2), np.moveaxis(raw["diff3d"], -1, 0))
+    assert {"xcoords_start", "ycoords_start"} <= set(keys)
+
+
+def test_a_file_that_breaks_the_contract_is_not_written(raw, tmp_path):
+    raw["xcoords"] = raw["xcoords"] + 1000.0
+    np.savez(tmp_path / "old.npz", **raw)
+    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", rename={})
+    assert "DATA-001.coordinates" in {entry.value for entry in entries if entry.verdict == "refused"}
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_renamed_keys_are_named(raw, tmp_path):
+    raw["frames"] = raw.pop("diff3d")
+    with (tmp_path / "old.npz").open("wb") as file:
+        write_npz(file, raw)
+    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", rename={"frames": schema.FRAMES})
+    assert next(entry.text for entry in entries if entry.key == "frames") == "read as diffraction"

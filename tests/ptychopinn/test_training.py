@@ -1,0 +1,192 @@
+"""Training and inference in TensorFlow, through sessions only; bundles of either backend in both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
+import numpy as np
+import pytest
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
+from fly64_assets.engines.execution import Execution
+from fly64_assets.physics import counts, forward, scan
+from fly64_assets.pinn.architectures import build_network
+from fly64_assets.pinn.bundle import Bundle, read_bundle, write_bundle
+from fly64_assets.pinn.cnn.task import patch_spec
+from fly64_assets.pinn.inference import reconstruct
+from fly64_assets.pinn.settings import PinnSettings, cnn_settings
+from fly64_assets.ptychopinn.dictionary import DEFAULTS
+from fly64_assets.ptychopinn.training_config import TrainingJob, design_values, disagreements, training_config
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.study.design import StudyDesign
+
+FRAMES = 8
+DESIGN = replace(
+    StudyDesign(),
+    dose_list=(1e5,),
+    pinn=PinnSettings(architecture="cnn", n_filters_scale=1, epochs=3, learning_rate=1e-2),
+).validate()
+JOB = TrainingJob(100000, "dense", 1, FRAMES)
+
+
+def write_frames(path):
+    base = make_base(BaseRecipe("coins", "grass", 96, FRAMES), 64)
+    x, y = scan.uniform_positions(5, FRAMES, base.object.shape, 64)
+    scale = forward.intensity_scale(1e5, forward.exit_wave_energies(base.object, base.probe, x, y))
+    values = counts.poisson_counts(
+        forward.patch_counts(base.object, base.probe, x, y, scale), np.arange(FRAMES), 3, 100000
+    )
+    metadata = schema.build_metadata(patch_size=64, nphotons=1e5, intensity_scale=scale, expected_mean_counts=1e5)
+    dataset = schema.Dataset(
+        counts.stored_amplitude(values, scale), base.object, base.probe, x, y, np.arange(FRAMES), None, metadata
+    )
+    with path.open("wb") as file:
+        write_npz(file, schema.dataset_arrays(dataset))
+    return path
+
+
+def untrained_bundle(path, measurement):
+    """A bundle as PyTorch writes it, with its initial weights."""
+    spec = patch_spec(measurement, DESIGN.pinn, 2)
+    weights = {k: v.numpy() for k, v in build_network(spec, measurement.probe, 7).state_dict().items()}
+    write_bundle(path, Bundle({"backend": "pytorch"}, {"network": spec.to_dict(), "gridsize": 2}, weights, []))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cell(in_child, tmp_path_factory):
+    root = tmp_path_factory.mktemp("cell")
+    file = write_frames(root / "dense_train.npz")
+    measurement = load_measurement(file)
+    config, others = training_config(
+        DESIGN, JOB, train_data_file="a/dense_train.npz", test_data_file=None, output_dir="out"
+    )
+    folders = [root / "one", root / "two"]
+    for folder in folders:
+        folder.mkdir()
+    bundles = {"tensorflow": folders[0] / "wts.h5.zip", "pytorch": untrained_bundle(root / "torch.zip", measurement)}
+    paths = [
+        {"bundle": str(bundle), "output": str(root / f"{name}.npz"), "figure": str(root / f"{name}.png")}
+        for name, bundle in bundles.items()
+    ]
+    request = {
+        "train": {
+            "measurement": str(file),
+            "arm": "legacy_pinn",
+            "settings": cnn_settings(DESIGN.pinn),
+            "training_config": asdict(config),
+            "others": others,
+            "wait_seconds": 0.0,
+            "execution": Execution().to_dict(),
+            "provenance": {"design_sha256": "d" * 64},
+        },
+        "folders": [str(folder) for folder in folders],
+        "infer": {"measurement": str(file), "execution": Execution().to_dict()},
+        "inferences": paths,
+    }
+    return root, measurement, bundles, in_child("course", request)
+
+
+@pytest.mark.slow
+def test_trainings_repeat_byte_by_byte_and_leave_no_trace(cell):
+    root, _, _, answer = cell
+    assert (root / "one" / "wts.h5.zip").read_bytes() == (root / "two" / "wts.h5.zip").read_bytes()
+    assert answer["left"] == {}
+    assert answer["torch"] is False
+    noise = [line for line in answer["log"].splitlines() if not line.startswith(("legacy_pinn: ", "epoch ", "done: "))]
+    assert [line for line in noise if not line.startswith(("8 frames", "PINN."))] == []
+
+
+@pytest.mark.slow
+def test_training_lowers_the_loss_and_says_what_it_did(cell):
+    root, measurement, _, answer = cell
+    facts = answer["facts"][0]
+    bundle = read_bundle(root / "one" / "wts.h5.zip")
+    losses = [row["validation_loss"] for row in bundle.history]
+    assert [list(row) for row in bundle.history] == [["epoch", "train_loss", "validation_loss", "learning_rate"]] * 3
+    assert losses[2] < losses[1] < losses[0] - 5
+    assert facts["best_val_loss"] == min(losses)
+    assert facts["epochs_completed"] == 3
+    assert bundle.manifest["backend"] == "tensorflow"
+    assert bundle.params["intensity_scale"] == measurement.intensity_scale
+    rows = list(csv.DictReader(io.StringIO((root / "one" / "history.csv").read_text())))
+    assert [float(row["validation_loss"]) for row in rows] == losses
+    assert str(root) not in str(bundle.params) + str(bundle.manifest)
+
+
+@pytest.mark.slow
+def test_the_snapshot_is_whole_and_agrees_with_the_design(cell):
+    root, *_ = cell
+    params = read_bundle(root / "one" / "wts.h5.zip").params
+    snapshot = params["legacy"]
+    assert set(DEFAULTS) | {"intensity_scale"} == set(snapshot)
+    assert list(disagreements(params, DESIGN, JOB)) == []
+    assert snapshot["train_data_file_path"] == "a/dense_train.npz"
+    for key, value in design_values(DESIGN, JOB).items():
+        wrong = params | {"legacy": snapshot | {key: None if value is not None else 1}}
+        assert any(f" {key} = " in text for text in disagreements(wrong, DESIGN, JOB)), key
+    lacking = params | {"legacy": {k: v for k, v in snapshot.items() if k != "offset"}}
+    assert any("lacks offset" in text for text in disagreements(lacking, DESIGN, JOB))
+    other = replace(DESIGN, neighbor_count=9)
+    assert any("neighbor_count = 7" in text for text in disagreements(params, other, JOB))
+    really = params | {"neighbor_count": 4}
+    assert any("trained with neighbor_count = 4" in text for text in disagreements(really, DESIGN, JOB))
+    assert any("no legacy snapshot" in text for text in disagreements({}, DESIGN, JOB))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "pytorch"])
+def test_a_bundle_of_one_backend_runs_in_the_other(cell, backend, tmp_path):
+    root, measurement, bundles, _ = cell
+    expected = reconstruct(read_bundle(bundles[backend]), measurement, "cpu", tmp_path, lambda *_: None)
+    found = open_npz(root / f"{backend}.npz")
+    assert np.abs(found["reconstructed_object"] - expected.object).max() < 1e-4
+    assert np.allclose(found["coverage"], expected.coverage, rtol=1e-6)
+    assert (root / f"{backend}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+def test_without_a_fitting_session_there_is_no_training(cell):
+    refused = cell[3]["refused"]
+    words = ("found NoneType", "found dict", "has ended", "N = 128", "amp_activation = 'swish'")
+    for word, text in zip(words, refused, strict=True):
+        assert word in text
+    assert all("CONFIG-001" in text for text in refused[:4])
+    assert "intensity_scale.trainable = True" in refused[4], "all problems at once"
+
+
+CALLS = """
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.ptychopinn.session import LegacySession
+from fly64_assets.pinn.cnn.keras.training import train
+from fly64_assets.physics.measurement import Measurement
+
+def good(session: LegacySession, measurement: Measurement, settings: PinnSettings) -> None:
+    train(session, measurement, settings, lambda *_: None)
+
+def bad(parameters: dict[str, object], measurement: Measurement, settings: PinnSettings) -> None:
+    train(measurement, settings, lambda *_: None)  # type: ignore[call-arg]
+    train(parameters, measurement, settings, lambda *_: None)  # type: ignore[arg-type]
+"""
+
+
+@pytest.mark.slow
+def test_calling_the_trainer_without_a_session_is_a_type_error(tmp_path):
+    """Unused ignores are errors in strict mode, so this passes only if both calls are wrong, and the first right."""
+    (tmp_path / "calls.py").write_text(CALLS)
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", str(tmp_path / "calls.py")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout

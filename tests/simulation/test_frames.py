@@ -1,0 +1,152 @@
+"""A simulated scan as files: noise independent of blocks, exact dose, history, bounded memory."""
+
+import dataclasses
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fly64_assets.contract.npz import load_dataset
+from fly64_assets.contract.validate import validate, validate_pair
+from fly64_assets.errors import ContractError
+from fly64_assets.physics.forward import extract_patches
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate, split_metadata, write_split
+from fly64_assets.simulation.recipe import BaseRecipe
+
+RECIPE = BaseRecipe(amplitude="coins", phase="grass", object_size=160, positions=120)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return make_base(RECIPE, 64)
+
+
+@pytest.fixture(scope="module")
+def scan(base):
+    return simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
+
+
+def written(scan, split, tmp_path, patches=True):
+    path = tmp_path / f"patched_{split}.npz"
+    metadata = split_metadata(
+        scan,
+        split,
+        scan_mode="uniform",
+        axis="y",
+        patches=patches,
+        base_name="test",
+        base_sha256="0" * 64,
+        base_history=[],
+        parameters_sha256="1" * 64,
+    )
+    with path.open("wb") as file:
+        write_split(scan, split, file, patches=patches, metadata=metadata)
+    return path
+
+
+def test_both_halves_obey_the_contract(scan, tmp_path):
+    sets = {split: load_dataset(written(scan, split, tmp_path)) for split in ("train", "test")}
+    arrays = {split: dict(np.load(tmp_path / f"patched_{split}.npz")) for split in sets}
+    for split, document in arrays.items():
+        report = validate(document)
+        assert report.findings == (), (split, report.findings)
+    assert validate_pair(arrays["train"], arrays["test"]).ok
+    assert sorted(np.concatenate([d.scan_index for d in sets.values()])) == list(range(120))
+    patches = extract_patches(scan.base.object, sets["test"].x, sets["test"].y, 64)
+    np.testing.assert_array_equal(sets["test"].patches, patches.astype(np.complex64))
+    operations = [step["operation"] for step in sets["train"].metadata["data_transformations"]]
+    assert operations == ["simulate", "canonicalise", "patch", "split", "validate"]
+
+
+def test_counts_are_integers_and_their_mean_is_the_dose(scan, tmp_path):
+    sets = [load_dataset(written(scan, split, tmp_path, patches=False)) for split in ("train", "test")]
+    counts = np.concatenate([d.measurement().counts().sum(axis=(1, 2)) for d in sets])
+    assert abs(counts.mean() - 1000) < 5 * np.sqrt(1000 / len(counts))
+    expected = [d.metadata["physics_parameters"]["expected_mean_counts"] for d in sets]
+    weights = [d.frames for d in sets]
+    assert np.average(expected, weights=weights) == pytest.approx(1000, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_noise_and_patches_do_not_depend_on_blocks(scan, size):
+    reference = np.concatenate(list(scan.amplitude_blocks("train")))
+    np.testing.assert_array_equal(np.concatenate(list(scan.amplitude_blocks("train", size))), reference)
+    np.testing.assert_array_equal(
+        np.concatenate(list(scan.patch_blocks("train", size))), np.concatenate(list(scan.patch_blocks("train")))
+    )
+
+
+def test_doses_share_positions_but_not_noise(base, scan):
+    other = simulate(base, dose=10000, scan="uniform", axis="y", seed=42)
+    np.testing.assert_array_equal(other.x, scan.x)
+    a, b = next(scan.amplitude_blocks("train")), next(other.amplitude_blocks("train"))
+    assert np.abs((a * scan.scale) ** 2 - (b * other.scale) ** 2 / 10).max() > 1
+    again = simulate(base, dose=1000, scan="uniform", axis="y", seed=42, repeat=2)
+    assert (next(again.amplitude_blocks("train")) != a).any()
+    np.testing.assert_array_equal(again.x, scan.x)
+
+
+def test_equal_scans_are_equal_bytes(base, scan):
+    files = []
+    for one in (scan, simulate(base, dose=1000, scan="uniform", axis="y", seed=42)):
+        file = io.BytesIO()
+        write_split(one, "test", file, patches=True, metadata={"a": 1})
+        files.append(file.getvalue())
+    assert files[0] == files[1]
+
+
+def test_own_positions_and_x_axis(base):
+    scan = simulate(base, dose=1000, scan="base", axis="x", seed=1)
+    np.testing.assert_array_equal(scan.x, base.x)
+    assert scan.x[scan.halves["train"]].max() < scan.point <= scan.x[scan.halves["test"]].min()
+
+
+def test_a_scan_that_cannot_be_split_is_refused(base):
+    line = dataclasses.replace(base, y=np.full_like(base.y, 80.0))
+    with pytest.raises(ContractError, match="train half of the scan is empty: all 120 positions have the same y"):
+        simulate(line, dose=1000, scan="base", axis="y", seed=1)
+
+
+def test_recipe_ranges_and_repeatability(base):
+    assert np.abs(base.object).min() == pytest.approx(0.7, abs=1e-6)
+    assert np.abs(base.object).max() == pytest.approx(1.0, abs=1e-6)
+    phase = np.angle(base.object)
+    assert (phase.min(), phase.max()) == pytest.approx((0.0, 1.0), abs=1e-6)
+    again = make_base(RECIPE, 64)
+    np.testing.assert_array_equal(again.object, base.object)
+    raster = make_base(dataclasses.replace(RECIPE, pattern="raster"), 64)
+    for coordinate in (raster.x, raster.y):
+        assert 32 <= coordinate.min() <= coordinate.max() <= 160 - 32
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from fly64_assets.contract.schema import Base
+from fly64_assets.simulation.frames import simulate, write_split
+n = int(sys.argv[1])
+rng = np.random.default_rng(0)
+obj = np.exp(1j * rng.uniform(0, 1, (400, 400))).astype(np.complex64)
+base = Base(object=obj, probe=np.ones((64, 64), np.complex64), x=np.zeros(n), y=np.zeros(n), metadata={})
+scan = simulate(base, dose=1000, scan="uniform", axis="y", seed=1)
+with open("/dev/null", "wb") as file:
+    for _ in scan.amplitude_blocks("train"):
+        pass
+    for _ in scan.patch_blocks("test"):
+        pass
+# The peak of this program alone: rusage would start from the process that forked it.
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_frames():
+    peak = [
+        int(subprocess.run([sys.executable, "-c", MEMORY, str(n)], capture_output=True, text=True, check=True).stdout)
+        for n in (500, 6000)
+    ]
+    # 6000 frames of complex patches alone would be 393 MB.
+    assert peak[1] - peak[0] < 30_000

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fly64_assets.errors import Fly64Error
+from fly64_assets.study.layout import STAGES, Layout, LayoutError, StageKey, active_base_path, base_id, stage_of
+
+LAYOUT = Layout(Path("data"), "fly64", "run1084_0123abcd")
+ROOT = "data/fly64/run1084_0123abcd"
+
+
+def test_paths_of_the_specification() -> None:
+    found = {
+        LAYOUT.base: "base.npz",
+        LAYOUT.patched(1000, "train"): "dose_1000/patched_train.npz",
+        LAYOUT.patched(1000, "test"): "dose_1000/patched_test.npz",
+        LAYOUT.view_data(1000, "dense", "train"): "dose_1000/dense/dense_train.npz",
+        LAYOUT.view_metrics(1000, "dense", "train"): "dose_1000/dense/train_metrics.json",
+        LAYOUT.metrics_bundle(1000, "dense"): "dose_1000/dense/metrics_bundle.json",
+        LAYOUT.bundle(1000, "dense", 2, "pinn"): "training/dose_1000/dense/gs2/pinn/wts.h5.zip",
+        LAYOUT.inference(1000, "dense", "pinn", "test"): "inference/dose_1000/dense/pinn/test.npz",
+        LAYOUT.reconstruction("lsqml", 1000, "dense", "train"): (
+            "reconstruction/lsqml/dose_1000/dense/train/ptychi_reconstruction.npz"
+        ),
+        LAYOUT.comparison_folder(1000, "dense"): "comparison/dose_1000/dense",
+        LAYOUT.report_folder: "report",
+        LAYOUT.manifest("training"): "training_manifest.json",
+        LAYOUT.manifest("skip_summary"): "skip_summary.json",
+        LAYOUT.record(StageKey("base")): "base.json",
+        LAYOUT.record(StageKey("report")): "report/result.json",
+        LAYOUT.record(StageKey("simulated", 1000, repeat=2)): "repeat_2/dose_1000/result.json",
+    }
+    assert {path.as_posix() for path in found} == {f"{ROOT}/{expected}" for expected in found.values()}
+    assert active_base_path(Path("data"), "fly64").as_posix() == "data/fly64/active_base.json"
+
+
+def test_baseline_is_read_from_the_patched_file() -> None:
+    assert LAYOUT.view_frames(1000, "baseline", "train", 3) == LAYOUT.patched(1000, "train", 3)
+    assert LAYOUT.view_frames(1000, "dense", "train") == LAYOUT.view_data(1000, "dense", "train")
+
+
+def all_keys() -> list[StageKey]:
+    keys = [StageKey("base"), StageKey("report")]
+    for repeat, dose in itertools.product((1, 2), (1000, 10000)):
+        keys.append(StageKey("simulated", dose, repeat=repeat))
+        for view in ("baseline", "dense"):
+            keys += [StageKey(stage, dose, view, repeat=repeat) for stage in ("view", "comparison")]
+            for arm in ("pinn", "lsqml"):
+                keys.append(StageKey("inference", dose, view, arm=arm, repeat=repeat))
+                keys += [StageKey("training", dose, view, arm=arm, repeat=repeat, gridsize=g) for g in (1, 2)]
+                keys += [StageKey("reconstruction", dose, view, s, arm, repeat) for s in ("train", "test")]
+    return keys
+
+
+def test_every_key_has_its_own_folder_record_and_label() -> None:
+    keys = all_keys()
+    assert len({LAYOUT.folder_of(key) for key in keys}) == len(keys)
+    assert len({LAYOUT.record(key) for key in keys}) == len(keys)
+    assert {LAYOUT.record(key).parent for key in keys} == {LAYOUT.folder_of(key) for key in keys}
+    labels = {key.label for key in keys}
+    assert len(labels) == len({(k.stage, k.dose, k.view, k.split, k.arm, k.repeat) for k in keys})
+    assert all(stage_of(LAYOUT.record(key)) == key.stage for key in keys)
+    assert all(StageKey(**key.to_dict()) == key for key in keys)
+
+
+def test_keys_sort_in_the_order_of_the_stages() -> None:
+    ordered = sorted(all_keys())
+    first = [key for key in ordered if key.repeat == 1]
+    assert ordered[: len(first)] == first
+    assert [STAGES.index(key.stage) for key in first] == sorted(STAGES.index(key.stage) for key in first)
+    assert StageKey("simulated", 1000) < StageKey("simulated", 10000)
+
+
+def test_label() -> None:
+    key = StageKey("training", 1000, "dense", arm="pinn", gridsize=2)
+    assert key.label == "dose_1000/dense: training pinn"
+    assert StageKey("base").label == "base"
+    assert StageKey("simulated", 10, repeat=2).label == "dose_10: simulated (repeat 2)"
+
+
+HOSTILE = ["..", "../x", "/etc", "a/b", "", "A", "a b", "a\n", "ü", "a.b", "~", ".hidden", "a" * 101, "x\0y"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_are_no_names_never_become_paths(name: str) -> None:
+    makers = [
+        lambda: StageKey("view", 1000, name),
+        lambda: StageKey("inference", 1000, "dense", arm=name),
+        lambda: Layout(Path("data"), name, "base"),
+        lambda: Layout(Path("data"), "fly64", name),
+        lambda: active_base_path(Path("data"), name),
+        lambda: LAYOUT.patched(1000, name),
+        lambda: LAYOUT.reconstruction(name, 1000, "dense", "train"),
+        lambda: LAYOUT.manifest(name),
+    ]
+    for make in makers:
+        with pytest.raises(LayoutError):
+            make()
+
+
+@settings(deadline=None)
+@given(st.text(max_size=20))
+def test_a_file_name_stays_in_its_folder_or_is_refused(name: str) -> None:
+    key = StageKey("report")
+    try:
+        path = LAYOUT.output(key, name)
+    except Fly64Error:
+        return
+    assert path.parent == LAYOUT.report_folder
+    assert path.name == name
+    assert not name.startswith(".")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"stage": "nothing"},
+        {"stage": "view", "dose": 1000},
+        {"stage": "base", "dose": 1000},
+        {"stage": "simulated", "dose": -1},
+        {"stage": "simulated", "dose": True},
+        {"stage": "simulated", "dose": "1000"},
+        {"stage": "simulated", "dose": 1000, "repeat": 0},
+        {"stage": "report", "repeat": 2},
+        {"stage": "training", "dose": 1000, "view": "dense", "arm": "pinn"},
+        {"stage": "reconstruction", "dose": 1000, "view": "dense", "arm": "lsqml", "split": "both"},
+    ],
+)
+def test_keys_have_exactly_their_coordinates(arguments: dict[str, object]) -> None:
+    with pytest.raises(LayoutError):
+        StageKey(**arguments)  # type: ignore[arg-type]
+
+
+def test_base_id() -> None:
+    sha256 = "89abcdef" * 8
+    assert base_id(Path("/x/run1084_base.npz"), sha256) == "run1084_base_89abcdef"
+    assert base_id("Fly 001 (v2).npz", sha256) == "fly_001_v2_89abcdef"
+    assert base_id("../..", sha256) == "base_89abcdef"
+    assert Layout(Path("data"), "fly64", base_id("Ü" * 300, sha256)).base_id == "base_89abcdef"
+    with pytest.raises(LayoutError):
+        base_id("x", "../../../../")

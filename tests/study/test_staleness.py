@@ -1,0 +1,134 @@
+"""What the project calls out of date and what Dagster calls out of date are the same, step by step."""
+
+import dataclasses
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
+from fly64_assets.definitions import build_definitions
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.study import stages
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import study_states
+
+SIMULATED, VIEW = StageKey("simulated", 1000), StageKey("view", 1000, "dense")
+COMPARISON = StageKey("comparison", 1000, "dense")
+CHAIN = (StageKey("base"), SIMULATED, VIEW, COMPARISON)
+
+
+class Study:
+    """A base, a dose, a view and a comparison of no arms, under a design that changes."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.design = graph.design
+
+    def change(self, **fields):
+        """Work under a changed design from now on, as after an edit of the YAML file."""
+        self.design = dataclasses.replace(self.design, **fields)
+        document = dg.serialize_value(self.design.to_dict())
+        path = self.graph.store.data_root.parent / "study.yaml"
+        path.write_text(document)
+        self.graph.definitions = build_definitions(design=self.design, resources=self.graph.definitions.resources)
+
+    def build(self, key):
+        partition = "|".join(str(part) for part in (key.dose, key.view) if part) or None
+        assert self.graph.run(asset_of(key), partition=partition).success
+
+    def own_view(self):
+        """Stages of the chain that are out of date though all that they stand on is up to date."""
+        states = study_states(self.graph.store, self.design)
+        return {
+            key
+            for key in CHAIN
+            if states[key].name == "stale"
+            and all(states[other].done for other in stages.upstream(self.design, key) if other in CHAIN)
+        }
+
+    def dagsters_view(self):
+        """Stages of the chain that Dagster calls stale, by data and code versions."""
+        instance = self.graph.instance
+        resolver = CachingStaleStatusResolver(
+            instance, self.graph.definitions.resolve_asset_graph(), LoadingContextForTest(instance)
+        )
+        partitions = {key: "|".join(str(part) for part in (key.dose, key.view) if part) or None for key in CHAIN}
+        status = {key: resolver.get_status(dg.AssetKey(asset_of(key)), partitions[key]) for key in CHAIN}
+        assert StaleStatus.MISSING not in status.values()
+        return {key for key in CHAIN if status[key] == StaleStatus.STALE}
+
+    def would_run(self):
+        """What ``fly64 run`` would build of the chain."""
+        states = study_states(self.graph.store, self.design)
+        filters = Filters(doses=(1000,), views=("dense",), stages=("simulated", "view", "comparison"))
+        return to_build(self.design, states, filters)
+
+    def both(self):
+        found = self.own_view()
+        assert found == self.dagsters_view()
+        return found
+
+
+@pytest.fixture
+def study(small_graph):
+    one = Study(small_graph)
+    for key in CHAIN:
+        one.build(key)
+    return one
+
+
+@pytest.mark.slow
+def test_both_call_the_same_stages_stale(study):
+    assert study.both() == set()
+
+    # Built again to the same bytes: nothing after it is out of date.
+    study.build(SIMULATED)
+    assert study.both() == set()
+
+    # A change that this chain does not depend on.
+    study.change(pinn=PinnSettings(epochs=99), dose_list=(1e3, 1e4, 1e5))
+    assert study.both() == set()
+
+    # Another seed: the frames, and step by step what stands on them.
+    study.change(rng_seeds=dict(study.design.rng_seeds) | {"simulation": 43})
+    for key in (SIMULATED, VIEW, COMPARISON):
+        assert study.both() == {key}
+        study.build(key)
+    assert study.both() == set()
+
+    # A parameter of the view whose change leaves the kept frames as they were: it is made again, but nothing after it.
+    study.change(rng_seeds=dict(study.design.rng_seeds) | {"subsampling": 457})
+    assert study.both() == {VIEW}
+
+    # And back: what is on disk fits the design again.
+    study.change(rng_seeds=dict(study.design.rng_seeds) | {"subsampling": 456})
+    assert study.both() == set()
+
+    # Another measure of comparison touches the comparison only.
+    study.change(metrics_config=dataclasses.replace(study.design.metrics_config, ms_ssim_sigma=2.0))
+    assert study.both() == {COMPARISON}
+
+    # A run would build exactly these, and what stands on them.
+    assert study.would_run() == [COMPARISON]
+    study.build(COMPARISON)
+    assert study.would_run() == []
+    study.change(overlap_views={"dense": 0.6, "sparse": 0.2})
+    assert study.would_run() == [VIEW, COMPARISON]
+    states = study_states(study.graph.store, study.design)
+    assert states[VIEW].reason == "parameter overlap changed (0.7 then, 0.6 now)"
+    assert states[COMPARISON].reason == "dose_1000/dense: view is stale"
+
+
+def test_code_versions_follow_the_design_and_not_the_partitions(graph):
+    design = graph.design
+    for stage, changed in (
+        ("simulated", {"rng_seeds": dict(design.rng_seeds) | {"simulation": 1}}),
+        ("view", {"rng_seeds": dict(design.rng_seeds) | {"subsampling": 1}}),
+        ("training", {"pinn": PinnSettings(epochs=99)}),
+    ):
+        before = stages.asset_version(design, stage)
+        assert stages.asset_version(dataclasses.replace(design, **changed), stage) != before
+        more = dataclasses.replace(design, dose_list=(1e3, 1e4, 1e5), overlap_views={"dense": 0.7}, repeats=2)
+        assert stages.asset_version(more, stage) == before

@@ -1,0 +1,116 @@
+"""Fresh, stale, missing: what a change in the design or on the disk makes of the stages, and no more."""
+
+import dataclasses
+
+import pytest
+
+from fly64_assets.lsqml.settings import LsqmlSettings
+from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.study import stages
+from fly64_assets.study.design import get_study_design
+from fly64_assets.study.layout import StageKey
+from fly64_assets.study.states import active_layout, study_states
+
+BASE, SIMULATED, VIEW = StageKey("base"), StageKey("simulated", 1000), StageKey("view", 1000, "dense")
+TRAINING = StageKey("training", 1000, "dense", arm="pinn", gridsize=2)
+
+
+@pytest.fixture
+def built(graph):
+    """Base, one dose and one view on disk."""
+    assert graph.run("base_dataset").success
+    assert graph.run("simulated_dataset", partition="1000").success
+    assert graph.run("overlap_view", partition="1000|dense").success
+    return graph
+
+
+def names(graph, design):
+    states = study_states(graph.store, design)
+    return {key: states[key].name for key in (BASE, SIMULATED, VIEW, TRAINING)}
+
+
+def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
+    design = built.design
+    fresh = {BASE: "fresh", SIMULATED: "fresh", VIEW: "fresh", TRAINING: "missing"}
+    assert names(built, design) == fresh
+    for harmless in (
+        {"pinn": PinnSettings(epochs=99)},
+        {"lsqml": LsqmlSettings(epochs=99)},
+        {"dose_list": (1e3, 5e5)},
+        {"overlap_views": {"dense": 0.7}},
+        {"rng_seeds": {"simulation": 42, "grouping": 1, "subsampling": 456}},
+        {"repeats": 2},
+    ):
+        assert names(built, dataclasses.replace(design, **harmless)) == fresh, harmless
+
+    changed = dataclasses.replace(design, neighbor_count=5)
+    assert names(built, changed) == fresh | {VIEW: "stale"}
+    state = study_states(built.store, changed)[VIEW]
+    assert state.reason == "parameter neighbor_count changed (7 then, 5 now)"
+
+    assert names(built, dataclasses.replace(design, overlap_views={"dense": 0.6, "sparse": 0.2}))[VIEW] == "stale"
+    seeds = {"simulation": 43, "grouping": 123, "subsampling": 456}
+    assert names(built, dataclasses.replace(design, rng_seeds=seeds)) == fresh | {SIMULATED: "stale", VIEW: "stale"}
+    recipe = dataclasses.replace(design.base, phase="moon")
+    everything = {BASE: "stale", SIMULATED: "stale", VIEW: "stale", TRAINING: "missing"}
+    assert names(built, dataclasses.replace(design, base=recipe)) == everything
+
+    # What is gone or damaged on disk is missing, and what stands on it is out of date.
+    layout = active_layout(built.store)
+    layout.patched(1000, "test").unlink()
+    assert names(built, design) == fresh | {SIMULATED: "missing", VIEW: "stale"}
+
+
+def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
+    path = active_layout(built.store).patched(1000, "train")
+    before = path.stat().st_mtime_ns
+    assert built.run("simulated_dataset", partition="1000", resume=True).success
+    assert path.stat().st_mtime_ns == before
+    assert built.run("simulated_dataset", partition="1000").success
+    assert path.stat().st_mtime_ns > before
+    # Rebuilt to the same bytes: what stands on it is still fresh.
+    assert names(built, built.design)[VIEW] == "fresh"
+
+    # A lost sidecar: the simulation is made again, the view is not.
+    view = active_layout(built.store).view_data(1000, "dense", "train")
+    before = view.stat().st_mtime_ns
+    path.with_name(path.name + ".manifest.json").unlink()
+    assert built.run("simulated_dataset", partition="1000", resume=True).success
+    assert built.run("overlap_view", partition="1000|dense", resume=True).success
+    assert view.stat().st_mtime_ns == before
+
+
+def test_every_stage_comes_after_what_it_needs():
+    design = dataclasses.replace(get_study_design(), repeats=2)
+    seen = set()
+    keys = list(stages.study_keys(design))
+    for key in keys:
+        assert seen.issuperset(stages.upstream(design, key)), key
+        seen.add(key)
+    assert len(keys) == len(seen) == 1 + 2 * (3 + 9 * 6) + 1
+
+
+def test_repeats_have_seeds_of_their_own():
+    design = dataclasses.replace(get_study_design(), repeats=3)
+    seeds = [design.repeat_seeds(repeat) for repeat in (1, 2, 3)]
+    assert seeds[0] == dict(design.rng_seeds)
+    assert len({tuple(one.values()) for one in seeds}) == 3
+    assert design.repeat_seeds(2) == seeds[1]
+
+
+def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
+    design = get_study_design()
+    counted = dataclasses.replace(design, repeats=3)
+    named = dataclasses.replace(design, seeds=(1, 7, 3))
+    assert named.repeats == 3
+    for stage in ("simulated", "view", "training", "inference", "reconstruction", "comparison"):
+        for repeat in (1, 2, 3):
+            place = {"dose": 1000, "repeat": repeat} | ({} if stage == "simulated" else {"view": "dense"})
+            place |= {"arm": "pinn"} if stage in ("training", "inference") else {}
+            place |= {"gridsize": 2} if stage == "training" else {}
+            place |= {"arm": "lsqml", "split": "test"} if stage == "reconstruction" else {}
+            key = StageKey(stage, **place)
+            one, other = (stages.parameters(d, key) for d in (counted, named))
+            same = repeat != 2 or stage in ("view", "inference", "comparison")
+            assert (one == other) is same, (stage, repeat)
+    assert named.repeat_seeds(2) == dataclasses.replace(design, repeats=7).repeat_seeds(7)
