@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.contract.schema import encode_metadata
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.lsqml.engine import Progress, Reconstruction, reconstruct
-from fly64_assets.lsqml.figures import reconstruction_figure
 from fly64_assets.lsqml.settings import LsqmlSettings
 
-LOG_EVERY = 10
+LOG_EVERY: Final = 10
+"""Epochs between two lines of the log."""
+SHOWN_COVERAGE: Final = 0.02
+"""Least illumination of a pixel in the picture, relative to the largest."""
 
 
 def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     folder = Path(request["output_folder"])
     metadata = {**request["metadata"], "algorithm": settings.engine.upper(), "execution": execution.to_dict()}
     _write(folder / "ptychi_reconstruction.npz", result, metadata)
-    (folder / "reconstruction.png").write_bytes(reconstruction_figure(result))
+    (folder / "reconstruction.png").write_bytes(_figure(result))
     epochs, kept = len(result.loss), result.kept_epoch - 1
     return {
         "algorithm": settings.engine.upper(),
@@ -93,3 +97,26 @@ def _write(path: Path, result: Reconstruction, metadata: Mapping[str, Any]) -> N
     }
     with path.open("wb") as file:
         write_npz(file, arrays)
+
+
+def _figure(result: Reconstruction) -> bytes:
+    """PNG of amplitude, phase, and deviance and loss of every epoch."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 3.4), layout="constrained")
+    axes = figure.subplots(1, 4)
+    draw_object(figure, axes[:2], result.object, result.coverage > SHOWN_COVERAGE * result.coverage.max())
+    epochs = np.arange(1, len(result.loss) + 1)
+    axes[2].plot(epochs, result.deviance, label="fitted counts")
+    axes[2].plot(epochs, result.expected, "--", label="expected for the true object")
+    if np.isfinite(result.held_out).all():
+        # Fewer photons give a smaller deviance: scaled to agree in the first epoch, both curves can be compared.
+        scale = result.deviance[0] / result.held_out[0]
+        axes[2].plot(epochs, scale * result.held_out, ":", label=f"held-out counts, x {scale:.3g}")
+    axes[2].axvline(result.kept_epoch, color="0.7", lw=0.8)
+    title = f"epoch {result.kept_epoch} is kept"
+    axes[2].set(xlabel="epoch", ylabel="Poisson deviance per pixel", yscale="log", title=title)
+    axes[2].legend(fontsize="small")
+    axes[3].plot(epochs, result.loss, color="C3")
+    axes[3].set(xlabel="epoch", ylabel="loss of the library", title="loss")
+    return png(figure, dpi=90)

@@ -7,13 +7,13 @@ amplitude are grey, of phase ``cividis``, of errors ``coolwarm``: readable in pr
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.engines.figures import draw_picture, percentile_limits, png
 from fly64_assets.evaluation.scores.compare import FLAT, TRUTH, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
@@ -21,28 +21,15 @@ from fly64_assets.physics.illumination import illumination
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PREVIEW_BYTES: Final = 200_000
 """Largest picture that Dagster's UI shows inline without trouble."""
 
-UNCOVERED: Final = "0.85"
 ARM_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette: told apart with every kind of colour vision."""
 
 Histories = Mapping[str, Mapping[str, Sequence[float]]]
 Limits = tuple[float, float]
-Extent = tuple[float, float, float, float]
-
-
-def png(figure: Figure, *, dpi: int = 110, max_bytes: int | None = None) -> bytes:
-    """The figure as PNG; with ``max_bytes`` at the largest resolution that fits."""
-    while True:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-        if max_bytes is None or buffer.tell() <= max_bytes or dpi <= 20:
-            return buffer.getvalue()
-        dpi = int(dpi * 0.8)
 
 
 def cell_figure(
@@ -132,7 +119,7 @@ def limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
             raise ValueError(f"there is no photon limit to draw: {comparison.limit.reason}")
         low, high = percentile_limits(least[comparison.region.mask])
         shown = np.where(comparison.region.mask, least, np.nan)[rows, columns]
-        image = _picture(axis, shown, "cividis", extent, norm=LogNorm(low, max(high, 1.01 * low)))
+        image = draw_picture(axis, shown, "cividis", extent, norm=LogNorm(low, max(high, 1.01 * low)))
         axis.set_title(f"photon limit of the {part}, {dose:,} photons per frame, {view}", fontsize=8)
         figure.colorbar(image, ax=axis, shrink=0.9).set_label(label, fontsize=7)
     return png(figure, max_bytes=PREVIEW_BYTES)
@@ -151,7 +138,7 @@ def preview(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = N
         (axes[0], np.abs(safe), "amplitude", "gray"),
         (axes[1], np.angle(safe), "phase [rad]", "cividis"),
     ):
-        image = _picture(axis, np.where(shown, picture, np.nan), colours, (0, obj.shape[1], obj.shape[0], 0))
+        image = draw_picture(axis, np.where(shown, picture, np.nan), colours, (0, obj.shape[1], obj.shape[0], 0))
         axis.set_title(title, fontsize=9)
         figure.colorbar(image, ax=axis, shrink=0.85)
     return png(figure, max_bytes=PREVIEW_BYTES)
@@ -166,11 +153,11 @@ def scan_figure(
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[2, 1])
     light = illumination(probe, x, y, object_shape)
-    image = _picture(axes[0], light, "cividis", (0, object_shape[1], object_shape[0], 0))
+    image = draw_picture(axes[0], light, "cividis", (0, object_shape[1], object_shape[0], 0))
     axes[0].plot(x + 0.5, y + 0.5, ".", color="white", markersize=max(0.6, min(4.0, 90 / np.sqrt(len(x)))), alpha=0.8)
     axes[0].set_title(f"{len(x)} positions on their illumination W", fontsize=9)
     figure.colorbar(image, ax=axes[0], shrink=0.85)
-    image = _picture(axes[1], np.abs(probe), "gray", (0, probe.shape[1], probe.shape[0], 0))
+    image = draw_picture(axes[1], np.abs(probe), "gray", (0, probe.shape[1], probe.shape[0], 0))
     axes[1].set_title("probe amplitude", fontsize=9)
     figure.colorbar(image, ax=axes[1], shrink=0.6)
     return png(figure, max_bytes=PREVIEW_BYTES)
@@ -187,7 +174,7 @@ def frames_figure(counts: NDArray[np.floating]) -> bytes:
     norm = LogNorm(0.5, max(1.0, float(counts.max())))
     for axis, frame in zip(axes, counts, strict=True):
         shown = np.where(frame > 0, frame, np.nan)
-        _picture(axis, shown, "cividis", (0, size, size, 0), norm=norm)
+        draw_picture(axis, shown, "cividis", (0, size, size, 0), norm=norm)
         axis.set_title(f"{frame.sum():,.0f} photons", fontsize=9)
     figure.colorbar(axes[0].images[0], ax=list(axes), label="counts", shrink=0.85)
     return png(figure, max_bytes=PREVIEW_BYTES)
@@ -225,7 +212,7 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
         image = None
         for axis, name in zip(axes[index], [TRUTH, *arms], strict=True):
             if name in pictures:
-                image = _picture(axis, pictures[name], colours, extent, vmin=limits[0], vmax=limits[1])
+                image = draw_picture(axis, pictures[name], colours, extent, vmin=limits[0], vmax=limits[1])
         if image is not None:
             bar = figure.colorbar(image, ax=list(axes[index]), shrink=0.9, pad=0.01)
             bar.set_label(labels[index], fontsize=7)
@@ -250,12 +237,6 @@ def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, a
             _absent(axes[:, column], comparison.arms[name].reason or comparison.arms[name].outcome)
 
 
-def percentile_limits(values: NDArray[np.float64]) -> Limits:
-    """Scale of a picture that a few stray pixels cannot stretch."""
-    low, high = np.percentile(values, (0.5, 99.5))
-    return float(low), float(high)
-
-
 def _absent(axes: NDArray[Any], reason: str) -> None:
     import textwrap
 
@@ -263,18 +244,6 @@ def _absent(axes: NDArray[Any], reason: str) -> None:
         axis.axis("off")
     text = "\n".join(textwrap.wrap(reason, 30)[:7])
     axes[0].text(0.5, 0.5, text, transform=axes[0].transAxes, ha="center", va="center", fontsize=7)
-
-
-def _picture(axis: Axes, picture: NDArray[np.float64], colours: str, extent: Extent, **scale: Any) -> Any:
-    """One picture with axes in object pixels; pixels without a value are grey."""
-    from matplotlib import colormaps
-
-    image = axis.imshow(picture, cmap=colormaps[colours].with_extremes(bad=UNCOVERED), extent=extent, **scale)
-    axis.tick_params(labelsize=7)
-    axis.locator_params(nbins=4)
-    axis.set_xlabel("x [px]", fontsize=7)
-    axis.set_ylabel("y [px]", fontsize=7)
-    return image
 
 
 def _correlation_panel(axis: Axes, comparison: SplitComparison, arms: Sequence[str], part: str) -> None:

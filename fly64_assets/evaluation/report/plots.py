@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from fly64_assets.evaluation.report.figures import ARM_COLOURS, PREVIEW_BYTES, png
+from fly64_assets.engines.figures import png
+from fly64_assets.evaluation.report.figures import ARM_COLOURS, PREVIEW_BYTES
 from fly64_assets.evaluation.report.summary import JUDGED_SPLIT
 from fly64_assets.evaluation.scores.compare import FLAT
 from fly64_assets.physics.scan import SPLITS

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.report.figures import PREVIEW_BYTES, UNCOVERED, crop, percentile_limits, png
+from fly64_assets.engines.figures import WITHOUT_VALUE, percentile_limits, png
+from fly64_assets.evaluation.report.figures import PREVIEW_BYTES, crop
 from fly64_assets.evaluation.scores.compare import FLAT, TRUTH, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 
@@ -55,7 +56,7 @@ def _tile(
     axis = figure.subplots()
     image = axis.imshow(
         shown,
-        cmap=colormaps[COLOURS[quantity]].with_extremes(bad=UNCOVERED),
+        cmap=colormaps[COLOURS[quantity]].with_extremes(bad=WITHOUT_VALUE),
         extent=(columns.start, columns.stop, rows.stop, rows.start),
         vmin=limits[0],
         vmax=limits[1],

@@ -1,0 +1,83 @@
+"""Pictures of a reconstructed object, drawn alike by every engine and by the report.
+
+Belongs here: how amplitude and phase are drawn, and PNG bytes of a figure. Does not belong here: what a figure is
+composed of. Matplotlib is used through its objects, never through its global state, so that threads may draw at once.
+Amplitude is grey, phase ``cividis``: readable in print and with every kind of colour vision.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WITHOUT_VALUE: Final = "0.85"
+"""Grey of the pixels that have no value."""
+
+Extent = tuple[float, float, float, float]
+"""Left, right, bottom and top edge of a picture [px]."""
+
+
+def png(figure: Figure, *, dpi: int = 110, max_bytes: int | None = None) -> bytes:
+    """The figure as PNG; with ``max_bytes`` at the largest resolution that fits."""
+    while True:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        if max_bytes is None or buffer.tell() <= max_bytes or dpi <= 20:
+            return buffer.getvalue()
+        dpi = int(dpi * 0.8)
+
+
+def draw_picture(axis: Axes, picture: NDArray[np.floating], colours: str, extent: Extent, **scale: Any) -> Any:
+    """Draw one picture (H, W) with axes in object pixels; pixels that are NaN are grey. Returns matplotlib's image."""
+    from matplotlib import colormaps
+
+    image = axis.imshow(picture, cmap=colormaps[colours].with_extremes(bad=WITHOUT_VALUE), extent=extent, **scale)
+    axis.tick_params(labelsize=7)
+    axis.locator_params(nbins=4)
+    axis.set_xlabel("x [px]", fontsize=7)
+    axis.set_ylabel("y [px]", fontsize=7)
+    return image
+
+
+def percentile_limits(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Limits of a colour scale that a few stray pixels cannot stretch."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    return float(low), float(high)
+
+
+def draw_object(
+    figure: Figure, axes: Sequence[Axes], obj: NDArray[np.complexfloating], mask: NDArray[np.bool_]
+) -> None:
+    """Draw amplitude and phase of a complex object on two axes, each with a colour bar.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure that holds the axes.
+    axes : sequence of two Axes
+        For the amplitude and for the phase.
+    obj : (H, W) complex
+        A global phase is undetermined, so the phase is drawn relative to that of the object's sum over ``mask``.
+    mask : (H, W) bool
+        Pixels to draw, the others are grey. The picture is cropped to the rectangle that holds them; all pixels are
+        drawn if there are none.
+    """
+    mask = mask if mask.any() else np.ones_like(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    phase = np.angle(obj * np.exp(-1j * np.angle(obj[mask].sum())))
+    pictures = ((np.abs(obj), "amplitude", "gray"), (phase, "phase [rad]", "cividis"))
+    for axis, (picture, title, colours) in zip(axes, pictures, strict=True):
+        low, high = percentile_limits(picture[mask])
+        shown = np.where(mask, picture, np.nan)[top:bottom, left:right]
+        image = draw_picture(axis, shown, colours, (left, right, bottom, top), vmin=low, vmax=high)
+        axis.set_title(title, fontsize=9)
+        figure.colorbar(image, ax=axis, shrink=0.85)
