@@ -101,7 +101,7 @@ def measure(folder: Path, frames: int, rounds: int, *, patches: bool) -> list[di
                 )
             members = [open_npz(path) for path in paths]
             for one_file in members:
-                validate(one_file, design=design)
+                validate(one_file, expected=design.expectations())
             validate_pair(*members)
             build.succeed({})
 

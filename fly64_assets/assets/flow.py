@@ -76,10 +76,10 @@ def gate_spec(asset: str, partitions: dg.PartitionsDefinition[str] | None = None
         )
 
 
-def checked_dataset(path: Path, design: StudyDesign | None) -> Dataset:
+def checked_dataset(path: Path, design: StudyDesign) -> Dataset:
     """Load a data set after verifying its SHA256 against its sidecar and DATA-001."""
     verified(path)
-    validate(open_npz(path), design=design).raise_if_failed(path.name)
+    validate(open_npz(path), expected=design.expectations()).raise_if_failed(path.name)
     return load_dataset(path)
 
 

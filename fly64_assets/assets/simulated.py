@@ -63,7 +63,7 @@ def _simulate(work: Work) -> Mapping[str, Any]:
     files = [_write(work, scan, split, source.sha256) for split in SPLITS]
     arrays = [open_npz(path) for path in files]
     for path, members in zip(files, arrays, strict=True):
-        validate(members, design=design).raise_if_failed(path.name)
+        validate(members, expected=design.expectations()).raise_if_failed(path.name)
     validate_pair(*arrays).raise_if_failed(f"dose_{work.key.dose}: the two halves")
     work.build.succeed(
         {"intensity_scale": scan.scale, "split_point": scan.point}

@@ -22,7 +22,7 @@ def data_001(subject: Subject) -> Sequence[str]:
         if path == subject.layout.base:
             report = validate_base(arrays, patch_size=subject.design.patch_size_pixels)
         else:
-            report = validate(arrays, design=subject.design)
+            report = validate(arrays, expected=subject.design.expectations())
         problems += [f"{path.name}: {finding.code}: {finding.message}" for finding in report.errors]
     return problems
 

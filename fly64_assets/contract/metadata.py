@@ -13,13 +13,13 @@ import numpy as np
 import scipy.signal
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.report import Finding, error, warning
 from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.study.design import StudyDesign
 
 METADATA: Final = "DATA-001.metadata"
 OVERSAMPLING: Final = "OVERSAMPLING-001"
@@ -45,7 +45,7 @@ def read_metadata(arrays: Arrays) -> tuple[dict[str, Any] | None, list[Finding]]
 
 
 def metadata_findings(
-    document: Mapping[str, Any], frames: Frames | None, design: StudyDesign | None
+    document: Mapping[str, Any], frames: Frames | None, expected: Expectations | None
 ) -> Iterator[Finding]:
     """What is missing, of the wrong type, or contradicts the frames or the design."""
     yield from form_findings(document)
@@ -63,8 +63,8 @@ def metadata_findings(
     size = _whole(physics.get("N"))
     if frames is not None and size is not None and frames.size not in (None, size):
         yield error(METADATA, f"_metadata: N = {size}, but {frames.key} has frames of {frames.size} px")
-    if design is not None:
-        yield from _design_findings(document, design)
+    if expected is not None:
+        yield from _study_findings(document, expected)
 
 
 def form_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -96,28 +96,26 @@ def _is_history(history: object) -> bool:
     )
 
 
-def _design_findings(document: Mapping[str, Any], design: StudyDesign) -> Iterator[Finding]:
+def _study_findings(document: Mapping[str, Any], expected: Expectations) -> Iterator[Finding]:
     physics = physics_parameters(document)
+    doses = ", ".join(f"{dose:g}" for dose in expected.doses)
     dose = finite_number(physics.get("nphotons"))
     if dose is None:
-        yield error(METADATA, f"_metadata records no dose (nphotons); design '{design.name}' has {_doses(design)}")
-    elif dose not in design.dose_list and dose not in design.doses:
-        yield error(METADATA, f"_metadata: nphotons = {dose:g}; design '{design.name}' has {_doses(design)}")
+        yield error(METADATA, f"_metadata records no dose (nphotons); design '{expected.study}' has {doses}")
+    elif dose not in expected.doses:
+        yield error(METADATA, f"_metadata: nphotons = {dose:g}; design '{expected.study}' has {doses}")
     view = document.get("view")
     if view is None:
         return
-    if view not in design.views:
-        yield error(METADATA, f"_metadata: view = {view!r}; design '{design.name}' has {', '.join(design.views)}")
-    elif view != BASELINE and _whole(physics.get("gridsize")) not in (None, design.gridsize(view)):
+    if view not in list(expected.gridsizes):  # whatever a file holds there, hashable or not
+        views = ", ".join(expected.gridsizes)
+        yield error(METADATA, f"_metadata: view = {view!r}; design '{expected.study}' has {views}")
+    elif view != BASELINE and _whole(physics.get("gridsize")) not in (None, expected.gridsizes[view]):
         yield error(
             METADATA,
             f"_metadata: gridsize = {physics['gridsize']} for {view}; "
-            f"design '{design.name}' has {design.gridsize(view)}",
+            f"design '{expected.study}' has {expected.gridsizes[view]}",
         )
-
-
-def _doses(design: StudyDesign) -> str:
-    return ", ".join(f"{dose:g}" for dose in design.dose_list)
 
 
 def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: float | None) -> Iterator[Finding]:
@@ -164,7 +162,7 @@ def _object_allows(arrays: Arrays, scale: float | None, dose: float) -> bool:
 
 
 def oversampling_findings(
-    document: Mapping[str, Any], frames: Frames | None, design: StudyDesign | None
+    document: Mapping[str, Any], frames: Frames | None, expected: Expectations | None
 ) -> Iterator[Finding]:
     """OVERSAMPLING-001: groups of g^2 frames need K >= g^2 neighbours to choose from, and as many frames."""
     physics = physics_parameters(document)
@@ -172,7 +170,7 @@ def oversampling_findings(
     if g is None or g == 1:
         return
     recorded = _whole(physics.get("neighbor_count"))
-    k = recorded if recorded is not None or design is None else design.neighbor_count
+    k = recorded if recorded is not None or expected is None else expected.neighbor_count
     if k is None:
         yield error(OVERSAMPLING, f"gridsize = {g} and no neighbor_count is recorded; expected at least g^2 = {g * g}")
     elif k < g * g:

@@ -26,7 +26,6 @@ from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.study.design import StudyDesign
 
 ALIGNMENT: Final = 64
 """Array data starts at a multiple of this many bytes, so that members can be memory-mapped at full speed."""
@@ -135,13 +134,13 @@ def open_npz(path: Path, max_bytes: int | None = None) -> dict[str, NDArray[Any]
         return {key: archive.read(key) for key in archive.keys}
 
 
-def validate_file(path: Path, *, design: StudyDesign | None = None, max_bytes: int | None = None) -> ContractReport:
+def validate_file(path: Path, *, max_bytes: int | None = None) -> ContractReport:
     """Judge a data set file by DATA-001 (see :func:`fly64_assets.contract.validate.validate`).
 
     Raises :class:`ContractError` like :func:`open_npz`, also if the file changes before the judgement is done.
     """
     with open_archive(Path(path), max_bytes) as archive:
-        return validate({key: archive.read(key) for key in archive.keys}, design=design)
+        return validate({key: archive.read(key) for key in archive.keys})
 
 
 def load_dataset(path: Path) -> Dataset:

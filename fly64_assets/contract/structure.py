@@ -12,6 +12,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
@@ -24,7 +25,6 @@ from fly64_assets.contract.frames import (
 )
 from fly64_assets.contract.report import Finding, error, information, warning
 from fly64_assets.contract.schema import Arrays
-from fly64_assets.study.design import StudyDesign
 
 KEYS: Final = "DATA-001.keys"
 DTYPE: Final = "DATA-001.dtype"
@@ -48,11 +48,11 @@ AXES: Final = {
 LEAST_BASE_MARGIN_PX: Final = 2
 
 
-def key_findings(arrays: Arrays, design: StudyDesign | None) -> Iterator[Finding]:
+def key_findings(arrays: Arrays, expected: Expectations | None) -> Iterator[Finding]:
     """Required keys that are missing, all in one finding; keys that a canonical file has besides."""
     missing = [key for key in schema.REQUIRED_KEYS if key not in arrays]
-    if design is not None and design.patches and schema.PATCHES not in arrays:
-        missing.append(f"{schema.PATCHES} (design '{design.name}' asks for patches)")
+    if expected is not None and expected.patches and schema.PATCHES not in arrays:
+        missing.append(f"{schema.PATCHES} (design '{expected.study}' asks for patches)")
     if missing:
         yield error(KEYS, f"missing {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'no array'}")
     absent = [key for key in schema.ALWAYS_WRITTEN_KEYS if key not in arrays]
@@ -100,7 +100,7 @@ def _advice(key: str, array: NDArray[Any]) -> str:
     return ""
 
 
-def shape_findings(arrays: Arrays, frames: Frames | None, design: StudyDesign | None) -> Iterator[Finding]:
+def shape_findings(arrays: Arrays, frames: Frames | None, expected: Expectations | None) -> Iterator[Finding]:
     """Axes and sides that do not fit, against the frames' side N."""
     yield from axes_findings(arrays)
     yield from size_findings(arrays, patch_size(arrays, frames))
@@ -111,11 +111,11 @@ def shape_findings(arrays: Arrays, frames: Frames | None, design: StudyDesign | 
         yield error(SHAPE, f"{frames.key} has shape {arrays[frames.key].shape}: there is no frame in it")
     if rows != columns:
         yield error(SHAPE, f"{frames.key} has frames of {rows} x {columns} px; expected squares")
-    if design is not None and frames.size not in (None, design.patch_size_pixels):
+    if expected is not None and frames.size not in (None, expected.patch_size):
         yield error(
             SHAPE,
-            f"{frames.key} has frames of {frames.size} px; design '{design.name}' has "
-            f"patch_size_pixels = {design.patch_size_pixels}",
+            f"{frames.key} has frames of {frames.size} px; design '{expected.study}' has "
+            f"patch_size_pixels = {expected.patch_size}",
         )
     for key in (schema.PATCHES, schema.LEGACY_FRAMES):
         if key not in arrays or key == frames.key or frames.transposed:

@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import metadata as documents
 from fly64_assets.contract import schema, structure, values
+from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
 from fly64_assets.contract.report import ContractReport, Finding, error, information
 from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.study.design import StudyDesign
 
 SPLIT: Final = "DATA-001.split"
 
 
 @np.errstate(all="ignore")
-def validate(arrays: Arrays, *, design: StudyDesign | None = None) -> ContractReport:
+def validate(arrays: Arrays, *, expected: Expectations | None = None) -> ContractReport:
     """Judge the arrays of a data set by DATA-001.
 
     Parameters
     ----------
     arrays : mapping of str to array
         Everything in the file, memory-mapped or not; frames are read in blocks.
-    design : StudyDesign, optional
-        Also judge frame size, dose, view, K and g by it, and require patches where it asks for them.
+    expected : Expectations, optional
+        Frame size, doses, views, K and g of a study, and whether it needs patches; judged only where given.
 
     Returns
     -------
@@ -44,19 +44,19 @@ def validate(arrays: Arrays, *, design: StudyDesign | None = None) -> ContractRe
     physics = physics_parameters(document or {})
     scale = _positive(physics.get("intensity_scale"))
     frames = find_frames(plain)
-    findings += _structure(plain, design)
+    findings += _structure(plain, expected)
     findings += unreadable
     if document is not None:
-        findings += documents.metadata_findings(document, frames, design)
-        findings += documents.oversampling_findings(document, frames, design)
+        findings += documents.metadata_findings(document, frames, expected)
+        findings += documents.oversampling_findings(document, frames, expected)
     statistics = None
     if frames is not None:
         statistics = values.frame_statistics(frames, scale)
         findings += values.amplitude_findings(frames, statistics, scale)
         findings += values.centre_findings(plain, frames, statistics)
         if scale is not None:
-            expected = _positive(physics.get("expected_mean_counts"))
-            findings += values.counts_findings(frames, statistics, scale, expected)
+            mean = _positive(physics.get("expected_mean_counts"))
+            findings += values.counts_findings(frames, statistics, scale, mean)
     findings += values.finite_findings(plain, frames, statistics)
     findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
     if document is not None:
@@ -151,13 +151,13 @@ def _plain(arrays: object) -> tuple[dict[str, NDArray[Any]], list[Finding]]:
     ]
 
 
-def _structure(plain: dict[str, NDArray[Any]], design: StudyDesign | None) -> list[Finding]:
+def _structure(plain: dict[str, NDArray[Any]], expected: Expectations | None) -> list[Finding]:
     frames = find_frames(plain)
     return [
-        *structure.key_findings(plain, design),
+        *structure.key_findings(plain, expected),
         *structure.dtype_findings(plain),
         *structure.layout_findings(plain, frames),
-        *structure.shape_findings(plain, frames, design),
+        *structure.shape_findings(plain, frames, expected),
         *structure.length_findings(plain, frames),
         *structure.unknown_findings(plain, frames),
     ]

@@ -20,6 +20,7 @@ from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 import numpy as np
 import yaml
 
+from fly64_assets.contract.expectations import Expectations
 from fly64_assets.errors import DesignError
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.lsqml.settings import LsqmlSettings
@@ -122,6 +123,17 @@ class StudyDesign:
     def least_frames(self, view: str) -> int:
         """Fewest frames with which a view of one split exists."""
         return max(self.gridsize(view) ** 2, self.min_view_frames)
+
+    def expectations(self) -> Expectations:
+        """What the data contract compares the study's data sets with."""
+        return Expectations(
+            study=self.name,
+            patch_size=self.patch_size_pixels,
+            doses=self.doses,
+            gridsizes={view: self.gridsize(view) for view in self.views},
+            neighbor_count=self.neighbor_count,
+            patches=self.patches,
+        )
 
     def repeat_seed(self, repeat: int) -> int:
         """What sets the noise and the training of a repeat apart: its entry in ``seeds``, or its number, from 1."""

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.validate import (
     validate,
@@ -19,7 +20,6 @@ from fly64_assets.contract.validate import (
     validate_pair,
     validate_structure,
 )
-from fly64_assets.study.design import StudyDesign
 
 KEYS = st.sampled_from([*sorted(schema.KNOWN_KEYS), "data", "probe", "scan", "obj", "_metadata", ""])
 KINDS = st.one_of(
@@ -91,7 +91,14 @@ FILES = st.builds(
     st.dictionaries(KEYS, ARRAYS, max_size=8),
     st.one_of(st.none(), st.builds(json_text, DOCUMENTS, PHYSICS)),
 )
-DESIGN = StudyDesign(patch_size_pixels=4)
+EXPECTED = Expectations(
+    study="fuzz",
+    patch_size=4,
+    doses=(1000, 10000),
+    gridsizes={"baseline": 1, "dense": 2},
+    neighbor_count=7,
+    patches=True,
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -99,7 +106,7 @@ DESIGN = StudyDesign(patch_size_pixels=4)
 def test_never_raises(arrays, others):
     for report in (
         validate(arrays),
-        validate(arrays, design=DESIGN),
+        validate(arrays, expected=EXPECTED),
         validate_structure(arrays),
         validate_base(arrays),
         validate_base(arrays, patch_size=4),

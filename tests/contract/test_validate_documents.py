@@ -144,34 +144,39 @@ def design():
 
 
 def test_design_that_fits(arrays, part, design):
-    assert validate(arrays, design=design).findings == ()
-    assert validate(part(gridsize=2, view="dense"), design=design).findings == ()
+    assert validate(arrays, expected=design.expectations()).findings == ()
+    assert validate(part(gridsize=2, view="dense"), expected=design.expectations()).findings == ()
 
 
 def test_design_with_another_patch_size(arrays):
-    message = only(validate(arrays, design=StudyDesign()), "DATA-001.shape")
+    message = only(validate(arrays, expected=StudyDesign().expectations()), "DATA-001.shape")
     assert "patch_size_pixels = 64" in message
 
 
 def test_design_without_this_dose(arrays, design):
     other = dataclasses.replace(design, dose_list=(1e4, 1e5))
-    assert "10000, 100000" in only(validate(arrays, design=other), "DATA-001.metadata")
+    assert "10000, 100000" in only(validate(arrays, expected=other.expectations()), "DATA-001.metadata")
 
 
 def test_design_that_asks_for_patches(arrays, design):
-    assert "Y (design" in only(validate(without(arrays, "Y"), design=design), "DATA-001.keys")
-    assert validate(without(arrays, "Y"), design=dataclasses.replace(design, patches=False)).findings == ()
+    assert "Y (design" in only(validate(without(arrays, "Y"), expected=design.expectations()), "DATA-001.keys")
+    assert (
+        validate(without(arrays, "Y"), expected=dataclasses.replace(design, patches=False).expectations()).findings
+        == ()
+    )
     assert validate(without(arrays, "Y")).findings == ()
 
 
 def test_design_with_too_few_neighbours(part, design):
     few = dataclasses.replace(design, neighbor_count=3)
-    only(validate(part(gridsize=2, view="dense"), design=few), "OVERSAMPLING-001")
+    only(validate(part(gridsize=2, view="dense"), expected=few.expectations()), "OVERSAMPLING-001")
 
 
 def test_design_with_other_views(part, design):
-    only(validate(part(view="medium"), design=design), "DATA-001.metadata")
-    assert "gridsize = 1 for dense" in only(validate(part(view="dense"), design=design), "DATA-001.metadata")
+    only(validate(part(view="medium"), expected=design.expectations()), "DATA-001.metadata")
+    assert "gridsize = 1 for dense" in only(
+        validate(part(view="dense"), expected=design.expectations()), "DATA-001.metadata"
+    )
 
 
 # -- pairs --------------------------------------------------------------------------------------------------------
