@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.automation.run_tags import BASE_ID, store_of_run
+from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, store_of_run
 from fly64_assets.contract.npz import load_dataset, open_npz
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate
@@ -33,10 +33,6 @@ GATE = "gate"
 """Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
 
 DATA_VERSION_TAG = "dagster/data_version"
-COMMAND_TAG = "fly64/command"
-RESUME = "run"
-"""A run with this tag leaves alone what is fresh; any other run rebuilds what it is asked for."""
-
 AssetEvent = dg.AssetCheckResult | dg.MaterializeResult[None]
 
 
@@ -132,14 +128,6 @@ def remembered(context: dg.AssetExecutionContext, version: str) -> dict[str, Any
 def failed_gate(error: Fly64Error) -> dg.AssetCheckResult:
     """The failed check of an asset that stops itself."""
     return dg.AssetCheckResult(passed=False, check_name=GATE, description=str(error))
-
-
-def failure_reason(event: dg.DagsterEvent) -> str:
-    """Why a step failed, from its failure event: our own sentence where there is one, else Dagster's."""
-    data = event.step_failure_data
-    own = data.user_failure_data.description if data.user_failure_data else None
-    error = data.error.message.strip() if data.error else ""
-    return own or error or "no reason given"
 
 
 def build_stage(

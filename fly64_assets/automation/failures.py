@@ -1,9 +1,8 @@
 """Telling somebody that a run failed: a command line of the user's choice gets one JSON document on standard input.
 
-Belongs here: the command's course. Does not belong here: Dagster (``sensors``), mail and chat (the command's matter).
+Belongs here: the reason of a failure, and the user's command. Does not belong here: the sensor (``sensors``), mail and
+chat (left to the command).
 """
-
-from __future__ import annotations
 
 import json
 import shlex
@@ -11,13 +10,15 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any, Final
 
+import dagster as dg
+
 from fly64_assets.errors import Fly64Error
 
 SECONDS: Final = 60
 """A command that takes longer is ended."""
 
 
-def tell(command: str, document: Mapping[str, Any]) -> None:
+def notify(command: str, document: Mapping[str, Any]) -> None:
     """Run a command line, without a shell, with the document as JSON on its standard input.
 
     Raises
@@ -39,3 +40,11 @@ def tell(command: str, document: Mapping[str, Any]) -> None:
     if done.returncode:
         words_said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
         raise Fly64Error(f"{words[0]!r} ended with status {done.returncode}: {words_said or 'it said nothing'}")
+
+
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Why a step failed, from its failure event: our own sentence where there is one, else Dagster's."""
+    data = event.step_failure_data
+    own = data.user_failure_data.description if data.user_failure_data else None
+    error = data.error.message.strip() if data.error else ""
+    return own or error or "no reason given"

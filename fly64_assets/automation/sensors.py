@@ -10,10 +10,9 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets.assets.base import BaseFile
-from fly64_assets.assets.flow import COMMAND_TAG, RESUME, failure_reason
-from fly64_assets.automation.failures import tell
+from fly64_assets.automation.failures import failure_reason, notify
 from fly64_assets.automation.jobs import CELL_ASSETS
-from fly64_assets.automation.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, UNFINISHED, VIEW_TAG
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, DOSE_TAG, FOLLOWS_TAG, RESUME, UNFINISHED, VIEW_TAG
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import FAILURE_VARIABLE, failure_command
 from fly64_assets.resources.inbox import InboxResource
@@ -188,7 +187,7 @@ def failure_sensor() -> dg.SensorDefinition:
         command = failure_command()
         if not command:
             return dg.SkipReason(f"{FAILURE_VARIABLE} names no command")
-        tell(command, failure_document(context))
+        notify(command, failure_document(context))
         return None
 
     return run_failure

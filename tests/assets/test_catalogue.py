@@ -6,8 +6,7 @@ import dagster as dg
 import pytest
 
 from fly64_assets.assets.engines import step_tags
-from fly64_assets.assets.flow import COMMAND_TAG, RESUME
-from fly64_assets.automation.run_tags import FOLLOWS_TAG
+from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
 from fly64_assets.definitions import STAGES, build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE

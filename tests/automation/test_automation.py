@@ -4,8 +4,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
-from fly64_assets.assets.flow import COMMAND_TAG, RESUME
-from fly64_assets.automation.run_tags import FOLLOWS_TAG
+from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
 from fly64_assets.automation.sensors import DATA_ASSETS, ENGINE_ASSETS
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from fly64_assets.automation import failures
-from fly64_assets.automation.failures import tell
+from fly64_assets.automation.failures import notify
 from fly64_assets.automation.sensors import failure_sensor
 from fly64_assets.errors import Fly64Error
 
@@ -25,20 +25,20 @@ def test_a_command_gets_the_document_and_no_shell(tmp_path):
         f"import json, sys; from pathlib import Path\n"
         f"Path({str(answer)!r}).write_text(json.dumps([sys.argv[1:], json.load(sys.stdin)]))",
     )
-    tell(command, {"run": "1", "message": 'with "quotes", $HOME and 💥'})
+    notify(command, {"run": "1", "message": 'with "quotes", $HOME and 💥'})
     assert json.loads(answer.read_text()) == [["$HOME"], {"run": "1", "message": 'with "quotes", $HOME and 💥'}]
 
 
 def test_commands_that_do_not_work_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(Fly64Error, match="'/no/such/program' cannot be started"):
-        tell("/no/such/program", {})
+        notify("/no/such/program", {})
     with pytest.raises(Fly64Error, match="is no command line"):
-        tell("mail 'operator", {})
+        notify("mail 'operator", {})
     with pytest.raises(Fly64Error, match="ended with status 3: no such address"):
-        tell(script(tmp_path, "import sys; print('no such address', file=sys.stderr); sys.exit(3)"), {})
+        notify(script(tmp_path, "import sys; print('no such address', file=sys.stderr); sys.exit(3)"), {})
     monkeypatch.setattr(failures, "SECONDS", 0.5)
     with pytest.raises(Fly64Error, match=r"was ended after 0\.5 s"):
-        tell(script(tmp_path, "import time; time.sleep(60)"), {})
+        notify(script(tmp_path, "import time; time.sleep(60)"), {})
 
 
 def test_a_failed_run_is_told(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     """Materialise assets of one partition as ``fly64 run`` does; what came of it, and the number of write points."""
     import dagster as dg
 
-    from fly64_assets.assets.flow import COMMAND_TAG, RESUME
+    from fly64_assets.automation.run_tags import COMMAND_TAG, RESUME
     from fly64_assets.definitions import build_definitions
     from fly64_assets.resources.gpu import GpuResource
     from fly64_assets.resources.store import ArtifactStoreResource

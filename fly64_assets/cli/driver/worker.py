@@ -17,8 +17,8 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.assets.flow import COMMAND_TAG, RESUME, failure_reason
-from fly64_assets.automation.run_tags import BASE_TAG
+from fly64_assets.automation.failures import failure_reason
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
 from fly64_assets.definitions import defs
 from fly64_assets.store.atomic import write_atomically
 
