@@ -60,7 +60,18 @@ def _report(work: Work) -> Mapping[str, Any]:
     design, layout, key = work.design, work.layout, work.key
     states = study_states(work.store, design, quick=True)
     cells = [_cell(work, states, dose, view) for dose in design.doses for view in design.views]
-    summary = study_summary(design, cells, _provenance(work, states))
+    views = [
+        {
+            "name": view,
+            "gridsize": design.gridsize(view),
+            "overlap": design.overlap_views.get(view),
+            "spacing_px": design.spacing_thresholds.get(view),
+        }
+        for view in design.views
+    ]
+    summary = study_summary(
+        design.name, design.doses, views, cells, design=design.to_dict(), provenance=_provenance(work, states)
+    )
     plots = study_plots(summary)
     page = render_report(summary, _figures(work) | plots)
     work.build.write_bytes(layout.output(key, "index.html"), page.encode(), data=False)

@@ -40,7 +40,7 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
-        loader=PackageLoader("fly64_assets.evaluation"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("fly64_assets.evaluation.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
         "figure": numbers.number,

@@ -21,7 +21,6 @@ from fly64_assets.evaluation.scores.efficiency import SCOPE
 from fly64_assets.evaluation.scores.repeats import Difference, difference, mean, split_samples
 from fly64_assets.evaluation.scores.verdicts import LEVEL
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.study.design import StudyDesign
 
 SHOWN_METRICS: Final = (
     ("phase", "rmse"),
@@ -42,43 +41,54 @@ DECIDES: Final = "phase rmse"
 
 
 def study_summary(
-    design: StudyDesign, cells: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]
+    name: str,
+    doses: Sequence[int],
+    views: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
+    *,
+    design: Mapping[str, Any],
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Collect the cells of a study into the document that the report shows.
+
+    Parameters
+    ----------
+    name : str
+        Of the study.
+    doses : sequence of int
+        Photons per frame, in the order in which they are shown.
+    views : sequence of mapping
+        ``name``, ``gridsize``, ``overlap`` and ``spacing_px`` of each view, in the order in which they are shown.
+    cells : sequence of mapping
+        As in this module's docstring.
+    design, provenance : mapping
+        Documents that are shown as they are.
 
     Returns
     -------
     dict
-        ``study``, ``doses``, ``views`` (with gridsize and spacing), ``arms``, ``verdicts`` (one sentence per dose),
+        ``study``, ``doses``, ``views``, ``arms`` (names of the methods), ``verdicts`` (one sentence per dose),
         ``cells``, ``skips``, ``failures``, ``stale``, ``design`` and ``provenance``; plain JSON types.
     """
     rows = [_cell(cell) for cell in cells]
     arms = list(dict.fromkeys(arm for row in rows for one in row["splits"].values() for arm in one["arms"]))
     return {
-        "study": design.name,
-        "doses": list(design.doses),
-        "views": [
-            {
-                "name": view,
-                "gridsize": design.gridsize(view),
-                "overlap": design.overlap_views.get(view),
-                "spacing_px": design.spacing_thresholds.get(view),
-            }
-            for view in design.views
-        ],
+        "study": name,
+        "doses": list(doses),
+        "views": [dict(view) for view in views],
         "arms": [arm for arm in arms if arm not in (FLAT, TRUTH)],
-        "verdicts": [{"dose": dose, "sentence": dose_sentence(dose, rows)} for dose in design.doses],
+        "verdicts": [{"dose": dose, "sentence": dose_sentence(dose, rows)} for dose in doses],
         "cells": rows,
         "skips": list(_stages_with(cells, "skipped")),
         "failures": list(_stages_with(cells, "failed")),
         "stale": [
-            {"cell": _place(cell), "stage": name, "reason": stage["stale_reason"]}
+            {"cell": _place(cell), "stage": stage_name, "reason": stage["stale_reason"]}
             for cell in cells
-            for name, stage in cell["stages"].items()
+            for stage_name, stage in cell["stages"].items()
             if stage["stale"]
         ],
         "limit_scope": SCOPE,
-        "design": design.to_dict(),
+        "design": dict(design),
         "provenance": dict(provenance),
     }
 

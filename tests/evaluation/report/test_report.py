@@ -29,6 +29,7 @@ from fly64_assets.physics.measurement import Measurement
 from fly64_assets.study.design import load_design
 
 N = 32
+DESIGN = load_design("demo")
 SKIP = "; ".join(
     f"dose_1000/sparse: {split}: 3 of 91 positions are 51.2 px apart; 4 are needed for gridsize 2 (view skipped)"
     for split in ("train", "test")
@@ -56,8 +57,13 @@ def comparison():
             "other": "failed: <script>alert(1)</script> out of memory",
         }
         splits[split] = SplitInput(measurement=measurement, arms=arms, scan_box=scan_box(x, y))
-    design = load_design("demo")
-    return compare_cell(1000, "baseline", obj, splits, evaluation=design.evaluation, metrics=design.metrics_config)
+    return compare_cell(1000, "baseline", obj, splits, evaluation=DESIGN.evaluation, metrics=DESIGN.metrics_config)
+
+
+def summary_of(cells, provenance=None):
+    views = [{"name": view, "gridsize": 1, "overlap": 0.5, "spacing_px": 16.0} for view in DESIGN.views]
+    design = DESIGN.to_dict()
+    return study_summary(DESIGN.name, DESIGN.doses, views, cells, design=design, provenance=provenance or {})
 
 
 def stage(outcome="succeeded", reason=None, stale=None):
@@ -66,10 +72,9 @@ def stage(outcome="succeeded", reason=None, stale=None):
 
 @pytest.fixture(scope="module")
 def summary(comparison):
-    design = load_design("demo")
     cells = []
-    for dose in design.doses:
-        for view in design.views:
+    for dose in DESIGN.doses:
+        for view in DESIGN.views:
             cell = {"dose": dose, "view": view, "stages": {"view": stage()}, "comparisons": {}, "overlap": {}}
             if (dose, view) == (1000, "baseline"):
                 cell |= {
@@ -86,11 +91,11 @@ def summary(comparison):
     provenance = {
         "base_id": "demo_12345678",
         "base_sha256": "a" * 64,
-        "design_sha256": design.sha256(),
+        "design_sha256": DESIGN.sha256(),
         "versions": {"numpy": "2"},
         "artifacts": [{"path": "base.npz", "sha256": "a" * 64, "bytes": 12345}],
     }
-    return study_summary(design, cells, provenance)
+    return summary_of(cells, provenance)
 
 
 def test_verdicts_come_first_and_say_who_wins(summary):
@@ -154,7 +159,6 @@ def test_a_verdict_over_repeats_says_whether_it_is_significant(pinn, lsqml, word
 
 def test_scores_of_repeats_come_as_mean_and_standard_error(comparison):
     """Three documents of one cell, the scores of the second and third moved by known amounts."""
-    design = load_design("demo")
     documents = {}
     for repeat, factor in ((1, 1.0), (2, 1.1), (3, 1.3)):
         document = copy.deepcopy(comparison.to_dict())
@@ -165,7 +169,7 @@ def test_scores_of_repeats_come_as_mean_and_standard_error(comparison):
     cell = {
         "dose": 1000, "view": "baseline", "stages": {"view": stage()}, "comparisons": documents, "overlap": {}
     }  # fmt: skip
-    one = study_summary(design, [cell], {})["cells"][0]["splits"]["test"]
+    one = summary_of([cell])["cells"][0]["splits"]["test"]
     first = comparison.splits["test"].value("pinn", "phase", "rmse")
     arm = one["arms"]["pinn"]
     assert one["repeats"] == [1, 2, 3]
@@ -307,12 +311,11 @@ def test_arms_keep_their_style_in_any_number(summary):
 
 
 def test_frames_per_second_belong_to_the_stages_own_split(comparison):
-    design = load_design("demo")
     stages = {name: stage() for name in ("view", "pinn inference", "lsqml reconstruction test")}
     cell = {
         "dose": 1000, "view": "baseline", "stages": stages, "comparisons": {1: comparison.to_dict()}, "overlap": {}
     }  # fmt: skip
-    rates = study_summary(design, [cell], {})["cells"][0]["frames_per_second"]
+    rates = summary_of([cell])["cells"][0]["frames_per_second"]
     assert rates == {"pinn inference": pytest.approx(120 / 1.5), "lsqml reconstruction test": pytest.approx(60 / 1.5)}
 
 
