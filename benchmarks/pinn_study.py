@@ -110,7 +110,7 @@ def cell_of(design: StudyDesign, view: str, dose: int) -> Cell | str:
     measured = {}
     for split in SPLITS:
         whole = datasets[split]
-        selected = split_view(whole, design, dose, view, split)
+        selected = split_view(whole, design.view_rule(view), dose, split)
         if selected.skipped:
             return selected.reason
         frames, x, y, index = (a[selected.kept] for a in (whole.diffraction, whole.x, whole.y, whole.scan_index))

@@ -4,10 +4,10 @@ Usage: python benchmarks/simulation.py [--quick] [--json]
 """
 
 import argparse
-import io
 import json
 import platform
 import statistics
+import tempfile
 import time
 
 import numpy as np
@@ -47,7 +47,8 @@ def measure(frames: int, rounds: int) -> list[dict]:
             pass
 
     def with_file() -> None:
-        write_split(scan, "train", io.BytesIO(), patches=True, metadata={})
+        with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+            write_split(scan, "train", file, patches=True, metadata={"physics_parameters": {}})
 
     floor()
     ours()

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.assets.flow import AssetEvent, Work, checked_dataset, gate_spec, materialize, picture
+from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
 from fly64_assets.automation.conditions import when_inputs_change
 from fly64_assets.automation.partitions import dose_of_cell, split_cell_key
 from fly64_assets.contract.npz import load_base
@@ -54,7 +54,7 @@ def _cut(work: Work) -> Mapping[str, Any]:
     cut: dict[str, SplitView] = {}
     for split in SPLITS:
         dataset = work.dataset(work.layout.patched(dose, split, work.key.repeat))
-        cut[split] = split_view(dataset, work.design, dose, view, split)
+        cut[split] = split_view(dataset, work.design.view_rule(view), dose, split)
         _save(work, dataset, cut[split])
     values = {"splits": {split: _facts(one) for split, one in cut.items()}}
     if all(one.skipped for one in cut.values()):
@@ -75,11 +75,14 @@ def _save(work: Work, dataset: Dataset, one: SplitView) -> None:
     if one.view == BASELINE:
         return
     metadata = view_metadata(
-        dataset, one, work.design, parameters_sha256=parameters_sha256(stages.parameters(work.design, work.key))
+        dataset,
+        one,
+        work.design.view_rule(one.view),
+        parameters_sha256=parameters_sha256(stages.parameters(work.design, work.key)),
     )
     path = work.layout.view_data(dose, one.view, one.split, repeat)
-    work.build.write(path, lambda file: write_view(dataset, one.kept, file, metadata=metadata))
-    checked_dataset(path, work.design)
+    expected = work.design.expectations()
+    work.build.write(path, lambda file: write_view(dataset, one.kept, file, metadata=metadata, expected=expected))
 
 
 def _facts(one: SplitView) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
 from fly64_assets.contract.blocks import row_blocks
+from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
@@ -123,6 +125,28 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
             writer.add(name, array)
 
 
+@contextmanager
+def data_set_writer(file: BinaryIO, where: str, expected: Expectations | None = None) -> Iterator[NpzWriter]:
+    """Write a DATA-001 file member by member, and judge it when all members are there.
+
+    This is where a data set meets the contract: what the file gives back is judged, before whoever opened it gives it
+    its final name. Readers rely on the SHA256 that is recorded then.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        A file on disk, open for writing and empty.
+    where : str
+        What the file is, for the message of the :class:`ContractError` that lists all errors.
+    expected : Expectations, optional
+        What a study expects besides (see :func:`fly64_assets.contract.validate.validate`).
+    """
+    with NpzWriter(file) as writer:
+        yield writer
+    file.flush()
+    validate_file(Path(file.name), expected=expected).raise_if_failed(where)
+
+
 def open_npz(path: Path, max_bytes: int | None = None) -> dict[str, NDArray[Any]]:
     """All arrays of an NPZ file, read-only; large stored members are memory-mapped.
 
@@ -134,20 +158,21 @@ def open_npz(path: Path, max_bytes: int | None = None) -> dict[str, NDArray[Any]
         return {key: archive.read(key) for key in archive.keys}
 
 
-def validate_file(path: Path, *, max_bytes: int | None = None) -> ContractReport:
+def validate_file(path: Path, *, expected: Expectations | None = None, max_bytes: int | None = None) -> ContractReport:
     """Judge a data set file by DATA-001 (see :func:`fly64_assets.contract.validate.validate`).
 
     Raises :class:`ContractError` like :func:`open_npz`, also if the file changes before the judgement is done.
     """
     with open_archive(Path(path), max_bytes) as archive:
-        return validate({key: archive.read(key) for key in archive.keys})
+        return validate({key: archive.read(key) for key in archive.keys}, expected=expected)
 
 
 def load_dataset(path: Path) -> Dataset:
     """A data set with its truth; frames and patches memory-mapped where they are large.
 
     Raises :class:`ContractError` if the file cannot be read or breaks the contract's rules on keys, dtypes, shapes,
-    lengths or metadata. The values themselves are judged by ``validate``.
+    lengths or metadata. The values were judged when the file was written; that the file is still the same is for its
+    SHA256 to show, before this is called.
     """
     arrays = open_npz(path)
     validate_structure(arrays).raise_if_failed(str(path))

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.npz import NpzWriter
+from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.npz import data_set_writer
 from fly64_assets.contract.schema import FRAMES, PATCHES, Base, build_metadata, small_arrays, transformation
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
@@ -180,15 +181,39 @@ def split_metadata(
     )
 
 
-def write_split(scan: SimulatedScan, split: str, file: BinaryIO, *, patches: bool, metadata: Mapping[str, Any]) -> None:
-    """Write one half of the scan as a DATA-001 file, block by block.
+def write_split(
+    scan: SimulatedScan,
+    split: str,
+    file: BinaryIO,
+    *,
+    patches: bool,
+    metadata: Mapping[str, Any],
+    expected: Expectations | None = None,
+) -> None:
+    """Write one half of the scan as a DATA-001 file, block by block, and judge what was written.
 
-    ``patches`` adds the supervised patches Y; ``metadata`` is the file's ``_metadata`` document.
+    Parameters
+    ----------
+    scan : SimulatedScan
+    split : ``train`` or ``test``
+    file : BinaryIO
+        A new file on disk, open for writing.
+    patches : bool
+        Whether to write the supervised patches Y (m, N, N) complex64.
+    metadata : mapping
+        The file's ``_metadata`` document (see :func:`split_metadata`).
+    expected : Expectations, optional
+        What the study expects of its data sets.
+
+    Raises
+    ------
+    ContractError
+        If the written file breaks DATA-001.
     """
     index = scan.halves[split]
     size = scan.base.patch_size
     shape = (len(index), size, size)
-    with NpzWriter(file) as npz:
+    with data_set_writer(file, f"dose_{scan.dose}: the {split} half", expected) as npz:
         npz.add_blocks(FRAMES, shape, np.dtype(np.float32), scan.amplitude_blocks(split))
         if patches:
             npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), scan.patch_blocks(split))

@@ -1,4 +1,7 @@
-"""The recipe of a base: which pictures become amplitude and phase, how large, with which probe and positions."""
+"""What a study simulates, as plain values: the recipe of a base, and the rule of an overlap view.
+
+Belongs here: value types, so that a study can hold them without loading what computes with them (``bases``, ``views``).
+"""
 
 from __future__ import annotations
 
@@ -50,3 +53,29 @@ class BaseRecipe:
     probe_curvature: float = 4.0
     pattern: str = "uniform"
     seed: int = 42
+
+
+@dataclass(frozen=True)
+class ViewRule:
+    """Which positions a view keeps, and how its overlap is measured.
+
+    Attributes
+    ----------
+    view : str
+        Name of the view.
+    spacing_px : float or None
+        Least distance between two positions [px]; None keeps every frame.
+    least_frames : int
+        Fewest frames with which the view exists.
+    gridsize, neighbor_count : int
+        g and K of the groups in the overlap metrics: g^2 frames, drawn from the K nearest.
+    seed : int
+        Seed of the sampled groups.
+    """
+
+    view: str
+    spacing_px: float | None
+    least_frames: int
+    gridsize: int
+    neighbor_count: int
+    seed: int

@@ -1,6 +1,6 @@
 """Overlap views: which frames of a split a view keeps, its measured overlap, its data file.
 
-Belongs here: arrays in, arrays and documents out. Does not belong here: paths, Dagster. The geometry itself is
+Belongs here: arrays in, arrays and documents out. Does not belong here: paths, designs, Dagster. The geometry itself is
 in ``physics.overlap``.
 """
 
@@ -13,12 +13,13 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.npz import NpzWriter
+from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.npz import data_set_writer
 from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, derive_metadata, small_arrays, transformation
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
-from fly64_assets.physics.overlap import BASELINE, compute_overlap_metrics, select_spaced
-from fly64_assets.study.design import StudyDesign
+from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
+from fly64_assets.simulation.recipe import ViewRule
 
 PROBE_SOURCE: Final = "disc about the probe's centroid that holds half of its energy"
 VIEW_GROUPS: Final = 512
@@ -55,48 +56,42 @@ class SplitView:
         return bool(self.reason)
 
 
-def split_view(dataset: Dataset, design: StudyDesign, dose: int, view: str, split: str) -> SplitView:
-    """Apply a view of the design to one split; ``baseline`` keeps every frame."""
+def split_view(dataset: Dataset, rule: ViewRule, dose: int, split: str) -> SplitView:
+    """Apply a view to one split; ``dose`` [photons per frame] and ``split`` name it in the reason of a skip."""
     coords = np.c_[dataset.x, dataset.y]
     facts: dict[str, Any]
-    if view == BASELINE:
+    if rule.spacing_px is None:
         kept = np.arange(len(coords), dtype=np.int64)
         facts = {"n_accepted": len(coords), "n_rejected": 0, "acceptance_rate": 1.0}
         details: dict[str, Any] = {}
     else:
-        selection = select_spaced(coords, design.spacing_thresholds[view], design.patch_size_pixels)
+        selection = select_spaced(coords, rule.spacing_px, len(dataset.probe))
         kept, facts = selection.kept, selection.to_dict()
         details = facts | selection.bounds()
-    reason = _skip_reason(design, dose, view, split, len(kept), len(coords))
-    metrics = None if reason else _metrics(coords[kept], dataset, design, view) | details
-    return SplitView(view, split, kept, metrics, {"n_offered": len(coords), **facts}, reason)
+    reason = _skip_reason(rule, f"dose_{dose}/{rule.view}: {split}", len(kept), len(coords))
+    metrics = None if reason else _metrics(coords[kept], dataset, rule) | details
+    return SplitView(rule.view, split, kept, metrics, {"n_offered": len(coords), **facts}, reason)
 
 
-def _skip_reason(design: StudyDesign, dose: int, view: str, split: str, kept: int, offered: int) -> str:
-    least = design.least_frames(view)
-    if kept >= least:
+def _skip_reason(rule: ViewRule, where: str, kept: int, offered: int) -> str:
+    if kept >= rule.least_frames:
         return ""
-    g = design.gridsize(view)
-    where = f"dose_{dose}/{view}: {split}: "
-    need = f"gridsize {g}" if least == g**2 else "min_view_frames"
-    if view == BASELINE:
-        return f"{where}the split has {kept} positions; {least} are needed for {need} (view skipped)"
-    spacing = design.spacing_thresholds[view]
-    return (
-        f"{where}{kept} of {offered} positions are at least {spacing:g} px apart; {least} are needed for {need} "
-        "(view skipped)"
-    )
+    what = f"gridsize {rule.gridsize}" if rule.least_frames == rule.gridsize**2 else "min_view_frames"
+    need = f"{rule.least_frames} are needed for {what} (view skipped)"
+    if rule.spacing_px is None:
+        return f"{where}: the split has {kept} positions; {need}"
+    return f"{where}: {kept} of {offered} positions are at least {rule.spacing_px:g} px apart; {need}"
 
 
-def _metrics(coords: NDArray[np.float64], dataset: Dataset, design: StudyDesign, view: str) -> dict[str, Any]:
+def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> dict[str, Any]:
     return compute_overlap_metrics(
         coords,
-        design.gridsize(view),
+        rule.gridsize,
         1.0,
         VIEW_GROUPS,
-        design.neighbor_count,
+        rule.neighbor_count,
         probe_diameter_px(dataset.probe),
-        design.rng_seeds["subsampling"],
+        rule.seed,
         probe_diameter_source=PROBE_SOURCE,
     )
 
@@ -107,26 +102,53 @@ def view_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
     return dataset.intensity_scale**2 * exact_mean(energies)
 
 
-def view_metadata(
-    dataset: Dataset, selected: SplitView, design: StudyDesign, *, parameters_sha256: str
-) -> dict[str, Any]:
-    """The ``_metadata`` document of a spaced view's file: the history of its split and the selection."""
-    parameters = {"view": selected.view, **selected.facts}
+def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, parameters_sha256: str) -> dict[str, Any]:
+    """The ``_metadata`` document of a spaced view's file: the history of its split and the selection.
+
+    ``parameters_sha256`` is the hash of the design fields on which the file depends.
+    """
     return derive_metadata(
         dataset.metadata,
-        transformation("view", parameters),
+        transformation("view", {"view": selected.view, **selected.facts}),
         physics={
-            "gridsize": design.gridsize(selected.view),
-            "neighbor_count": design.neighbor_count,
+            "gridsize": rule.gridsize,
+            "neighbor_count": rule.neighbor_count,
             "expected_mean_counts": view_mean_counts(dataset, selected.kept),
         },
         fields={"view": selected.view, "parameters_sha256": parameters_sha256},
     )
 
 
-def write_view(dataset: Dataset, kept: NDArray[np.int64], file: BinaryIO, *, metadata: Mapping[str, Any]) -> None:
-    """Write the kept frames as a DATA-001 file of their own, block by block."""
-    with NpzWriter(file) as npz:
+def write_view(
+    dataset: Dataset,
+    kept: NDArray[np.int64],
+    file: BinaryIO,
+    *,
+    metadata: Mapping[str, Any],
+    expected: Expectations | None = None,
+) -> None:
+    """Write the kept frames as a DATA-001 file of their own, block by block, and judge what was written.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The frames to choose from.
+    kept : (m,) int64
+        Indices of the frames to write.
+    file : BinaryIO
+        A new file on disk, open for writing.
+    metadata : mapping
+        The new file's ``_metadata`` document (see :func:`view_metadata`).
+    expected : Expectations, optional
+        What the study expects of its data sets.
+
+    Raises
+    ------
+    ContractError
+        If the written file breaks DATA-001.
+    """
+    where = f"view {metadata.get('view')}: {metadata.get('split')}"
+    with data_set_writer(file, where, expected) as npz:
         shape = (len(kept), *dataset.diffraction.shape[1:])
         npz.add_blocks(FRAMES, shape, np.dtype(np.float32), _rows(dataset.diffraction, kept))
         if dataset.patches is not None:

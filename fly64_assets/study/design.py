@@ -27,7 +27,7 @@ from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.study.rules import broken_rules
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
@@ -133,6 +133,17 @@ class StudyDesign:
             gridsizes={view: self.gridsize(view) for view in self.views},
             neighbor_count=self.neighbor_count,
             patches=self.patches,
+        )
+
+    def view_rule(self, view: str) -> ViewRule:
+        """Which positions a view keeps of each split, and how its overlap is measured."""
+        return ViewRule(
+            view=view,
+            spacing_px=self.spacing_thresholds.get(view),
+            least_frames=self.least_frames(view),
+            gridsize=self.gridsize(view),
+            neighbor_count=self.neighbor_count,
+            seed=self.rng_seeds["subsampling"],
         )
 
     def repeat_seed(self, repeat: int) -> int:

@@ -1,14 +1,14 @@
 """A simulated scan as files: noise independent of blocks, exact dose, history, bounded memory."""
 
 import dataclasses
-import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from fly64_assets.contract.npz import load_dataset
+from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.npz import NpzWriter, load_dataset
 from fly64_assets.contract.validate import validate, validate_pair
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.forward import extract_patches
@@ -29,7 +29,7 @@ def scan(base):
     return simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
 
 
-def written(scan, split, tmp_path, patches=True):
+def written(scan, split, tmp_path, patches=True, expected=None):
     path = tmp_path / f"patched_{split}.npz"
     metadata = split_metadata(
         scan,
@@ -43,7 +43,7 @@ def written(scan, split, tmp_path, patches=True):
         parameters_sha256="1" * 64,
     )
     with path.open("wb") as file:
-        write_split(scan, split, file, patches=patches, metadata=metadata)
+        write_split(scan, split, file, patches=patches, metadata=metadata, expected=expected)
     return path
 
 
@@ -89,13 +89,28 @@ def test_doses_share_positions_but_not_noise(base, scan):
     np.testing.assert_array_equal(again.x, scan.x)
 
 
-def test_equal_scans_are_equal_bytes(base, scan):
-    files = []
-    for one in (scan, simulate(base, dose=1000, scan="uniform", axis="y", seed=42)):
-        file = io.BytesIO()
-        write_split(one, "test", file, patches=True, metadata={"a": 1})
-        files.append(file.getvalue())
-    assert files[0] == files[1]
+def test_equal_scans_are_equal_bytes(base, scan, tmp_path):
+    again = simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
+    assert written(scan, "test", tmp_path).read_bytes() == written(again, "test", tmp_path).read_bytes()
+
+
+EXPECTED = Expectations("test", 64, (1000,), {"baseline": 1, "dense": 2}, 7, patches=True)
+
+
+def test_a_written_half_is_judged_by_what_the_file_gives_back(scan, tmp_path, monkeypatch):
+    written(scan, "train", tmp_path, expected=EXPECTED)
+    with pytest.raises(ContractError, match=r"(?s)dose_1000: the train half breaks .*: nphotons = 1000; .* has 500"):
+        written(scan, "train", tmp_path, expected=dataclasses.replace(EXPECTED, doses=(500,)))
+    with pytest.raises(ContractError, match="missing Y"):
+        written(scan, "train", tmp_path, patches=False, expected=EXPECTED)
+    add_blocks = NpzWriter.add_blocks
+
+    def spoil(writer, name, shape, dtype, blocks):
+        add_blocks(writer, name, shape, dtype, (-block if name == "diffraction" else block for block in blocks))
+
+    monkeypatch.setattr(NpzWriter, "add_blocks", spoil)
+    with pytest.raises(ContractError, match=r"DATA-001.amplitude: diffraction: \d+ amplitudes are negative"):
+        written(scan, "train", tmp_path)
 
 
 def test_own_positions_and_x_axis(base):

@@ -1,0 +1,70 @@
+"""Overlap views: what is kept, why one is skipped, and the file that is written."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.npz import load_dataset
+from fly64_assets.errors import ContractError
+from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate, split_metadata, write_split
+from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
+from fly64_assets.simulation.views import split_view, view_metadata, write_view
+
+DENSE = ViewRule("dense", spacing_px=19.2, least_frames=4, gridsize=2, neighbor_count=7, seed=456)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    base = make_base(BaseRecipe(amplitude="coins", phase="grass", object_size=160, positions=120), 64)
+    scan = simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
+    metadata = split_metadata(
+        scan,
+        "train",
+        scan_mode="uniform",
+        axis="y",
+        patches=True,
+        base_name="test",
+        base_sha256="0" * 64,
+        base_history=[],
+        parameters_sha256="1" * 64,
+    )
+    path = tmp_path_factory.mktemp("views") / "train.npz"
+    with path.open("wb") as file:
+        write_split(scan, "train", file, patches=True, metadata=metadata)
+    return load_dataset(path)
+
+
+def test_a_rule_without_spacing_keeps_every_frame(half):
+    whole = split_view(half, dataclasses.replace(DENSE, view="baseline", spacing_px=None), 1000, "train")
+    np.testing.assert_array_equal(whole.kept, np.arange(half.frames))
+    assert not whole.skipped
+
+
+def test_a_view_keeps_distances_and_becomes_a_data_set(half, tmp_path):
+    dense = split_view(half, DENSE, 1000, "train")
+    x, y = half.x[dense.kept], half.y[dense.kept]
+    distance = np.hypot(x[:, None] - x, y[:, None] - y) + 1e9 * np.eye(len(x))
+    assert distance.min() >= 19.2
+    metadata = view_metadata(half, dense, DENSE, parameters_sha256="2" * 64)
+    path = tmp_path / "dense.npz"
+    expected = Expectations("test", 64, (1000,), {"baseline": 1, "dense": 2}, 7, patches=True)
+    with path.open("wb") as file:
+        write_view(half, dense.kept, file, metadata=metadata, expected=expected)
+    kept = load_dataset(path)
+    np.testing.assert_array_equal(kept.diffraction, half.diffraction[dense.kept])
+    np.testing.assert_array_equal(kept.scan_index, half.scan_index[dense.kept])
+    assert kept.metadata["data_transformations"][-1]["parameters"]["n_accepted"] == len(x)
+    other = dataclasses.replace(expected, gridsizes={"baseline": 1})
+    with path.open("wb") as file, pytest.raises(ContractError, match=r"(?s)view dense: train breaks .* view = 'dense'"):
+        write_view(half, dense.kept, file, metadata=metadata, expected=other)
+
+
+def test_a_view_with_too_few_frames_is_skipped_with_the_measured_number(half):
+    far = dataclasses.replace(DENSE, spacing_px=1000.0)
+    assert split_view(half, far, 1000, "train").reason == (
+        f"dose_1000/dense: train: 1 of {half.frames} positions are at least 1000 px apart; 4 are needed for gridsize 2 "
+        "(view skipped)"
+    )
