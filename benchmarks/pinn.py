@@ -34,9 +34,9 @@ from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.pinn.unrolled.object_plane import BLOCK_FRAMES, Scene
-from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
-from fly64_assets.pinn.unrolled.training import SceneTraining
+from fly64_assets.pinn.unrolled.object_plane import BLOCK_FRAMES, ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+from fly64_assets.pinn.unrolled.training import UnrolledTraining
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
@@ -163,7 +163,7 @@ class Step:
     flops: int
 
 
-def step_of(task: PatchTraining | SceneTraining, batch: object, frames: int) -> Step:
+def step_of(task: PatchTraining | UnrolledTraining, batch: object, frames: int) -> Step:
     optimizer = task.configure_optimizers()["optimizer"]
     task.log = lambda *_, **__: None
     parameters = list(task.network.parameters())
@@ -203,7 +203,7 @@ def cnn_steps(m: Measurement, largest: int) -> dict[str, Step]:
 def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     # Few likelihood steps: a training step takes as long on a poor object as on a good one.
     settings = replace(SETTINGS, level_iterations=1, folds=1)
-    task = SceneTraining.of(m, settings, 1, 1, Ranks(0, 1, "cpu"), scratch, lambda _line: None)
+    task = UnrolledTraining.of(m, settings, 1, 1, Ranks(0, 1, "cpu"), scratch, lambda _line: None)
     spec = replace(task.spec, levels=SETTINGS.levels[:4], base=2)
     network = build_network(spec, m.probe, 1)
     shown = {
@@ -214,7 +214,9 @@ def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     for name, side in TILES.items():
         network = build_network(spec, m.probe, 1)
         sized = replace(settings, tile=side)
-        own = SceneTraining(network, spec, sized, task.scene, task.photons, m.intensity_scale, shown, [], 1, task.ranks)
+        own = UnrolledTraining(
+            network, spec, sized, task.scene, task.photons, m.intensity_scale, shown, [], 1, task.ranks
+        )
         tiles = sorted(own.tiles(0), key=lambda tile: len(tile.frames))
         batch = tiles[len(tiles) // 2]
         steps[name] = step_of(own, batch, len(batch.frames))
@@ -288,7 +290,7 @@ def path(m: Measurement, sizes: Sequence[int], rounds: int) -> list[dict]:
     results = []
     for n in sizes:
         some = first(m, n)
-        scene = Scene(some)
+        scene = ObjectPlane(some)
         counts = torch.from_numpy(np.fft.ifftshift(some.counts(), axes=(-2, -1)).astype(np.float32))
         waves = torch.randn(n, 64, 64, dtype=torch.complex64)
 
@@ -297,9 +299,9 @@ def path(m: Measurement, sizes: Sequence[int], rounds: int) -> list[dict]:
                 torch.fft.ifft2(torch.fft.fft2(waves[part], norm="ortho"), norm="ortho")
 
         def steps(
-            read: Callable[[slice], torch.Tensor], scene: Scene = scene, scale: float = m.intensity_scale
+            read: Callable[[slice], torch.Tensor], scene: ObjectPlane = scene, scale: float = m.intensity_scale
         ) -> None:
-            likelihood_path(scene, read, scale, (0.04,), PATH_STEPS)
+            regularisation_path(scene, read, scale, (0.04,), PATH_STEPS)
 
         def from_amplitudes(rows: slice, some: Measurement = some) -> torch.Tensor:
             shifted = np.fft.ifftshift(some.counts(rows), axes=(-2, -1))

@@ -49,8 +49,8 @@ from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.results import Trained
 from fly64_assets.pinn.settings import PinnSettings
 from fly64_assets.pinn.training import train
-from fly64_assets.pinn.unrolled.object_plane import Scene
-from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
@@ -169,13 +169,13 @@ def path_run(cell: Cell, spec: NetworkSpec) -> Run:
     """The object that a network changes, and nothing more."""
     start = time.perf_counter()
     with torch.no_grad():
-        scene = Scene(cell.test)
+        scene = ObjectPlane(cell.test)
 
         def frames(rows: slice) -> torch.Tensor:
             return torch.from_numpy(np.fft.ifftshift(cell.test.counts(rows), axes=(-2, -1)).astype(np.float32))
 
         levels = spec.levels[: spec.base + 1]
-        path = likelihood_path(scene, frames, cell.test.intensity_scale, levels, spec.level_iterations)
+        path = regularisation_path(scene, frames, cell.test.intensity_scale, levels, spec.level_iterations)
         obj = np.where(scene.coverage() >= LEAST_COVERAGE, scene.on_grid(path[-1]), 1)
     return Run(obj, time.perf_counter() - start, facts={"level": spec.levels[spec.base]})
 

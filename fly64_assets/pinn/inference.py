@@ -23,8 +23,8 @@ from fly64_assets.pinn.cnn.inference import bundled_spec, require_patch_size, re
 from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.results import Reconstruction
-from fly64_assets.pinn.unrolled.object_plane import Scene
-from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
 
 WHOLE_TILE: Final = 256
 """Side of the part of the plane that the network sees at once [px]."""
@@ -80,13 +80,13 @@ def _from_plane(
     network: UnrolledNetwork, spec: NetworkSpec, measurement: Measurement, device: str, progress: Progress
 ) -> Reconstruction:
     """Likelihood steps over all frames, then the network on the object plane."""
-    scene = Scene(measurement, device)
+    scene = ObjectPlane(measurement, device)
 
     def frames(rows: slice) -> torch.Tensor:
         counts = np.fft.ifftshift(measurement.counts(rows), axes=(-2, -1)).astype(np.float32)
         return torch.from_numpy(counts).to(device)
 
-    path = likelihood_path(scene, frames, measurement.intensity_scale, spec.levels, spec.level_iterations, progress)
+    path = regularisation_path(scene, frames, measurement.intensity_scale, spec.levels, spec.level_iterations, progress)
     plane = network.whole(network.channels(path, scene.illumination), path[spec.base], WHOLE_TILE)
     obj = scene.on_grid(plane)
     if not np.isfinite(obj).all():

@@ -29,7 +29,7 @@ from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.ranks import ranks
 from fly64_assets.pinn.results import Trained
 from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.pinn.unrolled.training import SceneTraining
+from fly64_assets.pinn.unrolled.training import UnrolledTraining
 
 SEVERAL_DEVICES: Final = ("unrolled",)
 """Architectures whose training can be shared by several processes, one for each device."""
@@ -79,11 +79,11 @@ def train(
     best, rows = BestWeights(), History(settings.epochs, progress)
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
     with deterministic(execution), _quiet(), ExitStack() as stack:
-        task: PatchTraining | SceneTraining
+        task: PatchTraining | UnrolledTraining
         own = stack.enter_context(ranks(execution, scratch))
         with _memory_in_words(lambda: "the preparation"):
             if settings.architecture == "unrolled":
-                task = SceneTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
+                task = UnrolledTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
             else:
                 task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
         stack.callback(task.close)

@@ -11,8 +11,8 @@ from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import network_from_bundle, reconstruct
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.unrolled.object_plane import Scene
-from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
 
 SPEC = NetworkSpec(
     architecture="unrolled",
@@ -47,8 +47,8 @@ def test_the_object_is_the_likelihood_path_changed_by_the_network(measurement, t
     steps = []
     found = run(bundle, measurement, tmp_path, lambda done, total, _: steps.append((done, total)))
     counts = torch.from_numpy(np.fft.ifftshift(measurement.counts(), axes=(-2, -1)).astype(np.float32))
-    scene = Scene(measurement)
-    path = likelihood_path(scene, lambda rows: counts[rows], measurement.intensity_scale, (0.4, 0.1), 3)
+    scene = ObjectPlane(measurement)
+    path = regularisation_path(scene, lambda rows: counts[rows], measurement.intensity_scale, (0.4, 0.1), 3)
     with torch.no_grad():
         plane = network(network.channels(path, scene.illumination), path[0])
     lit = found.coverage >= 0.01

@@ -16,7 +16,7 @@ from fly64_assets.pinn.cnn.task import input_scale
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled import training as scene_training
-from fly64_assets.pinn.unrolled.training import SceneTraining
+from fly64_assets.pinn.unrolled.training import UnrolledTraining
 
 COLUMNS = ["epoch", "generalisation_gap", "train_loss", "validation_loss", "learning_rate"]
 
@@ -159,7 +159,7 @@ def test_an_unfit_measurement_is_refused_in_words(run, wide, settings, architect
         run(replace(wide, x=x), replace(settings, architecture=architecture))
 
 
-@pytest.mark.parametrize(("architecture", "step"), [("unrolled", "likelihood_path"), ("cnn", "patch_samples")])
+@pytest.mark.parametrize(("architecture", "step"), [("unrolled", "regularisation_path"), ("cnn", "patch_samples")])
 def test_memory_that_runs_out_in_the_preparation_says_so(run, wide, settings, monkeypatch, architecture, step):
     def exhausted(*_, **__):
         raise MemoryError("Unable to allocate 9 TiB")
@@ -230,6 +230,6 @@ def test_the_verdict_is_on_the_weights_that_are_kept(run, measurement, settings,
     wild = replace(settings, learning_rate=0.3, epochs=8, levels=(1.0,))
     result, _ = run(measurement, wild)
     assert result.best["epoch"] < len(result.history)
-    task = SceneTraining.of(measurement, wild, 2, 1, Ranks(0, 1, "cpu"), tmp_path, lambda _line: None)
+    task = UnrolledTraining.of(measurement, wild, 2, 1, Ranks(0, 1, "cpu"), tmp_path, lambda _line: None)
     task.network.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
     assert task.judge() == pytest.approx((result.flat_loss, result.phase_std), rel=1e-6)

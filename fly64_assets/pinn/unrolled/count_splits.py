@@ -1,9 +1,10 @@
-"""The photons of a measurement, divided at random into independent parts.
+"""Count splits: the counts of a measurement divided at random into independent measurements of the same object.
 
-Belongs here: the division and where its counts are kept. Does not belong here: torch, what is learned from a part.
+Belongs here: the division and where its counts are kept. Does not belong here: torch, what is done with a split.
 
-A Poisson count divided multinomially gives independent Poisson counts (binomial thinning, Lewis and Shedler 1979):
-each part is a fainter measurement of the same rates, with noise of its own.
+A Poisson count divided multinomially gives independent Poisson counts (binomial thinning, Lewis and Shedler, Naval
+Research Logistics Quarterly 26, 403, 1979): each split is a fainter measurement of the same rates with noise of its
+own. What was computed from some splits can therefore be cross-validated on another, although frames are scarce.
 """
 
 from __future__ import annotations
@@ -19,31 +20,48 @@ from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.cnn.grouping import Indices
 
 IN_MEMORY_BYTES: Final = 256 * 2**20
 """Divided counts beyond this size are kept in a file."""
 
 
 @dataclass(frozen=True)
-class PhotonParts:
-    """Counts of every frame in ``parts`` equal parts, of which the first ``kept`` can be read one by one.
+class CountSplits:
+    """The counts of every frame in ``splits`` equal splits, of which the first ``kept`` can be read one by one.
 
-    The DC of all frames is in the corner.
+    All frames have the zero spatial frequency (DC) in the corner.
 
     Attributes
     ----------
     frames, size : int
         n and N.
-    parts : int
-        Equal parts into which the photons are divided.
+    splits : int
+        How many splits the counts are divided into; each has the expected counts of a frame over ``splits``, which is
+        an ``intensity_scale`` smaller by the square root of ``splits``.
+    kept : int
+        How many of them can be read one by one; the rest exists only as a sum (:meth:`without`).
     photons : float
-        Mean photons per frame, of all parts together.
+        Mean photons per frame, of all splits together.
+
+    Examples
+    --------
+    >>> from fly64_assets.physics.measurement import Measurement
+    >>> probe, where = np.ones((8, 8), np.complex64), np.full(3, 16.0)
+    >>> amplitude = np.full((3, 8, 8), 3.0, np.float32)
+    >>> scan = Measurement(amplitude, 1.0, probe, where, where, (32, 32), np.arange(3))
+    >>> counts = CountSplits.of(scan, np.arange(3), splits=4, kept=4, seed=1, scratch=Path("."))
+    >>> counts.photons
+    576.0
+    >>> total = sum(counts.split(number, np.arange(3)) for number in range(4))
+    >>> bool((total == 9).all())
+    True
+    >>> bool((counts.without((0,), slice(0, 3)) == 9 - counts.split(0, np.arange(3))).all())
+    True
     """
 
     frames: int
     size: int
-    parts: int
+    splits: int
     kept: int
     photons: float
     _type: np.dtype[np.unsignedinteger[Any]]
@@ -52,11 +70,12 @@ class PhotonParts:
 
     @classmethod
     def of(
-        cls, measurement: Measurement, order: Indices, *, parts: int, kept: int, seed: int, scratch: Path
-    ) -> PhotonParts:
-        """Divide the frames ``order`` of a measurement, in that order; the same for the same arguments.
+        cls, measurement: Measurement, order: NDArray[np.int64], *, splits: int, kept: int, seed: int, scratch: Path
+    ) -> CountSplits:
+        """Divide the frames ``order`` (n,) of a measurement, in that order; equal arguments give equal counts.
 
-        Large data go through an unnamed file in ``scratch``, so that memory holds one block of frames.
+        Counts beyond :data:`IN_MEMORY_BYTES` go through an unnamed file in the folder ``scratch``, so that memory
+        holds one block of frames.
         """
         n, size = len(order), measurement.patch_size
         largest, photons = 0.0, 0.0
@@ -70,36 +89,38 @@ class PhotonParts:
         file = None if small else tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
         for part in blocks(n):
             counts = np.fft.ifftshift(measurement.counts(order[part]), axes=(-2, -1))
-            frames = order[part].tolist()
-            divided = np.stack([_divided(*one, parts, kept, seed) for one in zip(counts, frames, strict=True)])
+            numbers = order[part].tolist()
+            divided = np.stack(
+                [_divided(frame, number, splits, kept, seed) for frame, number in zip(counts, numbers, strict=True)]
+            )
             divided = divided.astype(kind)
             if memory is not None:
                 memory[part] = divided
             if file is not None:
                 file.write(divided.tobytes())
-        _let_go(measurement.amplitude)
-        return cls(n, size, parts, kept, photons / n, kind, memory, file)
+        _release_pages(measurement.amplitude)
+        return cls(n, size, splits, kept, photons / n, kind, memory, file)
 
     def close(self) -> None:
-        """Give the file back; nothing can be read any more."""
+        """Remove the file, if there is one; nothing can be read any more."""
         if self._file is not None:
             self._file.close()
 
-    def part(self, which: int, frames: Indices) -> NDArray[np.float32]:
-        """Counts (b, N, N) of one part of any frames."""
+    def split(self, number: int, frames: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Counts (b, N, N) of one split of any frames (b,)."""
         if self._memory is not None:
-            stored = self._memory[frames, which]
+            stored = self._memory[frames, number]
         else:
-            stored = np.stack([self._read(frame, frame + 1)[0, which] for frame in frames.tolist()])
+            stored = np.stack([self._read(frame, frame + 1)[0, number] for frame in frames.tolist()])
         counts: NDArray[np.float32] = stored.astype(np.float32)
         return counts
 
-    def all_but(self, without: tuple[int, ...], rows: slice) -> NDArray[np.float32]:
-        """Counts (b, N, N) of consecutive frames without some parts."""
+    def without(self, excluded: tuple[int, ...], rows: slice) -> NDArray[np.float32]:
+        """Counts (b, N, N) of consecutive frames, of all splits but the ``excluded``."""
         stored = self._read(rows.start, rows.stop)
         rest: NDArray[np.float32] = stored[:, self.kept].astype(np.float32)
-        for which in without:
-            rest -= stored[:, which]
+        for number in excluded:
+            rest -= stored[:, number]
         return rest
 
     def _read(self, start: int, stop: int) -> NDArray[np.unsignedinteger[Any]]:
@@ -114,15 +135,15 @@ class PhotonParts:
         return values.reshape(stop - start, self.kept + 1, self.size, self.size)
 
 
-def _let_go(array: NDArray[Any]) -> None:
-    """Give back the memory of a mapped file's pages; they are read again when somebody asks for them."""
+def _release_pages(array: NDArray[Any]) -> None:
+    """Release the memory of a mapped file's pages; the system reads them again when they are needed."""
     mapping = getattr(array, "_mmap", None)
     if isinstance(mapping, mmap.mmap):
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _divided(counts: NDArray[np.float64], frame: int, parts: int, kept: int, seed: int) -> NDArray[np.int64]:
-    """The first ``kept`` of ``parts`` equal parts of a frame's counts, and the counts: (kept + 1, N, N).
+def _divided(counts: NDArray[np.float64], number: int, splits: int, kept: int, seed: int) -> NDArray[np.int64]:
+    """The first ``kept`` of ``splits`` equal splits of a frame's counts, and the counts: (kept + 1, N, N).
 
     Depends on nothing but the frame, its index in the measurement and the seed.
     """
@@ -131,9 +152,9 @@ def _divided(counts: NDArray[np.float64], frame: int, parts: int, kept: int, see
     # Most pixels hold no photon; drawing for the others alone is several times faster.
     lit = divided[kept] > 0
     rest = divided[kept][lit]
-    generator = np.random.Generator(np.random.Philox(key=[seed, frame]))
-    for which in range(kept):
-        taken = generator.binomial(rest, 1.0 / (parts - which))
-        divided[which][lit] = taken
+    generator = np.random.Generator(np.random.Philox(key=[seed, number]))
+    for split in range(kept):
+        taken = generator.binomial(rest, 1.0 / (splits - split))
+        divided[split][lit] = taken
         rest = rest - taken
     return divided

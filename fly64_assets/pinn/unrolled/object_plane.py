@@ -1,7 +1,7 @@
-"""The object plane of a whole scan: windows at the positions, read from one grid and added to it.
+"""The object plane of a whole scan: the part of the object's grid that the probe reaches, shared by all frames.
 
-Belongs here: geometry on tensors and the light on the plane. Does not belong here: solvers, networks, losses.
-Imported by engine processes only.
+Belongs here: geometry on tensors, the windows at the positions, the illumination. Does not belong here: solvers,
+networks, losses. Imported by engine processes only.
 """
 
 from __future__ import annotations
@@ -14,53 +14,79 @@ from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.cnn.grouping import Indices
 from fly64_assets.pinn.forward import ForwardModel, probe_window
 
 MARGIN: Final = 2
-"""Pixels around the windows."""
+"""Pixels around the outermost windows [px]."""
 STEP: Final = 8
 """Sides of the plane are multiples of this, so that a network may halve it three times."""
 BLOCK_FRAMES: Final = 32
+"""Frames that a solver handles at once."""
 
 
-class Scene:
+class ObjectPlane:
     """The part of the object's grid that the windows of a scan reach.
 
-    Windows have the side M of the probe's lit part and are read bilinearly, as the forward model of the study does.
-    Reading and adding are adjoint.
+    A window is the square of side M that holds the illuminated part of the probe. It is read with bilinear subpixel
+    interpolation, as in the forward model of the study; :meth:`read` and :meth:`add` are adjoint. An object on this
+    plane is a tensor (H, W) complex64 of :attr:`shape`.
 
     Parameters
     ----------
+    measurement : Measurement
+    device : str or torch.device
+        Where the tensors are.
     order : (n,) int64, optional
-        Frames of the measurement in the order in which the scene counts them; all, as they are, by default.
-    shown : int, optional
-        The first so many frames are the measured ones; the others have windows and nothing else.
+        Indices of the measurement's frames in the order in which the plane numbers them; 0, 1, 2 ... by default.
+    learned : int, optional
+        How many frames at the beginning of that order may be learned from. The others (held-out frames) have windows
+        but neither illuminate the plane nor appear in :meth:`blocks`. All by default.
 
     Attributes
     ----------
     shape : (H, W)
         Rows and columns of the plane [px].
+    origin : (row, column)
+        Pixel of the object's grid on which the plane begins; negative where windows leave the grid.
+    window : int
+        M [px].
     illumination : (H, W) float32
-        Sum of |P|^2 over the positions of the measured frames.
+        Sum of |P|^2 over the positions of the learned frames.
     frames : int
-        Measured frames.
+        Number of learned frames.
     physics : ForwardModel
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fly64_assets.physics.measurement import Measurement
+    >>> probe = np.zeros((16, 16), np.complex64)
+    >>> probe[4:12, 4:12] = 1
+    >>> x = y = np.array([20.0, 23.5])
+    >>> scan = Measurement(np.ones((2, 16, 16), np.float32), 1.0, probe, x, y, (48, 48), np.arange(2))
+    >>> plane = ObjectPlane(scan)
+    >>> plane.window, plane.shape, plane.origin
+    (8, (16, 16), (14, 14))
+    >>> uniform = torch.ones(plane.shape, dtype=torch.complex64)
+    >>> plane.read(uniform, slice(0, 2)).shape
+    torch.Size([2, 8, 8])
+    >>> float(plane.illumination.sum())
+    128.0
     """
 
     def __init__(
         self,
         measurement: Measurement,
         device: torch.device | str = "cpu",
-        order: Indices | None = None,
-        shown: int | None = None,
+        order: NDArray[np.int64] | None = None,
+        learned: int | None = None,
     ) -> None:
         probe = measurement.probe
         order = np.arange(measurement.frames) if order is None else order
         self.device = torch.device(device)
         self.physics = ForwardModel(probe, probe_window(probe)).to(self.device)
         self.window = window = self.physics.window
-        self.frames = len(order) if shown is None else shown
+        self.frames = len(order) if learned is None else learned
         self.object_shape = measurement.object_shape
         x, y = measurement.x[order], measurement.y[order]
         whole_x, whole_y = np.floor(x), np.floor(y)
@@ -75,66 +101,67 @@ class Scene:
             for centre, whole in ((y, whole_y), (x, whole_x))
         ]
         self._corner = torch.from_numpy(self.top * self.shape[1] + self.left).to(self.device)
-        self.illumination = self._lit()
+        self.illumination = self._illuminated()
 
     def blocks(self) -> list[slice]:
-        """Consecutive measured frames, a few at a time."""
+        """Consecutive learned frames, a few at a time."""
         return list(blocks(self.frames, BLOCK_FRAMES))
 
-    def read(self, plane: torch.Tensor, rows: slice | torch.Tensor, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
-        """Windows (b, M, M) of some frames.
+    def read(self, obj: torch.Tensor, rows: slice | torch.Tensor, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
+        """Windows (b, M, M) of an object at the positions of some frames.
 
         Parameters
         ----------
-        plane : (h, w) complex64
-            The plane, or a part of it that holds these windows and one pixel more.
+        obj : (h, w) complex64
+            An object on the plane, or a part of one that holds these windows and one pixel more.
         rows : slice or (b,) int64
+            Numbers of the frames in the plane's order.
         origin : (row, column)
-            Where the part begins.
+            Pixel of the plane on which the part begins.
         """
         fy, fx = (fraction[rows] for fraction in self._fractions)
-        windows = plane.reshape(-1)[self._pixels(rows, plane.shape[1], origin)]
+        windows = obj.reshape(-1)[self._pixels(rows, obj.shape[1], origin)]
         windows = windows[:, :-1] + fy * (windows[:, 1:] - windows[:, :-1])
         return windows[:, :, :-1] + fx * (windows[:, :, 1:] - windows[:, :, :-1])
 
-    def add(self, plane: torch.Tensor, windows: torch.Tensor, rows: slice) -> None:
-        """Add windows (b, M, M) complex64 to the plane (H, W), in place: the adjoint of :meth:`read`."""
+    def add(self, obj: torch.Tensor, windows: torch.Tensor, rows: slice) -> None:
+        """Add windows (b, M, M) complex64 to an object (H, W), in place: the adjoint of :meth:`read`."""
         fy, fx = (fraction[rows] for fraction in self._fractions)
         spread = torch.nn.functional.pad(windows * (1 - fy), (0, 1, 0, 1))
         spread[:, 1:, :-1] += windows * fy
         columns = spread * (1 - fx)
         columns[:, :, 1:] += spread[:, :, :-1] * fx
-        target = torch.view_as_real(plane).view(-1, 2)
-        target.index_add_(0, self._pixels(rows, plane.shape[1]).reshape(-1), torch.view_as_real(columns).reshape(-1, 2))
+        target = torch.view_as_real(obj).view(-1, 2)
+        target.index_add_(0, self._pixels(rows, obj.shape[1]).reshape(-1), torch.view_as_real(columns).reshape(-1, 2))
 
-    def inside(self, top: int, left: int, height: int, width: int) -> Indices:
-        """Measured frames whose windows lie in a part of the plane."""
+    def inside(self, top: int, left: int, height: int, width: int) -> NDArray[np.int64]:
+        """Learned frames whose windows lie in a part of the plane, (k,) int64."""
         reach = self.window + 1
         rows = (self.top >= top) & (self.top + reach <= top + height)
         columns = (self.left >= left) & (self.left + reach <= left + width)
         return np.flatnonzero((rows & columns)[: self.frames])
 
-    def on_grid(self, plane: torch.Tensor) -> NDArray[np.complex64]:
-        """The plane on the grid of the measurement, ones elsewhere."""
+    def on_grid(self, obj: torch.Tensor) -> NDArray[np.complex64]:
+        """An object of the plane on the object grid of the measurement, ones elsewhere."""
         grid = np.ones(self.object_shape, np.complex64)
-        self._place(plane, grid)
+        self._place(obj, grid)
         return grid
 
     def coverage(self) -> NDArray[np.float32]:
-        """Illumination on the grid of the measurement, in frames at the probe's peak."""
+        """Illumination on the object grid of the measurement, in units of one frame at the probe's peak."""
         grid = np.zeros(self.object_shape, np.float32)
         self._place(self.illumination / self.physics.peak, grid)
         return grid
 
-    def _place(self, plane: torch.Tensor, grid: NDArray[Any]) -> None:
+    def _place(self, values: torch.Tensor, grid: NDArray[Any]) -> None:
         """Write the part of the plane that lies on the grid into it."""
-        own, whole = [], []
+        on_plane, on_grid = [], []
         for origin, side, limit in zip(self.origin, self.shape, self.object_shape, strict=True):
             low = min(max(0, origin), limit)
             high = max(low, min(limit, origin + side))
-            whole.append(slice(low, high))
-            own.append(slice(low - origin, high - origin))
-        grid[tuple(whole)] = plane.cpu().numpy()[tuple(own)]
+            on_grid.append(slice(low, high))
+            on_plane.append(slice(low - origin, high - origin))
+        grid[tuple(on_grid)] = values.cpu().numpy()[tuple(on_plane)]
 
     def _pixels(self, rows: slice | torch.Tensor, width: int, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """Flat indices (b, M + 1, M + 1) of the windows in a plane of that width."""
@@ -144,10 +171,10 @@ class Scene:
         column = corner % self.shape[1] - origin[1]
         return (row * width + column)[:, None, None] + side[:, None] * width + side
 
-    def _lit(self) -> torch.Tensor:
-        light = (self.physics.weight * self.physics.peak).to(torch.complex64)
-        plane = torch.zeros(self.shape, dtype=torch.complex64, device=self.device)
+    def _illuminated(self) -> torch.Tensor:
+        intensity = (self.physics.weight * self.physics.peak).to(torch.complex64)
+        total = torch.zeros(self.shape, dtype=torch.complex64, device=self.device)
         for rows in self.blocks():
             count = rows.stop - rows.start
-            self.add(plane, light.expand(count, -1, -1), rows)
-        return plane.real.contiguous()
+            self.add(total, intensity.expand(count, -1, -1), rows)
+        return total.real.contiguous()

@@ -32,10 +32,10 @@ from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingTask
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.pinn.unrolled.count_splits import PhotonParts
-from fly64_assets.pinn.unrolled.model_error import unresolved_scatter
-from fly64_assets.pinn.unrolled.object_plane import STEP, Scene
-from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
+from fly64_assets.pinn.unrolled.count_splits import CountSplits
+from fly64_assets.pinn.unrolled.model_error import fitted_background
+from fly64_assets.pinn.unrolled.object_plane import STEP, ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
 
 VALIDATION: Final = 0
 """The part of the photons that is never learned from."""
@@ -89,7 +89,7 @@ class SplitLosses:
         return self.unseen if self.held_out is None else 0.5 * (self.unseen + self.held_out)
 
 
-class SceneTraining(TrainingTask):
+class UnrolledTraining(TrainingTask):
     """A network of the object plane and the likelihood of the frames that its object predicts."""
 
     network: UnrolledNetwork
@@ -99,8 +99,8 @@ class SceneTraining(TrainingTask):
         network: UnrolledNetwork,
         spec: NetworkSpec,
         settings: PinnSettings,
-        scene: Scene,
-        photons: PhotonParts,
+        scene: ObjectPlane,
+        photons: CountSplits,
         scale: float,
         shown: dict[int, Shown],
         path_losses: list[float],
@@ -111,7 +111,7 @@ class SceneTraining(TrainingTask):
         self.spec = spec
         self.scene = scene
         self.photons = photons
-        self.scale = scale * math.sqrt(1.0 / photons.parts)
+        self.scale = scale * math.sqrt(1.0 / photons.splits)
         self.shown = shown
         self.path_losses = path_losses
         self.seed = seed
@@ -134,7 +134,7 @@ class SceneTraining(TrainingTask):
         ranks: Ranks,
         scratch: Path,
         say: Callable[[str], None],
-    ) -> SceneTraining:
+    ) -> UnrolledTraining:
         """The task of a measurement: photons divided, objects of all folds found, each by one of the processes.
 
         Raises
@@ -151,12 +151,12 @@ class SceneTraining(TrainingTask):
         hidden = round(settings.validation_fraction * n) if n >= FEWEST_HELD_OUT else 0
         drawn = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
         order = np.concatenate([np.sort(drawn[hidden:]), np.sort(drawn[:hidden])])
-        scene = Scene(measurement, ranks.device, order, n - hidden)
+        scene = ObjectPlane(measurement, ranks.device, order, n - hidden)
         parts, folds = settings.photon_parts, range(FIRST_FOLD, FIRST_FOLD + settings.folds)
-        photons = PhotonParts.of(
+        photons = CountSplits.of(
             measurement,
             order,
-            parts=parts,
+            splits=parts,
             kept=FIRST_FOLD + settings.folds,
             seed=int(np.random.default_rng([seed, _DIVISION]).integers(2**63)),
             scratch=scratch,
@@ -164,9 +164,9 @@ class SceneTraining(TrainingTask):
 
         def path(without: tuple[int, ...], levels: tuple[float, ...]) -> list[torch.Tensor]:
             part_scale = measurement.intensity_scale * math.sqrt(1.0 - len(without) / parts)
-            return likelihood_path(
+            return regularisation_path(
                 scene,
-                lambda rows: _tensor(photons.all_but(without, rows), scene),
+                lambda rows: _tensor(photons.without(without, rows), scene),
                 part_scale,
                 levels,
                 settings.level_iterations,
@@ -261,7 +261,7 @@ class SceneTraining(TrainingTask):
         loss = self._poisson(self._rates(windows), self._counts(batch.fold, batch.frames))
         self.require_finite(loss)
         self.frames_trained += len(batch.frames) * self.ranks.count
-        return (loss * self.photons.parts / max(1.0, self.photons.photons)).float()
+        return (loss * self.photons.splits / max(1.0, self.photons.photons)).float()
 
     def validation_step(self, batch: None, batch_idx: int) -> None:
         """Poisson loss of photons that were never learned from, and how much more the network gained on others."""
@@ -327,12 +327,12 @@ class SceneTraining(TrainingTask):
         return poisson_loss(rates + self._scatter, counts)
 
     def _counts(self, which: int, frames: Indices) -> torch.Tensor:
-        return _tensor(self.photons.part(which, frames), self.scene)
+        return _tensor(self.photons.split(which, frames), self.scene)
 
     def _fitted_scatter(self, plane: torch.Tensor, fold: int, rounds: int, start: torch.Tensor | None) -> torch.Tensor:
         some = self.judged[:: -(-len(self.judged) // SCATTER_FRAMES)]
         windows = self.scene.read(plane, torch.from_numpy(some).to(plane.device))
-        return unresolved_scatter(self._rates(windows), self._counts(fold, some), rounds, start)
+        return fitted_background(self._rates(windows), self._counts(fold, some), rounds, start)
 
 
 def turn(plane: torch.Tensor, which: int) -> torch.Tensor:
@@ -346,13 +346,13 @@ def turn_back(plane: torch.Tensor, which: int) -> torch.Tensor:
     return torch.rot90(plane.flip(-1) if which >= 4 else plane, -(which % 4), (-2, -1))
 
 
-def _path_loss(scene: Scene, photons: PhotonParts, plane: torch.Tensor, scale: float) -> float:
+def _path_loss(scene: ObjectPlane, photons: CountSplits, plane: torch.Tensor, scale: float) -> float:
     """Loss of the first fold's photons, with the scatter that this object leaves unexplained."""
     some = np.unique(np.linspace(0, scene.frames - 1, JUDGED_FRAMES).astype(np.int64))
-    counts = _tensor(photons.part(FIRST_FOLD, some), scene)
+    counts = _tensor(photons.split(FIRST_FOLD, some), scene)
     rates = scene.physics.corner_rates(scene.read(plane, torch.from_numpy(some).to(plane.device)), scale)
-    return float(poisson_loss(rates + unresolved_scatter(rates, counts, FIRST_ROUNDS), counts))
+    return float(poisson_loss(rates + fitted_background(rates, counts, FIRST_ROUNDS), counts))
 
 
-def _tensor(counts: np.ndarray[Any, np.dtype[np.float32]], scene: Scene) -> torch.Tensor:
+def _tensor(counts: np.ndarray[Any, np.dtype[np.float32]], scene: ObjectPlane) -> torch.Tensor:
     return torch.from_numpy(counts).to(scene.device)

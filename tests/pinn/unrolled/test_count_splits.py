@@ -5,8 +5,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from fly64_assets.pinn.unrolled import count_splits as photon_parts
-from fly64_assets.pinn.unrolled.count_splits import PhotonParts
+from fly64_assets.pinn.unrolled import count_splits
+from fly64_assets.pinn.unrolled.count_splits import CountSplits
 
 PARTS = 5
 ORDER = np.random.default_rng(0).permutation(64)[:50]
@@ -15,7 +15,7 @@ ORDER = np.random.default_rng(0).permutation(64)[:50]
 @pytest.fixture
 def divide(measurement, tmp_path):
     def build(parts=PARTS, kept=PARTS, seed=1, measurement=measurement, order=ORDER):
-        return PhotonParts.of(measurement, order, parts=parts, kept=kept, seed=seed, scratch=tmp_path)
+        return CountSplits.of(measurement, order, splits=parts, kept=kept, seed=seed, scratch=tmp_path)
 
     return build
 
@@ -30,14 +30,14 @@ def standardised(part, total, parts):
 
 
 def every_part(photons, kept=PARTS):
-    return np.stack([photons.part(which, np.arange(photons.frames)) for which in range(kept)])
+    return np.stack([photons.split(which, np.arange(photons.frames)) for which in range(kept)])
 
 
 def test_parts_sum_to_the_frames_in_the_order_asked_for(divide, measurement):
     photons = divide()
     total = corner(measurement, ORDER)
     np.testing.assert_array_equal(every_part(photons).sum(axis=0), total)
-    np.testing.assert_array_equal(photons.all_but((), slice(0, 50)), total)
+    np.testing.assert_array_equal(photons.without((), slice(0, 50)), total)
     assert every_part(photons).min() >= 0
     assert photons.photons == pytest.approx(total.sum() / 50, rel=1e-12)
     assert total.mean(axis=0)[:2, :2].max() > 100 * total.mean(axis=0)[14:18, 14:18].max(), "DC is in the corner"
@@ -70,21 +70,21 @@ def test_all_but_some_parts(divide, measurement):
     photons, rows = divide(kept=3), slice(7, 23)
     kept = every_part(photons, 3)[:, rows]
     rest = corner(measurement, ORDER[rows]) - kept[0] - kept[2]
-    np.testing.assert_array_equal(photons.all_but((0, 2), rows), rest)
-    assert photons.all_but((0, 2), rows).dtype == np.float32
+    np.testing.assert_array_equal(photons.without((0, 2), rows), rest)
+    assert photons.without((0, 2), rows).dtype == np.float32
 
 
 def test_a_file_holds_what_memory_would(divide, monkeypatch, tmp_path):
     memory = divide(kept=3)
-    monkeypatch.setattr(photon_parts, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(count_splits, "IN_MEMORY_BYTES", 0)
     file = divide(kept=3)
     assert (memory._memory is None, file._memory is None) == (False, True)
     assert list(tmp_path.iterdir()) == [], "the file has no name"
     frames = np.array([40, 3, 3, 11])
     with closing(file._file):
         for which in range(3):
-            np.testing.assert_array_equal(file.part(which, frames), memory.part(which, frames))
-        np.testing.assert_array_equal(file.all_but((1,), slice(30, 50)), memory.all_but((1,), slice(30, 50)))
+            np.testing.assert_array_equal(file.split(which, frames), memory.split(which, frames))
+        np.testing.assert_array_equal(file.without((1,), slice(30, 50)), memory.without((1,), slice(30, 50)))
 
 
 def test_counts_beyond_one_byte_are_kept_whole(divide, measured):

@@ -6,7 +6,7 @@ import torch
 
 from fly64_assets.physics import forward
 from fly64_assets.physics.counts import poisson_loss
-from fly64_assets.pinn.unrolled.model_error import unresolved_scatter
+from fly64_assets.pinn.unrolled.model_error import fitted_background
 
 N = 32
 
@@ -34,7 +34,7 @@ def rates(obj, probe):
 def test_a_smooth_background_is_found(rates, photons):
     background = smooth_background(photons)
     counts = np.random.default_rng(1).poisson(rates + background)
-    found = unresolved_scatter(tensor(rates), tensor(counts), 60).numpy()
+    found = fitted_background(tensor(rates), tensor(counts), 60).numpy()
     assert found.sum() == pytest.approx(photons, rel=0.1)
     assert np.abs(found - background).sum() < 0.25 * photons
     assert found.min() >= 0
@@ -42,17 +42,15 @@ def test_a_smooth_background_is_found(rates, photons):
 
 def test_where_nothing_is_unexplained_nothing_is_found(rates):
     counts = np.random.default_rng(1).poisson(rates)
-    assert unresolved_scatter(tensor(rates), tensor(counts), 60).sum() < 0.01 * counts.sum() / len(counts)
-    nothing = unresolved_scatter(tensor(rates), torch.zeros(256, N, N), 60)
+    assert fitted_background(tensor(rates), tensor(counts), 60).sum() < 0.01 * counts.sum() / len(counts)
+    nothing = fitted_background(tensor(rates), torch.zeros(256, N, N), 60)
     assert float(nothing.abs().max()) < 1e-6
 
 
 def test_rounds_can_be_continued(rates):
     counts = tensor(np.random.default_rng(1).poisson(rates + smooth_background(100.0)))
-    half = unresolved_scatter(tensor(rates), counts, 10)
-    assert torch.equal(
-        unresolved_scatter(tensor(rates), counts, 10, half), unresolved_scatter(tensor(rates), counts, 20)
-    )
+    half = fitted_background(tensor(rates), counts, 10)
+    assert torch.equal(fitted_background(tensor(rates), counts, 10, half), fitted_background(tensor(rates), counts, 20))
 
 
 def test_an_object_known_on_average_beats_made_up_details(obj, probe):
@@ -71,7 +69,7 @@ def test_an_object_known_on_average_beats_made_up_details(obj, probe):
     }
     counts = rng.poisson(expected.pop("truth"))
     without = {name: poisson_loss(rates, counts) for name, rates in expected.items()}
-    scatter = {name: unresolved_scatter(tensor(rates), tensor(counts), 60).numpy() for name, rates in expected.items()}
+    scatter = {name: fitted_background(tensor(rates), tensor(counts), 60).numpy() for name, rates in expected.items()}
     fitted = {name: poisson_loss(rates + scatter[name], counts) for name, rates in expected.items()}
     assert without["made up"] < without["average"] - 100
     assert fitted["average"] < fitted["made up"] - 10

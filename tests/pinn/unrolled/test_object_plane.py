@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fly64_assets.physics import forward, illumination
-from fly64_assets.pinn.unrolled.object_plane import Scene
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 
 N, M = 32, 24
 
@@ -42,7 +42,7 @@ def inner_probe(probe):
 @pytest.mark.parametrize("positions", ["measurement", "leaving"])
 def test_windows_are_those_of_the_forward_model(positions, request, obj):
     measurement = request.getfixturevalue(positions)
-    scene = Scene(measurement)
+    scene = ObjectPlane(measurement)
     assert scene.window == M
     expected = forward.extract_patches(obj, measurement.x, measurement.y, N)[:, 4:-4, 4:-4]
     found = torch.cat([scene.read(plane_of(scene, obj), rows) for rows in scene.blocks()])
@@ -50,7 +50,7 @@ def test_windows_are_those_of_the_forward_model(positions, request, obj):
 
 
 def test_adding_is_the_adjoint_of_reading(measurement):
-    scene, generator = Scene(measurement), torch.Generator().manual_seed(0)
+    scene, generator = ObjectPlane(measurement), torch.Generator().manual_seed(0)
     windows = torch.randn(10, M, M, generator=generator, dtype=torch.complex64)
     plane = torch.randn(scene.shape, generator=generator, dtype=torch.complex64)
     total, rows = torch.zeros_like(plane), slice(20, 30)
@@ -65,7 +65,7 @@ def test_light_is_the_illumination_of_the_physics(positions, request):
     measurement = request.getfixturevalue(positions)
     inner = inner_probe(measurement.probe)
     expected = illumination.illumination(inner, measurement.x, measurement.y, measurement.object_shape)
-    scene = Scene(measurement)
+    scene = ObjectPlane(measurement)
     peak = float((np.abs(inner) ** 2).max())
     np.testing.assert_allclose(scene.coverage() * peak, expected, atol=1e-5 * expected.max())
     whole = len(measurement.x) * (np.abs(inner) ** 2).sum()
@@ -74,7 +74,7 @@ def test_light_is_the_illumination_of_the_physics(positions, request):
 
 def test_only_the_measured_frames_of_the_order_give_light(measurement, obj):
     order = np.random.default_rng(0).permutation(64)
-    scene, first = Scene(measurement, order=order, shown=50), order[:50]
+    scene, first = ObjectPlane(measurement, order=order, learned=50), order[:50]
     inner = inner_probe(measurement.probe)
     expected = illumination.illumination(inner, measurement.x[first], measurement.y[first], obj.shape)
     np.testing.assert_allclose(scene.coverage() * (np.abs(inner) ** 2).max(), expected, atol=1e-4)
@@ -87,7 +87,7 @@ def test_only_the_measured_frames_of_the_order_give_light(measurement, obj):
 def test_the_plane_on_the_grid_and_ones_elsewhere(measurement, leaving, obj):
     few = replace(measurement, x=measurement.x[:2] * 0 + 44.5, y=measurement.y[:2] * 0 + 40.25)
     for case in (measurement, leaving, few):
-        scene = Scene(case)
+        scene = ObjectPlane(case)
         rows, columns = np.indices(obj.shape)
         inside = (
             (rows >= scene.origin[0])
@@ -102,7 +102,7 @@ def test_the_plane_on_the_grid_and_ones_elsewhere(measurement, leaving, obj):
 
 
 def test_a_part_of_the_plane_holds_the_same_windows(measurement):
-    scene = Scene(measurement)
+    scene = ObjectPlane(measurement)
     plane = torch.randn(scene.shape, generator=torch.Generator().manual_seed(2), dtype=torch.complex64)
     top, left, height, width = 13, 22, 40, 48
     rows = torch.from_numpy(scene.inside(top, left, height, width))
@@ -112,7 +112,7 @@ def test_a_part_of_the_plane_holds_the_same_windows(measurement):
 
 
 def test_frames_inside_a_part_are_those_that_read_nothing_else(measurement):
-    scene = Scene(measurement, shown=60)
+    scene = ObjectPlane(measurement, learned=60)
     rng = np.random.default_rng(3)
     for _ in range(20):
         top, left = int(rng.integers(0, 30)), int(rng.integers(0, 30))
@@ -128,8 +128,8 @@ def test_frames_inside_a_part_are_those_that_read_nothing_else(measurement):
 
 def test_the_plane_has_a_margin_and_sides_that_can_be_halved(leaving):
     for frames in range(1, 12):
-        assert all(side % 8 == 0 for side in Scene(leaving, order=np.arange(frames)).shape)
-    scene = Scene(leaving)
+        assert all(side % 8 == 0 for side in ObjectPlane(leaving, order=np.arange(frames)).shape)
+    scene = ObjectPlane(leaving)
     lit = torch.nonzero(scene.illumination > 0).numpy()
     assert lit.min() >= 2
     assert (lit.max(axis=0) < np.array(scene.shape) - 2).all()
@@ -137,5 +137,5 @@ def test_the_plane_has_a_margin_and_sides_that_can_be_halved(leaving):
 
 def test_a_plane_beside_the_grid_leaves_it_as_it_is(measurement):
     for shift in (100.0, -120.0, 300.0):
-        scene = Scene(replace(measurement, x=measurement.x + shift))
+        scene = ObjectPlane(replace(measurement, x=measurement.x + shift))
         assert (scene.on_grid(torch.zeros(scene.shape, dtype=torch.complex64)) == 1).all()

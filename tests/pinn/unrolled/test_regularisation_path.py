@@ -7,8 +7,8 @@ from scipy.stats import poisson
 
 from fly64_assets.pinn.unrolled import object_plane as scene_module
 from fly64_assets.pinn.unrolled import regularisation_path as path_module
-from fly64_assets.pinn.unrolled.object_plane import Scene
-from fly64_assets.pinn.unrolled.regularisation_path import EDGE, constant_object, likelihood_path
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import EDGE, constant_object, regularisation_path
 
 LEVELS = (0.4, 0.13, 0.04, 0.013)
 
@@ -48,15 +48,15 @@ def variation(plane):
 
 def test_a_constant_object_has_the_amplitude_of_the_photons(clean, obj):
     measurement, counts = clean(obj=np.full_like(obj, 0.7 * np.exp(0.4j)))
-    scene = Scene(measurement)
+    scene = ObjectPlane(measurement)
     found = constant_object(scene, frames_of(counts), measurement.intensity_scale)
     np.testing.assert_allclose(found.numpy(), 0.7, rtol=1e-5)
 
 
 def test_noiseless_frames_lead_to_the_truth(clean, obj):
     measurement, counts = clean(n=300)
-    scene, frames, scale = Scene(measurement), frames_of(counts), measurement.intensity_scale
-    path = likelihood_path(scene, frames, scale, (0.4, 0.13, 0.04, 0.013, 0.004), 25)
+    scene, frames, scale = ObjectPlane(measurement), frames_of(counts), measurement.intensity_scale
+    path = regularisation_path(scene, frames, scale, (0.4, 0.13, 0.04, 0.013, 0.004), 25)
     errors = [error(scene, plane, obj) for plane in (constant_object(scene, frames, scale), *path)]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.25
@@ -67,9 +67,11 @@ def test_noiseless_frames_lead_to_the_truth(clean, obj):
 def test_momentum_gets_there_in_few_steps(clean, obj):
     """Plain steps are at 0.014 after 20 and at 0.006 after 40."""
     measurement, counts = clean()
-    scene = Scene(measurement)
+    scene = ObjectPlane(measurement)
     errors = [
-        error(scene, likelihood_path(scene, frames_of(counts), measurement.intensity_scale, (0.004,), steps)[0], obj)
+        error(
+            scene, regularisation_path(scene, frames_of(counts), measurement.intensity_scale, (0.004,), steps)[0], obj
+        )
         for steps in (20, 40)
     ]
     assert errors[0] < 0.006
@@ -78,7 +80,7 @@ def test_momentum_gets_there_in_few_steps(clean, obj):
 
 def test_the_noiseless_truth_is_left_alone(clean, obj):
     measurement, counts = clean()
-    scene, frames, scale = Scene(measurement), frames_of(counts), measurement.intensity_scale
+    scene, frames, scale = ObjectPlane(measurement), frames_of(counts), measurement.intensity_scale
     at_truth, at_constant = (
         path_module._likelihood_change(scene, frames, scale, plane).abs().max()
         for plane in (truth_plane(scene, obj), constant_object(scene, frames, scale))
@@ -89,7 +91,7 @@ def test_the_noiseless_truth_is_left_alone(clean, obj):
 def test_the_step_is_that_of_an_independent_sum(clean, obj):
     """P* F^-1 (change of the wave), frame by frame in float64, placed with its bilinear weights."""
     measurement, counts = clean(n=4)
-    scene, scale = Scene(measurement), measurement.intensity_scale
+    scene, scale = ObjectPlane(measurement), measurement.intensity_scale
     plane = truth_plane(scene, obj).numpy().astype(complex) * 0.8
     plane += 0.05 * np.random.default_rng(0).standard_normal(plane.shape)
     expected, probe = np.zeros_like(plane), measurement.probe.astype(complex)[4:-4, 4:-4]
@@ -153,7 +155,7 @@ def test_long_ranged_phases_get_long_steps(measurement):
     even = type(measurement)(
         np.zeros((len(x), 1, 1), np.float32), 100.0, measurement.probe, x, y, (176, 176), np.arange(len(x))
     )
-    scene = Scene(even)
+    scene = ObjectPlane(even)
     flat = torch.ones(scene.shape, dtype=torch.complex64)
     frames = scene.physics.corner_rates(flat[:24, :24][None], 1e4)
     preconditioner, middle = path_module._Preconditioner(scene), slice(48, 120)
@@ -172,28 +174,28 @@ def test_long_ranged_phases_get_long_steps(measurement):
 
 def test_less_smoothing_gives_objects_of_more_variation(measured):
     measurement = measured(dose=1e4)
-    scene = Scene(measurement)
-    path = likelihood_path(scene, measured_frames(measurement), measurement.intensity_scale, LEVELS, 10)
+    scene = ObjectPlane(measurement)
+    path = regularisation_path(scene, measured_frames(measurement), measurement.intensity_scale, LEVELS, 10)
     variations = [variation(plane.numpy()) for plane in path]
     assert variations == sorted(variations)
     assert variations[-1] > 1.2 * variations[0]
 
 
 def test_levels_start_from_the_one_before_and_report_their_steps(measurement):
-    scene, frames, steps = Scene(measurement), measured_frames(measurement), []
+    scene, frames, steps = ObjectPlane(measurement), measured_frames(measurement), []
     scale = measurement.intensity_scale
-    path = likelihood_path(scene, frames, scale, LEVELS[:3], 4, lambda *row: steps.append(row))
+    path = regularisation_path(scene, frames, scale, LEVELS[:3], 4, lambda *row: steps.append(row))
     assert steps == [(done, 12, {}) for done in range(1, 13)]
-    shorter = likelihood_path(scene, frames, scale, LEVELS[:2], 4)
+    shorter = regularisation_path(scene, frames, scale, LEVELS[:2], 4)
     assert all(torch.equal(one, two) for one, two in zip(shorter, path, strict=False))
-    assert not torch.equal(likelihood_path(scene, frames, scale, LEVELS[1:2], 4)[0], path[1])
+    assert not torch.equal(regularisation_path(scene, frames, scale, LEVELS[1:2], 4)[0], path[1])
 
 
 def test_frames_at_a_time_change_nothing_and_bytes_repeat(measurement, monkeypatch):
-    scene, frames = Scene(measurement), measured_frames(measurement)
+    scene, frames = ObjectPlane(measurement), measured_frames(measurement)
 
     def path():
-        return torch.stack(likelihood_path(scene, frames, measurement.intensity_scale, LEVELS[:2], 6)).numpy()
+        return torch.stack(regularisation_path(scene, frames, measurement.intensity_scale, LEVELS[:2], 6)).numpy()
 
     first = path()
     assert first.tobytes() == path().tobytes()
@@ -204,6 +206,6 @@ def test_frames_at_a_time_change_nothing_and_bytes_repeat(measurement, monkeypat
 
 def test_more_steps_do_not_leave_the_object(clean):
     measurement, counts = clean()
-    scene, frames = Scene(measurement), frames_of(counts)
-    planes = [likelihood_path(scene, frames, measurement.intensity_scale, (0.004,), k)[0] for k in (40, 150)]
+    scene, frames = ObjectPlane(measurement), frames_of(counts)
+    planes = [regularisation_path(scene, frames, measurement.intensity_scale, (0.004,), k)[0] for k in (40, 150)]
     assert float(planes[1].abs().max()) <= float(planes[0].abs().max()) + 0.05

@@ -11,10 +11,10 @@ from fly64_assets.physics import forward, illumination
 from fly64_assets.physics.counts import poisson_loss
 from fly64_assets.pinn.architectures import UnrolledNetwork
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.unrolled.model_error import unresolved_scatter
-from fly64_assets.pinn.unrolled.object_plane import Scene
-from fly64_assets.pinn.unrolled.regularisation_path import likelihood_path
-from fly64_assets.pinn.unrolled.training import FIRST_FOLD, VALIDATION, SceneTraining, turn, turn_back
+from fly64_assets.pinn.unrolled.model_error import fitted_background
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+from fly64_assets.pinn.unrolled.training import FIRST_FOLD, VALIDATION, UnrolledTraining, turn, turn_back
 
 N = 32
 
@@ -23,7 +23,7 @@ N = 32
 def prepare(settings, tmp_path):
     def build(measurement, settings=settings, gridsize=2, seed=1, lines=None):
         say = (lambda _line: None) if lines is None else lines.append
-        return SceneTraining.of(measurement, settings, gridsize, seed, Ranks(0, 1, "cpu"), tmp_path, say)
+        return UnrolledTraining.of(measurement, settings, gridsize, seed, Ranks(0, 1, "cpu"), tmp_path, say)
 
     return build
 
@@ -31,7 +31,7 @@ def prepare(settings, tmp_path):
 @pytest.fixture(scope="module")
 def task(measurement, settings, tmp_path_factory):
     """Of few frames: none is held out, and the order is that of the measurement."""
-    return SceneTraining.of(
+    return UnrolledTraining.of(
         measurement, settings, 2, 1, Ranks(0, 1, "cpu"), tmp_path_factory.mktemp("task"), lambda _line: None
     )
 
@@ -43,7 +43,7 @@ def corner(measurement):
 def frames_of_rows(task, measurement):
     """Frame of the measurement behind every row of a task, found by its counts."""
     names = {frame.tobytes(): index for index, frame in enumerate(corner(measurement))}
-    every = task.photons.all_but((), slice(0, measurement.frames))
+    every = task.photons.without((), slice(0, measurement.frames))
     return np.array([names[frame.tobytes()] for frame in every])
 
 
@@ -103,12 +103,12 @@ def test_tiles_of_a_scan_with_gaps_hold_frames(prepare, measurement, settings):
 
 
 def test_a_fold_is_shown_objects_without_its_photons_and_those_of_validation(task, measurement, settings):
-    scene, scale = Scene(measurement), measurement.intensity_scale
+    scene, scale = ObjectPlane(measurement), measurement.intensity_scale
     every = np.arange(64)
     for fold in (VALIDATION, 1, 2):
         taken = sorted({VALIDATION, fold})
-        rest = corner(measurement) - sum(task.photons.part(which, every) for which in taken)
-        path = likelihood_path(
+        rest = corner(measurement) - sum(task.photons.split(which, every) for which in taken)
+        path = regularisation_path(
             scene,
             lambda rows, rest=rest: torch.from_numpy(rest[rows]),
             scale * np.sqrt(1 - len(taken) / settings.photon_parts),
@@ -124,11 +124,11 @@ def test_the_object_to_change_predicts_best(task, measurement, settings):
     assert len(losses) == len(settings.levels)
     assert task.spec.base == int(np.argmin(losses))
     assert task.spec.levels == settings.levels[: task.spec.base + 2]
-    observed = task.photons.part(FIRST_FOLD, np.arange(64))
+    observed = task.photons.split(FIRST_FOLD, np.arange(64))
     plane = task.shown[FIRST_FOLD].obj
     windows = task.scene.read(plane, slice(0, 64))
     rates = task.scene.physics.corner_rates(windows, measurement.intensity_scale / np.sqrt(settings.photon_parts))
-    rates = rates + unresolved_scatter(rates, torch.from_numpy(observed), 60)
+    rates = rates + fitted_background(rates, torch.from_numpy(observed), 60)
     assert poisson_loss(rates.numpy(), observed) == pytest.approx(losses[task.spec.base], rel=1e-6)
     facts = task.facts()
     assert facts["base_level"] == task.spec.levels[task.spec.base]
@@ -150,8 +150,8 @@ def test_losses_are_those_of_the_physics(task):
         frames = torch.from_numpy(tile.frames)
         windows = task.scene.read(task.shown[tile.fold].obj, frames)
         rates = task.scene.physics.corner_rates(windows, task.scale) + task._scatter
-        expected = poisson_loss(rates.numpy(), task.photons.part(tile.fold, tile.frames))
-        assert loss == pytest.approx(expected * task.photons.parts / task.photons.photons, rel=1e-4)
+        expected = poisson_loss(rates.numpy(), task.photons.split(tile.fold, tile.frames))
+        assert loss == pytest.approx(expected * task.photons.splits / task.photons.photons, rel=1e-4)
 
 
 def test_judgement_compares_with_a_flat_object_and_says_how_the_phase_spreads(prepare, measurement, settings, obj):
@@ -173,8 +173,8 @@ def test_judgement_compares_with_a_flat_object_and_says_how_the_phase_spreads(pr
     scale = measurement.intensity_scale / np.sqrt(settings.photon_parts)
     rates = np.fft.ifftshift(forward.expected_counts(measurement.probe.astype(complex), scale)).astype(np.float32)
     rates = np.broadcast_to(rates, (64, N, N)).copy()
-    learned, unseen = (task.photons.part(which, np.arange(64)) for which in (FIRST_FOLD, VALIDATION))
-    scatter = unresolved_scatter(torch.from_numpy(rates), torch.from_numpy(learned), 60).numpy()
+    learned, unseen = (task.photons.split(which, np.arange(64)) for which in (FIRST_FOLD, VALIDATION))
+    scatter = fitted_background(torch.from_numpy(rates), torch.from_numpy(learned), 60).numpy()
     assert flat_loss == pytest.approx(poisson_loss(rates + scatter, unseen), rel=1e-5)
     assert task.facts()["validation_loss_before"] < flat_loss - 100
 
@@ -219,7 +219,7 @@ def test_held_out_frames_influence_nothing_that_is_learned_from(prepare, measure
     amplitude[hidden] = amplitude[hidden][:, ::-1] * 3
     other = prepare(replace(measurement, amplitude=amplitude))
     assert not np.array_equal(
-        other.photons.part(VALIDATION, task.held_out), task.photons.part(VALIDATION, task.held_out)
+        other.photons.split(VALIDATION, task.held_out), task.photons.split(VALIDATION, task.held_out)
     )
     assert (other.spec, other.path_losses) == (task.spec, task.path_losses)
     for fold, shown in task.shown.items():
@@ -242,7 +242,7 @@ def test_the_loss_of_held_out_frames_counts_half(prepare, measured):
     for frames in (np.arange(190), np.arange(190, 200)):
         windows = task.scene.read(task.shown[VALIDATION].obj, torch.from_numpy(frames))
         rates = task.scene.physics.corner_rates(windows, task.scale) + task._scatter
-        losses.append(poisson_loss(rates.numpy(), task.photons.part(VALIDATION, frames)))
+        losses.append(poisson_loss(rates.numpy(), task.photons.split(VALIDATION, frames)))
     assert logged["held_out_frames_loss"] == pytest.approx(losses[1], rel=1e-4)
     assert logged["validation_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert logged["generalisation_gap"] == 0
