@@ -30,7 +30,7 @@ from fly64_assets.store import atomic, hashing, sidecars
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 DOSE = 10_000
 KEY = StageKey("simulated", DOSE)

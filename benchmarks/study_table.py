@@ -14,7 +14,8 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.environment import default_data_root
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.study.states import active_layout
 
 JOB_COLUMNS = (

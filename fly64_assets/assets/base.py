@@ -15,12 +15,13 @@ from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.intake import intake_file, intake_from_design
-from fly64_assets.study.layout import Layout, StageKey
 from fly64_assets.study.states import active_layout, base_state
 
 

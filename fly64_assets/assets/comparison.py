@@ -22,10 +22,10 @@ from fly64_assets.evaluation.scores.region import ScanBox, scan_box
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
 
 
 def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:

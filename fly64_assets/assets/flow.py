@@ -1,59 +1,115 @@
 """How every asset runs: verified inputs, one build under the store's lock, a gate before anything materialises.
 
-Belongs here: the course that all assets share. Does not belong here: what a stage computes.
+Belongs here: what all assets share. Does not belong here: what a stage computes.
 
 A failed blocking check stops only its own run, so every asset gates itself: it yields the failed check and raises
 before it materialises, and whoever reads a file later verifies it again.
 """
 
+import base64
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import dagster as dg
 
+from fly64_assets.automation.conditions import condition_of
+from fly64_assets.automation.partitions import coordinates_of, mapping_between, partitions_of
 from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, store_of_run
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
+from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import Fly64Error
+from fly64_assets.resources.gpu import GpuResource
+from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import json_sha256
+from fly64_assets.store.keys import REPORT, Coordinates, StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.stages import Stage
 from fly64_assets.study.states import active_layout
 
 GATE = "gate"
 """Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
 
+POOL = "gpu"
+"""The pool whose slots engines share; the instance's `dagster.yaml` says how many there are."""
+
 DATA_VERSION_TAG = "dagster/data_version"
+
 AssetEvent = dg.AssetCheckResult | dg.MaterializeResult[None]
+
+C_co = TypeVar("C_co", bound=Coordinates, covariant=True)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What one build of a stage gets to work with."""
+class Work(Generic[C_co]):
+    """What one build of a stage gets to work with; ``execution`` says where its engine runs, if it has one."""
 
     context: dg.AssetExecutionContext
     design: StudyDesign
     store: ArtifactStore
     layout: Layout
-    key: StageKey
+    stage: Stage
+    key: StageKey[C_co]
     build: Build
+    execution: Execution
+
+    @property
+    def at(self) -> C_co:
+        """The dose, the cell, the half of a cell, or the study as a whole."""
+        return self.key.at
 
     def dataset(self, path: Path) -> Dataset:
-        """A data set whose SHA256 was checked just now; the contract judged it when it was written."""
+        """A data set whose SHA256 was checked just now; its contract was judged when it was written."""
         verified(path)
         return load_dataset(path)
 
 
-Compute = Callable[[Work], Mapping[str, Any]]
+Compute = Callable[[Work[Any]], Mapping[str, Any]]
 """Writes outputs through ``work.build``, declares the outcome there, returns metadata for Dagster."""
+
+
+def stage_asset(stage: Stage, design: StudyDesign, compute: Compute, op_tags: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """The asset of one record of the table of stages, for all stages but the base."""
+    partitions = partitions_of(design, stage)
+    resources = {"study", "store", *(("gpu", "legacy_config") if stage.engine else ())}
+
+    @dg.asset(
+        **catalogue_entry(stage, design),
+        deps=[dg.AssetDep(asset, partition_mapping=mapping_between(stages.STAGES[asset], stage)) for asset in stage.needs],
+        partitions_def=partitions,
+        automation_condition=condition_of(stage),
+        pool=POOL if stage.engine else None,
+        op_tags=dict(op_tags) if stage.engine else None,
+        required_resource_keys=resources,
+        check_specs=[gate_spec(stage.asset, partitions)],
+    )
+    def asset(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
+        yield from materialize(context, stage, compute)
+
+    return asset
+
+
+def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
+    """What the catalogue says of an asset. The design has a share in its code version: Dagster sees a changed design."""
+    tags = {"fly64/study": design.name, "fly64/stage": stage.kind} | ({"fly64/split": stage.split} if stage.split else {})
+    return {
+        "name": stage.asset,
+        "description": stage.description,
+        "group_name": stage.group,
+        "kinds": {stage.tool},
+        "owners": ["team:fly64_assets"],
+        "tags": tags,
+        "code_version": stages.asset_version(design, stage),
+    }
 
 
 def gate_spec(asset: str, partitions: dg.PartitionsDefinition[str] | None = None) -> dg.AssetCheckSpec:
@@ -72,28 +128,23 @@ def gate_spec(asset: str, partitions: dg.PartitionsDefinition[str] | None = None
         )
 
 
-def materialize(
-    context: dg.AssetExecutionContext,
-    design: StudyDesign,
-    store: ArtifactStore,
-    key: StageKey,
-    compute: Compute,
-    *,
-    beforehand: Callable[[], str] = str,
-) -> Iterator[AssetEvent]:
+def materialize(context: dg.AssetExecutionContext, stage: Stage, compute: Compute) -> Iterator[AssetEvent]:
     """Build a stage in every repeat of the study and yield Dagster's events.
 
-    ``beforehand`` says what the engine will run on, or refuses by an error what cannot be met.
     Raises ``dagster.Failure`` with one sentence where an input or the result is not valid; nothing is materialised
     then, and the stage's record on disk says the same.
     """
+    study: StudyResource = context.resources.study
+    resource: ArtifactStoreResource = context.resources.store
+    design = study.design()
+    at = coordinates_of(context.partition_key if context.has_partition_key else "")
     records: list[StageRecord] = []
     described: dict[str, Any] = {}
     try:
-        store = store_of_run(context, store, context.asset_key.to_user_string())
+        store = store_of_run(context, resource.store(design.name), stage)
         layout = active_layout(store)
-        for one in stages.repeats(design, key) if key.stage != "report" else [key]:
-            record, metadata = build_stage(context, design, store, layout, one, compute, beforehand)
+        for key in stages.keys_of(design, stage, at):
+            record, metadata = build_stage(context, design, store, layout, stage, key, compute)
             records.append(record)
             described = described or dict(metadata)
     except Fly64Error as error:
@@ -128,40 +179,42 @@ def build_stage(
     design: StudyDesign,
     store: ArtifactStore,
     layout: Layout,
-    key: StageKey,
+    stage: Stage,
+    key: StageKey[Coordinates],
     compute: Compute,
-    beforehand: Callable[[], str] = str,
 ) -> tuple[StageRecord, Mapping[str, Any]]:
     """One build: what it needs, its work or its skip, its record."""
-    wanted = stages.demand(store, layout, design, key)
-    if wanted.waits_for:
-        raise Fly64Error(f"{key.label} cannot run: {wanted.waits_for}")
-    standing = store.record(layout, key)
-    if not wanted.skip and standing is not None and standing.outcome != "failed":
-        # What cannot be met is refused while the result that stands is still there; without one, the build itself
-        # fails, and its record says why.
-        beforehand()
+    expected = stages.expected(store, layout, design, key)
+    if expected.waits_for:
+        raise Fly64Error(f"{key.label} cannot run: {expected.waits_for}")
+    gpu: GpuResource | None = context.resources.gpu if stage.engine else None
+    existing = store.record(layout, key)
+    if gpu is not None and not expected.skip and existing is not None and existing.outcome != "failed":
+        # An execution that is impossible here is refused while the result that exists is still there; without one,
+        # the build itself fails, and its record says why.
+        gpu.execution()
     metadata: Mapping[str, Any] = {}
     with store.build(
         layout,
         key,
-        inputs=wanted.inputs,
+        inputs=expected.inputs,
         parameters=stages.parameters(design, key),
-        design=design,
-        code_version=stages.CODE_VERSIONS[key.stage],
+        design_sha256=design.sha256(),
+        code_version=stage.code_version,
         seeds=design.repeat_seeds(key.repeat),
         announce=context.log.info,
         # The report shows states that are no inputs (failed, out of date), so it is always written anew.
-        force=key.stage == "report" or context.run.tags.get(COMMAND_TAG) != RESUME,
+        force=key == REPORT or context.run.tags.get(COMMAND_TAG) != RESUME,
     ) as build:
         if build.done:
             context.log.info(f"{key.label}: already there, from the same inputs and parameters")
-        elif wanted.skip:
-            context.log.info(f"{key.label}: skipped: {wanted.skip}")
-            build.skip(wanted.skip, {})
+        elif expected.skip:
+            context.log.info(f"{key.label}: skipped: {expected.skip}")
+            build.skip(expected.skip, {})
         else:
-            context.log.info(f"{key.label}: {beforehand() or 'begins'}")
-            metadata = compute(Work(context, design, store, layout, key, build))
+            execution = gpu.execution() if gpu else Execution()
+            context.log.info(f"{key.label}: {gpu.describe(execution) if gpu else 'begins'}")
+            metadata = compute(Work(context, design, store, layout, stage, key, build, execution))
     return store.required(layout, key), metadata
 
 
@@ -200,6 +253,4 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
 
 def picture(png: bytes) -> dg.MarkdownMetadataValue:
     """A PNG as inline picture for the UI."""
-    import base64
-
     return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")

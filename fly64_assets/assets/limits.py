@@ -11,9 +11,9 @@ from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
 from fly64_assets.evaluation.bound.limit_file import limit_arrays, limit_from_arrays
 from fly64_assets.evaluation.scores.compare import LimitSource
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
 
 
 def shared_limits(work: Work, found: dict[str, UnitLimit]) -> LimitSource:

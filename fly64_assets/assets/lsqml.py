@@ -15,9 +15,9 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
 
 COLD = (
     "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known probe, "

@@ -11,9 +11,9 @@ from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import parameters_sha256
-from fly64_assets.study.layout import StageKey
 
 
 def overlap_view_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:

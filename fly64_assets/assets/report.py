@@ -15,9 +15,9 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.artifacts import State
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.sidecars import library_versions, verified
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
 from fly64_assets.study.manifests import write_manifests
 from fly64_assets.study.states import active_layout, study_states
 

@@ -14,10 +14,10 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.simulation.frames import SimulatedScan, simulate, split_metadata, write_split
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import parameters_sha256
-from fly64_assets.study.layout import StageKey
 
 
 def simulated_dataset_asset(doses: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:

@@ -1,19 +1,22 @@
-"""When assets are built by themselves, as Dagster's conditions.
+"""When assets are built without being asked for, as Dagster's conditions.
 
-Belongs here: conditions. Does not belong here: the sensors that evaluate them (``sensors``).
+Belongs here: conditions. Does not belong here: the sensors that evaluate them (``automation.sensors``).
 """
 
 from typing import Any
 
 import dagster as dg
 
-ON_REQUEST = (
-    "legacy_pinn_bundle",
-    "legacy_pinn_reconstruction",
-    "lsqml_from_pinn_reconstruction_train",
-    "lsqml_from_pinn_reconstruction_test",
-)
-"""Assets of arms that are built only when somebody asks for them."""
+from fly64_assets.study.stages import STAGES, Stage
+
+
+def condition_of(stage: Stage) -> dg.AutomationCondition[Any] | None:
+    """When an asset follows its inputs; None for the base and for optional methods, which are never automated."""
+    if stage.on_request or not stage.needs:
+        return None
+    if stage.kind == "comparison":
+        return when_methods_change()
+    return when_cells_change() if stage.kind == "report" else when_inputs_change()
 
 
 def when_inputs_change() -> dg.AutomationCondition[Any]:
@@ -21,13 +24,12 @@ def when_inputs_change() -> dg.AutomationCondition[Any]:
     return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 
 
-def when_arms_change() -> dg.AutomationCondition[Any]:
-    """As :func:`when_inputs_change`, but arms that are built on request need not be there."""
+def when_methods_change() -> dg.AutomationCondition[Any]:
+    """As :func:`when_inputs_change`, but methods that are built on request need not be there."""
+    on_request = dg.AssetSelection.assets(*(stage.asset for stage in STAGES.values() if stage.on_request))
     missing = dg.AutomationCondition.any_deps_missing()
-    asked = missing.ignore(dg.AssetSelection.assets(*ON_REQUEST))
-    eager = dg.AutomationCondition.eager().replace(missing, asked)
-    checks = dg.AutomationCondition.all_deps_blocking_checks_passed()
-    return eager & checks.ignore(dg.AssetSelection.assets(*ON_REQUEST))
+    eager = dg.AutomationCondition.eager().replace(missing, missing.ignore(on_request))
+    return eager & dg.AutomationCondition.all_deps_blocking_checks_passed().ignore(on_request)
 
 
 def when_cells_change() -> dg.AutomationCondition[Any]:

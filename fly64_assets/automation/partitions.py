@@ -7,7 +7,9 @@ import warnings
 
 import dagster as dg
 
+from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import Stage
 
 DOSE = "dose"
 VIEW = "view"
@@ -24,19 +26,36 @@ def cell_partitions(design: StudyDesign) -> dg.MultiPartitionsDefinition:
     return dg.MultiPartitionsDefinition({DOSE: dose_partitions(design), VIEW: views})
 
 
-def dose_of_cell() -> dg.PartitionMapping:
-    """A cell depends on its own dose. Written out: an inferred mapping would silently give nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.MultiToSingleDimensionPartitionMapping(DOSE)
+def partitions_of(design: StudyDesign, stage: Stage) -> dg.PartitionsDefinition[str] | None:
+    """Partitions of a stage's asset; None for what belongs to the study as a whole."""
+    if stage.partitioned_by is Cell:
+        return cell_partitions(design)
+    return dose_partitions(design) if stage.partitioned_by is Dose else None
 
 
-def all_partitions() -> dg.PartitionMapping:
-    """Depend on every partition upstream."""
-    return dg.AllPartitionMapping()
+def mapping_between(upstream: Stage, stage: Stage) -> dg.PartitionMapping | None:
+    """How partitions of a stage depend on those of one that it needs.
+
+    Written out where the two differ: an inferred mapping would silently give nothing.
+    """
+    if stage.partitioned_by is Cell and upstream.partitioned_by is Dose:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            return dg.MultiToSingleDimensionPartitionMapping(DOSE)
+    if stage.partitioned_by is Study and upstream.partitioned_by is not Study:
+        return dg.AllPartitionMapping()
+    return None
 
 
-def split_cell_key(partition_key: str) -> tuple[int, str]:
-    """Dose and view of a cell's partition key, ``1000|dense`` -> (1000, "dense")."""
+def coordinates_of(partition_key: str) -> Coordinates:
+    """What a partition key names, ``1000|dense`` -> ``Cell(1000, "dense")``; the whole study for an empty one."""
     dose, _, view = str(partition_key).partition("|")
-    return int(dose), view
+    if not dose:
+        return Study()
+    return Cell(int(dose), view) if view else Dose(int(dose))
+
+
+def partition_of(at: Coordinates) -> str | None:
+    """The partition key of a dose, a cell or a half of one; None for the whole study."""
+    dose, view = getattr(at, "dose", None), getattr(at, "view", None)
+    return None if dose is None else f"{dose}|{view}" if view else str(dose)

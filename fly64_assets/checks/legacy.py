@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fly64_assets.checks.factory import Subject
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.ptychopinn.training_config import TrainingJob, disagreements
+from fly64_assets.store.keys import StageKey
 from fly64_assets.store.sidecars import verified
-from fly64_assets.study.layout import StageKey
 
 
 def config_001(subject: Subject) -> Sequence[str]:

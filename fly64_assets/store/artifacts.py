@@ -14,18 +14,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.builds import Build, build_stage
 from fly64_assets.store.hashing import json_bytes, json_sha256
+from fly64_assets.store.keys import BASE, Coordinates, StageKey
+from fly64_assets.store.layout import Layout, active_base_path, study_folder
 from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord, read_record
 from fly64_assets.store.sidecars import Provenance, input_name, verified, write_artifact
-from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import Layout, StageKey, active_base_path, study_folder
 
 Inputs = Mapping[Path, str] | Sequence[Path]
+
+IMPORTED: Final = "imported"
+"""Origin of a base that a user brought; a base made from the design follows the design."""
+
+CHOSEN: Final = "chosen"
+"""Origin of a base that a user switched back to."""
 
 
 @dataclass(frozen=True)
@@ -116,18 +122,18 @@ class ArtifactStore:
         layout = self.layout(base_id)
         text = json_bytes({"base_id": base_id, "origin": origin}, "active base")
         path = active_base_path(self.data_root, self.study)
-        write_artifact(layout, path, lambda file: file.write(text), Provenance(stage=StageKey("base")))
+        write_artifact(layout, path, lambda file: file.write(text), Provenance(stage=BASE))
 
     # -- stages ------------------------------------------------------------------------------------------------
 
-    def record(self, layout: Layout, key: StageKey) -> StageRecord | None:
+    def record(self, layout: Layout, key: StageKey[Coordinates]) -> StageRecord | None:
         """The intact record of a stage, or None; :meth:`state` says why it is None."""
         try:
             return read_record(layout, key)
         except ArtifactError:
             return None
 
-    def required(self, layout: Layout, key: StageKey) -> StageRecord:
+    def required(self, layout: Layout, key: StageKey[Coordinates]) -> StageRecord:
         """The record of a stage that others build on: succeeded or skipped.
 
         Raises :class:`ArtifactError` if the stage has not run, was interrupted, is damaged or has failed.
@@ -140,7 +146,7 @@ class ArtifactStore:
     def state(
         self,
         layout: Layout,
-        key: StageKey,
+        key: StageKey[Coordinates],
         inputs: Inputs,
         parameters: Mapping[str, Any],
         *,
@@ -185,11 +191,11 @@ class ArtifactStore:
     def build(
         self,
         layout: Layout,
-        key: StageKey,
+        key: StageKey[Coordinates],
         *,
         inputs: Inputs,
         parameters: Mapping[str, Any],
-        design: StudyDesign,
+        design_sha256: str,
         code_version: str,
         seeds: Mapping[str, int],
         announce: Announce | None = None,
@@ -212,7 +218,7 @@ class ArtifactStore:
                 stage=key,
                 inputs=resolved_inputs(layout, inputs, quick=False),
                 parameters=json.loads(json_bytes(parameters, f"parameters of {key.label}")),
-                design_sha256=design.sha256(),
+                design_sha256=design_sha256,
                 code_version=code_version,
                 seeds=dict(seeds),
             )
@@ -230,7 +236,7 @@ class ArtifactStore:
 
     def _has_base(self, name: str) -> bool:
         try:
-            return self.record(self.layout(name), StageKey("base")) is not None
+            return self.record(self.layout(name), BASE) is not None
         except Fly64Error:
             return False
 

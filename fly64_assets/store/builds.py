@@ -18,6 +18,8 @@ from typing import Any
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.atomic import Writer, explained, remove_durably, temporary_name
 from fly64_assets.store.hashing import json_bytes, json_sha256
+from fly64_assets.store.keys import Coordinates, StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import Announce, stage_lock
 from fly64_assets.store.records import StageRecord, read_record, write_record
 from fly64_assets.store.sidecars import (
@@ -29,7 +31,6 @@ from fly64_assets.store.sidecars import (
     write_artifact,
     write_sidecar,
 )
-from fly64_assets.study.layout import Layout, StageKey
 
 
 class Build:
@@ -40,7 +41,7 @@ class Build:
 
     Attributes
     ----------
-    key : StageKey
+    key : StageKey[Coordinates]
         What is being built.
     done : StageRecord or None
         The record that another process made in the meantime.
@@ -48,7 +49,9 @@ class Build:
         An empty folder of this build, on the same file system as the outputs; removed at the end in any case.
     """
 
-    def __init__(self, layout: Layout, key: StageKey, provenance: Provenance, done: StageRecord | None) -> None:
+    def __init__(
+        self, layout: Layout, key: StageKey[Coordinates], provenance: Provenance, done: StageRecord | None
+    ) -> None:
         self.key = key
         self.done = done
         self.scratch = temporary_name(layout.folder_of(key) / "scratch")
@@ -228,7 +231,7 @@ class Build:
 @contextmanager
 def build_stage(
     layout: Layout,
-    key: StageKey,
+    key: StageKey[Coordinates],
     prepare: Callable[[], Provenance],
     finished: Callable[[], StageRecord | None],
     announce: Announce | None,

@@ -22,10 +22,11 @@ from filelock import Timeout
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name
+from fly64_assets.store.keys import BASE
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import LOCK_NAME, held, lock_file
 from fly64_assets.store.records import StageRecord, find_records, record_paths
 from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
-from fly64_assets.study.layout import Layout, StageKey
 
 TEMPORARY: Final = "temporary"
 SUPERSEDED: Final = "superseded"
@@ -124,7 +125,7 @@ def _layouts(store: ArtifactStore) -> Iterator[Layout]:
 
 def _superseded(store: ArtifactStore, layout: Layout, active: str | None, locked: Collection[Path]) -> Garbage | None:
     """The base as garbage, if the design made it and has another one now."""
-    record = store.record(layout, StageKey("base"))
+    record = store.record(layout, BASE)
     if active in (None, layout.base_id) or record is None or record.values.get("origin") not in OWN_ORIGINS:
         return None
     if any(path.parent not in locked and held(path.parent) for path in layout.folder.rglob(LOCK_NAME)):
@@ -160,7 +161,7 @@ def _known(layout: Layout, records: Collection[StageRecord]) -> set[Path]:
     named = {source for path in live for source in _inputs_of(path)}
     named |= {layout.folder / name for record in records for name in record.inputs if not name.startswith(EXTERNAL)}
     # The record of a base is never an orphan: without it an imported base could not be told from rubbish.
-    files = {*live, *named, layout.base, layout.record(StageKey("base"))}
+    files = {*live, *named, layout.base, layout.record(BASE)}
     return files | {sidecar_path(path) for path in files}
 
 

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fly64_assets.errors import ArtifactError
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import expected_outputs, record_paths
 from fly64_assets.store.sidecars import SUFFIX, read_sidecar, sidecar_path, verified
-from fly64_assets.study.layout import Layout
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.hashing import json_bytes, json_sha256
+from fly64_assets.store.keys import Coordinates, StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.sidecars import Provenance, verified, write_artifact
-from fly64_assets.study.layout import Layout, StageKey
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OUTCOMES: Final = ("succeeded", "failed", "skipped")
@@ -34,7 +35,7 @@ class StageRecord:
 
     Attributes
     ----------
-    key : StageKey
+    key : StageKey[Coordinates]
         Which stage and cell.
     outcome : str
         ``succeeded``, ``failed`` or ``skipped``.
@@ -55,7 +56,7 @@ class StageRecord:
         Duration; ``start`` and ``end`` are ISO 8601 in UTC.
     """
 
-    key: StageKey
+    key: StageKey[Coordinates]
     outcome: str
     reason: str
     inputs: Mapping[str, str]
@@ -89,9 +90,8 @@ class StageRecord:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> StageRecord:
         """Read a document back. Raises :class:`ArtifactError` if it is not a record."""
-        coordinates = ("stage", "dose", "view", "split", "arm", "repeat", "gridsize")
         try:
-            key = StageKey(**{name: document[name] for name in coordinates if name in document})
+            key = StageKey.from_dict(document)
             fields = {name: document[name] for name in _FIELDS}
             fields["diagnostics"] = tuple(fields["diagnostics"])
             record = cls(key=key, **fields)
@@ -132,7 +132,7 @@ def write_record(layout: Layout, record: StageRecord, provenance: Provenance) ->
     write_artifact(layout, layout.record(record.key), lambda file: file.write(text), provenance)
 
 
-def read_record(layout: Layout, key: StageKey) -> StageRecord:
+def read_record(layout: Layout, key: StageKey[Coordinates]) -> StageRecord:
     """The verified record of ``key``. Raises :class:`ArtifactError` if it is missing or damaged."""
     path = layout.record(key)
     record = _parsed(path)

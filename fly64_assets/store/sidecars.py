@@ -25,7 +25,8 @@ from fly64_assets import __version__
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.atomic import Writer, commit, explained, make_folder, write_atomically
 from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
-from fly64_assets.study.layout import Layout, StageKey, stage_of
+from fly64_assets.store.keys import Coordinates, StageKey
+from fly64_assets.store.layout import Layout, stage_of
 
 SUFFIX: Final = ".manifest.json"
 EXTERNAL: Final = "external:"
@@ -59,7 +60,7 @@ class Provenance:
     ``inputs`` maps names as made by :func:`input_name` to SHA256 digests; ``start`` is ISO 8601 in UTC.
     """
 
-    stage: StageKey | None = None
+    stage: StageKey[Coordinates] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     design_sha256: str | None = None

@@ -22,9 +22,9 @@ from typing import Final
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import StageKey
 
 NEW: Final = "new"
 """Seen, and not read yet."""

@@ -25,11 +25,12 @@ from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import base_id
 from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import StageKey, base_id
 
 KEY = StageKey("base")
 

@@ -30,11 +30,12 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.atomic import explained, make_folder
 from fly64_assets.store.hashing import json_bytes
 from fly64_assets.store.integrity import checksums
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import lock_file
 from fly64_assets.store.records import StageRecord, find_records
 from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import Layout, StageKey
 
 SPLIT_FIELDS: Final = ("selection_strategy", "acceptance_rate", "spacing_threshold", "n_accepted", "n_rejected")
 

@@ -1,12 +1,13 @@
-"""The study as stages: which there are, and what each depends on.
+"""The table of stages: one record for each asset of the study, and what follows from the records.
 
-Belongs here: the dependency rules between stages, as data, for assets, checks and the command alike. Does not
-belong here: what a stage computes, what of it is there (``inventory``), Dagster, paths (``store.layout``).
+Belongs here: which assets there are, what each needs, reads and depends on. Dependencies, jobs, automation, run tags,
+states, plans and filters are derived from this table. To add a method, add its records. Does not belong here: what a
+stage computes (``assets``), what is on disk (``study.states``), Dagster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,136 +18,119 @@ from fly64_assets.pinn.settings import cnn_settings
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.artifacts import ArtifactStore, Inputs
 from fly64_assets.store.hashing import json_sha256
+from fly64_assets.store.keys import BASE, KINDS, REPORT, Cell, Coordinates, Dose, Half, StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import Layout, StageKey
 
-IMPORTED: Final = "imported"
-"""Origin of a base that a user brought; a base made from the design follows the design."""
+Key = StageKey[Coordinates]
+Records = Mapping[Key, StageRecord]
+Settings = Callable[[StudyDesign, Key], dict[str, Any]]
+"""Exactly the values of a design on which a stage depends, those of its inputs not repeated."""
 
-CHOSEN: Final = "chosen"
-"""Noted for a base that a user switched back to."""
-
-NETWORK_ARMS: Final = ("pinn",)
-"""Arms that are trained on the train half and reconstruct both halves."""
-
-LEGACY_ARM: Final = "legacy_pinn"
-WARM_ARM: Final = "lsqml_from_pinn"
-"""The iterative arm, started from the network's object of the same half instead of a flat one."""
-
-ARMS_ON_REQUEST: Final = (LEGACY_ARM, WARM_ARM)
-"""Further arms, which are part of a study where they were asked for or have run already."""
-
-ALL_ARMS: Final = (*NETWORK_ARMS, *ARMS_ON_REQUEST)
-
-CODE_VERSIONS: Final[Mapping[str, str]] = {
-    "base": "1",
-    "simulated": "1",
-    "view": "1",
-    "training": "3",
-    "inference": "2",
-    "reconstruction": "3",
-    "comparison": "2",
-    "report": "2",
-}
-"""Raised when a stage's code gives other results for the same inputs."""
+TRAIN: Final = "train"
+"""The half of the scan on which networks are trained."""
 
 
-# -- which stages there are ---------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Stage:
+    """One asset of the study.
 
-
-def cell_keys(
-    design: StudyDesign, dose: int, view: str, repeat: int = 1, arms: Sequence[str] = NETWORK_ARMS
-) -> tuple[StageKey, ...]:
-    """All stages of one cell, in the order of work, with these arms beside the iterative one."""
-    g, networks = design.gridsize(view), [arm for arm in arms if arm != WARM_ARM]
-    solvers = [design.lsqml.engine, *(arm for arm in arms if arm == WARM_ARM)]
-    training = tuple(StageKey("training", dose, view, arm=a, repeat=repeat, gridsize=g) for a in networks)
-    inference = tuple(StageKey("inference", dose, view, arm=a, repeat=repeat) for a in networks)
-    iterative = tuple(StageKey("reconstruction", dose, view, s, a, repeat) for a in solvers for s in SPLITS)
-    view_key, comparison = (StageKey(stage, dose, view, repeat=repeat) for stage in ("view", "comparison"))
-    return (view_key, *training, *inference, *iterative, comparison)
-
-
-def study_keys(design: StudyDesign, arms: Sequence[str] = NETWORK_ARMS) -> Iterator[StageKey]:
-    """Every stage of the study, each after the stages that it depends on, with these arms beside the iterative one."""
-    yield StageKey("base")
-    for repeat in range(1, design.repeats + 1):
-        for dose in design.doses:
-            yield StageKey("simulated", dose, repeat=repeat)
-            for view in design.views:
-                yield from cell_keys(design, dose, view, repeat, arms)
-    yield StageKey("report")
-
-
-def serves(key: StageKey, arms: Sequence[str]) -> bool:
-    """Whether a stage belongs to these arms, or to all."""
-    return key.stage != "reconstruction" or (key.arm == WARM_ARM) == (WARM_ARM in arms)
-
-
-def repeats(design: StudyDesign, key: StageKey) -> list[StageKey]:
-    """The stage in every repeat of the study."""
-    return [StageKey(**(key.to_dict() | {"repeat": repeat})) for repeat in range(1, design.repeats + 1)]
-
-
-def upstream(design: StudyDesign, key: StageKey, arms: Sequence[str] = NETWORK_ARMS) -> tuple[StageKey, ...]:
-    """Stages on whose outputs a stage depends directly, in a study with these arms beside the iterative one."""
-    if key.stage == "base":
-        return ()
-    if key.stage == "simulated":
-        return (StageKey("base"),)
-    if key.stage == "report":
-        return tuple(k for k in study_keys(design) if k.stage == "comparison")
-    assert key.dose is not None
-    assert key.view is not None
-    simulated = StageKey("simulated", key.dose, repeat=key.repeat)
-    own: Sequence[str] = (key.arm,) if key.stage == "inference" and key.arm else arms
-    if key.stage == "reconstruction":
-        own = NETWORK_ARMS if key.arm == WARM_ARM else ()
-    view, *work, _ = cell_keys(design, key.dose, key.view, key.repeat, own)
-    return {
-        "view": (simulated,),
-        "training": (view,),
-        "inference": (view, *(k for k in work if k.stage == "training")),
-        "reconstruction": (view, *(k for k in work if k.stage == "inference")),
-        "comparison": (StageKey("base"), view, *(k for k in work if k.stage != "training")),
-    }[key.stage]
-
-
-def optional(key: StageKey) -> bool:
-    """Whether a missing or failed upstream stage leaves something to do (an arm is missing, not the cell)."""
-    return key.stage in ("comparison", "report")
-
-
-# -- what each depends on -----------------------------------------------------------------------------------------
-
-
-def parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
-    """Exactly the design values on which a stage depends, its inputs' own parameters not repeated.
-
-    A change outside this subset leaves the stage's artifacts fresh.
+    Attributes
+    ----------
+    asset : str
+        Name of the asset.
+    kind : str
+        Kind of work, one of ``store.keys.KINDS``: its coordinates, folder and main files.
+    description : str
+        What the asset is, for the scientist who finds it in the UI.
+    group, tool : str
+        Group of the asset in the UI, and the library that does the work.
+    needs : tuple of str
+        Assets whose results it uses; the first is the one whose update calls for it.
+    reads_base : bool
+        Whether it reads the base file too, although a new base reaches it through ``needs`` only.
+    method : str
+        The method that trains or reconstructs; empty for kinds without methods.
+    split : str
+        The half of the scan that it works on; empty for both.
+    settings : callable
+        The design's values on which it depends.
+    code_version : str
+        Raised when the code gives other results for the same inputs.
+    engine : str
+        Module whose jobs do the work in a process of their own; empty for work in the process of the run.
+    section : str
+        Section of the design with the settings of its method.
+    job : str
+        Named job that materialises it.
+    on_request : bool
+        Whether it is a part of a study only where somebody asked for it, or where it has run already.
+    checks : tuple of str
+        Checks of its own, beside those that all assets have.
     """
-    builders = {
-        "base": _base_parameters,
-        "simulated": _simulated_parameters,
-        "view": _view_parameters,
-        "training": _training_parameters,
-        "inference": _inference_parameters,
-        "reconstruction": _reconstruction_parameters,
-        "comparison": _comparison_parameters,
-        "report": _report_parameters,
-    }
-    return builders[key.stage](design, key)
+
+    asset: str
+    kind: str
+    description: str
+    group: str = "data"
+    tool: str = "numpy"
+    needs: tuple[str, ...] = ()
+    reads_base: bool = False
+    method: str = ""
+    split: str = ""
+    settings: Settings = lambda _design, _key: {}
+    code_version: str = "1"
+    engine: str = ""
+    section: str = ""
+    job: str = "cell"
+    on_request: bool = False
+    checks: tuple[str, ...] = ()
+
+    def method_in(self, design: StudyDesign) -> str:
+        """Name of its method in a study: the section's own engine, where the design chooses one."""
+        if self.section and self.method == self.section:
+            return str(getattr(getattr(design, self.section), "engine", self.method))
+        return self.method
+
+    def key(self, design: StudyDesign, at: Coordinates) -> Key:
+        """Its stage at some coordinates; of a cell's halves the one that it works on."""
+        kind = KINDS[self.kind]
+        if kind.coordinates is Half and isinstance(at, Cell):
+            at = at.half(self.split)
+        view = at.view if isinstance(at, Cell) else ""
+        gridsize = design.gridsize(view) if kind.has_gridsize else 0
+        return StageKey(self.kind, at, self.method_in(design) if kind.has_method else "", gridsize)
+
+    def keys(self, design: StudyDesign, repeats: Iterable[int] | None = None) -> Iterator[Key]:
+        """All its stages in a study, or in some repeats of it."""
+        coordinates = KINDS[self.kind].coordinates
+        if coordinates not in (Dose, Cell, Half):
+            yield StageKey(self.kind, coordinates())
+            return
+        for repeat in range(1, design.repeats + 1) if repeats is None else repeats:
+            for dose in design.doses:
+                for place in [Dose(dose, repeat)] if coordinates is Dose else design_cells(design, dose, repeat):
+                    yield self.key(design, place)
+
+    @property
+    def partitioned_by(self) -> type[Coordinates]:
+        """What a partition of the asset is: a dose, a cell, or the study as a whole."""
+        coordinates = KINDS[self.kind].coordinates
+        return Cell if coordinates is Half else coordinates
 
 
-def _base_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
+# -- settings -----------------------------------------------------------------------------------------------------
+
+
+def _base_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
     document: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
     if isinstance(design.base, BaseRecipe):
         document["recipe"] = design.to_dict()["base"]
     return document
 
 
-def _simulated_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
+def _simulated_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
     return {
         "dose": key.dose,
         "patch_size_pixels": design.patch_size_pixels,
@@ -158,54 +142,312 @@ def _simulated_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
     }
 
 
-def _view_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
-    assert key.view is not None
+def _view_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+    view = str(key.view)
     return {
-        "view": key.view,
-        "overlap": None if key.view == BASELINE else design.overlap_views[key.view],
-        "gridsize": design.gridsize(key.view),
+        "view": view,
+        "overlap": None if view == BASELINE else design.overlap_views[view],
+        "gridsize": design.gridsize(view),
         "neighbor_count": design.neighbor_count,
         "patch_size_pixels": design.patch_size_pixels,
-        "least_frames": design.least_frames(key.view),
+        "least_frames": design.least_frames(view),
         "seed": design.rng_seeds["subsampling"],
     }
 
 
-def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
-    return {
-        "arm": key.arm,
-        "gridsize": key.gridsize,
-        # Single frames have no neighbours.
-        "neighbor_count": design.neighbor_count if key.gridsize != 1 else None,
-        "patch_size_pixels": design.patch_size_pixels,
-        "seed": design.repeat_seeds(key.repeat)["grouping"],
-        "pinn": asdict(design.pinn) if key.arm != LEGACY_ARM else cnn_settings(design.pinn),
-    }
+def _network_settings(hyperparameters: Callable[[StudyDesign], dict[str, Any]]) -> Settings:
+    def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+        network = hyperparameters(design)
+        groups = network["architecture"] == "cnn" and key.gridsize > 1
+        return {
+            "arm": key.method,
+            "gridsize": key.gridsize,
+            # Only samples of several frames have neighbours.
+            "neighbor_count": design.neighbor_count if groups else None,
+            "patch_size_pixels": design.patch_size_pixels,
+            "seed": design.repeat_seeds(key.repeat)["grouping"],
+            "pinn": network,
+        }
+
+    return settings
 
 
-def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]:
-    return {"arm": key.arm}
+def _method_settings(_design: StudyDesign, key: Key) -> dict[str, Any]:
+    return {"arm": key.method}
 
 
-def _reconstruction_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
-    seed = design.repeat_seeds(key.repeat)["grouping"]
-    start = {"start": NETWORK_ARMS[0]} if key.arm == WARM_ARM else {}
-    return {"split": key.split, "seed": seed, "lsqml": asdict(design.lsqml), **start}
+def _iterative_settings(section: str, **fixed: Any) -> Settings:
+    def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+        seed = design.repeat_seeds(key.repeat)["grouping"]
+        return {"split": key.split, "seed": seed, section: asdict(getattr(design, section)), **fixed}
+
+    return settings
 
 
-def _report_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
-    return {"name": design.name}
-
-
-def _comparison_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:
+def _comparison_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
     document = design.to_dict()
-    # A comparison of older code has other members: it is out of date.
-    version = CODE_VERSIONS["comparison"]
+    # A comparison of older code has other columns: it is out of date.
+    version = STAGES["comparison"].code_version
     return {"evaluation": document["evaluation"], "metrics_config": document["metrics_config"], "version": version}
 
 
+def _report_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
+    return {"name": design.name}
+
+
+# -- records ------------------------------------------------------------------------------------------------------
+
+
+def _network(
+    method: str, *, train: str, infer: str, settings: Settings, checks: tuple[str, ...] = (), **common: Any
+) -> tuple[Stage, Stage]:
+    """The two assets of a network: its training on the train half, and its reconstruction of both halves."""
+    return (
+        Stage(
+            f"{method}_bundle", "training", train, needs=("overlap_view",), method=method, settings=settings,
+            code_version="3", checks=("learned", *checks), **common,
+        ),
+        Stage(
+            f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
+            settings=_method_settings, code_version="2", **common,
+        ),
+    )  # fmt: skip
+
+
+def _iterative(
+    method: str, description: str, *, section: str, needs: tuple[str, ...] = (), code_version: str = "1", **common: Any
+) -> Iterator[Stage]:
+    """The two assets of an iterative method: one for each half of the scan."""
+    fixed = {"start": "pinn"} if needs else {}
+    for split in SPLITS:
+        yield Stage(
+            f"{method}_reconstruction_{split}", "reconstruction", description.format(split=split), tool="pytorch",
+            needs=("overlap_view", *needs), method=method, split=split, section=section,
+            settings=_iterative_settings(section, **fixed), code_version=code_version, **common,
+        )  # fmt: skip
+
+
+_PINN: Final = _network(
+    "pinn",
+    train="A network trained on the view's train frames by the photon likelihood alone; it never sees the truth. The "
+    "bundle `wts.h5.zip` holds everything needed to run it again.",
+    infer="The object that the trained network reconstructs from the train half and from the unseen test half.",
+    settings=_network_settings(lambda design: asdict(design.pinn)),
+    group="pinn",
+    tool="pytorch",
+    engine="fly64_assets.pinn.job",
+)
+_LEGACY_PINN: Final = _network(
+    "legacy_pinn",
+    train="The published network (`cnn`) in TensorFlow, trained on the train frames by the photon likelihood alone. "
+    "Its parameters go through PtychoPINN's dictionary, filled for this training and put back after it; the bundle holds a "
+    "snapshot, which the check `config_001` compares with the design. Either backend runs the bundle.",
+    infer="The object that the TensorFlow network reconstructs from the train half and from the unseen test half.",
+    settings=_network_settings(lambda design: cnn_settings(design.pinn)),
+    checks=("config_001",),
+    group="legacy",
+    tool="tensorflow",
+    engine="fly64_assets.pinn.cnn.keras.job",
+    job="legacy_cell",
+    on_request=True,
+)
+_LSQML: Final = tuple(
+    _iterative(
+        "lsqml",
+        "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
+        "probe, starting from a uniform object. It uses all frames and never sees the truth.",
+        section="lsqml",
+        code_version="3",
+        group="lsqml",
+        engine="fly64_assets.lsqml.job",
+    )
+)
+_LSQML_FROM_PINN: Final = tuple(
+    _iterative(
+        "lsqml_from_pinn",
+        "The same solver on the same {split} frames, started from the network's object of this half instead of a "
+        "uniform one: a method of its own, built on request. It never sees the truth.",
+        section="lsqml",
+        needs=("pinn_reconstruction",),
+        code_version="3",
+        group="lsqml",
+        engine="fly64_assets.lsqml.job",
+        job="lsqml_from_pinn_cell",
+        on_request=True,
+    )
+)
+_METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_LSQML, *_LSQML_FROM_PINN)
+
+STAGES: Final[Mapping[str, Stage]] = {
+    stage.asset: stage
+    for stage in (
+        Stage(
+            "base_dataset",
+            "base",
+            "The object, the probe and the scan positions from which the whole study is simulated. Made from the "
+            "design's recipe (pictures for amplitude and phase), or imported from a file: one that the run config "
+            "names, one put into the watched folder, or with `fly64 base import FILE`. An imported base stays the "
+            "active one until another is chosen.",
+            settings=_base_settings,
+            job="ingest",
+        ),
+        Stage(
+            "simulated_dataset",
+            "simulated",
+            "Noisy diffraction frames at one dose (photons per frame), split into a train and a test half. Every frame "
+            "is the squared Fourier amplitude of probe times object window, scaled so that the mean frame holds the "
+            "dose, with seeded Poisson noise. All doses share the same positions.",
+            needs=("base_dataset",),
+            settings=_simulated_settings,
+            job="simulate",
+            checks=("physics",),
+        ),
+        Stage(
+            "overlap_view",
+            "view",
+            "The frames that one overlap view keeps of each half, and their measured overlap. `baseline` keeps every "
+            "frame; a spaced view keeps positions at least (1 - f) N apart. A view with too few positions is recorded "
+            "as skipped, with the measured number; its threshold is never lowered.",
+            needs=("simulated_dataset",),
+            settings=_view_settings,
+            checks=("oversampling_001",),
+        ),
+        *_METHODS,
+        Stage(
+            "comparison",
+            "comparison",
+            "Every method against the truth on one evaluation region, beside a uniform object as the baseline. Methods "
+            "that are missing, failed or skipped are named with their reason; the others are compared.",
+            group="report",
+            needs=("overlap_view", *(stage.asset for stage in _METHODS if stage.kind != "training")),
+            reads_base=True,
+            settings=_comparison_settings,
+            code_version="2",
+        ),
+        Stage(
+            "study_report",
+            "report",
+            "The answer of the study: one self-contained page over all cells, the same as Markdown, and the manifests. "
+            "Cells that failed, were skipped or are out of date are shown as such, with their reason.",
+            group="report",
+            tool="html",
+            needs=("comparison",),
+            settings=_report_settings,
+            code_version="2",
+            job="report",
+        ),
+    )
+}
+"""Every asset of the study by name, each after those that it needs."""
+
+ON_REQUEST: Final = tuple(dict.fromkeys(stage.method for stage in STAGES.values() if stage.on_request))
+"""Methods that are a part of a study only where somebody asked for them, or where they have run already."""
+
+BACKENDS: Final = {"pytorch": "pinn", "tensorflow": "legacy_pinn"}
+"""Method by the library in which its network is written."""
+
+JOBS: Final[Mapping[str, str]] = {
+    "ingest": "Make or import the base.",
+    "simulate": "Simulate the frames of a dose.",
+    "cell": "Views, every default method and the comparison of a cell.",
+    "legacy_cell": "The TensorFlow network of a cell, and the comparison with it.",
+    "lsqml_from_pinn_cell": "LSQML started from the network's object of a cell, and the comparison with it.",
+    "report": "Write the report over all cells.",
+}
+
+
+def job_assets(job: str) -> tuple[str, ...]:
+    """Assets that a named job materialises: those of its own, and what compares them."""
+    own = tuple(stage.asset for stage in STAGES.values() if stage.job == job)
+    return own if "comparison" in own or not any(STAGES[asset].method for asset in own) else (*own, "comparison")
+
+
+# -- what follows -------------------------------------------------------------------------------------------------
+
+
+def design_cells(design: StudyDesign, dose: int, repeat: int = 1) -> Iterator[Cell]:
+    """All cells of one dose."""
+    yield from (Cell(dose, view, repeat) for view in design.views)
+
+
+def study_keys(design: StudyDesign, requested: Collection[str] = ON_REQUEST) -> Iterator[Key]:
+    """Every stage of the study, each after those that it depends on; of the methods on request, the requested ones."""
+    part = [stage for stage in STAGES.values() if not stage.on_request or stage.method in requested]
+    cell_stages = [stage for stage in part if stage.partitioned_by is Cell]
+    yield BASE
+    for repeat in range(1, design.repeats + 1):
+        for dose in design.doses:
+            yield STAGES["simulated_dataset"].key(design, Dose(dose, repeat))
+            for cell in design_cells(design, dose, repeat):
+                yield from (stage.key(design, cell) for stage in cell_stages)
+    yield REPORT
+
+
+def stage_of(design: StudyDesign, key: Key) -> Stage:
+    """The record behind a stage. Raises ``KeyError`` if the study has no such stage."""
+    for stage in STAGES.values():
+        same = (stage.kind, stage.split or None) == (key.stage, key.split)
+        if same and (not key.method or stage.method_in(design) == key.method):
+            return stage
+    raise KeyError(key.label)
+
+
+def upstream(design: StudyDesign, key: Key) -> tuple[Key, ...]:
+    """Stages on whose results a stage depends directly, methods on request among them."""
+    stage = stage_of(design, key)
+    needed: list[Key] = [BASE] if stage.reads_base else []
+    for asset in stage.needs:
+        other = STAGES[asset]
+        if key == REPORT:
+            needed += other.keys(design)
+        elif isinstance(key.at, Half):
+            needed.append(other.key(design, key.at.cell))
+        elif isinstance(key.at, Cell) and other.kind == "simulated":
+            needed.append(other.key(design, key.at.whole_dose))
+        elif other.kind == "base":
+            needed.append(BASE)
+        else:
+            needed.append(other.key(design, key.at))
+    return tuple(needed)
+
+
+def optional(key: Key, other: Key) -> bool:
+    """Whether a stage can do without one that it needs: a comparison without a method, a report without a cell."""
+    return key.stage in ("comparison", "report") and other.stage not in ("base", "view")
+
+
+def parameters(design: StudyDesign, key: Key) -> dict[str, Any]:
+    """Exactly the design's values on which a stage depends; a change of any other leaves its results fresh."""
+    return stage_of(design, key).settings(design, key)
+
+
+def code_version(design: StudyDesign, key: Key) -> str:
+    """Version of the code that makes a stage."""
+    return stage_of(design, key).code_version
+
+
+PARTITION_PARAMETERS: Final = frozenset(
+    {"dose", "view", "split", "arm", "repeat", "overlap", "gridsize", "neighbor_count", "least_frames"}
+)
+"""Parameters that differ between the partitions of one asset."""
+
+
+def asset_version(design: StudyDesign, stage: Stage) -> str:
+    """Version of an asset for Dagster: its code, and the design values that all of its partitions depend on.
+
+    So that Dagster too calls an asset out of date when the design has changed. What differs between partitions (the
+    overlap of one view) is no part of it: Dagster knows one version per asset.
+    """
+    values = stage.settings(design, next(stage.keys(design)))
+    common = {name: value for name, value in values.items() if name not in PARTITION_PARAMETERS}
+    return f"{stage.code_version}-{json_sha256(common)[:12]}"
+
+
+# -- expected inputs ----------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Demand:
+class Expected:
     """What a stage would work from now.
 
     Attributes
@@ -223,28 +465,23 @@ class Demand:
     waits_for: str = ""
 
 
-def demand(store: ArtifactStore, layout: Layout, design: StudyDesign, key: StageKey) -> Demand:
+def expected(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key) -> Expected:
     """What ``key`` would work from, given the records on disk."""
-    found: dict[StageKey, StageRecord] = {}
-    for other in upstream(design, key, ALL_ARMS):
+    records: dict[Key, StageRecord] = {}
+    for other in upstream(design, key):
         record = store.record(layout, other)
         if record is not None and record.outcome != "failed":
-            found[other] = record
-        elif other.stage == "view" or not optional(key):
+            records[other] = record
+        elif not optional(key, other):
             why = f"failed ({record.reason})" if record else "has no valid result"
-            return Demand(waits_for=f"{other.label} {why}; run it first")
-    if key.stage == "report":
-        return Demand({layout.record(other): record.data_sha256 for other, record in found.items()})
-    view = next((record for other, record in found.items() if other.stage == "view"), None)
-    if view is not None and view.outcome == "skipped":
-        return Demand({layout.record(view.key): view.data_sha256}, skip=view.reason)
-    for split in (key.split,) if key.split else ("train",) if key.stage in ("training", "inference") else ():
-        if view is not None and view.values["splits"][split]["outcome"] == "skipped":
-            return Demand({layout.record(view.key): view.data_sha256}, skip=view.values["splits"][split]["reason"])
-    start = next((record for other, record in found.items() if other.stage == "inference"), None)
-    if key.stage == "reconstruction" and start is not None and start.outcome == "skipped":
-        return Demand({layout.record(start.key): start.data_sha256}, skip=start.reason)
-    return Demand(_input_files(layout, design, key, view, found))
+            return Expected(waits_for=f"{other.label} {why}; run it first")
+    if key == REPORT:
+        return Expected({layout.record(other): record.data_sha256 for other, record in records.items()})
+    for other, record in records.items():
+        reason = "" if optional(key, other) else _skip_reason(key, record)
+        if reason:
+            return Expected({layout.record(other): record.data_sha256}, skip=reason)
+    return Expected(tuple(dict.fromkeys(_files(layout, key, records))))
 
 
 def existing_splits(view: StageRecord) -> tuple[str, ...]:
@@ -252,52 +489,44 @@ def existing_splits(view: StageRecord) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if view.values["splits"][split]["outcome"] == "succeeded")
 
 
-def _input_files(
-    layout: Layout,
-    design: StudyDesign,
-    key: StageKey,
-    view: StageRecord | None,
-    found: Mapping[StageKey, StageRecord],
-) -> tuple[Path, ...]:
-    """Files that a stage reads."""
-    if key.stage == "base":
-        return ()
-    if key.stage == "simulated":
-        return (layout.base,)
-    assert key.dose is not None
-    assert key.view is not None
-    halves = tuple(layout.patched(key.dose, split, key.repeat) for split in SPLITS)
-    if key.stage == "view":
-        return halves
-    assert view is not None
-    frames = {s: layout.view_frames(key.dose, key.view, s, key.repeat) for s in existing_splits(view)}
-    if key.stage == "reconstruction":
-        assert key.split is not None
-        starts = (layout.inference(key.dose, key.view, NETWORK_ARMS[0], key.split, key.repeat),)
-        return (frames[key.split], *(starts if key.arm == WARM_ARM else ()))
-    if key.stage == "training":
-        return (frames["train"],)
-    if key.stage == "inference":
-        assert key.arm is not None
-        return (layout.bundle(key.dose, key.view, design.gridsize(key.view), key.arm, key.repeat), *frames.values())
-    metrics = tuple(layout.view_metrics(key.dose, key.view, s, key.repeat) for s in frames)
-    arms = (r for k, r in found.items() if k.stage in ("inference", "reconstruction") and r.outcome == "succeeded")
-    objects = (layout.folder / name for r in arms for name in r.outputs if name.endswith(".npz"))
-    return tuple(dict.fromkeys((layout.base, *halves, *frames.values(), *metrics, *objects)))
+def _skip_reason(key: Key, upstream_record: StageRecord) -> str:
+    """Why a stage cannot exist, as the record of one that it needs says; empty if that does not prevent it."""
+    if upstream_record.outcome == "skipped":
+        return upstream_record.reason
+    half = key.split or (TRAIN if key.method else "")
+    if upstream_record.key.stage == "view" and half:
+        facts = upstream_record.values["splits"][half]
+        return str(facts["reason"]) if facts["outcome"] == "skipped" else ""
+    return ""
 
 
-PARTITION_PARAMETERS: Final = frozenset(
-    {"dose", "view", "split", "arm", "repeat", "overlap", "gridsize", "neighbor_count", "least_frames"}
-)
-"""Parameters that differ between the partitions of one asset."""
+def _files(layout: Layout, key: Key, records: Records) -> Iterator[Path]:
+    """Files that a stage reads, given the records of what it needs."""
+    at = key.at
+    if isinstance(at, Dose) or key.stage == "comparison":
+        yield layout.base
+    if key.stage in ("view", "comparison") and isinstance(at, Cell):
+        yield from (layout.patched(at.whole_dose, split) for split in SPLITS)
+    cell = at.cell if isinstance(at, Half) else at
+    if not isinstance(cell, Cell) or key.stage == "view":
+        return
+    for other, record in records.items():
+        if other.stage == "view":
+            splits = (key.split,) if key.split else (TRAIN,) if key.stage == "training" else existing_splits(record)
+            yield from (layout.view_frames(cell.half(split)) for split in splits)
+            if key.stage == "comparison":
+                yield from (layout.view_metrics(cell.half(split)) for split in splits)
+        elif other.stage == "training":
+            yield layout.result(other)
+        elif other.stage == "inference" and key.split:
+            yield layout.result(other, key.split)
+        elif other.method and record.outcome == "succeeded":
+            yield from (layout.folder / name for name in record.outputs if name.endswith(".npz"))
 
 
-def asset_version(design: StudyDesign, stage: str, arms: Sequence[str] = NETWORK_ARMS) -> str:
-    """Version of an asset for Dagster: its code, and the design values that all of its partitions depend on.
-
-    So that Dagster too calls an asset out of date when the design has changed. What differs between partitions (the
-    overlap of one view) is no part of it: Dagster knows one version per asset.
-    """
-    key = next(key for key in study_keys(design, arms) if key.stage == stage and serves(key, arms))
-    common = {name: value for name, value in parameters(design, key).items() if name not in PARTITION_PARAMETERS}
-    return f"{CODE_VERSIONS[stage]}-{json_sha256(common)[:12]}"
+def keys_of(design: StudyDesign, stage: Stage, at: Coordinates) -> Sequence[Key]:
+    """The stages behind one partition of an asset, in every repeat of the study."""
+    key = stage.key(design, at)
+    return (
+        [key] if stage.partitioned_by not in (Dose, Cell) else [key.in_repeat(n) for n in range(1, design.repeats + 1)]
+    )

@@ -1,22 +1,24 @@
-"""What of a study is there: its active base, and the state of every stage on disk.
+"""What of a study is on disk: its active base, and the state of every stage.
 
-Belongs here: records held against what would be built now. Does not belong here: the rules between stages
-(``stages``), what is done about a state (``assets``, ``cli``).
+Belongs here: records compared with what would be built now. Does not belong here: the rules between stages
+(``study.stages``), what is done about a state (``assets``, ``cli``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.artifacts import ArtifactStore, State
+from fly64_assets.store.artifacts import CHOSEN, IMPORTED, ArtifactStore, State
 from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.keys import BASE
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.sidecars import EXTERNAL
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.study.stages import Key
 
 
 def active_layout(store: ArtifactStore) -> Layout:
@@ -38,13 +40,12 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
     ArtifactError
         If such a base is damaged: nothing else may silently take its place.
     """
-    key = StageKey("base")
     active = store.active_base()
     if active is None:
         return State("missing", "no base yet", None)
     layout = store.layout(active.base_id)
-    record = store.record(layout, key)
-    pinned = active.origin in (stages.IMPORTED, stages.CHOSEN)
+    record = store.record(layout, BASE)
+    pinned = active.origin in (IMPORTED, CHOSEN)
     if record is None or record.outcome != "succeeded":
         if pinned:
             raise ArtifactError(
@@ -56,52 +57,51 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
     expected: Mapping[str, Any] = {**record.parameters, "patch_size_pixels": design.patch_size_pixels}
     code_version = record.code_version
     if not pinned:
-        expected, code_version = stages.parameters(design, key), stages.CODE_VERSIONS["base"]
+        expected, code_version = stages.parameters(design, BASE), stages.code_version(design, BASE)
         source = design.base_path
         if source is not None and source.is_file():
             inputs = {source: sha256_file(source)}
-    return store.state(layout, key, inputs, expected, code_version=code_version, quick=quick)
+    return store.state(layout, BASE, inputs, expected, code_version=code_version, quick=quick)
 
 
 def study_states(
-    store: ArtifactStore, design: StudyDesign, *, quick: bool = False, arms: Sequence[str] = ()
-) -> dict[StageKey, State]:
+    store: ArtifactStore, design: StudyDesign, *, quick: bool = False, methods: Collection[str] = ()
+) -> dict[Key, State]:
     """State of every stage, in the order of work; a stage after one that is out of date is out of date itself.
 
-    Of the arms on request, those in ``arms`` are included, and what has run already.
+    Of the methods on request, those in ``methods`` are included, and what has run already.
     """
-    states: dict[StageKey, State] = {}
+    states: dict[Key, State] = {}
     active = store.active_base()
     layout = store.layout(active.base_id) if active else None
-    for key in stages.study_keys(design, stages.ALL_ARMS):
-        unasked = key.arm in stages.ARMS_ON_REQUEST and key.arm not in arms
-        if unasked and not (layout and layout.record(key).exists()):
+    for key in stages.study_keys(design):
+        requested = not stages.stage_of(design, key).on_request or key.method in methods
+        if not requested and not (layout and layout.record(key).exists()):
             continue
-        if key.stage == "base":
+        if key == BASE:
             states[key] = base_state(store, design, quick=quick)
-        elif states[StageKey("base")].record is None:
+        elif layout is None or states[BASE].record is None:
             states[key] = State("missing", "waits for the base", None)
         else:
-            states[key] = _state_after(store, design, key, states, quick)
+            states[key] = _state_after(store, layout, design, key, states, quick)
     return states
 
 
 def _state_after(
-    store: ArtifactStore, design: StudyDesign, key: StageKey, states: Mapping[StageKey, State], quick: bool
+    store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key, states: Mapping[Key, State], quick: bool
 ) -> State:
-    layout = active_layout(store)
     record = store.record(layout, key)
-    for other in stages.upstream(design, key, stages.ALL_ARMS):
+    for other in stages.upstream(design, key):
         if other not in states:
-            continue  # nobody asked for this arm
+            continue  # a method that nobody asked for
         before = states[other]
-        if before.done or (stages.optional(key) and other.stage not in ("base", "view") and before.name != "stale"):
-            # An arm, or a cell, that is missing or failed leaves the others to compare and to report.
+        if before.done or (stages.optional(key, other) and before.name != "stale"):
+            # A method, or a cell, that is missing or failed leaves the others to compare and to report.
             continue
         if record is None:
             return State("missing", f"waits for {other.label}{_why(before)}", None)
         return State("stale", f"{other.label} is {before.name}{_why(before)}", record)
-    wanted = stages.demand(store, layout, design, key)
+    wanted = stages.expected(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
     return store.state(
@@ -109,7 +109,7 @@ def _state_after(
         key,
         wanted.inputs,
         stages.parameters(design, key),
-        code_version=stages.CODE_VERSIONS[key.stage],
+        code_version=stages.code_version(design, key),
         quick=quick,
     )
 

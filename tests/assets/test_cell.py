@@ -11,7 +11,7 @@ from fly64_assets.contract.npz import open_npz
 from fly64_assets.definitions import build_definitions
 from fly64_assets.resources.gpu import GpuResource, cuda_devices
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test")

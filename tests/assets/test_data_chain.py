@@ -5,7 +5,7 @@ import json
 import dagster as dg
 
 from fly64_assets.contract.npz import load_dataset
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout
 
 

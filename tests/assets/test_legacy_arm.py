@@ -11,7 +11,7 @@ from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.settings import PinnSettings
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 CELL = "10000|dense"

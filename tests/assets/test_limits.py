@@ -6,7 +6,7 @@ import pytest
 
 from fly64_assets.assets import limits
 from fly64_assets.contract.npz import open_npz
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout
 
 ASSET = "lsqml_reconstruction_test"

@@ -8,7 +8,7 @@ import pytest
 
 from fly64_assets.resources import gpu
 from fly64_assets.resources.gpu import GpuResource
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout
 
 

@@ -8,7 +8,7 @@ from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.store.artifacts import State
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 CELL = "10000|dense"

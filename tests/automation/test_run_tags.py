@@ -8,7 +8,7 @@ from fly64_assets.contract.schema import base_arrays
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.study import stages
 from fly64_assets.study.intake import intake_file, npz_bytes, recipe_base
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from fly64_assets.cli.driver.schedule import (
 from fly64_assets.store.artifacts import State
 from fly64_assets.study import stages
 from fly64_assets.study.design import load_design
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import SUFFIX, verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.study.states import active_layout, base_state
 
 FULL = os.environ.get("FLY64_FAULTS") == "full"

@@ -14,7 +14,7 @@ import pytest
 from faults.ledger import Ledger
 from faults.study import CELL_VIEW, CHAIN, ENGINE_STAGES, FULL, SIMULATED, Reference
 
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 STAGES = CHAIN[1:] if FULL else (SIMULATED,)
 FRACTIONS = (0.02, 0.3, 0.6, 0.9) if FULL else (0.5,)

@@ -13,7 +13,7 @@ from faults.study import CHAIN, DOSE, ENGINE_STAGES, FULL, VIEW, Reference
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.sidecars import sidecar_path, verified
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import study_states
 
 

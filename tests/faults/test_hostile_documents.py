@@ -25,7 +25,8 @@ from fly64_assets.store.locks import NOTE_NAME, holder
 from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.study.layout import STAGES, Layout, LayoutError, StageKey, base_id, checked_name
+from fly64_assets.store.keys import LayoutError, StageKey, checked_name
+from fly64_assets.store.layout import STAGES, Layout, base_id
 from fly64_assets.study.manifests import write_manifests
 from fly64_assets.study.states import study_states
 

@@ -12,7 +12,7 @@ import pytest
 from faults.ledger import Ledger
 from faults.study import CHAIN, ENGINE_STAGES, FULL, SIMULATED, Reference, Study, kill_group
 
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 COMPLETED = (dict.fromkeys(CHAIN, 8) | dict.fromkeys(ENGINE_STAGES, 2)) if FULL else dict.fromkeys(CHAIN, 1)
 """Every write point is judged by a reader; so many, evenly spread, are also run to the end."""

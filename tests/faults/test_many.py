@@ -16,7 +16,7 @@ import pytest
 from faults.ledger import Ledger
 from faults.study import CHAIN, COMPARISON, ENGINE_STAGES, FULL, RECONSTRUCTION, SIMULATED, STUDY, Reference
 
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 FLY64 = str(Path(sys.executable).with_name("fly64"))
 OOM_BYTES = 250 * 2**20

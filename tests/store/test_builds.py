@@ -14,7 +14,8 @@ from fly64_assets.errors import ArtifactError, EngineError
 from fly64_assets.store.artifacts import ActiveBase, ArtifactStore
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 
 KEY = StageKey("simulated", 1000)
 OPTIONS: dict[str, Any] = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {"simulation": 42}}

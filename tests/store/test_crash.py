@@ -17,7 +17,8 @@ import pytest
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.sidecars import verified
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 
 KEY = StageKey("simulated", 1000)
 ACTIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}
@@ -105,7 +106,7 @@ import sys
 from pathlib import Path
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 
 store = ArtifactStore(Path(sys.argv[1]), "demo")
 layout = store.layout("camera_0123abcd")

@@ -13,7 +13,8 @@ from fly64_assets.store.garbage import KINDS, ORPHAN, SUPERSEDED, TEMPORARY, fin
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.locks import LOCK_NAME, stage_lock
 from fly64_assets.store.sidecars import sidecar_path
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.study.manifests import write_manifests
 
 ENDED = 2**22 + 5  # no process of this number can exist

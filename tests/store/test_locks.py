@@ -11,7 +11,8 @@ import pytest
 
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.locks import LOCK_NAME, NOTE_NAME, holder, stage_lock
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 
 KEY = StageKey("simulated", 1000)
 

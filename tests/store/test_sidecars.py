@@ -17,7 +17,8 @@ from fly64_assets.store import hashing
 from fly64_assets.store.atomic import is_temporary, leftovers, remove_leftovers
 from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 
 CONTENT = bytes(range(256)) * 40
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fly64_assets.errors import Fly64Error
-from fly64_assets.study.layout import STAGES, Layout, LayoutError, StageKey, active_base_path, base_id, stage_of
+from fly64_assets.store.keys import LayoutError, StageKey
+from fly64_assets.store.layout import STAGES, Layout, active_base_path, base_id, stage_of
 
 LAYOUT = Layout(Path("data"), "fly64", "run1084_0123abcd")
 ROOT = "data/fly64/run1084_0123abcd"

@@ -12,7 +12,8 @@ import pytest
 
 from fly64_assets.errors import EngineError
 from fly64_assets.store.sidecars import verified
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.study.manifests import write_manifests
 
 SPLITS = {

@@ -11,7 +11,7 @@ from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
 from fly64_assets.definitions import build_definitions
 from fly64_assets.pinn.settings import PinnSettings
 from fly64_assets.study import stages
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import study_states
 
 SIMULATED, VIEW = StageKey("simulated", 1000), StageKey("view", 1000, "dense")

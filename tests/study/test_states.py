@@ -8,7 +8,7 @@ from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.pinn.settings import PinnSettings
 from fly64_assets.study import stages
 from fly64_assets.study.design import get_study_design
-from fly64_assets.study.layout import StageKey
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 BASE, SIMULATED, VIEW = StageKey("base"), StageKey("simulated", 1000), StageKey("view", 1000, "dense")

@@ -10,9 +10,9 @@ from fly64_assets.cli.commands.files import file_argument, json_failure, show_fi
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
 from fly64_assets.errors import DesignError
 from fly64_assets.simulation.recipe import PICTURES, BaseRecipe
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import StageKey
 
 
 def _renames(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from fly64_assets.cli.driver.instance import run_worker
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.study.layout import Layout, StageKey
+from fly64_assets.store.keys import StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.study.states import active_layout, study_states
 
 MARKS = {"fresh": "✓", "skipped": "–", "stale": "~", "missing": "·", "failed": "✗"}

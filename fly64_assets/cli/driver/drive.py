@@ -24,9 +24,9 @@ from fly64_assets.cli.driver.progress import StudyBars
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, dose_run, single_run
 from fly64_assets.cli.options import Order
 from fly64_assets.store.artifacts import ArtifactStore, State
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 States = Mapping[StageKey, State]

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fly64_assets.store.artifacts import State
+from fly64_assets.store.keys import StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.layout import StageKey
 
 ASSET_OF_STAGE = {
     "base": "base_dataset",

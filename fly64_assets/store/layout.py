@@ -1,0 +1,160 @@
+"""Where every file of a study lies: keys and coordinates to paths, and nothing else.
+
+Belongs here: names and paths; this is the only module that builds them. It is pure: no function touches the file
+system. Does not belong here: reading, writing, hashing (``store.sidecars``, ``store.artifacts``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.store.keys import (
+    BASE,
+    KINDS,
+    REPORT,
+    Cell,
+    Coordinates,
+    Dose,
+    Half,
+    Kind,
+    LayoutError,
+    StageKey,
+    checked_name,
+    checked_split,
+)
+
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def base_id(path_or_stem: Path | str, sha256: str) -> str:
+    """Name of a base: its file's stem, reduced to ``[a-z0-9_]``, and the first 8 hex digits of its SHA256."""
+    if not _SHA256.fullmatch(sha256):
+        raise LayoutError(f"{sha256!r} is not a SHA256: 64 lower-case hex digits are expected")
+    stem = Path(path_or_stem).name.removesuffix(".npz")
+    safe = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:64].strip("_")
+    return f"{safe or 'base'}_{sha256[:8]}"
+
+
+def study_folder(data_root: Path, study: str) -> Path:
+    """Folder of all bases of a study."""
+    return data_root / checked_name(study, "study")
+
+
+def active_base_path(data_root: Path, study: str) -> Path:
+    """The file that names the active base of a study."""
+    return study_folder(data_root, study) / "active_base.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All paths of one base of one study. Every name is checked before it becomes part of a path."""
+
+    data_root: Path
+    study: str
+    base_id: str
+
+    def __post_init__(self) -> None:
+        checked_name(self.study, "study")
+        checked_name(self.base_id, "base")
+
+    # -- stages ------------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """Root of everything that belongs to this base."""
+        return study_folder(self.data_root, self.study) / self.base_id
+
+    def folder_of(self, key: StageKey[Coordinates]) -> Path:
+        """Folder that holds the outputs, the record and the lock of a stage."""
+        return self.folder / key.folder
+
+    def record(self, key: StageKey[Coordinates]) -> Path:
+        """The stage's record: ``base.json`` beside ``base.npz``, otherwise ``result.json`` in the stage's folder."""
+        return self.folder_of(key) / key.kind.record
+
+    def output(self, key: StageKey[Coordinates], name: str) -> Path:
+        """A file ``name`` (result, log, picture, table) in the folder of a stage."""
+        if not _FILE_NAME.fullmatch(name):
+            raise LayoutError(f"{name!r} cannot name a file: use letters, digits, '_', '-' and '.', no folders")
+        return self.folder_of(key) / name
+
+    def result(self, key: StageKey[Coordinates], split: str | None = None) -> Path:
+        """The main file of a stage: of one half, where the stage has a file for each."""
+        (name,) = key.kind.files
+        return self.output(key, name.format(split=checked_split(split)) if "{split}" in name else name)
+
+    # -- files by their coordinates ------------------------------------------------------------------------------
+
+    @property
+    def base(self) -> Path:
+        """The base file."""
+        return self.result(BASE)
+
+    def patched(self, dose: Dose, split: str) -> Path:
+        """Simulated data of one dose and split: all its frames."""
+        return self.result(StageKey("simulated", dose), split)
+
+    def view_frames(self, half: Half) -> Path:
+        """The file to reconstruct a view from: all frames of the dose for baseline, otherwise the view's own."""
+        if half.view == BASELINE:
+            return self.patched(half.cell.whole_dose, half.split)
+        return self.output(StageKey("view", half.cell), f"{half.view}_{half.split}.npz")
+
+    def view_metrics(self, half: Half) -> Path:
+        """Measured overlap of one split of a view."""
+        return self.result(StageKey("view", half.cell), half.split)
+
+    def inference(self, half: Half, method: str) -> Path:
+        """Object that a trained network reconstructs from one split."""
+        return self.result(StageKey("inference", half.cell, method), half.split)
+
+    def reconstruction(self, half: Half, method: str) -> Path:
+        """Object that an iterative method reconstructs from one split."""
+        return self.result(StageKey("reconstruction", half, method))
+
+    def bundle(self, cell: Cell, method: str, gridsize: int) -> Path:
+        """The trained network."""
+        return self.result(StageKey("training", cell, method, gridsize))
+
+    # -- report, study manifests -----------------------------------------------------------------------------------
+
+    @property
+    def report_folder(self) -> Path:
+        """Folder of the report."""
+        return self.folder_of(REPORT)
+
+    @property
+    def checksums(self) -> Path:
+        """``SHA256SUMS`` of every artifact, beside the report; ``sha256sum -c`` runs in its folder."""
+        return self.report_folder / "SHA256SUMS"
+
+    @property
+    def manifests_lock(self) -> Path:
+        """Lock under which the manifests of the study are rewritten."""
+        return self.folder / ".manifests.lock"
+
+    def manifest(self, name: str) -> Path:
+        """A manifest of the study, for example ``manifest("training")`` for ``training_manifest.json``."""
+        suffix = "" if name == "skip_summary" else "_manifest"
+        return self.folder / f"{checked_name(name, 'manifest')}{suffix}.json"
+
+
+def _folder_pattern(kind: Kind) -> re.Pattern[str]:
+    """The end of a path to the folder of such a stage."""
+    return re.compile(r"(?:^|.*/)" + re.sub(r"\{(\w+)\}", r"[a-z0-9_]+", kind.folder))
+
+
+_PATTERNS: Final = {kind.name: _folder_pattern(kind) for kind in sorted(KINDS.values(), key=lambda k: -len(k.folder))}
+
+
+def stage_of(path: Path) -> str | None:
+    """The stage that a file belongs to by the form of its folder; None if the path does not show it."""
+    if path.name in ("base.npz", KINDS["base"].record):
+        return "base"
+    folder = path.parent.as_posix()
+    return next((name for name, pattern in _PATTERNS.items() if name != "base" and pattern.fullmatch(folder)), None)
