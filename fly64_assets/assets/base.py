@@ -1,27 +1,26 @@
 """The base of a study: object, probe, positions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from fly64_assets.assets.flow import GATE, AssetEvent, failed_gate, gate_spec, picture, record_metadata
+from fly64_assets.assets.flow import GATE, AssetEvent, catalogue_entry, failed_gate, gate_spec, picture, record_metadata
 from fly64_assets.automation.run_tags import BASE_TAG, keep_on_base
 from fly64_assets.contract.npz import load_base
 from fly64_assets.errors import Fly64Error
 from fly64_assets.physics.illumination import probe_diameter_px
-from fly64_assets.resources.store import ArtifactStoreResource
-from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.keys import StageKey
+from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
+from fly64_assets.store.artifacts import CHOSEN, IMPORTED, ArtifactStore
+from fly64_assets.store.keys import BASE
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
-from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.intake import intake_file, intake_from_design
+from fly64_assets.study.stages import Stage
 from fly64_assets.study.states import active_layout, base_state
 
 
@@ -32,39 +31,31 @@ class BaseFile(dg.Config):
     sha256: str = Field(default="", description="The SHA256 that the file must have; empty for any.")
 
 
-def base_dataset_asset() -> dg.AssetsDefinition:
+def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
     """The asset ``base_dataset``."""
 
-    @dg.asset(
-        group_name="data",
-        kinds={"numpy"},
-        code_version=stages.CODE_VERSIONS["base"],
-        check_specs=[gate_spec("base_dataset")],
+    decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
+        **catalogue_entry(stage, design), check_specs=[gate_spec(stage.asset)]
     )
+
     def base_dataset(
         context: dg.AssetExecutionContext, config: BaseFile, study: StudyResource, store: ArtifactStoreResource
     ) -> Iterator[AssetEvent]:
-        """The object, the probe and the scan positions from which the whole study is simulated.
-
-        Made from the design's recipe (pictures for amplitude and phase), or imported from a file: one that the run
-        config names, one put into the watched folder, or with `fly64 base import FILE`. An imported base stays the
-        active one until another is chosen.
-        """
         try:
-            design = study.design()
-            layout, record = current_base(store.store(design.name), design, config, context)
+            current = study.design()
+            layout, record = current_base(store.store(current.name), current, config, context)
             context.instance.add_run_tags(context.run.run_id, {BASE_TAG: layout.base_id})
-            shown = describe_base(layout)
+            description = describe_base(layout)
         except Fly64Error as error:
             yield failed_gate(error)
             raise dg.Failure(str(error), allow_retries=False) from None
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(record.data_sha256),
-            metadata=shown | record_metadata(layout, [record]) | {"origin": record.values["origin"]},
+            metadata=description | record_metadata(layout, [record]) | {"origin": record.values["origin"]},
             check_results=[dg.AssetCheckResult(passed=True, check_name=GATE)],
         )
 
-    return base_dataset
+    return decorate(base_dataset)
 
 
 def current_base(
@@ -79,10 +70,10 @@ def current_base(
         record = intake_file(store, design, path, expected=config.sha256 or None, announce=context.log.info)
         return active_layout(store), record
     base_state(store, design)
-    if active is not None and active.origin in (stages.IMPORTED, stages.CHOSEN):
+    if active is not None and active.origin in (IMPORTED, CHOSEN):
         layout = active_layout(store)
         verified(layout.base)
-        return layout, store.required(layout, StageKey("base"))
+        return layout, store.required(layout, BASE)
     record = intake_from_design(store, design, context.log.info)
     return active_layout(store), record
 

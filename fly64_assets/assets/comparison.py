@@ -1,179 +1,133 @@
-"""Every arm of one cell against the truth, in one frame."""
+"""Every method of one cell against the truth, on one evaluation region."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.assets.limits import shared_limits, write_limit
-from fly64_assets.automation.conditions import when_arms_change
-from fly64_assets.automation.partitions import split_cell_key
-from fly64_assets.contract.npz import load_base, load_measurement, open_npz
-from fly64_assets.evaluation.bound.limit import UnitLimit
+from fly64_assets.assets.flow import Work, picture
+from fly64_assets.contract.npz import load_base, load_measurement, open_npz, write_npz
+from fly64_assets.errors import Fly64Error
+from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
+from fly64_assets.evaluation.bound.limit_file import limit_arrays, limit_from_arrays
 from fly64_assets.evaluation.report.summary import JUDGED_SPLIT
-from fly64_assets.evaluation.scores.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
+from fly64_assets.evaluation.scores.compare import CSV_COLUMNS, CellComparison, LimitSource, SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import ScanBox, scan_box
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.resources.store import ArtifactStoreResource
-from fly64_assets.resources.study import StudyResource
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, Coordinates, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 
 
-def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset ``comparison``, partitioned by dose and view."""
-
-    @dg.asset(
-        group_name="report",
-        kinds={"numpy"},
-        partitions_def=cells,
-        deps=[
-            "overlap_view",
-            "pinn_reconstruction",
-            "legacy_pinn_reconstruction",
-            "lsqml_reconstruction_train",
-            "lsqml_reconstruction_test",
-            "lsqml_from_pinn_reconstruction_train",
-            "lsqml_from_pinn_reconstruction_test",
-        ],
-        code_version=stages.CODE_VERSIONS["comparison"],
-        automation_condition=when_arms_change(),
-        check_specs=[gate_spec("comparison", cells)],
-    )
-    def comparison(
-        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
-    ) -> Iterator[AssetEvent]:
-        """PINN and LSQML against the truth in one evaluation frame, beside a flat object: the line to beat.
-
-        Arms that are missing, failed or skipped are named with their reason; the others are compared.
-        """
-        design = study.design()
-        key = StageKey("comparison", *split_cell_key(context.partition_key))
-        yield from materialize(context, design, store.store(design.name), key, _compare)
-
-    return comparison
-
-
-def _compare(work: Work) -> Mapping[str, Any]:
+def compare(work: Work[Cell]) -> Mapping[str, Any]:
+    """Score every method of a cell, and write the scores, figures and bounds."""
     from fly64_assets.evaluation.report.figures import cell_figure, limit_figure, phase_strip
     from fly64_assets.evaluation.report.tiles import tiles
 
-    key, layout, design = work.key, work.layout, work.design
-    assert key.dose is not None
-    assert key.view is not None
+    layout, design, cell = work.layout, work.design, work.at
     verified(layout.base)
-    truth = load_base(layout.base).object
     splits = {split: _split_input(work, split) for split in SPLITS}
-    found: dict[str, UnitLimit] = {}
+    bounds: dict[str, UnitLimit] = {}
     compared = compare_cell(
-        key.dose,
-        key.view,
-        truth,
+        cell.dose,
+        cell.view,
+        load_base(layout.base).object,
         splits,
         evaluation=design.evaluation,
         metrics=design.metrics_config,
-        limit=shared_limits(work, found),
+        limit=_shared_bounds(work, bounds),
     )
-    shown: dict[str, Any] = {}
-    for split, one in compared.splits.items():
+    description: dict[str, Any] = {}
+    for split, result in compared.splits.items():
         figure = cell_figure(
-            one,
-            dose=key.dose,
-            view=key.view,
+            result,
+            dose=cell.dose,
+            view=cell.view,
             coverage_threshold=design.evaluation.coverage_threshold,
             histories=_histories(work, split),
         )
-        work.build.write_bytes(layout.output(key, f"comparison_{split}.png"), figure, data=False)
-        for (arm, quantity), tile in (tiles(one) if split == JUDGED_SPLIT else {}).items():
-            # No arm and no split has a dot in its name.
-            work.build.write_bytes(layout.output(key, f"tile_{split}.{arm}.{quantity}.png"), tile, data=False)
-        shown[f"phase_{split}"] = picture(phase_strip(one))
-        for digest, unit in found.items():
-            if one.limit.unit is unit:
-                write_limit(work, f"limit_{split}.npz", unit, digest)
-        if one.limit.state == "regular":
-            bound = limit_figure(one, dose=key.dose, view=key.view)
-            work.build.write_bytes(layout.output(key, f"limit_{split}.png"), bound, data=False)
-            shown[f"limit_{split}"] = picture(bound)
-    work.build.write_json(layout.output(key, "comparison.json"), compared.to_dict())
-    work.build.write_bytes(layout.output(key, "comparison_metrics.csv"), _csv(compared))
-    work.build.succeed({"arms": {split: _outcomes(one) for split, one in splits.items()}})
-    return shown | _describe(compared)
+        work.build.write_bytes(layout.output(work.key, f"comparison_{split}.png"), figure, data=False)
+        for (method, quantity), tile in (tiles(result) if split == JUDGED_SPLIT else {}).items():
+            # No method and no split has a dot in its name.
+            work.build.write_bytes(layout.output(work.key, f"tile_{split}.{method}.{quantity}.png"), tile, data=False)
+        description[f"phase_{split}"] = picture(phase_strip(result))
+        for digest, bound in bounds.items():
+            if result.limit.unit is bound:
+                _write_bound(work, f"limit_{split}.npz", bound, digest)
+        if result.limit.state == "regular":
+            bound_figure = limit_figure(result, dose=cell.dose, view=cell.view)
+            work.build.write_bytes(layout.output(work.key, f"limit_{split}.png"), bound_figure, data=False)
+            description[f"limit_{split}"] = picture(bound_figure)
+    work.build.write_json(layout.output(work.key, "comparison.json"), compared.to_dict())
+    work.build.write_bytes(layout.output(work.key, "comparison_metrics.csv"), _csv(compared))
+    work.build.succeed({"arms": {split: _outcomes(data) for split, data in splits.items()}})
+    return description | _describe(compared)
 
 
-def _split_input(work: Work, split: str) -> SplitInput | str:
-    key, layout = work.key, work.layout
-    assert key.dose is not None
-    assert key.view is not None
-    view = work.store.required(layout, StageKey("view", key.dose, key.view, repeat=key.repeat))
+# -- what is compared ---------------------------------------------------------------------------------------------
+
+
+def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
+    view = work.store.required(work.layout, StageKey("view", work.at))
     if split not in stages.existing_splits(view):
         return str(view.values["splits"][split]["reason"])
-    frames = layout.view_frames(key.dose, key.view, split, key.repeat)
+    frames = work.layout.view_frames(work.at.half(split))
     verified(frames)
     refined = {work.design.lsqml.engine} if work.design.lsqml.probe == "refined" else set()
     return SplitInput(
         measurement=load_measurement(frames),
-        arms={arm: _object(work, record, arm, split) for arm, record in _arm_records(work, split).items()},
+        arms={key.method: _object(work, record, key, split) for key, record in _methods(work, split).items()},
         scan_box=_baseline_box(work, split),
         refined_probe=frozenset(refined),
-        learned=frozenset(k.arm or "" for k in stages.upstream(work.design, key) if k.stage == "inference"),
+        learned=frozenset(key.method for key in stages.upstream(work.design, work.key) if key.stage == "inference"),
     )
 
 
-def _arm_records(work: Work, split: str) -> dict[str, StageRecord | None]:
-    """Record of every arm that reconstructs this split; None where it has not run, unless it is one on request."""
-    upstream = stages.upstream(work.design, work.key, stages.ALL_ARMS)
-    keys = [k for k in upstream if k.stage == "inference" or (k.stage == "reconstruction" and k.split == split)]
-    records = {key.arm or "": work.store.record(work.layout, key) for key in keys}
-    return {arm: record for arm, record in records.items() if record or arm not in stages.ARMS_ON_REQUEST}
+def _methods(work: Work[Cell], split: str) -> dict[StageKey[Coordinates], StageRecord | None]:
+    """Every method that reconstructs this split, with its record; without one that is on request and has not run."""
+    keys = [key for key in stages.upstream(work.design, work.key) if key.method and key.split in (None, split)]
+    records = {key: work.store.record(work.layout, key) for key in keys}
+    return {key: record for key, record in records.items() if record or key.method not in stages.ON_REQUEST}
 
 
-def _object(work: Work, record: StageRecord | None, arm: str, split: str) -> NDArray[np.complexfloating] | str:
+def _object(
+    work: Work[Cell], record: StageRecord | None, key: StageKey[Coordinates], split: str
+) -> NDArray[np.complexfloating] | str:
     if record is None:
         return "missing: it has not run, or its result is damaged"
     if record.outcome != "succeeded":
         return f"{record.outcome}: {record.reason}"
-    key = work.key
-    assert key.dose is not None
-    assert key.view is not None
-    if record.key.stage == "inference":
-        path = work.layout.inference(key.dose, key.view, arm, split, key.repeat)
-    else:
-        path = work.layout.reconstruction(arm, key.dose, key.view, split, key.repeat)
+    path = work.layout.result(key, split)
     verified(path)
     return open_npz(path)["reconstructed_object"]
 
 
-def _baseline_box(work: Work, split: str) -> ScanBox:
-    path = work.layout.patched(work.key.dose or 0, split, work.key.repeat)
+def _baseline_box(work: Work[Cell], split: str) -> ScanBox:
+    path = work.layout.patched(work.at.whole_dose, split)
     verified(path)
     baseline = load_measurement(path)
     return scan_box(baseline.x, baseline.y)
 
 
-def _histories(work: Work, split: str) -> dict[str, dict[str, list[float]]]:
-    """Loss per epoch of each arm, as far as it is on disk."""
-    key, layout = work.key, work.layout
-    assert key.dose is not None
-    assert key.view is not None
+def _histories(work: Work[Cell], split: str) -> dict[str, dict[str, list[float]]]:
+    """Loss per epoch of each method, as far as it is on disk."""
     histories: dict[str, dict[str, list[float]]] = {}
-    for arm, record in _arm_records(work, split).items():
+    for key, record in _methods(work, split).items():
         if record is None or record.outcome != "succeeded":
             continue
-        if record.key.stage == "inference":
-            folder = layout.training_folder(key.dose, key.view, work.design.gridsize(key.view), arm, key.repeat)
-            histories[arm] = _columns((folder / "history.csv").read_text(encoding="utf-8"))
+        if key.stage == "inference":
+            training = StageKey("training", work.at, key.method, work.design.gridsize(work.at.view))
+            histories[key.method] = _columns(work.layout.output(training, "history.csv").read_text(encoding="utf-8"))
         else:
-            losses = open_npz(layout.reconstruction(arm, key.dose, key.view, split, key.repeat))["loss"]
-            histories[arm] = {"loss": [float(value) for value in losses]}
+            losses = open_npz(work.layout.result(key, split))["loss"]
+            histories[key.method] = {"loss": [float(value) for value in losses]}
     return histories
 
 
@@ -181,6 +135,59 @@ def _columns(text: str) -> dict[str, list[float]]:
     rows = list(csv.DictReader(io.StringIO(text)))
     names = [name for name in (rows[0] if rows else {}) if "loss" in name]
     return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+
+
+# -- bounds -------------------------------------------------------------------------------------------------------
+
+
+def _shared_bounds(work: Work[Cell], bounds: dict[str, UnitLimit]) -> LimitSource:
+    """Bounds for one cell; ``bounds`` collects them by the SHA256 of their problems.
+
+    A bound does not depend on the dose, so that a cell takes it from the comparison of another dose or repeat where the
+    problem is the same to the last bit.
+    """
+
+    def limit(problem: LimitProblem) -> UnitLimit:
+        digest = problem.sha256()
+        for path in _other_bounds(work):
+            shared = _read_bound(path, digest)
+            if shared is not None:
+                work.context.log.info(f"{work.key.label}: photon limit taken from {path.parent.name} ({path.name})")
+                bounds[digest] = shared
+                return shared
+        bounds[digest] = dose_limit(problem)
+        return bounds[digest]
+
+    return limit
+
+
+def _write_bound(work: Work[Cell], name: str, limit: UnitLimit, digest: str) -> None:
+    """Keep a bound beside the comparison, for this cell and for others."""
+    arrays = limit_arrays(limit, digest)
+    work.build.write(work.layout.output(work.key, name), lambda file: write_npz(file, arrays))
+
+
+def _other_bounds(work: Work[Cell]) -> list[Path]:
+    """Files of bounds in the comparisons of the same view at other doses and in other repeats."""
+    paths = []
+    for dose in work.design.doses:
+        for key in stages.keys_of(work.design, work.stage, Cell(dose, work.at.view)):
+            record = None if key == work.key else work.store.record(work.layout, key)
+            names = record.outputs if record else ()
+            paths += [work.layout.folder / name for name in names if Path(name).name.startswith("limit_")]
+    return [path for path in paths if path.suffix == ".npz"]
+
+
+def _read_bound(path: Path, digest: str) -> UnitLimit | None:
+    try:
+        verified(path)
+        return limit_from_arrays(open_npz(path), digest)
+    except Fly64Error:
+        # Damaged, or being rebuilt at this moment: the bound is computed anew.
+        return None
+
+
+# -- results ------------------------------------------------------------------------------------------------------
 
 
 def _csv(compared: CellComparison) -> bytes:
@@ -194,25 +201,25 @@ def _csv(compared: CellComparison) -> bytes:
 def _outcomes(split: SplitInput | str) -> dict[str, str] | str:
     if isinstance(split, str):
         return split
-    return {arm: one if isinstance(one, str) else "compared" for arm, one in split.arms.items()}
+    return {method: data if isinstance(data, str) else "compared" for method, data in split.arms.items()}
 
 
 def _describe(compared: CellComparison) -> dict[str, Any]:
     """The numbers that matter, for Dagster's plots, and the verdicts in words."""
-    shown: dict[str, Any] = {}
-    for split, one in compared.splits.items():
-        for arm in one.arms:
-            value = one.value(arm, "phase", "rmse")
-            if value is not None and arm != "truth":
-                shown[f"phase_rmse_rad_{arm}_{split}"] = value
-        least = one.limit.error("phase")
+    description: dict[str, Any] = {}
+    for split, result in compared.splits.items():
+        for method in result.arms:
+            value = result.value(method, "phase", "rmse")
+            if value is not None and method != "truth":
+                description[f"phase_rmse_rad_{method}_{split}"] = value
+        least = result.limit.error("phase")
         if least is None:
-            shown[f"phase_limit_{split}"] = one.limit.reason or "none"
+            description[f"phase_limit_{split}"] = result.limit.reason or "none"
         else:
-            shown[f"phase_limit_rad_{split}"] = least
-        verdicts = {arm: result.verdict or result.reason for arm, result in one.arms.items() if arm != "truth"}
-        shown[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
-        shown[f"contest_{split}"] = (
-            "; ".join(str(contest["sentence"]) for contest in one.contests) or "nothing to compare"
+            description[f"phase_limit_rad_{split}"] = least
+        verdicts = {method: data.verdict or data.reason for method, data in result.arms.items() if method != "truth"}
+        description[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
+        description[f"contest_{split}"] = (
+            "; ".join(str(contest["sentence"]) for contest in result.contests) or "nothing to compare"
         )
-    return shown
+    return description

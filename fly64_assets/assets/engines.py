@@ -9,16 +9,12 @@ from typing import Any
 
 from fly64_assets.assets.flow import Work
 from fly64_assets.assets.progress import reporter
-from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE, step_gpus
 
 UNITS = {"phase_std": "phase_std_rad"}
 """Facts of a job that are shown under a name with their unit."""
-
-POOL = "gpu"
-"""The pool whose slots engines share; the instance's `dagster.yaml` says how many there are."""
 
 
 def step_tags() -> dict[str, Any]:
@@ -40,21 +36,15 @@ def step_tags() -> dict[str, Any]:
 
 
 def run_engine(
-    work: Work,
-    target: str,
-    request: Mapping[str, Any],
-    execution: Execution,
-    log: Path,
-    label: str = "",
-    processes: int = 1,
+    work: Work[Any], job: str, request: Mapping[str, Any], log: Path, label: str = "", processes: int = 1
 ) -> dict[str, Any]:
-    """Run ``module:function`` on a request and return its facts; what it printed becomes the artifact ``log``."""
+    """Run a job of the stage's engine on a request and return its facts; what it printed becomes the artifact ``log``."""
     scratch = work.build.scratch / log.name
     try:
         return run_isolated(
-            target,
-            {**request, "execution": execution.to_dict()},
-            execution=execution,
+            f"{work.stage.engine}:{job}",
+            {**request, "execution": work.execution.to_dict()},
+            execution=work.execution,
             log_path=scratch,
             progress=reporter(work.context, label or work.key.label),
             processes=processes,
@@ -66,5 +56,5 @@ def run_engine(
 
 def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that Dagster can plot or show as short text, with their unit in the name where they have one."""
-    shown = {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}
-    return {UNITS.get(name, name): value for name, value in shown.items()}
+    plain = {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}
+    return {UNITS.get(name, name): value for name, value in plain.items()}

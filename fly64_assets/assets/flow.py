@@ -76,31 +76,48 @@ class Work(Generic[C_co]):
 Compute = Callable[[Work[Any]], Mapping[str, Any]]
 """Writes outputs through ``work.build``, declares the outcome there, returns metadata for Dagster."""
 
+Afterwards = Callable[[Layout, StudyDesign], object]
 
-def stage_asset(stage: Stage, design: StudyDesign, compute: Compute, op_tags: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """The asset of one record of the table of stages, for all stages but the base."""
+
+def stage_asset(
+    stage: Stage,
+    design: StudyDesign,
+    compute: Compute,
+    *,
+    op_tags: Mapping[str, Any] | None = None,
+    afterwards: Afterwards | None = None,
+) -> dg.AssetsDefinition:
+    """The asset of one record of the table of stages, for all stages but the base.
+
+    ``op_tags`` say what a step of an engine asks a cluster for. ``afterwards`` is called when the record is written.
+    """
     partitions = partitions_of(design, stage)
     resources = {"study", "store", *(("gpu", "legacy_config") if stage.engine else ())}
 
-    @dg.asset(
+    decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
-        deps=[dg.AssetDep(asset, partition_mapping=mapping_between(stages.STAGES[asset], stage)) for asset in stage.needs],
+        deps=[
+            dg.AssetDep(asset, partition_mapping=mapping_between(stages.STAGES[asset], stage)) for asset in stage.needs
+        ],
         partitions_def=partitions,
         automation_condition=condition_of(stage),
         pool=POOL if stage.engine else None,
-        op_tags=dict(op_tags) if stage.engine else None,
+        op_tags=dict(op_tags or {}) if stage.engine else None,
         required_resource_keys=resources,
         check_specs=[gate_spec(stage.asset, partitions)],
     )
-    def asset(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
-        yield from materialize(context, stage, compute)
 
-    return asset
+    def asset(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
+        yield from materialize(context, stage, compute, afterwards)
+
+    return decorate(asset)
 
 
 def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
     """What the catalogue says of an asset. The design has a share in its code version: Dagster sees a changed design."""
-    tags = {"fly64/study": design.name, "fly64/stage": stage.kind} | ({"fly64/split": stage.split} if stage.split else {})
+    tags = {"fly64/study": design.name, "fly64/stage": stage.kind} | (
+        {"fly64/split": stage.split} if stage.split else {}
+    )
     return {
         "name": stage.asset,
         "description": stage.description,
@@ -128,7 +145,9 @@ def gate_spec(asset: str, partitions: dg.PartitionsDefinition[str] | None = None
         )
 
 
-def materialize(context: dg.AssetExecutionContext, stage: Stage, compute: Compute) -> Iterator[AssetEvent]:
+def materialize(
+    context: dg.AssetExecutionContext, stage: Stage, compute: Compute, afterwards: Afterwards | None = None
+) -> Iterator[AssetEvent]:
     """Build a stage in every repeat of the study and yield Dagster's events.
 
     Raises ``dagster.Failure`` with one sentence where an input or the result is not valid; nothing is materialised
@@ -147,6 +166,8 @@ def materialize(context: dg.AssetExecutionContext, stage: Stage, compute: Comput
             record, metadata = build_stage(context, design, store, layout, stage, key, compute)
             records.append(record)
             described = described or dict(metadata)
+        if afterwards:
+            afterwards(layout, design)
     except Fly64Error as error:
         yield failed_gate(error)
         raise dg.Failure(str(error), allow_retries=False) from None

@@ -1,101 +1,95 @@
-"""How assets train a network and reconstruct with it, whatever the backend.
-
-Belongs here: the course from verified frames to adopted files. Does not belong here: assets, requests of one backend.
-"""
+"""The networks of one cell, whatever the backend: training on the train half, reconstruction of both halves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import Work, picture
-from fly64_assets.contract.npz import open_npz
-from fly64_assets.engines.execution import Execution
-from fly64_assets.store.keys import StageKey
+from fly64_assets.ptychopinn.training_config import TrainingJob, training_config
+from fly64_assets.resources.legacy_config import LegacyConfigResource
+from fly64_assets.store.keys import Cell, StageKey
+from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 
-
-@dataclass(frozen=True)
-class Engine:
-    """A backend, and the module of its jobs ``train_job`` and ``infer_job``.
-
-    ``several_devices``: whether it trains in as many processes as there are devices.
-    """
-
-    backend: str
-    module: str
-    several_devices: bool = False
+TENSORFLOW = "tensorflow"
 
 
-def train_network(
-    work: Work,
-    execution: Execution,
-    engine: Engine,
-    settings: Mapping[str, Any],
-    further: Mapping[str, Any] | None = None,
-) -> Mapping[str, Any]:
-    """Train the network of one cell in an engine process; ``further`` goes into the request."""
+def train_network(work: Work[Cell]) -> Mapping[str, Any]:
+    """Train the network of one cell in an engine process."""
     key, layout, build = work.key, work.layout, work.build
-    assert key.dose is not None
-    assert key.view is not None
-    assert key.gridsize is not None
-    assert key.arm is not None
-    frames = layout.view_frames(key.dose, key.view, "train", key.repeat)
-    work.dataset(frames)
+    frames = layout.view_frames(work.at.half(stages.TRAIN))
     request = {
         "measurement": str(frames),
         "output_folder": str(build.scratch),
-        "arm": key.arm,
-        "settings": settings,
+        "arm": key.method,
+        "settings": stages.parameters(work.design, key)["pinn"],
         "gridsize": key.gridsize,
         "neighbor_count": work.design.neighbor_count,
         "seeds": work.design.repeat_seeds(key.repeat),
         "provenance": {
             "design_sha256": work.design.sha256(),
             "data_sha256": verified(frames).sha256,
-            "code_version": stages.CODE_VERSIONS["training"],
+            "code_version": work.stage.code_version,
         },
-        **(further or {}),
+        **(_dictionary(work) if work.stage.tool == TENSORFLOW else {}),
     }
-    log, processes = layout.output(key, "train.log"), execution.devices if engine.several_devices else 1
-    facts = run_engine(work, f"{engine.module}:train_job", request, execution, log, processes=processes)
+    # The PyTorch network trains in as many processes as there are devices.
+    processes = 1 if work.stage.tool == TENSORFLOW else work.execution.devices
+    facts = run_engine(work, "train_job", request, layout.output(key, "train.log"), processes=processes)
     curve = (build.scratch / "loss.png").read_bytes()
-    build.adopt(build.scratch / "wts.h5.zip", layout.bundle(key.dose, key.view, key.gridsize, key.arm, key.repeat))
+    build.adopt(build.scratch / "wts.h5.zip", layout.result(key))
     build.adopt(build.scratch / "history.csv", layout.output(key, "history.csv"))
     build.adopt(build.scratch / "loss.png", layout.output(key, "loss.png"), data=False)
-    build.succeed(facts | {"backend": engine.backend, "execution": execution.to_dict()})
+    build.succeed(facts | {"backend": work.stage.tool, "execution": work.execution.to_dict()})
     return numbers(facts) | {"learning_curve": picture(curve)}
 
 
-def reconstruct_with_network(work: Work, execution: Execution, engine: Engine) -> Mapping[str, Any]:
+def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
     """Run the cell's bundle on both halves, each in an engine process."""
-    key, layout, build = work.key, work.layout, work.build
-    assert key.dose is not None
-    assert key.view is not None
-    assert key.arm is not None
-    view = work.store.required(layout, StageKey("view", key.dose, key.view, repeat=key.repeat))
-    bundle = layout.bundle(key.dose, key.view, work.design.gridsize(key.view), key.arm, key.repeat)
+    key, layout, build, cell = work.key, work.layout, work.build, work.at
+    bundle = layout.bundle(cell, key.method, work.design.gridsize(cell.view))
     verified(bundle)
-    shown: dict[str, Any] = {}
-    values: dict[str, Any] = {"execution": execution.to_dict(), "splits": {}}
-    for split in stages.existing_splits(view):
-        frames = layout.view_frames(key.dose, key.view, split, key.repeat)
-        work.dataset(frames)
+    description: dict[str, Any] = {}
+    values: dict[str, Any] = {"execution": work.execution.to_dict(), "splits": {}}
+    for split in stages.existing_splits(_view(work)):
+        frames = layout.view_frames(cell.half(split))
+        verified(frames)
         request = {
             "bundle": str(bundle),
             "measurement": str(frames),
             "output": str(build.scratch / f"{split}.npz"),
             "figure": str(build.scratch / f"{split}.png"),
         }
-        log = layout.output(key, f"{split}.log")
-        facts = run_engine(work, f"{engine.module}:infer_job", request, execution, log, f"{key.label} {split}")
-        shown[f"object_{split}"] = picture((build.scratch / f"{split}.png").read_bytes())
+        facts = run_engine(work, "infer_job", request, layout.output(key, f"{split}.log"), f"{key.label} {split}")
+        description[f"object_{split}"] = picture((build.scratch / f"{split}.png").read_bytes())
         build.adopt(build.scratch / f"{split}.png", layout.output(key, f"{split}.png"), data=False)
-        result = layout.inference(key.dose, key.view, key.arm, split, key.repeat)
-        build.adopt(build.scratch / f"{split}.npz", result)
-        open_npz(result)
+        build.adopt(build.scratch / f"{split}.npz", layout.result(key, split))
         values["splits"][split] = facts
-        shown |= {f"{name}_{split}": value for name, value in numbers(facts).items()}
+        description |= {f"{name}_{split}": value for name, value in numbers(facts).items()}
     build.succeed(values)
-    return shown
+    return description
+
+
+def _view(work: Work[Cell]) -> StageRecord:
+    return work.store.required(work.layout, StageKey("view", work.at))
+
+
+def _dictionary(work: Work[Cell]) -> dict[str, Any]:
+    """What the TensorFlow training gets besides: PtychoPINN's parameters, for the dictionary that it is trained through."""
+    layout, cell = work.layout, work.at
+    resource: LegacyConfigResource = work.context.resources.legacy_config
+    view = _view(work)
+    files = {
+        split: layout.view_frames(cell.half(split)).relative_to(layout.data_root).as_posix()
+        for split in stages.existing_splits(view)
+    }
+    frames = int(view.values["splits"][stages.TRAIN]["n_accepted"])
+    config, others = training_config(
+        work.design,
+        TrainingJob(cell.dose, cell.view, cell.repeat, frames),
+        train_data_file=files[stages.TRAIN],
+        test_data_file=files.get("test"),
+        output_dir=layout.folder_of(work.key).relative_to(layout.data_root).as_posix(),
+    )
+    return resource.request(config, others)

@@ -1,56 +1,24 @@
 """The report over all cells of the study."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import dagster as dg
-
-from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize, picture
-from fly64_assets.automation.conditions import when_cells_change
-from fly64_assets.automation.partitions import all_partitions
-from fly64_assets.automation.run_tags import store_of_run
+from fly64_assets.assets.flow import Work, picture
 from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.resources.store import ArtifactStoreResource
-from fly64_assets.resources.study import StudyResource
 from fly64_assets.store.artifacts import State
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import REPORT, Cell, Half, StageKey, Study
 from fly64_assets.store.sidecars import library_versions, verified
 from fly64_assets.study import stages
-from fly64_assets.study.manifests import write_manifests
-from fly64_assets.study.states import active_layout, study_states
+from fly64_assets.study.stages import Key
+from fly64_assets.study.states import study_states
 
 SHOWN_STAGES = ("view", "training", "inference", "reconstruction", "comparison")
 
 
-def study_report_asset() -> dg.AssetsDefinition:
-    """The asset ``study_report``."""
-
-    @dg.asset(
-        group_name="report",
-        kinds={"html"},
-        deps=[dg.AssetDep("comparison", partition_mapping=all_partitions())],
-        code_version=stages.CODE_VERSIONS["report"],
-        automation_condition=when_cells_change(),
-        check_specs=[gate_spec("study_report")],
-    )
-    def study_report(
-        context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
-    ) -> Iterator[AssetEvent]:
-        """The answer of the study: one self-contained page over all cells, the same as Markdown, and the manifests.
-
-        Cells that failed, were skipped or are out of date are shown as such, with their reason.
-        """
-        design = study.design()
-        artifacts = store.store(design.name)
-        yield from materialize(context, design, artifacts, StageKey("report"), _report)
-        write_manifests(active_layout(store_of_run(context, artifacts, "study_report")), design, {})
-
-    return study_report
-
-
-def _report(work: Work) -> Mapping[str, Any]:
+def write_report(work: Work[Study]) -> Mapping[str, Any]:
+    """Write the page over all cells, the same as Markdown, and the tables."""
     from fly64_assets.evaluation.report.markdown import render_markdown
     from fly64_assets.evaluation.report.page import render_report
     from fly64_assets.evaluation.report.plots import study_plots
@@ -59,7 +27,7 @@ def _report(work: Work) -> Mapping[str, Any]:
 
     design, layout, key = work.design, work.layout, work.key
     states = study_states(work.store, design, quick=True)
-    cells = [_cell(work, states, dose, view) for dose in design.doses for view in design.views]
+    cells = [_cell(work, states, cell) for dose in design.doses for cell in stages.design_cells(design, dose)]
     views = [
         {
             "name": view,
@@ -88,20 +56,23 @@ def _report(work: Work) -> Mapping[str, Any]:
     }
 
 
-def _cell(work: Work, states: Mapping[StageKey, State], dose: int, view: str) -> dict[str, Any]:
-    keys = [key for key in states if (key.dose, key.view, key.repeat) == (dose, view, 1) and key.stage in SHOWN_STAGES]
+def _cell(work: Work[Study], states: Mapping[Key, State], cell: Cell) -> dict[str, Any]:
     return {
-        "dose": dose,
-        "view": view,
-        "stages": {_stage_name(key): _stage(states[key]) for key in keys},
-        "comparisons": _comparisons(work, dose, view),
-        "overlap": _overlap(work, dose, view),
+        "dose": cell.dose,
+        "view": cell.view,
+        "stages": {_stage_name(key): _stage(state) for key, state in states.items() if _belongs(key, cell)},
+        "comparisons": _comparisons(work, cell),
+        "overlap": _overlap(work, cell),
     }
 
 
-def _comparisons(work: Work, dose: int, view: str) -> dict[int, dict[str, Any]]:
+def _belongs(key: Key, cell: Cell) -> bool:
+    return key.at == cell or (isinstance(key.at, Half) and key.at.cell == cell)
+
+
+def _comparisons(work: Work[Study], cell: Cell) -> dict[int, dict[str, Any]]:
     """Comparison documents of a cell by repeat, those that exist; one of older code counts as out of date alone."""
-    keys = stages.repeats(work.design, StageKey("comparison", dose, view))
+    keys = stages.keys_of(work.design, stages.STAGES["comparison"], cell)
     documents = {key.repeat: _document(work, key, "comparison.json") for key in keys}
     return {
         repeat: document
@@ -110,8 +81,8 @@ def _comparisons(work: Work, dose: int, view: str) -> dict[int, dict[str, Any]]:
     }
 
 
-def _stage_name(key: StageKey) -> str:
-    return " ".join(part for part in (key.arm, key.stage, key.split) if part)
+def _stage_name(key: Key) -> str:
+    return " ".join(part for part in (key.method, key.stage, key.split) if part)
 
 
 def _stage(state: State) -> dict[str, Any]:
@@ -125,7 +96,7 @@ def _stage(state: State) -> dict[str, Any]:
     }
 
 
-def _document(work: Work, key: StageKey, name: str) -> dict[str, Any] | None:
+def _document(work: Work[Study], key: Key, name: str) -> dict[str, Any] | None:
     """A JSON output of a stage that succeeded; None where there is none."""
     record = work.store.record(work.layout, key)
     path = work.layout.output(key, name)
@@ -136,23 +107,22 @@ def _document(work: Work, key: StageKey, name: str) -> dict[str, Any] | None:
     return document
 
 
-def _overlap(work: Work, dose: int, view: str) -> dict[str, Any]:
-    documents = {s: _document(work, StageKey("view", dose, view), f"{s}_metrics.json") for s in SPLITS}
+def _overlap(work: Work[Study], cell: Cell) -> dict[str, Any]:
+    documents = {s: _document(work, StageKey("view", cell), f"{s}_metrics.json") for s in SPLITS}
     return {split: document for split, document in documents.items() if document is not None}
 
 
-def _figures(work: Work) -> dict[str, bytes]:
+def _figures(work: Work[Study]) -> dict[str, bytes]:
     """Pictures of all cells that were compared, by the names that the report knows."""
     figures: dict[str, bytes] = {}
-    for dose in work.design.doses:
-        for view in work.design.views:
-            record = work.store.record(work.layout, StageKey("comparison", dose, view))
-            for output in record.outputs if record else ():
-                path = work.layout.folder / output
-                name = _figure_name(path.name)
-                if name is not None:
-                    verified(path)
-                    figures[f"{dose}/{view}/{name}"] = path.read_bytes()
+    for key in stages.STAGES["comparison"].keys(work.design, repeats=[1]):
+        record = work.store.record(work.layout, key)
+        for output in record.outputs if record else ():
+            path = work.layout.folder / output
+            name = _figure_name(path.name)
+            if name is not None:
+                verified(path)
+                figures[f"{key.dose}/{key.view}/{name}"] = path.read_bytes()
     return figures
 
 
@@ -168,11 +138,11 @@ def _figure_name(file: str) -> str | None:
     return None
 
 
-def _provenance(work: Work, states: Mapping[StageKey, State]) -> dict[str, Any]:
+def _provenance(work: Work[Study], states: Mapping[Key, State]) -> dict[str, Any]:
     artifacts = [
         {"path": name, "sha256": sha256, "bytes": (work.layout.folder / name).stat().st_size}
         for state in states.values()
-        if state.record is not None and state.record.key.stage != "report"
+        if state.record is not None and state.record.key != REPORT
         for name, sha256 in state.record.outputs.items()
         if (work.layout.folder / name).is_file()
     ]

@@ -1,38 +1,39 @@
-"""Named jobs of the code location: one per partition definition, because a run cannot mix them; the audit, by night."""
+"""Named jobs and schedules of the code location.
 
-from typing import NamedTuple
+There is one job for each partitions definition, because a run cannot mix them, and one for each method on request.
+"""
 
+from collections.abc import Sequence
 
-class Job(NamedTuple):
-    """Assets that one job materialises, and what it is for."""
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-    name: str
-    assets: tuple[str, ...]
-    description: str
+from fly64_assets.study.stages import JOBS, job_assets
 
-
-CELL_ASSETS = (
-    "overlap_view",
-    "pinn_bundle",
-    "pinn_reconstruction",
-    "lsqml_reconstruction_train",
-    "lsqml_reconstruction_test",
-    "comparison",
-)
-LEGACY_CELL_ASSETS = ("legacy_pinn_bundle", "legacy_pinn_reconstruction", "comparison")
 INGEST = "ingest"
-JOBS = (
-    Job(INGEST, ("base_dataset",), "Make or import the base."),
-    Job("simulate", ("simulated_dataset",), "Simulate the frames of a dose."),
-    Job("cell", CELL_ASSETS, "Views, both arms and the comparison of a cell."),
-    Job("legacy_cell", LEGACY_CELL_ASSETS, "The TensorFlow arm of a cell, and the comparison with it."),
-    Job("report", ("study_report",), "Write the report over all cells."),
-)
-
 AUDIT = "audit"
-NIGHTLY_AUDIT = "nightly_audit"
-NIGHTLY = "0 3 * * *"
-AUDIT_DESCRIPTION = (
-    "Every stand-alone check over everything that is on disk. With a partition key (the run's tag dagster/partition): "
-    "over what belongs to a dose such as 1000, or to a cell such as 1000|dense."
-)
+
+
+def build_jobs(checks: Sequence[dg.AssetChecksDefinition]) -> list[UnresolvedAssetJobDefinition]:
+    """The jobs of the table of stages, and the audit."""
+    jobs = [dg.define_asset_job(name, list(job_assets(name)), description=what) for name, what in JOBS.items()]
+    audit = dg.define_asset_job(
+        AUDIT,
+        dg.AssetSelection.checks(*checks),
+        description=(
+            "Every stand-alone check over everything that is on disk. With a partition key (the run's tag "
+            "dagster/partition): over what belongs to a dose such as 1000, or to a cell such as 1000|dense."
+        ),
+    )
+    return [*jobs, audit]
+
+
+def nightly_audit() -> dg.ScheduleDefinition:
+    """The audit every night, where somebody switches it on."""
+    return dg.ScheduleDefinition(
+        name="nightly_audit",
+        job_name=AUDIT,
+        cron_schedule="0 3 * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="The audit of everything on disk, every night at three (UTC). Off by default: it reads every byte.",
+    )

@@ -6,14 +6,13 @@ The active base of a study may change while runs wait or work. A run stays on th
 step notes it, and whoever changes the active base notes it on the runs that wait.
 """
 
-from typing import Any
-
 import dagster as dg
 
-from fly64_assets.automation.partitions import split_cell_key
+from fly64_assets.automation.partitions import coordinates_of, partition_of
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.study import stages
+from fly64_assets.store.artifacts import CHOSEN, ArtifactStore
+from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
+from fly64_assets.study.stages import STAGES, Stage
 
 BASE_TAG = "fly64/base"
 DOSE_TAG = "fly64/dose"
@@ -35,12 +34,9 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-UPSTREAM = {"simulated_dataset": "base_dataset", "overlap_view": "simulated_dataset"}
-"""The input that calls for an asset; every other asset stands on its overlap view."""
-
 
 def store_of_run(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, store: ArtifactStore, asset: str
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, store: ArtifactStore, stage: Stage
 ) -> ArtifactStore:
     """The store as this run sees it: on the base on which the run was begun.
 
@@ -49,7 +45,7 @@ def store_of_run(
     run = context.instance.get_run_by_id(context.run.run_id) or context.run
     partition = context.partition_key if context.has_partition_key else ""
     active = store.active_base()
-    base = run.tags.get(BASE_TAG) or _inherited(context.instance, run, asset, partition)
+    base = run.tags.get(BASE_TAG) or _inherited(context.instance, run, stage, partition)
     base = base or (active.base_id if active else None)
     if base is None:
         return store
@@ -59,7 +55,7 @@ def store_of_run(
         # The note may change from now on.
         return store.on(base, active.origin)
     try:
-        return store.on(base, stages.CHOSEN)
+        return store.on(base, CHOSEN)
     except ArtifactError as error:
         raise ArtifactError(f"the run's tag {BASE_TAG} cannot be followed: {error}") from error
 
@@ -68,7 +64,8 @@ def partition_tags(partition_key: str) -> dict[str, str]:
     """Dose and view of a partition key as tags; none for what is not partitioned."""
     if not partition_key[:1].isdigit():
         return {}
-    dose, view = split_cell_key(partition_key)
+    at = coordinates_of(partition_key)
+    dose, view = getattr(at, "dose", None), getattr(at, "view", None)
     return {DOSE_TAG: str(dose)} | ({VIEW_TAG: view} if view else {})
 
 
@@ -88,24 +85,22 @@ def _location(run: dg.DagsterRun) -> str | None:
     return run.remote_job_origin.location_name if run.remote_job_origin else None
 
 
-def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, asset: str, partition: str) -> str | None:
-    """The base that comes with a run: of the backfill's first run, or of the inputs that called for the run."""
+def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Stage, partition: str) -> str | None:
+    """The base that comes with a run: of the backfill's first run, or of the input whose update called for the run."""
     backfill = run.tags.get(BACKFILL_TAG)
     if backfill:
         first = instance.get_runs(filters=dg.RunsFilter(tags={BACKFILL_TAG: backfill}), limit=1, ascending=True)
-        return next((one.tags.get(BASE_TAG) for one in first), None)
-    return _base_of_inputs(instance, asset, partition) if FOLLOWS_TAG in run.tags else None
+        return next((earliest.tags.get(BASE_TAG) for earliest in first), None)
+    return _base_of_input(instance, stage, coordinates_of(partition)) if FOLLOWS_TAG in run.tags else None
 
 
-def _base_of_inputs(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
-    upstream = UPSTREAM.get(asset, "overlap_view")
-    dose, _, view = partition.partition("|")
-    keys: dict[str, Any] = {
-        "base_dataset": [],
-        "simulated_dataset": [dose],
-        "overlap_view": [partition] if view else [],
-    }
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(upstream), asset_partitions=keys[upstream] or None)
+def _base_of_input(instance: dg.DagsterInstance, stage: Stage, at: Coordinates) -> str | None:
+    if not stage.needs:
+        return None
+    upstream = STAGES[stage.needs[0]]
+    place = at.whole_dose if isinstance(at, Cell) and upstream.partitioned_by is Dose else at
+    key = partition_of(Study() if upstream.partitioned_by is Study else place)
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(upstream.asset), asset_partitions=[key] if key else None)
     for record in instance.fetch_materializations(wanted, limit=1).records:
         materialization = record.asset_materialization
         value = materialization.metadata.get(BASE_ID) if materialization else None

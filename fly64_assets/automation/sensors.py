@@ -9,19 +9,17 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.assets.base import BaseFile
+from fly64_assets.automation.conditions import condition_of
 from fly64_assets.automation.failures import failure_reason, notify
-from fly64_assets.automation.jobs import CELL_ASSETS
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, DOSE_TAG, FOLLOWS_TAG, RESUME, UNFINISHED, VIEW_TAG
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import FAILURE_VARIABLE, failure_command
-from fly64_assets.resources.inbox import InboxResource
-from fly64_assets.resources.store import ArtifactStoreResource
-from fly64_assets.resources.study import StudyResource
+from fly64_assets.resources.study import ArtifactStoreResource, InboxResource, StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.inbox import Memory, content, imported, look, unfinished_simulations
 from fly64_assets.study.intake import base_problem
+from fly64_assets.study.stages import STAGES
 
 NEW_BASE = "new_base_npz"
 INTERVAL_SECONDS = 15
@@ -30,9 +28,6 @@ RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
 RETRY_TAG = "dagster/will_retry"
-
-DATA_ASSETS = ("simulated_dataset", "overlap_view")
-ENGINE_ASSETS = (*(name for name in CELL_ASSETS if name not in DATA_ASSETS), "study_report")
 
 
 def new_base_sensor(ingest: str) -> dg.SensorDefinition:
@@ -108,7 +103,7 @@ def turn(
     why = importing(running) if running else unfinished_simulations(store, design)
     if why:
         return None, waiting(line, why)
-    config = dg.RunConfig(ops={"base_dataset": BaseFile(file=str(path), sha256=sha256)})
+    config = {"ops": {"base_dataset": {"config": {"file": str(path), "sha256": sha256}}}}
     return dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
 
 
@@ -156,7 +151,10 @@ def automation_sensors() -> list[dg.SensorDefinition]:
     on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
     data = "Simulates every dose of a new base and cuts its overlap views."
     arms = "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of a GPU."
-    chosen = (("data_automation", DATA_ASSETS, on, data), ("arms_automation", ENGINE_ASSETS, off, arms))
+    automated = [stage for stage in STAGES.values() if condition_of(stage) is not None]
+    first = [stage.asset for stage in automated if stage.kind in ("simulated", "view")]
+    later = [stage.asset for stage in automated if stage.asset not in first]
+    chosen = (("data_automation", first, on, data), ("arms_automation", later, off, arms))
     return [
         dg.AutomationConditionSensorDefinition(
             name=name,

@@ -23,7 +23,6 @@ from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
 
 MOST_JOBS: Final = 4
-ARM_OF_BACKEND: Final = {"pytorch": "pinn", "tensorflow": stages.LEGACY_ARM}
 GPU_SETTINGS: Final = ("accelerator", "devices", "precision", "deterministic")
 
 Command = Callable[..., None]
@@ -72,7 +71,7 @@ backend_option = click.option(
     "--backend",
     "backends",
     multiple=True,
-    type=click.Choice(tuple(ARM_OF_BACKEND)),
+    type=click.Choice(tuple(stages.BACKENDS)),
     help="Of the networks; may be repeated. Default: pytorch, and what has run before.",
 )
 from_pinn_option = click.option(
@@ -105,8 +104,9 @@ def chosen(
 ) -> Filters:
     """The filters that the options of a command mean for a study; what the study does not have is wrong use."""
     cells = chosen_cells(design, doses, views, gridsizes)
-    networks = tuple(ARM_OF_BACKEND[backend] for backend in backends)
-    return Filters(*cells, tuple(splits), tuple(stage_names), networks, from_pinn)
+    networks = tuple(stages.BACKENDS[backend] for backend in backends)
+    methods = (*networks, *(("lsqml_from_pinn",) if from_pinn else ()))
+    return Filters(*cells, tuple(splits), tuple(stage_names), networks, methods)
 
 
 def chosen_cells(

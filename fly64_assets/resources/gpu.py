@@ -69,11 +69,10 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             threads=self.threads,
         )
 
-    def check(self) -> str:
-        """What was asked for and what was found, in words. Raises ``EngineError`` as :meth:`execution` does."""
-        execution = self.execution()
-        there = "not looked for" if self.accelerator == "cpu" else f"{cuda_devices()} that torch can use"
+    def describe(self, execution: Execution) -> str:
+        """What was asked for and what was found, in words."""
+        available = "not looked for" if self.accelerator == "cpu" else f"{cuda_devices()} that torch can use"
         return (
             f"engines run on {execution.devices} x {execution.accelerator} with {execution.threads} thread(s) each "
-            f"(asked for: {self.accelerator}, {self.devices}; GPUs: {there})"
+            f"(asked for: {self.accelerator}, {self.devices}; GPUs: {available})"
         )

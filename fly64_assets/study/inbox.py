@@ -22,9 +22,9 @@ from typing import Final
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
-from fly64_assets.store.keys import StageKey
-from fly64_assets.study import stages
+from fly64_assets.store.keys import BASE, Dose
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import STAGES, keys_of
 
 NEW: Final = "new"
 """Seen, and not read yet."""
@@ -217,7 +217,7 @@ def unfinished_simulations(store: ArtifactStore, design: StudyDesign) -> str:
     layout = store.layout(active.base_id)
     missing = []
     for dose in design.doses:
-        records = [store.record(layout, key) for key in stages.repeats(design, StageKey("simulated", dose))]
+        records = [store.record(layout, key) for key in keys_of(design, STAGES["simulated_dataset"], Dose(dose))]
         if any(record is None or record.outcome != "succeeded" for record in records):
             failed = next((record.reason for record in records if record and record.outcome == "failed"), "")
             missing.append(f"dose_{dose} ({failed})" if failed else f"dose_{dose}")
@@ -229,7 +229,7 @@ def unfinished_simulations(store: ArtifactStore, design: StudyDesign) -> str:
 def imported(store: ArtifactStore, sha256: str) -> str:
     """The base that was imported from this content already; empty for none."""
     for base in store.bases():
-        record = store.record(store.layout(base), StageKey("base"))
+        record = store.record(store.layout(base), BASE)
         if record is not None and sha256 in record.inputs.values():
             return base
     return ""

@@ -23,16 +23,14 @@ from fly64_assets.errors import ContractError, Fly64Error
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.recipe import BaseRecipe
-from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.artifacts import IMPORTED, ArtifactStore
 from fly64_assets.store.hashing import sha256_file
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import BASE
 from fly64_assets.store.layout import base_id
 from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-
-KEY = StageKey("base")
 
 
 def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
@@ -59,7 +57,7 @@ def intake_from_design(store: ArtifactStore, design: StudyDesign, announce: Anno
         name=base_id(design.name, hashlib.sha256(npz_bytes(arrays)).hexdigest()),
         origin="recipe",
         inputs={},
-        parameters=stages.parameters(design, KEY),
+        parameters=stages.parameters(design, BASE),
         announce=announce,
     )
 
@@ -69,7 +67,7 @@ def intake_file(
     design: StudyDesign,
     path: Path,
     *,
-    origin: str = stages.IMPORTED,
+    origin: str = IMPORTED,
     rename: Mapping[str, str] | None = None,
     expected: str | None = None,
     announce: Announce | None = None,
@@ -151,14 +149,14 @@ def _keep(
 ) -> StageRecord:
     validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {name}")
     layout = store.layout(name)
-    if not store.state(layout, KEY, inputs, parameters, code_version=stages.CODE_VERSIONS["base"]).done:
+    if not store.state(layout, BASE, inputs, parameters, code_version=stages.code_version(design, BASE)).done:
         with store.build(
             layout,
-            KEY,
+            BASE,
             inputs=inputs,
             parameters=parameters,
-            design=design,
-            code_version=stages.CODE_VERSIONS["base"],
+            design_sha256=design.sha256(),
+            code_version=stages.code_version(design, BASE),
             seeds={},
             announce=announce,
         ) as build:
@@ -166,7 +164,7 @@ def _keep(
                 build.write(layout.base, lambda file: write_npz(file, arrays))
                 build.succeed(_facts(arrays) | {"origin": origin, "base_id": name})
     store.set_active_base(name, origin)
-    return store.required(layout, KEY)
+    return store.required(layout, BASE)
 
 
 def _facts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

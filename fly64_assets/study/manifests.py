@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from fly64_assets.errors import ArtifactError
@@ -30,19 +31,22 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.atomic import explained, make_folder
 from fly64_assets.store.hashing import json_bytes
 from fly64_assets.store.integrity import checksums
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, Half
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import lock_file
 from fly64_assets.store.records import StageRecord, find_records
 from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import study_keys
 
 SPLIT_FIELDS: Final = ("selection_strategy", "acceptance_rate", "spacing_threshold", "n_accepted", "n_rejected")
 
 Records = Sequence[StageRecord]
 
 
-def write_manifests(layout: Layout, design: StudyDesign, filters: Mapping[str, Any]) -> tuple[Path, ...]:
+def write_manifests(
+    layout: Layout, design: StudyDesign, filters: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Path, ...]:
     """Rebuild all manifests and ``SHA256SUMS`` from the records on disk.
 
     Parameters
@@ -103,13 +107,13 @@ def reconstruction_manifest(
 ) -> dict[str, Any]:
     """``reconstruction_manifest.json``: one job and one result per iterative reconstruction on disk."""
     done = _of(records, "reconstruction")
-    views = {record.key: record for record in _of(records, "view")}
+    views = {_cell(record): record for record in _of(records, "view")}
     return {
         "timestamp": now(),
         "filters": dict(filters),
         "total_jobs": len(done),
         "jobs": [_reconstruction_job(layout, record) for record in done],
-        "execution_results": [_execution_result(layout, record, views.get(_view_key(record.key))) for record in done],
+        "execution_results": [_execution_result(layout, record, views.get(_cell(record))) for record in done],
         "missing_jobs": _missing_reconstructions(records, design),
     }
 
@@ -141,12 +145,12 @@ def overlap_manifest(layout: Layout, records: Records) -> dict[str, Any]:
     """
     rows = []
     for record in _of(records, "view"):
-        dose, view = _cell(record.key)
-        frames = {_relative(layout, layout.view_frames(dose, view, split, record.key.repeat)) for split in SPLITS}
+        cell = _cell(record)
+        frames = {_relative(layout, layout.view_frames(cell.half(split))) for split in SPLITS}
         shared = {name: sha256 for name, sha256 in record.inputs.items() if name in frames}
         files = _files(layout, {**shared, **record.outputs})
         splits = record.values.get("splits", {})
-        rows.append({"dose": dose, "view": view, **_result(record), "splits": splits, "files": files})
+        rows.append({"dose": cell.dose, "view": cell.view, **_result(record), "splits": splits, "files": files})
     return {"timestamp": now(), "views": rows}
 
 
@@ -154,18 +158,17 @@ def overlap_manifest(layout: Layout, records: Records) -> dict[str, Any]:
 
 
 def _training_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
-    key = record.key
-    dose, view = _cell(key)
-    bundle = layout.output(key, "wts.h5.zip")
+    key, cell = record.key, _cell(record)
+    bundle = layout.result(key)
     name = _relative(layout, bundle)
     exists = name in record.outputs
     return {
-        "dose": dose,
-        "view": view,
+        "dose": cell.dose,
+        "view": cell.view,
         "gridsize": key.gridsize,
-        "backend": record.values.get("backend", key.arm),
-        "train_data_path": _relative(layout, layout.view_frames(dose, view, "train", key.repeat)),
-        "test_data_path": _relative(layout, layout.view_frames(dose, view, "test", key.repeat)),
+        "backend": record.values.get("backend", key.method),
+        "train_data_path": _relative(layout, layout.view_frames(cell.half("train"))),
+        "test_data_path": _relative(layout, layout.view_frames(cell.half("test"))),
         "artifact_dir": _relative(layout, layout.folder_of(key)),
         "log_path": _output(layout, record, "train.log"),
         "result": {
@@ -182,17 +185,16 @@ def _training_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
 
 
 def _reconstruction_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
-    key = record.key
-    dose, view = _cell(key)
-    section = record.parameters.get("lsqml")
-    asked = section.get("epochs") if isinstance(section, Mapping) else None
+    key, cell = record.key, _cell(record)
+    half = cell.half(str(key.split))
+    asked = next((s.get("epochs") for s in record.parameters.values() if isinstance(s, Mapping)), None)
     return {
-        "dose": dose,
-        "view": view,
+        "dose": cell.dose,
+        "view": cell.view,
         "split": key.split,
-        "input_npz": _relative(layout, layout.view_frames(dose, view, str(key.split), key.repeat)),
+        "input_npz": _relative(layout, layout.view_frames(half)),
         "output_dir": _relative(layout, layout.folder_of(key)),
-        "algorithm": record.values.get("algorithm", key.arm),
+        "algorithm": record.values.get("algorithm", key.method),
         "num_epochs": record.values.get("num_epochs", asked),
     }
 
@@ -210,28 +212,26 @@ def _execution_result(layout: Layout, record: StageRecord, view: StageRecord | N
         "epochs_run": record.values.get("epochs_run"),
         "stop_reason": record.values.get("stop_reason") or record.reason or None,
         **{name: split.get(name) for name in SPLIT_FIELDS},
-        "sha256": record.outputs.get(_relative(layout, layout.output(key, "ptychi_reconstruction.npz"))),
+        "sha256": record.outputs.get(_relative(layout, layout.result(key))),
     }
 
 
 def _missing_reconstructions(records: Records, design: StudyDesign) -> list[dict[str, Any]]:
-    """Reconstructions of the design's job matrix that have no record yet."""
+    """Reconstructions of the study that have no record yet, of methods that every study has."""
     present = {record.key for record in records}
-    missing = []
-    for repeat in range(1, design.repeats + 1):
-        for job in design.lsqml_jobs():
-            key = StageKey("reconstruction", job.dose, job.view, job.split, design.lsqml.engine, repeat)
-            if key not in present:
-                row = {"dose": job.dose, "view": job.view, "split": job.split}
-                missing.append({**row, "reason": f"{key.label}: not run yet"})
-    return missing
+    wanted = (key for key in study_keys(design, ()) if key.stage == "reconstruction" and key not in present)
+    return [
+        {"dose": key.dose, "view": key.view, "split": key.split, "reason": f"{key.label}: not run yet"}
+        for key in sorted(wanted, key=lambda key: key.repeat)
+    ]
 
 
 def _skips(records: Iterable[StageRecord]) -> list[dict[str, Any]]:
     """Distinct (dose, view, reason) of skipped records and of skipped splits inside records that exist."""
     rows: dict[tuple[int, str, str], dict[str, Any]] = {}
     for record in records:
-        dose, view = _cell(record.key)
+        cell = _cell(record)
+        dose, view = cell.dose, cell.view
         reasons = [record.reason] if record.outcome == "skipped" else []
         if record.outcome == "succeeded":
             splits = record.values.get("splits", {})
@@ -248,12 +248,11 @@ def _of(records: Records, stage: str) -> list[StageRecord]:
     return [record for record in records if record.key.stage == stage]
 
 
-def _cell(key: StageKey) -> tuple[int, str]:
-    return int(key.dose or 0), key.view or ""
-
-
-def _view_key(key: StageKey) -> StageKey:
-    return StageKey("view", key.dose, key.view, repeat=key.repeat)
+def _cell(record: StageRecord) -> Cell:
+    """The cell that a record belongs to, or is a half of."""
+    at = record.key.at
+    assert isinstance(at, Cell | Half)
+    return at.cell if isinstance(at, Half) else at
 
 
 def _result(record: StageRecord) -> dict[str, Any]:

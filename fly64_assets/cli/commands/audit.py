@@ -65,8 +65,7 @@ def run_audit(session: Session, design: StudyDesign, partition: str) -> list[Fin
     from fly64_assets.automation.jobs import AUDIT
     from fly64_assets.definitions import build_definitions
     from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
-    from fly64_assets.resources.store import ArtifactStoreResource
-    from fly64_assets.resources.study import StudyResource
+    from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
 
     environment = session.environment()
     resources = {

@@ -10,8 +10,8 @@ from fly64_assets.cli.commands.files import file_argument, json_failure, show_fi
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
 from fly64_assets.errors import DesignError
 from fly64_assets.simulation.recipe import PICTURES, BaseRecipe
-from fly64_assets.store.keys import StageKey
-from fly64_assets.study import stages
+from fly64_assets.store.artifacts import CHOSEN
+from fly64_assets.store.keys import BASE
 from fly64_assets.study.design import StudyDesign
 
 
@@ -148,7 +148,7 @@ def base_list(session: Session, as_json: bool) -> None:
     active = noted.base_id if noted else None
     rows = []
     for name in store.bases():
-        record = store.required(store.layout(name), StageKey("base"))
+        record = store.required(store.layout(name), BASE)
         rows.append({"base": name, "active": name == active, **record.values})
     if as_json:
         print_json({"bases": rows})
@@ -175,5 +175,5 @@ def base_use(session: Session, base_id: str) -> None:
     if base_id not in store.bases():
         known = ", ".join(store.bases()) or "none yet"
         fail(f"base {base_id} is not in study {store.study}; known: {known}", status=2)
-    store.set_active_base(base_id, stages.CHOSEN)
+    store.set_active_base(base_id, CHOSEN)
     click.echo(f"{base_id} is the active base of study {store.study}")

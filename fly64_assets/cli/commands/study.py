@@ -16,8 +16,8 @@ from fly64_assets.cli.driver.instance import run_worker
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.keys import StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.study.stages import Key
 from fly64_assets.study.states import active_layout, study_states
 
 MARKS = {"fresh": "✓", "skipped": "–", "stale": "~", "missing": "·", "failed": "✗"}
@@ -138,21 +138,21 @@ def _short(reason: str) -> str:
     return line if len(line) <= 160 else line[:157] + "..."
 
 
-def _job(key: StageKey, state: State) -> dict[str, Any]:
+def _job(key: Key, state: State) -> dict[str, Any]:
     return {
         "repeat": key.repeat,
         "stage": key.stage,
         "dose": key.dose,
         "view": key.view,
         "split": key.split,
-        "gridsize": key.gridsize,
-        "arm": key.arm,
+        "gridsize": key.gridsize or None,
+        "arm": key.method or None,
         "state": state.name,
         "reason": state.reason,
     }
 
 
-def _cells(store: ArtifactStore, key: StageKey, state: State) -> Iterator[dict[str, Any]]:
+def _cells(store: ArtifactStore, key: Key, state: State) -> Iterator[dict[str, Any]]:
     """One row per main file of a stage; a stage without files is one row without a path."""
     row: dict[str, Any] = {
         "repeat": key.repeat,
@@ -178,22 +178,9 @@ def _cells(store: ArtifactStore, key: StageKey, state: State) -> Iterator[dict[s
         yield row
 
 
-def _main_files(layout: Layout, key: StageKey) -> list[tuple[str | None, Path]]:
+def _main_files(layout: Layout, key: Key) -> list[tuple[str | None, Path]]:
     """The files for which a stage exists, each with its split."""
-    dose, view, arm, repeat = key.dose or 0, key.view or "", key.arm or "", key.repeat
-    if key.stage == "base":
-        return [(None, layout.base)]
-    if key.stage == "report":
-        return [(None, layout.report_folder / "index.html")]
-    if key.stage == "training":
-        return [(None, layout.bundle(dose, view, key.gridsize or 1, arm, repeat))]
-    if key.stage == "comparison":
-        return [(None, layout.output(key, "comparison.json"))]
-    if key.stage == "reconstruction":
-        return [(key.split, layout.reconstruction(arm, dose, view, key.split or "", repeat))]
-    places = {
-        "simulated": lambda split: layout.patched(dose, split, repeat),
-        "view": lambda split: layout.view_metrics(dose, view, split, repeat),
-        "inference": lambda split: layout.inference(dose, view, arm, split, repeat),
-    }
-    return [(split, places[key.stage](split)) for split in SPLITS]
+    (name,) = key.kind.files
+    if "{split}" in name:
+        return [(split, layout.result(key, split)) for split in SPLITS]
+    return [(key.split, layout.result(key))]

@@ -23,13 +23,12 @@ from fly64_assets.cli.driver.lost_runs import settle_instance
 from fly64_assets.cli.driver.progress import StudyBars
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, dose_run, single_run
 from fly64_assets.cli.options import Order
-from fly64_assets.store.artifacts import ArtifactStore, State
-from fly64_assets.store.keys import StageKey
-from fly64_assets.study import stages
+from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import Key
 from fly64_assets.study.states import active_layout, study_states
 
-States = Mapping[StageKey, State]
+States = Mapping[Key, State]
 
 
 class _WithoutBase(ArtifactStore):
@@ -39,7 +38,7 @@ class _WithoutBase(ArtifactStore):
         """No base."""
 
 
-def states_for(order: Order, design: StudyDesign, filters: Filters) -> dict[StageKey, State]:
+def states_for(order: Order, design: StudyDesign, filters: Filters) -> dict[Key, State]:
     """States of the study on the base that the order names, which is imported now (not in a dry run)."""
     store = order.session.store(design)
     if order.base_file is not None:
@@ -47,7 +46,7 @@ def states_for(order: Order, design: StudyDesign, filters: Filters) -> dict[Stag
             store = _would_be(order, design, store)
         else:
             import_base(order.session, design, order.base_file, {})
-    return study_states(store, design, arms=filters.arms)
+    return study_states(store, design, methods=filters.methods)
 
 
 def _would_be(order: Order, design: StudyDesign, store: ArtifactStore) -> ArtifactStore:
@@ -58,7 +57,7 @@ def _would_be(order: Order, design: StudyDesign, store: ArtifactStore) -> Artifa
     name = base_name(design, order.base_file)
     click.echo(f"{order.base_file} would be the active base {name}")
     if name in store.bases():
-        return store.on(name, stages.IMPORTED)
+        return store.on(name, IMPORTED)
     return _WithoutBase(store.data_root, store.study)
 
 
@@ -66,9 +65,9 @@ def carry_out(
     order: Order,
     design: StudyDesign,
     states: States,
-    keys: list[StageKey],
+    keys: list[Key],
     filters: Filters,
-    left_out: Collection[StageKey] = (),
+    left_out: Collection[Key] = (),
 ) -> None:
     """Build ``keys`` and leave with 1 if a requested stage is not done then; stages left out are no part of it."""
     accelerator = _accelerator(order) if order.gpu or (keys and not order.dry_run) else ""
@@ -103,7 +102,7 @@ def _accelerator(order: Order) -> str:
     return GpuResource(**order.gpu).execution().accelerator
 
 
-def print_plan(states: States, keys: list[StageKey], filters: Filters, left_out: Collection[StageKey]) -> None:
+def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Collection[Key]) -> None:
     """The requested stages: what would run, what is left alone, what lacks its inputs."""
     for key, state in states.items():
         if key in keys or filters.match(key):
@@ -120,7 +119,7 @@ class _Driver:
 
     order: Order
     design: StudyDesign
-    keys: list[StageKey]
+    keys: list[Key]
     accelerator: str
     store: ArtifactStore
     stop: threading.Event = field(default_factory=threading.Event)
@@ -131,7 +130,7 @@ class _Driver:
         settle_instance()
         jobs = self.order.jobs
         with self._open_slots(), StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
-            first = single_run(self.keys, "base")
+            first = single_run(self.design, self.keys, "base")
             if first and not self._launch(first):
                 return self.store
             active = self.store.active_base()
@@ -142,7 +141,7 @@ class _Driver:
                 self.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-            last = single_run(self.keys, "report")
+            last = single_run(self.design, self.keys, "report")
             if last:
                 self._launch(last)
         return self.store
@@ -150,7 +149,7 @@ class _Driver:
     def _doses(self, pool: ThreadPoolExecutor) -> None:
         waiting: dict[Future[bool], int | None] = {}
         for dose in self.design.doses:
-            run = dose_run(self.keys, dose)
+            run = dose_run(self.design, self.keys, dose)
             if run:
                 waiting[pool.submit(self._launch, run)] = dose
             else:
@@ -164,7 +163,7 @@ class _Driver:
                     waiting |= self._cells(pool, dose_done)
 
     def _cells(self, pool: ThreadPoolExecutor, dose: int) -> dict[Future[bool], int | None]:
-        runs = [cell_runs(self.keys, dose, view) for view in self.design.views]
+        runs = [cell_runs(self.design, self.keys, dose, view) for view in self.design.views]
         return {pool.submit(self._sequence, cell): None for cell in runs if cell}
 
     def _sequence(self, runs: list[Run]) -> bool:
@@ -201,9 +200,9 @@ class _Driver:
             storage.delete_concurrency_limit("gpu")
 
 
-def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[StageKey]) -> None:
+def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[Key]) -> None:
     """Say how it stands, and leave with 1 if a requested stage has neither succeeded nor been skipped."""
-    states = study_states(store, design, arms=filters.arms)
+    states = study_states(store, design, methods=filters.methods)
     asked = {key: state for key, state in states.items() if filters.match(key) and key not in left_out}
     bad = {key: state for key, state in asked.items() if not state.done}
     skipped = sum(state.name == "skipped" for state in asked.values())

@@ -9,19 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fly64_assets.store.artifacts import State
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import BASE, KINDS, REPORT
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import Key
 
-ASSET_OF_STAGE = {
-    "base": "base_dataset",
-    "simulated": "simulated_dataset",
-    "view": "overlap_view",
-    "comparison": "comparison",
-    "report": "study_report",
-}
-NETWORK_ASSETS = {"training": "bundle", "inference": "reconstruction"}
-STAGE_NAMES = (*ASSET_OF_STAGE, *NETWORK_ASSETS, "reconstruction")
+STAGE_NAMES = tuple(KINDS)
 
 
 @dataclass(frozen=True)
@@ -33,19 +26,15 @@ class Filters:
     splits: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
-    warm: bool = False
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """Arms that are asked for by name."""
-        return (*self.networks, *((stages.WARM_ARM,) if self.warm else ()))
+    methods: tuple[str, ...] = ()
+    """Methods that are asked for by name."""
 
     @property
     def some_cells(self) -> bool:
         """Whether the request is about a part of the cells only."""
         return bool(self.doses or self.views or self.splits)
 
-    def match(self, key: StageKey) -> bool:
+    def match(self, key: Key) -> bool:
         """Whether a stage is part of the request; the report, being about all cells, is no part of some cells."""
         if key.stage == "report" and self.some_cells and "report" not in self.stages:
             return False
@@ -54,7 +43,7 @@ class Filters:
             and (not self.doses or key.dose is None or key.dose in self.doses)
             and (not self.views or key.view is None or key.view in self.views)
             and (not self.splits or key.split is None or key.split in self.splits)
-            and (not self.networks or key.stage not in NETWORK_ASSETS or key.arm in self.networks)
+            and (not self.networks or key.stage not in ("training", "inference") or key.method in self.networks)
         )
 
 
@@ -64,7 +53,7 @@ class Run:
 
     assets: tuple[str, ...]
     partition: str | None
-    keys: tuple[StageKey, ...]
+    keys: tuple[Key, ...]
 
     @property
     def label(self) -> str:
@@ -73,38 +62,26 @@ class Run:
         return f"{place}: {', '.join(self.assets)}"
 
 
-def asset_of(key: StageKey) -> str:
-    """Asset that builds a stage."""
-    if key.stage == "reconstruction":
-        if key.arm == stages.WARM_ARM:
-            return f"{key.arm}_reconstruction_{key.split}"
-        return f"lsqml_reconstruction_{key.split}"
-    if key.stage in NETWORK_ASSETS:
-        return f"{key.arm}_{NETWORK_ASSETS[key.stage]}"
-    return ASSET_OF_STAGE[key.stage]
-
-
-def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Filters) -> list[StageKey]:
+def to_build(design: StudyDesign, states: Mapping[Key, State], filters: Filters) -> list[Key]:
     """Stages to build: those asked for that are not done, and what they cannot do without; in the order of work."""
-    wanted: set[StageKey] = set()
+    wanted: set[Key] = set()
     open_ends = [key for key in states if filters.match(key) and not states[key].done]
     while open_ends:
         key = open_ends.pop()
         if key in wanted:
             continue
         wanted.add(key)
-        open_ends += [
-            other
-            for other in stages.upstream(design, key)
-            if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key))
-        ]
-    # A comparison without an arm is up to date until that arm exists.
-    arms = {key for key in wanted if key.stage in ("inference", "reconstruction")}
+        needed = (
+            other for other in stages.upstream(design, key) if other in states and not stages.optional(key, other)
+        )
+        open_ends += [other for other in needed if not states[other].done]
+    # A comparison without a method is up to date until that method exists.
+    methods = {key for key in wanted if key.stage in ("inference", "reconstruction")}
     comparisons = (key for key in states if key.stage == "comparison" and filters.match(key))
-    wanted |= {key for key in comparisons if arms & set(stages.upstream(design, key, stages.ALL_ARMS))}
+    wanted |= {key for key in comparisons if methods & set(stages.upstream(design, key))}
     if wanted and not filters.stages:
         # Whatever changes a cell changes the report.
-        wanted.add(StageKey("report"))
+        wanted.add(REPORT)
     return [key for key in states if key in wanted]
 
 
@@ -130,72 +107,71 @@ class PhasePlan:
 
     Attributes
     ----------
-    keys : list of StageKey
+    keys : list of Key
         Stages to build, in the order of work.
-    missing : dict of StageKey to list of StageKey
+    missing : dict of Key to list of Key
         Requested stages, each with the inputs of other phases that it lacks.
-    left_out : set of StageKey
+    left_out : set of Key
         Those of them that cannot be built without; a comparison can do without an arm.
     """
 
-    keys: list[StageKey]
-    missing: dict[StageKey, list[StageKey]]
-    left_out: set[StageKey]
+    keys: list[Key]
+    missing: dict[Key, list[Key]]
+    left_out: set[Key]
 
 
-def phase_plan(design: StudyDesign, states: Mapping[StageKey, State], filters: Filters) -> PhasePlan:
+def phase_plan(design: StudyDesign, states: Mapping[Key, State], filters: Filters) -> PhasePlan:
     """What a phase (``filters.stages``) would do with what other phases have left; it never builds for them."""
     plan = PhasePlan([], {}, set())
     for key in (key for key in states if filters.match(key)):
-        needed = (other for other in stages.upstream(design, key, stages.ALL_ARMS) if other in states)
+        needed = (other for other in stages.upstream(design, key) if other in states)
         lacking = [other for other in needed if not states[other].done and other not in plan.keys]
-        if key.stage == "report":
+        if key == REPORT:
             # It names the cells that are missing, but it lies in the folder of a base.
-            lacking = [other for other in (StageKey("base"),) if not states[other].done]
+            lacking = [other for other in (BASE,) if not states[other].done]
         if lacking:
             plan.missing[key] = lacking
-        if any(other.stage in ("base", "view") or not stages.optional(key) for other in lacking):
+        if any(not stages.optional(key, other) for other in lacking):
             plan.left_out.add(key)
         elif not states[key].done:
             plan.keys.append(key)
-    report = StageKey("report")
-    if plan.keys and "report" in filters.stages and report not in plan.keys:
+    if plan.keys and "report" in filters.stages and REPORT not in plan.keys:
         # Whatever changes a cell changes the report.
-        plan.keys.append(report)
+        plan.keys.append(REPORT)
     return plan
 
 
-def phases_before(design: StudyDesign, states: Mapping[StageKey, State], lacking: Sequence[StageKey]) -> list[str]:
+def phases_before(design: StudyDesign, states: Mapping[Key, State], lacking: Sequence[Key]) -> list[str]:
     """Names of the phases that would have to run for these stages to exist, in the order of work."""
-    needed: set[StageKey] = set()
+    needed: set[Key] = set()
     ends = list(lacking)
     while ends:
         key = ends.pop()
         if key not in needed:
             needed.add(key)
-            ends += [k for k in stages.upstream(design, key, stages.ALL_ARMS) if k in states and not states[k].done]
+            ends += [k for k in stages.upstream(design, key) if k in states and not states[k].done]
     return [phase.name for phase in PHASES if any(key.stage in phase.stages for key in needed)]
 
 
-def cell_runs(keys: list[StageKey], dose: int, view: str) -> list[Run]:
+def cell_runs(design: StudyDesign, keys: list[Key], dose: int, view: str) -> list[Run]:
     """The runs of one cell: views and arms in one, then the comparison on its own, so that it compares what exists."""
     mine = [key for key in keys if (key.dose, key.view) == (dose, view)]
     work = tuple(key for key in mine if key.stage != "comparison")
     last = tuple(key for key in mine if key.stage == "comparison")
-    return [Run(_assets(part), f"{dose}|{view}", part) for part in (work, last) if part]
+    return [Run(_assets(design, part), f"{dose}|{view}", part) for part in (work, last) if part]
 
 
-def dose_run(keys: list[StageKey], dose: int) -> Run | None:
+def dose_run(design: StudyDesign, keys: list[Key], dose: int) -> Run | None:
     """The run that simulates one dose; None if there is nothing to do."""
     mine = tuple(key for key in keys if key.stage == "simulated" and key.dose == dose)
-    return Run(_assets(mine), str(dose), mine) if mine else None
+    return Run(_assets(design, mine), str(dose), mine) if mine else None
 
 
-def single_run(keys: list[StageKey], stage: str) -> Run | None:
+def single_run(design: StudyDesign, keys: list[Key], stage: str) -> Run | None:
     """The run of an unpartitioned stage; None if there is nothing to do."""
     mine = tuple(key for key in keys if key.stage == stage)
-    return Run(_assets(mine), None, mine) if mine else None
+    return Run(_assets(design, mine), None, mine) if mine else None
 
 
-def _assets(keys: tuple[StageKey, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(asset_of(key) for key in keys))
+def _assets(design: StudyDesign, keys: tuple[Key, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(stages.stage_of(design, key).asset for key in keys))

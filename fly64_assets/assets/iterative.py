@@ -1,0 +1,40 @@
+"""The iterative reconstructions of one half of a cell, whatever the method."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fly64_assets.assets.engines import numbers, run_engine
+from fly64_assets.assets.flow import Work, picture
+from fly64_assets.store.keys import Half, StageKey
+from fly64_assets.store.sidecars import verified
+from fly64_assets.study import stages
+
+
+def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
+    """Reconstruct the object of one half in an engine process."""
+    key, layout, build, half = work.key, work.layout, work.build, work.at
+    frames = layout.view_frames(half)
+    verified(frames)
+    view = work.store.required(layout, StageKey("view", half.cell))
+    parameters = stages.parameters(work.design, key)
+    start = layout.inference(half, parameters["start"]) if "start" in parameters else None
+    request = {
+        "measurement": str(frames),
+        "start": str(start) if start else None,
+        "output_folder": str(build.scratch),
+        "settings": parameters[work.stage.section],
+        "seed": parameters["seed"],
+        "metadata": {
+            "dose": half.dose,
+            "view": half.view,
+            "split": half.split,
+            "frames": view.values["splits"][half.split]["n_accepted"],
+        },
+    }
+    build.note({"returncode": 1, "algorithm": key.method.upper()})
+    facts = run_engine(work, "reconstruct_job", request, layout.output(key, "ptychi.log"))
+    figure = (build.scratch / "reconstruction.png").read_bytes()
+    build.adopt(build.scratch / "ptychi_reconstruction.npz", layout.result(key))
+    build.adopt(build.scratch / "reconstruction.png", layout.output(key, "reconstruction.png"), data=False)
+    build.succeed(facts | {"returncode": 0, "execution": work.execution.to_dict()})
+    return numbers(facts) | {"object": picture(figure)}

@@ -1,0 +1,172 @@
+"""What the stand-alone checks look at: one function for each, from a stage's record to the problems found.
+
+Belongs here: the judgement of files and records that are on disk. Does not belong here: how checks run (``factory``).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from fly64_assets.contract.npz import load_dataset, open_npz
+from fly64_assets.contract.validate import validate, validate_base
+from fly64_assets.errors import ArtifactError, ContractError
+from fly64_assets.physics.forward import exit_wave_energies, patch_counts
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.pinn.bundle import read_bundle
+from fly64_assets.ptychopinn.training_config import TrainingJob, disagreements
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.keys import Cell, Dose, StageKey
+from fly64_assets.store.layout import Layout
+from fly64_assets.store.records import StageRecord
+from fly64_assets.store.sidecars import verified
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import Stage
+
+PARSEVAL_FRAMES: Final = 16
+"""Frames of each half on which Parseval's theorem is checked."""
+
+
+@dataclass(frozen=True)
+class CheckContext:
+    """One stage record to judge, and what is needed to do so."""
+
+    design: StudyDesign
+    store: ArtifactStore
+    layout: Layout
+    record: StageRecord
+
+
+Problems = Sequence[str]
+"""One sentence for every problem; an empty sequence is a pass."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check: its name, what it tells in the UI, and its judgement of a record."""
+
+    name: str
+    description: str
+    judge: Callable[[CheckContext], Problems]
+
+
+def sha256(context: CheckContext) -> Problems:
+    """Hash every output and compare it with its sidecar and with the record."""
+    problems: list[str] = []
+    for name, expected in context.record.outputs.items():
+        try:
+            found = verified(context.layout.folder / name).sha256
+        except ArtifactError as error:
+            problems.append(str(error))
+            continue
+        if found != expected:
+            problems.append(
+                f"{name}: SHA256 {found[:12]}; the record of {context.record.key.label} says {expected[:12]}"
+            )
+    return problems
+
+
+def data_001(context: CheckContext) -> Problems:
+    """Every data set of the record, outputs or else inputs, against DATA-001."""
+    problems: list[str] = []
+    for path in _data_sets(context):
+        try:
+            arrays = open_npz(path)
+        except ContractError as error:
+            problems.append(str(error))
+            continue
+        if path == context.layout.base:
+            report = validate_base(arrays, patch_size=context.design.patch_size_pixels)
+        else:
+            report = validate(arrays, expected=context.design.expectations())
+        problems += [f"{path.name}: {finding.code}: {finding.message}" for finding in report.errors]
+    return problems
+
+
+def _data_sets(context: CheckContext) -> Iterator[Path]:
+    """Data-set files among the outputs of the base, simulation and view stages, else among the inputs."""
+    record = context.record
+    written = record.outputs if record.key.stage in ("base", "simulated", "view") else {}
+    names = [name for name in (*written, *record.inputs) if name.endswith(("_train.npz", "_test.npz", "base.npz"))]
+    yield from (context.layout.folder / name for name in dict.fromkeys(names))
+
+
+def oversampling_001(context: CheckContext) -> Problems:
+    """Enough neighbours and frames for the view's gridsize (K >= g^2, at least g^2 frames)."""
+    least = context.design.gridsize(context.record.key.view or "") ** 2
+    problems = []
+    if least > 1 and context.design.neighbor_count < least:
+        problems.append(f"OVERSAMPLING-001: neighbor_count = {context.design.neighbor_count}; {least} are needed")
+    for split in SPLITS:
+        facts = context.record.values["splits"][split]
+        if facts["outcome"] == "succeeded" and facts["n_accepted"] < least:
+            problems.append(f"OVERSAMPLING-001: {split} holds {facts['n_accepted']} frames; {least} are needed")
+    return problems
+
+
+def physics(context: CheckContext) -> Problems:
+    """Parseval, integer counts and dose of one simulated data set."""
+    at = context.record.key.at
+    assert isinstance(at, Dose)
+    problems: list[str] = []
+    photons, frames = 0.0, 0
+    for split in SPLITS:
+        dataset = load_dataset(context.layout.patched(at, split))
+        scale = dataset.intensity_scale
+        for part, counts in dataset.measurement().count_blocks():
+            amplitude = np.asarray(dataset.diffraction[part], dtype=np.float64)
+            if np.abs((scale * amplitude) ** 2 - counts).max(initial=0) > 0.05:
+                problems.append(f"{split}: counts of frames {part.start} ... {part.stop - 1} are not whole numbers")
+            photons += float(counts.sum())
+        frames += dataset.frames
+        x, y = dataset.x[:PARSEVAL_FRAMES], dataset.y[:PARSEVAL_FRAMES]
+        detected = patch_counts(dataset.object, dataset.probe, x, y, scale).sum(axis=(1, 2))
+        emitted = scale**2 * exit_wave_energies(dataset.object, dataset.probe, x, y)
+        if not np.allclose(detected, emitted, rtol=1e-6):
+            problems.append(f"{split}: Parseval's theorem fails: photons on the detector differ from the exit wave's")
+    if abs(photons / frames - at.dose) > 5 * math.sqrt(at.dose / frames):
+        problems.append(f"{photons / frames:.2f} photons per frame on average; the dose is {at.dose}")
+    return problems
+
+
+def learned(context: CheckContext) -> Problems:
+    """Losses of the training record and its own finding about collapse; judged without the truth."""
+    values = context.record.values
+    problems = []
+    if not math.isfinite(values["final_loss"]):
+        problems.append(f"the final loss is {values['final_loss']}")
+    if values["collapsed"]:
+        problems.append(str(values["finding"]))
+    return problems
+
+
+def config_001(context: CheckContext) -> Problems:
+    """The snapshot of PtychoPINN's parameters inside the bundle against the design, the view and the network itself."""
+    key = context.record.key
+    assert isinstance(key.at, Cell)
+    view = context.store.required(context.layout, StageKey("view", key.at))
+    bundle = context.layout.result(key)
+    verified(bundle)
+    job = TrainingJob(key.at.dose, key.at.view, key.repeat, int(view.values["splits"]["train"]["n_accepted"]))
+    return list(disagreements(read_bundle(bundle).params, context.design, job))
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    rule.name: rule
+    for rule in (
+        Rule("sha256", "Every file matches its sidecar and its record.", sha256),
+        Rule("data_001", "The data sets obey the contract DATA-001.", data_001),
+        Rule("oversampling_001", "Enough frames for the gridsize.", oversampling_001),
+        Rule("physics", "Whole photons, the right dose, Parseval.", physics),
+        Rule("learned", "The network is finite and not collapsed.", learned),
+        Rule("config_001", "Trained with exactly the design's values.", config_001),
+    )
+}
+
+
+def rules_of(stage: Stage) -> tuple[str, ...]:
+    """Names of the checks of an asset: integrity for all, the contract wherever there are frames, and its own."""
+    return ("sha256", *(("data_001",) if stage.kind != "report" else ()), *stage.checks)
