@@ -28,12 +28,12 @@ from fly64_assets.simulation.frames import simulate, write_split
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store import atomic, hashing, sidecars
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.keys import BASE, Dose, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.store.keys import StageKey
 
 DOSE = 10_000
-KEY = StageKey("simulated", DOSE)
+KEY = StageKey("simulated", Dose(DOSE))
 
 
 class Stopwatch:
@@ -74,7 +74,7 @@ def measure(folder: Path, frames: int, rounds: int, *, patches: bool) -> list[di
     store = ArtifactStore(folder, "safety")
     layout = store.layout("base_00000000")
     options = {"design": design, "code_version": "1", "seeds": {}}
-    with store.build(layout, StageKey("base"), inputs=(), parameters={}, **options) as build:
+    with store.build(layout, BASE, inputs=(), parameters={}, **options) as build:
         arrays = base_arrays(make_base(design.base, 64))
         build.write(layout.base, lambda file: write_npz(file, arrays))
         build.succeed({})
@@ -94,7 +94,7 @@ def measure(folder: Path, frames: int, rounds: int, *, patches: bool) -> list[di
         parameters = stages.parameters(design, KEY)
         with store.build(layout, KEY, inputs=[layout.base], parameters=parameters, **options) as build:
             one = scan()
-            paths = [layout.patched(DOSE, split) for split in SPLITS]
+            paths = [layout.patched(Dose(DOSE), split) for split in SPLITS]
             for split, path in zip(SPLITS, paths, strict=True):
                 build.write(
                     path, lambda file, split=split: write_split(one, split, file, patches=patches, metadata=metadata)
@@ -114,7 +114,7 @@ def measure(folder: Path, frames: int, rounds: int, *, patches: bool) -> list[di
             times["safe"].append(time.perf_counter() - start)
         for name in ("hashing", "fsync"):
             times[name].append(watch.seconds.get(name, 0.0))
-    size = sum(layout.patched(DOSE, split).stat().st_size for split in SPLITS)
+    size = sum(layout.patched(Dose(DOSE), split).stat().st_size for split in SPLITS)
     return [entry | {"patches": patches} for entry in results(times, rounds, frames, size)]
 
 

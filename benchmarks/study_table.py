@@ -13,9 +13,9 @@ from pathlib import Path
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.environment import default_data_root
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, Half, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.study.design import StudyDesign, load_design
 from fly64_assets.study.states import active_layout
 
 JOB_COLUMNS = (
@@ -40,7 +40,7 @@ Metrics = dict[tuple[str, str, str], str]
 
 def metrics_of(layout: Layout, dose: int, view: str) -> dict[str, Metrics]:
     """Values by arm, then by (split, part, metric)."""
-    path = layout.folder_of(StageKey("comparison", dose, view)) / "comparison_metrics.csv"
+    path = layout.folder_of(StageKey("comparison", Cell(dose, view))) / "comparison_metrics.csv"
     found: dict[str, Metrics] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -58,7 +58,7 @@ def jobs(store: ArtifactStore, layout: Layout, design: StudyDesign) -> Iterator[
         for view in design.views:
             values = metrics_of(layout, dose, view).get("lsqml", {})
             for split in SPLITS:
-                facts = store.required(layout, StageKey("reconstruction", dose, view, split, "lsqml")).values
+                facts = store.required(layout, StageKey("reconstruction", Half(dose, view, split), "lsqml")).values
                 yield (
                     f"{dose:.0e}".replace("e+0", "e"), view, split, str(facts["frames"]),
                     *(number(values, split, part, metric) for part, metric in METRICS),

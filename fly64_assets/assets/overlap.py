@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fly64_assets.assets.flow import Work, picture
-from fly64_assets.contract.npz import open_npz
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.contract.validate import validate
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view

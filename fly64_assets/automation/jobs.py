@@ -4,9 +4,9 @@ There is one job for each partitions definition, because a run cannot mix them, 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from fly64_assets.study.stages import JOBS, job_assets
 
@@ -14,7 +14,7 @@ INGEST = "ingest"
 AUDIT = "audit"
 
 
-def build_jobs(checks: Sequence[dg.AssetChecksDefinition]) -> list[UnresolvedAssetJobDefinition]:
+def build_jobs(checks: Sequence[dg.AssetChecksDefinition]) -> list[Any]:
     """The jobs of the table of stages, and the audit."""
     jobs = [dg.define_asset_job(name, list(job_assets(name)), description=what) for name, what in JOBS.items()]
     audit = dg.define_asset_job(

@@ -146,26 +146,36 @@ def told(news: tuple[str, ...], reason: str) -> str:
     return "\n".join([*news[:NOTES_SHOWN], *more, reason])
 
 
-def automation_sensors() -> list[dg.SensorDefinition]:
-    """Data follow their base by themselves; trainings and reconstructions only where somebody switches that on."""
-    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
-    data = "Simulates every dose of a new base and cuts its overlap views."
-    arms = "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of a GPU."
+def automated_assets() -> tuple[list[str], list[str]]:
+    """Assets that follow their inputs: those of the data, and those of the methods with what shows them."""
     automated = [stage for stage in STAGES.values() if condition_of(stage) is not None]
-    first = [stage.asset for stage in automated if stage.kind in ("simulated", "view")]
-    later = [stage.asset for stage in automated if stage.asset not in first]
-    chosen = (("data_automation", first, on, data), ("arms_automation", later, off, arms))
+    data = [stage.asset for stage in automated if stage.kind in ("simulated", "view")]
+    return data, [stage.asset for stage in automated if stage.asset not in data]
+
+
+def automation_sensors() -> list[dg.SensorDefinition]:
+    """Data follow their base automatically; trainings and reconstructions only where somebody switches that on."""
+    data, methods = automated_assets()
+    sensors = (
+        ("data_automation", data, True, "Simulates every dose of a new base and cuts its overlap views."),
+        (
+            "arms_automation",
+            methods,
+            False,
+            "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of a GPU.",
+        ),
+    )
     return [
         dg.AutomationConditionSensorDefinition(
             name=name,
             target=dg.AssetSelection.assets(*assets),
-            default_status=status,
+            default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
             minimum_interval_seconds=INTERVAL_SECONDS,
             run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
             emit_backfills=False,
             description=description,
         )
-        for name, assets, status, description in chosen
+        for name, assets, running, description in sensors
     ]
 
 

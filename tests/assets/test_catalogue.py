@@ -7,12 +7,13 @@ import pytest
 
 from fly64_assets.assets.engines import step_tags
 from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
-from fly64_assets.definitions import STAGES, build_assets, build_definitions
+from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.stages import STAGES
 
-ENGINES = {asset for asset, place in STAGES.items() if place.stage in ("training", "inference", "reconstruction")}
+ENGINES = {asset for asset, stage in STAGES.items() if stage.kind in ("training", "inference", "reconstruction")}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def definitions():
 def test_every_asset_can_be_understood(definitions, asset):
     node = definitions.resolve_asset_graph().get(dg.AssetKey(asset))
     assert node.owners == ["team:fly64_assets"]
-    assert node.tags["fly64/stage"] == STAGES[asset].stage
+    assert node.tags["fly64/stage"] == STAGES[asset].kind
     assert node.tags["fly64/study"] == StudyDesign().name
     assert node.kinds
     assert node.group_name in ("data", "pinn", "lsqml", "legacy", "report")
@@ -57,7 +58,9 @@ def test_a_cluster_is_asked_for_as_many_gpus_as_the_environment_says(monkeypatch
 
 def test_jobs_schedules_and_sensors(definitions, monkeypatch):
     repository = definitions.get_repository_def()
-    assert {"ingest", "simulate", "cell", "legacy_cell", "report", "audit"} <= set(repository.job_names)
+    assert {"ingest", "simulate", "cell", "legacy_cell", "lsqml_from_pinn_cell", "report", "audit"} <= set(
+        repository.job_names
+    )
     schedule = repository.get_schedule_def("nightly_audit")
     assert (schedule.job_name, schedule.cron_schedule) == ("audit", "0 3 * * *")
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED

@@ -11,7 +11,7 @@ from fly64_assets.contract.npz import open_npz
 from fly64_assets.definitions import build_definitions
 from fly64_assets.resources.gpu import GpuResource, cuda_devices
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import REPORT, Cell, Half, StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test")
@@ -19,7 +19,7 @@ ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsq
 
 def document_of(graph, dose, view):
     layout = active_layout(graph.store)
-    return json.loads(layout.output(StageKey("comparison", dose, view), "comparison.json").read_text())
+    return json.loads(layout.output(StageKey("comparison", Cell(dose, view)), "comparison.json").read_text())
 
 
 def prepared(graph):
@@ -66,9 +66,9 @@ def test_a_cell_from_frames_to_report(graph):
         assert one["arms"]["lsqml"]["verdict"] == "better than flat"
 
     layout = active_layout(graph.store)
-    lsqml = open_npz(layout.reconstruction("lsqml", 10000, "dense", "test"))
+    lsqml = open_npz(layout.reconstruction(Half(10000, "dense", "test"), "lsqml"))
     assert lsqml["reconstructed_object"].shape == (160, 160)
-    with layout.output(StageKey("comparison", 10000, "dense"), "comparison_metrics.csv").open() as file:
+    with layout.output(StageKey("comparison", Cell(10000, "dense")), "comparison_metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"arm", "split", "part", "metric", "value"}
     assert {row["arm"] for row in rows} == {"pinn", "lsqml", "flat", "truth"}
@@ -91,8 +91,8 @@ def test_a_cell_from_frames_to_report(graph):
 
     # A report over some cells is up to date while the others are missing.
     states = study_states(graph.store, graph.design)
-    assert states[StageKey("report")].name == "fresh"
-    assert states[StageKey("comparison", 10000, "dense")].name == "fresh"
+    assert states[REPORT].name == "fresh"
+    assert states[StageKey("comparison", Cell(10000, "dense"))].name == "fresh"
 
     # Manifests and checksums agree with the disk.
     assert verify_folder(layout.folder).bad == ()
@@ -117,7 +117,7 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
     assert all("1 GPU(s) were asked for" in data.description for data in failures.values())
 
     states = study_states(graph.store, graph.design)
-    training = StageKey("training", 10000, "dense", arm="pinn", gridsize=2)
+    training = StageKey("training", Cell(10000, "dense"), "pinn", 2)
     assert (states[training].name, "GPU" in states[training].reason) == ("failed", True)
 
     assert graph.run("comparison", partition="10000|dense").success

@@ -5,7 +5,7 @@ import json
 import dagster as dg
 
 from fly64_assets.contract.npz import load_dataset
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, Dose, Half, StageKey
 from fly64_assets.study.states import active_layout
 
 
@@ -65,27 +65,27 @@ def test_chain_gates_skips_and_checks(graph):
     result = graph.run("overlap_view", partition="1000|dense")
     assert result.success
     layout = active_layout(graph.store)
-    train = load_dataset(layout.view_data(1000, "dense", "train"))
+    train = load_dataset(layout.view_frames(Half(1000, "dense", "train")))
     assert train.metadata["view"] == "dense"
     assert train.metadata["data_transformations"][-1]["operation"] == "view"
     assert train.patches is not None
-    record = graph.store.required(layout, StageKey("view", 1000, "dense"))
+    record = graph.store.required(layout, StageKey("view", Cell(1000, "dense")))
     assert record.values["splits"]["train"]["n_accepted"] == train.frames
     assert record.inputs.keys() == {"dose_1000/patched_train.npz", "dose_1000/patched_test.npz"}
 
     # A view that cannot exist is a skipped record with the measured number, and so is everything after it.
     assert graph.run("overlap_view", "pinn_bundle", "pinn_reconstruction", partition="1000|sparse").success
     for key in (
-        StageKey("view", 1000, "sparse"),
-        StageKey("training", 1000, "sparse", arm="pinn", gridsize=2),
-        StageKey("inference", 1000, "sparse", arm="pinn"),
+        StageKey("view", Cell(1000, "sparse")),
+        StageKey("training", Cell(1000, "sparse"), "pinn", 2),
+        StageKey("inference", Cell(1000, "sparse"), "pinn"),
     ):
         record = graph.store.required(layout, key)
         assert record.outcome == "skipped"
         assert "positions are at least 51.2 px apart; 4 are needed for gridsize 2 (view skipped)" in record.reason
 
     # One flipped byte stops this dose with a sentence that names the file; the other dose goes on.
-    flip_a_byte(layout.patched(1000, "train"))
+    flip_a_byte(layout.patched(Dose(1000), "train"))
     result = graph.run("overlap_view", partition="1000|dense")
     assert not result.success
     assert "dose_1000/patched_train.npz" in sentence(result)

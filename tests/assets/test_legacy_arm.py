@@ -5,39 +5,39 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from fly64_assets.checks.factory import Place, judge, stage_keys
-from fly64_assets.checks.legacy import config_001
-from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
+from fly64_assets.checks.factory import judge
+from fly64_assets.checks.rules import RULES
+from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.study import stages
-from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
 CELL = "10000|dense"
-BUNDLE = StageKey("training", 10000, "dense", arm="legacy_pinn", gridsize=2)
-INFERENCE = StageKey("inference", 10000, "dense", arm="legacy_pinn")
-COMPARISON = StageKey("comparison", 10000, "dense")
+BUNDLE = StageKey("training", Cell(10000, "dense"), "legacy_pinn", 2)
+INFERENCE = StageKey("inference", Cell(10000, "dense"), "legacy_pinn")
+COMPARISON = StageKey("comparison", Cell(10000, "dense"))
 
 
 def legacy_keys(states):
-    return {key for key in states if key.arm == "legacy_pinn"}
+    return {key for key in states if key.method == "legacy_pinn"}
 
 
 def test_nobody_builds_it_unasked(graph):
     states = study_states(graph.store, graph.design)
     assert legacy_keys(states) == set()
-    assert {asset_of(key) for key in to_build(graph.design, states, Filters())} & {
+    assert {stages.stage_of(graph.design, key).asset for key in to_build(graph.design, states, Filters())} & {
         "legacy_pinn_bundle",
         "legacy_pinn_reconstruction",
     } == set()
-    asked = study_states(graph.store, graph.design, arms=("legacy_pinn",))
+    asked = study_states(graph.store, graph.design, methods=("legacy_pinn",))
     assert len(legacy_keys(asked)) == 2 * 6
     keys = to_build(graph.design, asked, Filters(networks=("legacy_pinn",)))
-    arms = {key.arm for key in keys if key.stage in ("training", "inference")}
+    arms = {key.method for key in keys if key.stage in ("training", "inference")}
     assert arms == {"legacy_pinn"}
-    assert asset_of(BUNDLE) == "legacy_pinn_bundle"
-    assert asset_of(INFERENCE) == "legacy_pinn_reconstruction"
+    assert stages.stage_of(graph.design, BUNDLE).asset == "legacy_pinn_bundle"
+    assert stages.stage_of(graph.design, INFERENCE).asset == "legacy_pinn_reconstruction"
 
 
 def test_it_waits_for_a_slot_and_the_comparison_is_downstream(graph):
@@ -80,7 +80,7 @@ def test_a_cell_in_tensorflow(graph):
     assert legacy_keys(states) == {BUNDLE, INFERENCE}, "what has run is part of the study, the rest is not"
     assert {states[BUNDLE].name, states[INFERENCE].name} == {"fresh"}
     layout = active_layout(graph.store)
-    bundle = read_bundle(layout.bundle(10000, "dense", 2, "legacy_pinn"))
+    bundle = read_bundle(layout.bundle(Cell(10000, "dense"), "legacy_pinn", 2))
     assert bundle.manifest["legacy"]["neighbor_count"] == 7
     assert bundle.manifest["legacy"]["train_data_file_path"].startswith("tiny/")
 
@@ -91,9 +91,9 @@ def test_a_cell_in_tensorflow(graph):
     assert study_states(graph.store, design)[COMPARISON].name == "fresh"
 
     # A design that says something else than what was trained is found out.
-    keys = stage_keys(design, Place("training", arms=("legacy_pinn",)), CELL)
-    assert judge(graph.store, design, keys, config_001)[0]
+    keys = stages.keys_of(design, stages.STAGES["legacy_pinn_bundle"], BUNDLE.at)
+    assert judge(graph.store, design, keys, RULES["config_001"])[0]
     for other in (replace(design, neighbor_count=9), replace(design, pinn=replace(design.pinn, epochs=3))):
-        passed, text = judge(graph.store, other, keys, config_001)
+        passed, text = judge(graph.store, other, keys, RULES["config_001"])
         assert not passed
         assert "CONFIG-001" in text

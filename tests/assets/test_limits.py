@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from fly64_assets.assets import limits
+from fly64_assets.assets import comparison as limits
 from fly64_assets.contract.npz import open_npz
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.study.states import active_layout
 
 
@@ -32,7 +32,7 @@ def test_doses_share_one_bound_and_a_damaged_copy_is_not_believed(graph, sought)
         assert graph.run("simulated_dataset", partition=str(dose)).success
         assert graph.run("overlap_view", partition=f"{dose}|dense").success
     layout = active_layout(graph.store)
-    first, second = (StageKey("comparison", dose, "dense") for dose in doses)
+    first, second = (StageKey("comparison", Cell(dose, "dense")) for dose in doses)
 
     assert graph.run("comparison", partition=f"{doses[0]}|dense").success
     assert len(sought) == 2, "one bound per split"

@@ -9,8 +9,8 @@ from fly64_assets.automation.sensors import NEW_BASE
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.keys import BASE
 from fly64_assets.study.intake import intake_file, npz_bytes, recipe_base
-from fly64_assets.store.keys import StageKey
 
 
 def base_bytes(seed, patch_size=64):
@@ -166,7 +166,7 @@ def test_a_restart_without_a_cursor_launches_nothing_twice(watch):
     (watch.folder / "a.npz").rename(watch.folder / "z.npz")
     assert watch.settle() == ([], f"no new base file in {watch.folder}")
     layout = watch.graph.store.layout(watch.graph.store.active_base().base_id)
-    layout.record(StageKey("base")).unlink()
+    layout.record(BASE).unlink()
     watch.cursor = None
     requests, message = watch.settle()
     assert requests == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Half, StageKey
 from fly64_assets.study.states import active_layout
 
 ASSET = "lsqml_reconstruction_test"
@@ -48,7 +48,7 @@ def test_a_killed_engine_leaves_no_result_and_the_next_run_does_it_again(graph):
     assert not graph.run(ASSET, partition="10000|dense").success
     killer.join()
     layout = active_layout(graph.store)
-    key = StageKey("reconstruction", 10000, "dense", "test", "lsqml")
+    key = StageKey("reconstruction", Half(10000, "dense", "test"), "lsqml")
     record = graph.store.record(layout, key)
     assert (record.outcome, record.values["returncode"]) == ("failed", 1)
     assert "SIGKILL" in record.reason
@@ -58,7 +58,7 @@ def test_a_killed_engine_leaves_no_result_and_the_next_run_does_it_again(graph):
     assert graph.run(ASSET, partition="10000|dense", resume=True).success
     record = graph.store.record(layout, key)
     assert (record.outcome, record.values["returncode"], record.values["algorithm"]) == ("succeeded", 0, "LSQML")
-    assert layout.reconstruction("lsqml", 10000, "dense", "test").is_file()
+    assert layout.reconstruction(Half(10000, "dense", "test"), "lsqml").is_file()
     assert verify_folder(layout.folder).bad == ()
     assert graph.run("study_report").success
     manifest = json.loads(layout.manifest("reconstruction").read_text())

@@ -8,7 +8,7 @@ import pytest
 
 from fly64_assets.resources import gpu
 from fly64_assets.resources.gpu import GpuResource
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.study.states import active_layout
 
 
@@ -47,9 +47,9 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_gra
     for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|baseline")):
         assert graph.run(asset, partition=partition).success
     # A result of older code stands there.
-    layout, key = active_layout(graph.store), StageKey("training", 1000, "baseline", arm="pinn", gridsize=1)
+    layout, key = active_layout(graph.store), StageKey("training", Cell(1000, "baseline"), "pinn", 1)
     with graph.store.build(
-        layout, key, inputs=(), parameters={}, design=graph.design, code_version="0", seeds={}
+        layout, key, inputs=(), parameters={}, design_sha256=graph.design.sha256(), code_version="0", seeds={}
     ) as build:
         build.write_bytes(layout.output(key, "history.csv"), b"epoch,train_loss\n1,2.0\n")
         build.succeed({"final_loss": 2.0})

@@ -5,7 +5,9 @@ import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
-from fly64_assets.automation.sensors import DATA_ASSETS, ENGINE_ASSETS
+from fly64_assets.automation.sensors import automated_assets
+
+DATA_ASSETS, METHOD_ASSETS = automated_assets()
 
 
 class Automation:
@@ -81,13 +83,13 @@ def test_data_follow_a_base(automation):
 
 
 def test_arms_follow_views_and_do_without_what_nobody_asked_for(small_graph):
-    automation = Automation(small_graph, ENGINE_ASSETS)
+    automation = Automation(small_graph, METHOD_ASSETS)
     assert automation.tick() == {}
     there(small_graph, "base_dataset")
     there(small_graph, "simulated_dataset", "1000")
     assert automation.tick() == {}
     there(small_graph, "overlap_view", "1000|dense")
-    cell = set(ENGINE_ASSETS) - {"study_report"}
+    cell = set(METHOD_ASSETS) - {"study_report"}
     assert automation.tick() == {asset: {"1000|dense"} for asset in cell}
     assert automation.tick() == {}
     # The report shows a cell as soon as it is there, without waiting for the others.

@@ -6,9 +6,9 @@ import pytest
 from fly64_assets.automation.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, VIEW_TAG, keep_on_base
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.simulation.recipe import BaseRecipe
-from fly64_assets.study import stages
+from fly64_assets.store.artifacts import IMPORTED
+from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.study.intake import intake_file, npz_bytes, recipe_base
-from fly64_assets.store.keys import StageKey
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def has(graph, base, key):
 
 def test_runs_stay_on_their_base(bases):
     graph, first, second = bases
-    view = StageKey("view", 1000, "dense")
+    view = StageKey("view", Cell(1000, "dense"))
     # Automation launched it for the frames of the first base, before the second one came.
     run = graph.run("overlap_view", partition="1000|dense", tags={FOLLOWS_TAG: "inputs"})
     assert run.success
@@ -54,7 +54,7 @@ def test_runs_stay_on_their_base(bases):
 
     # A person may name a base; a strange one is refused in a sentence.
     assert graph.run("overlap_view", partition="1000|baseline", tags={BASE_TAG: first}).success
-    assert has(graph, first, StageKey("view", 1000, "baseline"))
+    assert has(graph, first, StageKey("view", Cell(1000, "baseline")))
     run = graph.run("overlap_view", partition="1000|baseline", tags={BASE_TAG: "../nowhere"})
     assert not run.success
     (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
@@ -67,7 +67,7 @@ def test_runs_stay_on_their_base(bases):
     assert run.success
     assert tags_of(graph, run)[BASE_TAG] == first
     assert graph.store.active_base().base_id == second
-    assert graph.store.active_base().origin == stages.IMPORTED
+    assert graph.store.active_base().origin == IMPORTED
 
 
 def test_who_waits_when_the_base_changes_is_kept_on_the_old_one(small_graph):

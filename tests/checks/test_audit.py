@@ -4,6 +4,7 @@ import pytest
 
 from fly64_assets.checks.factory import concerned
 from fly64_assets.definitions import build_assets, build_checks
+from fly64_assets.store.keys import Half
 from fly64_assets.study.states import active_layout
 
 
@@ -50,7 +51,7 @@ def test_audit_with_and_without_a_partition(built):
     assert all(judged(whole).values())
 
     layout = active_layout(built.store)
-    victim = layout.view_data(10000, "dense", "test")
+    victim = layout.view_frames(Half(10000, "dense", "test"))
     content = bytearray(victim.read_bytes())
     content[5000] ^= 1
     victim.write_bytes(content)

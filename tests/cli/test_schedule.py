@@ -17,9 +17,9 @@ from fly64_assets.cli.driver.schedule import (
     to_build,
 )
 from fly64_assets.store.artifacts import State
+from fly64_assets.store.keys import BASE, REPORT, Cell, Dose, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import load_design
-from fly64_assets.store.keys import StageKey
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +53,23 @@ def test_a_comparison_does_not_drag_in_arms_that_nobody_asked_for(design):
 def test_a_request_for_some_cells_refreshes_the_report_but_is_not_judged_by_it(design):
     filters = Filters(doses=(1000,), views=("dense",))
     keys = to_build(design, states(design), filters)
-    assert keys[-1] == StageKey("report")
+    assert keys[-1] == REPORT
     assert {key.dose for key in keys} == {None, 1000}
-    assert not filters.match(StageKey("report"))
-    assert Filters().match(StageKey("report"))
-    assert Filters(doses=(1000,), stages=("report",)).match(StageKey("report"))
+    assert not filters.match(REPORT)
+    assert Filters().match(REPORT)
+    assert Filters(doses=(1000,), stages=("report",)).match(REPORT)
 
 
 def test_a_finished_study_needs_nothing(design):
     keys = list(stages.study_keys(design))
     assert to_build(design, states(design, keys), Filters()) == []
-    assert single_run([], "report") is None
-    assert dose_run([], 1000) is None
+    assert single_run(design, [], "report") is None
+    assert dose_run(design, [], 1000) is None
 
 
 def test_a_cell_is_one_run_and_its_comparison_another(design):
     keys = to_build(design, states(design), Filters())
-    work, last = cell_runs(keys, 1000, "dense")
+    work, last = cell_runs(design, keys, 1000, "dense")
     assert work.partition == "1000|dense"
     assert work.assets == (
         "overlap_view",
@@ -79,7 +79,7 @@ def test_a_cell_is_one_run_and_its_comparison_another(design):
         "lsqml_reconstruction_test",
     )
     assert last.assets == ("comparison",)
-    assert dose_run(keys, 1000).keys == (StageKey("simulated", 1000),)
+    assert dose_run(design, keys, 1000).keys == (StageKey("simulated", Dose(1000)),)
 
 
 def test_split_filter_touches_one_reconstruction(design):
@@ -92,7 +92,7 @@ def phase(design, states, stage_names, **filters):
 
 
 def test_a_phase_builds_its_own_stages_only(design):
-    known = states(design, [StageKey("base"), *(StageKey("simulated", dose) for dose in design.doses)])
+    known = states(design, [BASE, *(StageKey("simulated", Dose(dose)) for dose in design.doses)])
     plan = phase(design, known, OVERLAP.stages, doses=(1000,))
     assert [key.label for key in plan.keys] == [f"dose_1000/{view}: view" for view in ("baseline", "dense", "sparse")]
     assert plan.missing == {}
@@ -100,8 +100,8 @@ def test_a_phase_builds_its_own_stages_only(design):
 
 
 def test_a_phase_leaves_out_what_lacks_an_input_of_an_earlier_one(design):
-    view = StageKey("view", 1000, "dense")
-    known = states(design, [StageKey("base"), StageKey("simulated", 1000), view])
+    view = StageKey("view", Cell(1000, "dense"))
+    known = states(design, [BASE, StageKey("simulated", Dose(1000)), view])
     plan = phase(design, known, TRAIN.stages, doses=(1000,))
     assert [key.view for key in plan.keys] == ["dense"]
     assert {key.view: [other.stage for other in lacking] for key, lacking in plan.missing.items()} == {
@@ -115,8 +115,8 @@ def test_a_phase_leaves_out_what_lacks_an_input_of_an_earlier_one(design):
 
 
 def test_a_comparison_can_do_without_an_arm_but_says_so(design):
-    cell = stages.cell_keys(design, 1000, "dense")
-    done = [StageKey("base"), StageKey("simulated", 1000), *cell]
+    cell = [key for key in stages.study_keys(design, ()) if (key.dose, key.view) == (1000, "dense")]
+    done = [BASE, StageKey("simulated", Dose(1000)), *cell]
     without = [key for key in done if key.stage not in ("inference", "comparison")]
     known = states(design, without)
     plan = phase(design, known, COMPARE.stages, doses=(1000,), views=("dense",))
@@ -124,7 +124,7 @@ def test_a_comparison_can_do_without_an_arm_but_says_so(design):
     assert [[other.stage for other in lacking] for lacking in plan.missing.values()] == [["inference"]]
     assert plan.left_out == set()
     # Also where it has been made without.
-    known = states(design, [*without, cell[-1], StageKey("report")])
+    known = states(design, [*without, cell[-1], REPORT])
     plan = phase(design, known, COMPARE.stages, doses=(1000,), views=("dense",))
     assert plan.keys == []
     assert list(plan.missing) == [cell[-1]]

@@ -18,13 +18,14 @@ from endtoend.client import Client
 from endtoend.services import FULL, Services, until
 from endtoend.storm import Answers, storm
 
-from fly64_assets.automation.jobs import CELL_ASSETS
 from fly64_assets.contract.schema import base_arrays
+from fly64_assets.store.keys import Dose
 from fly64_assets.study.intake import npz_bytes, recipe_base
+from fly64_assets.study.stages import job_assets
 
 DOSE = 10000
 """The dose whose input gets damaged."""
-CELL = CELL_ASSETS if FULL else ("overlap_view",)
+CELL = job_assets("cell") if FULL else ("overlap_view",)
 """What the backfill over all cells builds."""
 CLIENTS = 50
 BAD = "notes.npz"
@@ -101,7 +102,7 @@ def flip_byte(path: Path) -> None:
 @pytest.fixture(scope="session")
 def damaged(services: Services, client: Client, grown: Grown) -> Damaged:
     """The simulated data of one dose are damaged; then all nine cells are backfilled, while 50 clients look on."""
-    flip_byte(services.layout.patched(DOSE, "train"))
+    flip_byte(services.layout.patched(Dose(DOSE), "train"))
     before = services.files()
     backfill = client.backfill(CELL, None)
     answers = storm(services.port, CLIENTS)

@@ -23,9 +23,9 @@ import yaml
 import fly64_assets
 from fly64_assets.cli.commands.ui import PATIENT
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import find_records
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.store.layout import Layout
 from fly64_assets.study.states import active_layout, study_states
 
 T = TypeVar("T")

@@ -19,18 +19,17 @@ from typing import Any
 
 from faults.ledger import Ledger
 
-from fly64_assets.cli.driver.schedule import asset_of
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import is_temporary
 from fly64_assets.store.garbage import MANIFESTS, TEMPORARY, remove_garbage
 from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.keys import BASE, REPORT, Cell, Dose, Half, StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import SUFFIX, verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.store.keys import StageKey
-from fly64_assets.store.layout import Layout
 from fly64_assets.study.states import active_layout, base_state
 
 FULL = os.environ.get("FLY64_FAULTS") == "full"
@@ -43,11 +42,11 @@ base: {amplitude: coins, phase: grass, object_size: 132, positions: 60}
 pinn: {epochs: 1}
 lsqml: {epochs: 2}
 """
-BASE, SIMULATED, CELL_VIEW = StageKey("base"), StageKey("simulated", DOSE), StageKey("view", DOSE, VIEW)
-TRAINING = StageKey("training", DOSE, VIEW, arm=ARM, gridsize=2)
-INFERENCE = StageKey("inference", DOSE, VIEW, arm=ARM)
-RECONSTRUCTION = StageKey("reconstruction", DOSE, VIEW, "test", "lsqml")
-COMPARISON, REPORT = StageKey("comparison", DOSE, VIEW), StageKey("report")
+SIMULATED, CELL_VIEW = StageKey("simulated", Dose(DOSE)), StageKey("view", Cell(DOSE, VIEW))
+TRAINING = StageKey("training", Cell(DOSE, VIEW), ARM, 2)
+INFERENCE = StageKey("inference", Cell(DOSE, VIEW), ARM)
+RECONSTRUCTION = StageKey("reconstruction", Half(DOSE, VIEW, "test"), "lsqml")
+COMPARISON = StageKey("comparison", Cell(DOSE, VIEW))
 ENGINE_STAGES = (TRAINING, INFERENCE, RECONSTRUCTION)
 CHAIN = (BASE, SIMULATED, CELL_VIEW, *((*ENGINE_STAGES, COMPARISON, REPORT) if FULL else ()))
 
@@ -117,7 +116,7 @@ class Study:
             "root": str(self.root),
             "study": str(self.file),
             "log": str(self.folder.with_suffix(".log")),
-            "assets": [asset_of(key)],
+            "assets": [stages.stage_of(self.design, key).asset],
             "partition": "|".join(str(part) for part in (key.dose, key.view) if part) or None,
         }
         if key != BASE or self.store.active_base():
@@ -138,10 +137,10 @@ class Study:
         """Name of the state of a stage, given what it would read now; every byte of it hashed."""
         if key == BASE:
             return base_state(self.store, self.design).name
-        wanted = stages.demand(self.store, self.layout, self.design, key)
+        wanted = stages.expected(self.store, self.layout, self.design, key)
         if wanted.waits_for:
             return "missing"
-        asked, code = stages.parameters(self.design, key), stages.CODE_VERSIONS[key.stage]
+        asked, code = stages.parameters(self.design, key), stages.code_version(self.design, key)
         return self.store.state(self.layout, key, wanted.inputs, asked, code_version=code).name
 
     def hashes(self) -> dict[str, str]:

@@ -12,8 +12,8 @@ from faults.study import CHAIN, DOSE, ENGINE_STAGES, FULL, VIEW, Reference
 
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.keys import Cell, Dose, StageKey
 from fly64_assets.store.sidecars import sidecar_path, verified
-from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import study_states
 
 
@@ -108,9 +108,9 @@ def test_a_rerun_makes_it_again(reference: Reference, ledger: Ledger, key: Stage
 
 def test_a_harmed_input_stops_its_readers(reference: Reference, ledger: Ledger) -> None:
     """Downstream of a flipped byte nothing is built and nothing is called fresh; the byte's own stage repairs it."""
-    simulated, view = StageKey("simulated", DOSE), StageKey("view", DOSE, VIEW)
+    simulated, view = StageKey("simulated", Dose(DOSE)), StageKey("view", Cell(DOSE, VIEW))
     study = reference.copy()
-    victim = study.layout.patched(DOSE, "train")
+    victim = study.layout.patched(Dose(DOSE), "train")
     flip(victim)
     before = study.files()
     states = study_states(study.store, study.design)

@@ -21,12 +21,12 @@ from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.garbage import KINDS, find_garbage, remove_garbage
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.keys import BASE, Cell, Dose, LayoutError, StageKey, checked_name
+from fly64_assets.store.layout import Layout, base_id
 from fly64_assets.store.locks import NOTE_NAME, holder
 from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.store.keys import LayoutError, StageKey, checked_name
-from fly64_assets.store.layout import STAGES, Layout, base_id
 from fly64_assets.study.manifests import write_manifests
 from fly64_assets.study.states import study_states
 
@@ -116,7 +116,7 @@ def test_the_command_says_it_in_a_sentence(tmp_path: Path, ledger: Ledger, conte
 
 # -- sidecars, records, manifests, notes --------------------------------------------------------------------------
 
-KEY = StageKey("view", 1000, "dense")
+KEY = StageKey("view", Cell(1000, "dense"))
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_records_with_sound_sidecars(layout: Layout, ledger: Ledger, tmp_path: P
     store, design = ArtifactStore(layout.data_root, layout.study), StudyDesign()
     precious = tmp_path / "precious.txt"
     precious.write_text("keep me")
-    for key in (StageKey("base"), StageKey("simulated", 1000), KEY):
+    for key in (BASE, StageKey("simulated", Dose(1000)), KEY):
         splits = {split: {"outcome": "succeeded", "reason": ""} for split in ("train", "test")}
         document = _record(key, {"splits": splits}) | (changes if key == KEY else {})
         text = json.dumps(document).encode()
@@ -268,7 +268,14 @@ def test_names_become_paths_only_inside_the_data_root(
     root = Path("/root_of_data")
     try:
         layout = Layout(root, study, base)
-        paths = [layout.folder_of(StageKey(s, number, name, "train", name)) for s in STAGES]
+        paths = [
+            layout.folder_of(
+                StageKey.from_dict(
+                    {"stage": s, "dose": number, "view": name, "split": "train", "arm": name, "gridsize": 2}
+                )
+            )
+            for s in KINDS
+        ]
     except LayoutError:
         ledger.bad_input("names and keys", refused=True)
     else:
@@ -278,7 +285,9 @@ def test_names_become_paths_only_inside_the_data_root(
         ("training", {"dose": number, "view": name, "arm": base}),
     ):
         try:
-            folder = Layout(root, "study", "base").folder_of(StageKey(stage, **fields, **_gridsize(stage)))
+            folder = Layout(root, "study", "base").folder_of(
+                StageKey.from_dict({"stage": stage, **fields, **_gridsize(stage)})
+            )
         except LayoutError:
             ledger.bad_input("names and keys", refused=True)
         else:
@@ -298,7 +307,7 @@ def test_stage_keys_of_any_document(ledger: Ledger, document: Any) -> None:
     fields = document if isinstance(document, dict) else {"stage": document}
     known = {name: value for name, value in fields.items() if name in ("stage", "dose", "view", "split", "arm")}
     try:
-        key = StageKey(**({"stage": "view"} | known))
+        key = StageKey.from_dict({"stage": "view"} | known)
     except Fly64Error:
         ledger.bad_input("names and keys", refused=True)
     else:

@@ -82,8 +82,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     from fly64_assets.automation.run_tags import COMMAND_TAG, RESUME
     from fly64_assets.definitions import build_definitions
     from fly64_assets.resources.gpu import GpuResource
-    from fly64_assets.resources.study import ArtifactStoreResource
-    from fly64_assets.resources.study import StudyResource
+    from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
     from fly64_assets.study.design import load_design
 
     root = Path(request["root"])

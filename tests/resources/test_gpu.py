@@ -51,12 +51,16 @@ def test_what_cannot_be_met_is_refused(machine, asked, found, message):
 
 
 def test_it_says_what_was_asked_for_and_what_was_found(machine):
+    def description(**settings):
+        resource = GpuResource(**settings)
+        return resource.describe(resource.execution())
+
     machine(2)
-    assert GpuResource(accelerator="gpu").check() == (
+    assert description(accelerator="gpu") == (
         "engines run on 1 x cuda with 1 thread(s) each (asked for: gpu, 1; GPUs: 2 that torch can use)"
     )
     machine(0)
-    assert "1 x cpu" in GpuResource(accelerator="gpu", fallback=True).check()
-    assert "GPUs: not looked for" in GpuResource(accelerator="cpu").check()
+    assert "1 x cpu" in description(accelerator="gpu", fallback=True)
+    assert "GPUs: not looked for" in description(accelerator="cpu")
     with pytest.raises(EngineError, match="allow the CPU with fallback: true"):
-        GpuResource(accelerator="gpu").check()
+        description(accelerator="gpu")

@@ -13,11 +13,11 @@ import pytest
 from fly64_assets.errors import ArtifactError, EngineError
 from fly64_assets.store.artifacts import ActiveBase, ArtifactStore
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
 
-KEY = StageKey("simulated", 1000)
+KEY = StageKey("simulated", Dose(1000))
 OPTIONS: dict[str, Any] = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {"simulation": 42}}
 
 
@@ -39,7 +39,7 @@ def test_a_build_leaves_outputs_sidecars_and_a_record(workshop: Any, layout: Lay
     assert record.parameters == {"seed": 42}
     assert record.parameters_sha256 == hashlib.sha256(b'{"seed":42}').hexdigest()
     assert record.start <= record.end
-    assert read_sidecar(layout.patched(1000, "train"))["inputs"] == {"../base.npz": base.outputs["base.npz"]}
+    assert read_sidecar(layout.patched(Dose(1000), "train"))["inputs"] == {"../base.npz": base.outputs["base.npz"]}
     visible = {path.name for path in layout.folder_of(KEY).iterdir() if not path.name.startswith(".")}
     files = {"a.log", "patched_train.npz", "patched_test.npz", "result.json"}
     assert visible == files | {f"{name}.manifest.json" for name in files}
@@ -62,7 +62,7 @@ def test_states(workshop: Any, layout: Layout) -> None:
     other = workshop.state(KEY, {layout.base: "f" * 64})
     assert other.name == "stale"
     assert "input base.npz changed" in other.reason
-    new = workshop.state(KEY, {layout.base: verified(layout.base).sha256, layout.patched(10, "train"): "0" * 64})
+    new = workshop.state(KEY, {layout.base: verified(layout.base).sha256, layout.patched(Dose(10), "train"): "0" * 64})
     assert (new.name, new.reason) == ("stale", "input dose_10/patched_train.npz is new")
 
 
@@ -74,15 +74,15 @@ def test_a_nested_parameter_is_named(workshop: Any) -> None:
 
 
 def test_a_rebuilt_input_makes_stale_only_if_its_content_changed(workshop: Any, layout: Layout) -> None:
-    view = StageKey("view", 1000, "dense")
+    view = StageKey("view", Cell(1000, "dense"))
     workshop.simulated()
-    inputs = [layout.patched(1000, "train")]
-    workshop.make(view, {layout.view_data(1000, "dense", "train"): b"kept"}, inputs=inputs)
+    inputs = [layout.patched(Dose(1000), "train")]
+    workshop.make(view, {layout.view_frames(Half(1000, "dense", "train")): b"kept"}, inputs=inputs)
     workshop.simulated(parameters={"seed": 43})
     assert workshop.state(view, inputs).name == "fresh"
     workshop.simulated(content=b"others")
     assert workshop.state(view, inputs).name == "stale"
-    layout.patched(1000, "train").unlink()
+    layout.patched(Dose(1000), "train").unlink()
     state = workshop.state(view, inputs)
     assert state.name == "stale"
     assert "patched_train.npz: does not exist" in state.reason
@@ -90,7 +90,7 @@ def test_a_rebuilt_input_makes_stale_only_if_its_content_changed(workshop: Any, 
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_lost_or_damaged_output_reads_as_missing_and_is_named(workshop: Any, layout: Layout, quick: bool) -> None:
-    path = layout.patched(1000, "test")
+    path = layout.patched(Dose(1000), "test")
     harms: list[Callable[[], object]] = [
         path.unlink,
         lambda: sidecar_path(path).unlink(),
@@ -109,7 +109,7 @@ def test_a_lost_or_damaged_output_reads_as_missing_and_is_named(workshop: Any, l
 
 def test_only_the_full_check_sees_a_flipped_bit(workshop: Any, layout: Layout) -> None:
     workshop.simulated()
-    path = layout.patched(1000, "test")
+    path = layout.patched(Dose(1000), "test")
     content, status = path.read_bytes(), path.stat()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     assert workshop.state(KEY, quick=True).name == "missing"  # written to after its sidecar
@@ -120,7 +120,7 @@ def test_only_the_full_check_sees_a_flipped_bit(workshop: Any, layout: Layout) -
 
 def test_an_output_from_another_build_does_not_pass_for_the_recorded_one(workshop: Any, layout: Layout) -> None:
     workshop.simulated()
-    path = layout.patched(1000, "train")
+    path = layout.patched(Dose(1000), "train")
     saved = path.read_bytes(), sidecar_path(path).read_bytes()
     workshop.simulated(content=b"others")
     path.write_bytes(saved[0])
@@ -151,7 +151,7 @@ def test_an_error_leaves_a_failed_record_with_its_sentence_and_no_data(
     workshop.simulated()
     log = layout.output(KEY, "train.log")
     with pytest.raises(EngineError, match="loss is not finite"), store.build(layout, KEY, **options) as build:  # noqa: PT012
-        build.write_bytes(layout.patched(1000, "train"), b"half the work")
+        build.write_bytes(layout.patched(Dose(1000), "train"), b"half the work")
         build.write_bytes(log, b"epoch 1", data=False)
         build.note({"returncode": 1})
         raise EngineError("loss is not finite after epoch 1")
@@ -161,8 +161,8 @@ def test_an_error_leaves_a_failed_record_with_its_sentence_and_no_data(
     assert record.values == {"returncode": 1}
     assert list(record.outputs) == ["dose_1000/train.log"]
     assert read_sidecar(log)["outcome"] == "failed"
-    assert not layout.patched(1000, "train").exists()
-    assert not layout.patched(1000, "test").exists()
+    assert not layout.patched(Dose(1000), "train").exists()
+    assert not layout.patched(Dose(1000), "test").exists()
     assert workshop.state(KEY).name == "failed"
     assert verify_folder(layout.folder).ok
     with pytest.raises(ArtifactError, match="loss is not finite"):
@@ -188,7 +188,7 @@ def test_an_interrupt_leaves_no_record_and_no_data(
 ) -> None:
     workshop.simulated()
     with pytest.raises(interrupt), store.build(layout, KEY, **options) as build:  # noqa: PT012
-        build.write_bytes(layout.patched(1000, "train"), b"half the work")
+        build.write_bytes(layout.patched(Dose(1000), "train"), b"half the work")
         (build.scratch / "checkpoint").write_bytes(b"x")
         raise interrupt
     assert workshop.state(KEY).name == "missing"
@@ -197,14 +197,14 @@ def test_an_interrupt_leaves_no_record_and_no_data(
 
 def test_leaving_without_an_outcome_is_a_failure(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
     with pytest.raises(ArtifactError, match="without declaring"), store.build(layout, KEY, **options) as build:
-        build.write_bytes(layout.patched(1000, "train"), b"x")
+        build.write_bytes(layout.patched(Dose(1000), "train"), b"x")
     assert build.record.outcome == "failed"
 
 
 def test_nothing_may_follow_the_outcome(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
     with pytest.raises(ArtifactError, match="already declared"), store.build(layout, KEY, **options) as build:  # noqa: PT012
         build.succeed({})
-        build.write_bytes(layout.patched(1000, "train"), b"x")
+        build.write_bytes(layout.patched(Dose(1000), "train"), b"x")
 
 
 def test_values_that_are_not_finite_fail_the_build(
@@ -215,15 +215,15 @@ def test_values_that_are_not_finite_fail_the_build(
 
 
 def test_a_skip_is_recorded_with_its_reason_until_an_input_changes(workshop: Any, layout: Layout) -> None:
-    view = StageKey("view", 1000, "sparse")
+    view = StageKey("view", Cell(1000, "sparse"))
     workshop.simulated()
-    inputs = [layout.patched(1000, "train")]
-    first = workshop.make(view, {layout.view_data(1000, "sparse", "train"): b"x"}, inputs=inputs)
+    inputs = [layout.patched(Dose(1000), "train")]
+    first = workshop.make(view, {layout.view_frames(Half(1000, "sparse", "train")): b"x"}, inputs=inputs)
     assert first.outcome == "succeeded"
     reason = "dose_1000/sparse: 3 positions are at least 51.2 px apart; 4 are needed"
     skipped = workshop.make(view, {}, inputs=inputs, skip=reason)
     assert (skipped.outcome, skipped.reason) == ("skipped", reason)
-    assert not layout.view_data(1000, "sparse", "train").exists()
+    assert not layout.view_frames(Half(1000, "sparse", "train")).exists()
     assert workshop.state(view, inputs).name == "skipped"
     assert workshop.state(view, inputs).done
     assert workshop.store.required(layout, view) == skipped
@@ -246,7 +246,7 @@ def test_an_identical_rebuild_has_the_same_data_hash(workshop: Any, layout: Layo
 
 
 def test_adopted_files_are_moved_from_scratch(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
-    target = layout.patched(1000, "train")
+    target = layout.patched(Dose(1000), "train")
     with store.build(layout, KEY, **options) as build:
         scratch = build.scratch
         assert scratch.parent == target.parent
@@ -316,14 +316,14 @@ def test_links_in_the_place_of_outputs_are_replaced_and_not_followed(
     precious = tmp_path / "precious.txt"
     precious.write_text("keep me")
     workshop.simulated()
-    for path in (layout.patched(1000, "train"), layout.record(KEY), sidecar_path(layout.record(KEY))):
+    for path in (layout.patched(Dose(1000), "train"), layout.record(KEY), sidecar_path(layout.record(KEY))):
         path.unlink()
         path.symlink_to(precious)
     assert workshop.state(KEY).name == "missing"
     workshop.simulated()
     assert workshop.state(KEY).name == "fresh"
     assert precious.read_text() == "keep me"
-    assert not layout.patched(1000, "train").is_symlink()
+    assert not layout.patched(Dose(1000), "train").is_symlink()
 
 
 def test_a_folder_in_the_place_of_a_record_is_a_sentence(workshop: Any, layout: Layout) -> None:
@@ -341,17 +341,17 @@ def test_other_code_makes_stale(workshop: Any) -> None:
 
 
 def test_a_damaged_input_changes_nothing(workshop: Any, layout: Layout) -> None:
-    view = StageKey("view", 1000, "dense")
-    inputs = [layout.patched(1000, "train")]
+    view = StageKey("view", Cell(1000, "dense"))
+    inputs = [layout.patched(Dose(1000), "train")]
     workshop.simulated()
-    workshop.make(view, {layout.view_data(1000, "dense", "train"): b"kept"}, inputs=inputs)
+    workshop.make(view, {layout.view_frames(Half(1000, "dense", "train")): b"kept"}, inputs=inputs)
     before = workshop.store.record(layout, view)
     content = inputs[0].read_bytes()
     inputs[0].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ArtifactError, match=r"patched_train\.npz: has SHA256"):
         workshop.make(view, {}, inputs=inputs)
     assert workshop.store.record(layout, view) == before
-    assert layout.view_data(1000, "dense", "train").read_bytes() == b"kept"
+    assert layout.view_frames(Half(1000, "dense", "train")).read_bytes() == b"kept"
 
 
 def test_a_full_disk_in_mid_build_is_a_recorded_failure(
@@ -362,8 +362,8 @@ def test_a_full_disk_in_mid_build_is_a_recorded_failure(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(ArtifactError, match="disk is full"), store.build(layout, KEY, **options) as build:  # noqa: PT012
-        build.write_bytes(layout.patched(1000, "train"), b"first")
-        build.write(layout.patched(1000, "test"), writer)
+        build.write_bytes(layout.patched(Dose(1000), "train"), b"first")
+        build.write(layout.patched(Dose(1000), "test"), writer)
     assert "disk is full" in build.record.reason
     names = {path.name for path in layout.folder_of(KEY).iterdir()}
     assert names == {".build.lock", "result.json", "result.json.manifest.json"}
@@ -371,7 +371,7 @@ def test_a_full_disk_in_mid_build_is_a_recorded_failure(
 
 def test_external_inputs_are_named_without_their_folder(workshop: Any, layout: Layout, tmp_path: Path) -> None:
     source = tmp_path / "users" / "scan.npz"
-    record = workshop.make(StageKey("base"), {layout.base: b"b"}, inputs={source: "a" * 64})
+    record = workshop.make(BASE, {layout.base: b"b"}, inputs={source: "a" * 64})
     assert record.inputs == {"external:scan.npz": "a" * 64}
     assert read_sidecar(layout.base)["inputs"] == {"external:scan.npz": "a" * 64}
 

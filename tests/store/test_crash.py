@@ -16,11 +16,11 @@ import pytest
 
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.sidecars import verified
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Dose, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.sidecars import verified
 
-KEY = StageKey("simulated", 1000)
+KEY = StageKey("simulated", Dose(1000))
 ACTIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}
 OLD, NEW = b"old" * 100, b"new" * 100
 
@@ -51,7 +51,7 @@ def survives(workshop: Any, layout: Layout) -> str:
     assert state.name in ("missing", "fresh")
     contents = set()
     for split in ("train", "test"):
-        path = layout.patched(1000, split)
+        path = layout.patched(Dose(1000), split)
         try:
             verified(path)
         except ArtifactError:
@@ -106,11 +106,11 @@ import sys
 from pathlib import Path
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Dose, StageKey
 
 store = ArtifactStore(Path(sys.argv[1]), "demo")
 layout = store.layout("camera_0123abcd")
-key = StageKey("simulated", 1000)
+key = StageKey("simulated", Dose(1000))
 print("ready", flush=True)
 while True:
     for content in (b"old" * 100, b"new" * 100):
@@ -121,7 +121,7 @@ while True:
                     for _ in range(100):
                         file.write(content)
                     file.write(split.encode())
-                build.write(layout.patched(1000, split), write)
+                build.write(layout.patched(Dose(1000), split), write)
             build.succeed({})
 """
 

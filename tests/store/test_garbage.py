@@ -11,23 +11,23 @@ import pytest
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.garbage import KINDS, ORPHAN, SUPERSEDED, TEMPORARY, find_garbage, remove_garbage
 from fly64_assets.store.integrity import verify_folder
+from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
+from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import LOCK_NAME, stage_lock
 from fly64_assets.store.sidecars import sidecar_path
-from fly64_assets.store.keys import StageKey
-from fly64_assets.store.layout import Layout
 from fly64_assets.study.manifests import write_manifests
 
 ENDED = 2**22 + 5  # no process of this number can exist
-DENSE = StageKey("view", 1000, "dense")
+DENSE = StageKey("view", Cell(1000, "dense"))
 
 
 @pytest.fixture
 def study(workshop: Any, layout: Layout) -> Layout:
     """A base, a dose and a view made from it, manifests, the base active."""
-    workshop.make(StageKey("base"), {layout.base: b"base" * 50}, values={"origin": "recipe"})
+    workshop.make(BASE, {layout.base: b"base" * 50}, values={"origin": "recipe"})
     workshop.simulated(inputs=[layout.base])
-    frames = [layout.patched(1000, "train")]
-    workshop.make(DENSE, {layout.view_data(1000, "dense", "train"): b"kept"}, inputs=frames)
+    frames = [layout.patched(Dose(1000), "train")]
+    workshop.make(DENSE, {layout.view_frames(Half(1000, "dense", "train")): b"kept"}, inputs=frames)
     workshop.store.set_active_base(layout.base_id, "recipe")
     write_manifests(layout, workshop.design, {})
     return layout
@@ -72,7 +72,7 @@ def test_leftovers_of_ended_processes(study: Layout, store: ArtifactStore) -> No
 
 def test_orphans_are_what_nothing_names(study: Layout, store: ArtifactStore, workshop: Any) -> None:
     (study.folder / "dose_1000" / "notes.txt").write_bytes(b"mine")
-    workshop.make(StageKey("view", 1000, "sparse"), {study.view_data(1000, "sparse", "train"): b"x"})
+    workshop.make(StageKey("view", Cell(1000, "sparse")), {study.view_frames(Half(1000, "sparse", "train")): b"x"})
     lost = study.folder / "dose_1000" / "sparse" / "result.json"
     lost.unlink()
     found = listed(store)
@@ -95,7 +95,7 @@ def test_orphans_are_what_nothing_names(study: Layout, store: ArtifactStore, wor
 
 
 def test_what_a_live_sidecar_names_is_kept_though_its_own_record_is_gone(study: Layout, store: ArtifactStore) -> None:
-    record = study.record(StageKey("simulated", 1000))
+    record = study.record(StageKey("simulated", Dose(1000)))
     record.unlink()
     sidecar_path(record).unlink()
     found = listed(store)
@@ -103,8 +103,8 @@ def test_what_a_live_sidecar_names_is_kept_though_its_own_record_is_gone(study: 
     test = f"{study.base_id}/dose_1000/patched_test.npz"
     assert found == {test: ORPHAN, f"{test}.manifest.json": ORPHAN}
     remove_garbage(store, KINDS)
-    assert study.patched(1000, "train").exists()
-    assert sidecar_path(study.patched(1000, "train")).exists()
+    assert study.patched(Dose(1000), "train").exists()
+    assert sidecar_path(study.patched(Dose(1000), "train")).exists()
 
 
 def test_beside_a_damaged_record_nothing_is_offered(study: Layout, store: ArtifactStore) -> None:
@@ -126,7 +126,7 @@ def test_where_somebody_builds_nothing_is_offered(study: Layout, store: Artifact
 def second_base(workshop: Any, store: ArtifactStore, origin: str) -> Layout:
     other = store.layout("moon_89abcdef")
     workshop.layout = other
-    workshop.make(StageKey("base"), {other.base: b"moon" * 50}, values={"origin": origin})
+    workshop.make(BASE, {other.base: b"moon" * 50}, values={"origin": origin})
     store.set_active_base(other.base_id, origin)
     return other
 

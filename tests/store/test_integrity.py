@@ -11,9 +11,9 @@ import pytest
 
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.sidecars import sidecar_path
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import REPORT, Dose
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.sidecars import sidecar_path
 from fly64_assets.study.manifests import write_manifests
 
 PATCHED = "dose_1000/patched_train.npz"
@@ -64,7 +64,7 @@ HARMS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 @pytest.mark.parametrize("harm", HARMS)
 def test_each_harm_is_named_and_nothing_else(study: Layout, harm: str) -> None:
     action, path, why = HARMS[harm]
-    action(study.patched(1000, "train"))
+    action(study.patched(Dose(1000), "train"))
     found = verify_folder(study.folder)
     assert [bad.path for bad in found.bad] == [path]
     assert why in found.bad[0].why
@@ -135,7 +135,7 @@ def test_sha256sum_agrees(study: Layout, tmp_path: Path) -> None:
 
 def test_sums_rewritten_over_a_damaged_file_still_tell(workshop: Any, study: Layout) -> None:
     flip(study.folder / PATCHED)
-    workshop.make(StageKey("report"), {study.report_folder / "index.html": b"<html>"})
+    workshop.make(REPORT, {study.report_folder / "index.html": b"<html>"})
     write_manifests(study, workshop.design, {})
     bad = sha256sum(study.folder)
     assert [line for line in bad.stdout.splitlines() if not line.endswith(": OK")] == [f"../{PATCHED}: FAILED"]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.locks import LOCK_NAME, NOTE_NAME, holder, stage_lock
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Dose, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.locks import LOCK_NAME, NOTE_NAME, holder, stage_lock
 
-KEY = StageKey("simulated", 1000)
+KEY = StageKey("simulated", Dose(1000))
 
 
 def build_in_child(workshop: Any, holds: int, goes_on: int) -> int:
@@ -26,10 +26,10 @@ def build_in_child(workshop: Any, holds: int, goes_on: int) -> int:
     try:
         layout = workshop.layout
         options = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {}}
-        with workshop.store.build(layout, KEY, design=workshop.design, **options) as build:
+        with workshop.store.build(layout, KEY, design_sha256=workshop.design.sha256(), **options) as build:
             os.write(holds, b"x")
             os.read(goes_on, 1)
-            build.write_bytes(layout.patched(1000, "train"), b"by the child")
+            build.write_bytes(layout.patched(Dose(1000), "train"), b"by the child")
             build.succeed({"by": os.getpid()})
         code = 0
     finally:
@@ -52,15 +52,15 @@ def test_the_second_of_two_builders_waits_and_finds_it_done(workshop: Any, layou
         os.write(tell, b"x")
 
     options = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {}, "announce": announce}
-    with workshop.store.build(layout, KEY, design=workshop.design, **options) as build:
+    with workshop.store.build(layout, KEY, design_sha256=workshop.design.sha256(), **options) as build:
         assert build.done is not None
         assert build.record.values == {"by": pid}
         with pytest.raises(ArtifactError, match=r"use build\.done"):
-            build.write_bytes(layout.patched(1000, "train"), b"again")
+            build.write_bytes(layout.patched(Dose(1000), "train"), b"again")
     assert os.waitpid(pid, 0) == (pid, 0)
     assert len(messages) == 1
     assert re.search(rf"waiting for process {pid} on ", messages[0])
-    assert layout.patched(1000, "train").read_bytes() == b"by the child"
+    assert layout.patched(Dose(1000), "train").read_bytes() == b"by the child"
     assert workshop.state(KEY).name == "fresh"
 
 
@@ -72,7 +72,7 @@ def test_the_second_builds_if_it_wants_something_else(workshop: Any, layout: Lay
     record = workshop.simulated(parameters={"seed": 43}, announce=lambda _: os.write(tell, b"x"))
     assert os.waitpid(pid, 0) == (pid, 0)
     assert record.parameters == {"seed": 43}
-    assert layout.patched(1000, "train").read_bytes() != b"by the child"
+    assert layout.patched(Dose(1000), "train").read_bytes() != b"by the child"
 
 
 def test_the_lock_of_a_killed_builder_is_taken_over_and_named(workshop: Any, layout: Layout) -> None:

@@ -16,9 +16,9 @@ from fly64_assets.errors import ArtifactError
 from fly64_assets.store import hashing
 from fly64_assets.store.atomic import is_temporary, leftovers, remove_leftovers
 from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
-from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Dose, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
 
 CONTENT = bytes(range(256)) * 40
 
@@ -26,9 +26,9 @@ CONTENT = bytes(range(256)) * 40
 @pytest.fixture
 def path(layout: Layout) -> Path:
     """A data file with its sidecar, made from the base."""
-    target = layout.patched(1000, "train")
+    target = layout.patched(Dose(1000), "train")
     inputs = {"base.npz": "a" * 64, "external:camera.npz": "b" * 64}
-    provenance = Provenance(StageKey("simulated", 1000), inputs, {"seed": 42}, "c" * 64, "1", {"simulation": 42})
+    provenance = Provenance(StageKey("simulated", Dose(1000)), inputs, {"seed": 42}, "c" * 64, "1", {"simulation": 42})
     write_artifact(layout, target, lambda file: file.write(CONTENT), provenance)
     return target
 
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(path: Path, layout: Layout)
 def test_a_file_size_limit_of_the_system_leaves_nothing(
     layout: Layout, in_child: Callable[[Callable[[], Any]], tuple[int, Any]]
 ) -> None:
-    target = layout.patched(1000, "test")
+    target = layout.patched(Dose(1000), "test")
 
     def work() -> str:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

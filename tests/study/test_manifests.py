@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fly64_assets.errors import EngineError
-from fly64_assets.store.sidecars import verified
-from fly64_assets.store.keys import StageKey
+from fly64_assets.store.keys import Cell, Dose, Half, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.sidecars import verified
 from fly64_assets.study.manifests import write_manifests
 
 SPLITS = {
@@ -38,25 +38,25 @@ class Cells:
         self.workshop, self.layout = workshop, layout
 
     def view(self, dose: int, view: str = "dense", **options: Any) -> None:
-        if not self.layout.record(StageKey("simulated", dose)).exists():
+        if not self.layout.record(StageKey("simulated", Dose(dose))).exists():
             self.workshop.simulated(dose, b"frames %d" % dose)
-        files = {self.layout.view_metrics(dose, view, "train"): b"{}"}
+        files = {self.layout.view_metrics(Half(dose, view, "train")): b"{}"}
         if view != "baseline":
-            files[self.layout.view_data(dose, view, "train")] = b"view %d" % dose
+            files[self.layout.view_frames(Half(dose, view, "train"))] = b"view %d" % dose
         options = {"files": files, "values": {"splits": SPLITS}, **options}
-        inputs = [self.layout.patched(dose, "train"), self.layout.patched(dose, "test")]
-        self.workshop.make(StageKey("view", dose, view), inputs=inputs, **options)
+        inputs = [self.layout.patched(Dose(dose), "train"), self.layout.patched(Dose(dose), "test")]
+        self.workshop.make(StageKey("view", Cell(dose, view)), inputs=inputs, **options)
 
     def training(self, dose: int, arm: str = "pinn", **options: Any) -> None:
-        key = StageKey("training", dose, "dense", arm=arm, gridsize=2)
-        files = {self.layout.bundle(dose, "dense", 2, arm): b"weights %d" % dose}
+        key = StageKey("training", Cell(dose, "dense"), arm, 2)
+        files = {self.layout.bundle(Cell(dose, "dense"), arm, 2): b"weights %d" % dose}
         logs = {self.layout.output(key, "train.log"): b"log"}
         values = {"final_loss": 0.5, "epochs_completed": 7}
         self.workshop.make(key, **{"files": files, "logs": logs, "values": values, **options})
 
     def reconstruction(self, dose: int, split: str = "train", view: str = "dense") -> None:
-        key = StageKey("reconstruction", dose, view, split, "lsqml")
-        files = {self.layout.reconstruction("lsqml", dose, view, split): b"object %d" % dose}
+        key = StageKey("reconstruction", Half(dose, view, split), "lsqml")
+        files = {self.layout.reconstruction(Half(dose, view, split), "lsqml"): b"object %d" % dose}
         logs = {self.layout.output(key, "ptychi.log"): b"log"}
         values = {"algorithm": "LSQML", "epochs_run": 40, "stop_reason": "discrepancy", "returncode": 0}
         self.workshop.make(key, files, logs=logs, values=values, parameters={"lsqml": {"epochs": 100}})
@@ -108,9 +108,9 @@ def test_a_copied_folder_holds_every_bundle_that_its_manifest_names(
     for dose in (1000, 10000, 100000):
         for view in ("baseline", "dense", "sparse"):
             gridsize = 1 if view == "baseline" else 2
-            key = StageKey("training", dose, view, arm="pinn", gridsize=gridsize)
+            key = StageKey("training", Cell(dose, view), "pinn", gridsize)
             content = f"weights {dose} {view}".encode()
-            cells.workshop.make(key, {layout.bundle(dose, view, gridsize, "pinn"): content})
+            cells.workshop.make(key, {layout.bundle(Cell(dose, view), "pinn", gridsize): content})
     cells.manifests()
     copy, elsewhere = tmp_path / "usb" / "copy", tmp_path / "elsewhere"
     shutil.copytree(layout.folder, copy)
@@ -165,11 +165,11 @@ def test_training_manifest(cells: Cells, layout: Layout) -> None:
 
 
 def test_a_failed_training_says_why(cells: Cells, layout: Layout, workshop: Any) -> None:
-    key = StageKey("training", 1000, "baseline", arm="pinn", gridsize=1)
+    key = StageKey("training", Cell(1000, "baseline"), "pinn", 1)
 
     def explode() -> None:
         with workshop.store.build(
-            layout, key, inputs=(), parameters={}, design=workshop.design, code_version="1", seeds={}
+            layout, key, inputs=(), parameters={}, design_sha256=workshop.design.sha256(), code_version="1", seeds={}
         ):
             raise EngineError("out of memory")
 
@@ -280,7 +280,7 @@ def test_a_second_writing_changes_no_byte(cells: Cells, layout: Layout, workshop
 def test_a_damaged_record_leaves_the_manifest(cells: Cells, layout: Layout) -> None:
     cells.reconstruction(1000)
     cells.reconstruction(10000)
-    layout.record(StageKey("reconstruction", 1000, "dense", "train", "lsqml")).write_text("{}")
+    layout.record(StageKey("reconstruction", Half(1000, "dense", "train"), "lsqml")).write_text("{}")
     found = cells.manifests()["reconstruction"]
     assert [job["dose"] for job in found["jobs"]] == [10000]
     assert len(found["missing_jobs"]) == 17
@@ -288,16 +288,16 @@ def test_a_damaged_record_leaves_the_manifest(cells: Cells, layout: Layout) -> N
 
 def test_a_record_copied_to_another_cell_is_not_counted(cells: Cells, layout: Layout) -> None:
     cells.reconstruction(1000)
-    source = layout.folder_of(StageKey("reconstruction", 1000, "dense", "train", "lsqml"))
-    target = layout.folder_of(StageKey("reconstruction", 10000, "dense", "train", "lsqml"))
+    source = layout.folder_of(StageKey("reconstruction", Half(1000, "dense", "train"), "lsqml"))
+    target = layout.folder_of(StageKey("reconstruction", Half(10000, "dense", "train"), "lsqml"))
     shutil.copytree(source, target)
     assert [job["dose"] for job in cells.manifests()["reconstruction"]["jobs"]] == [1000]
 
 
 def test_repeats_have_their_own_rows_and_paths(cells: Cells, layout: Layout, workshop: Any) -> None:
     for repeat in (1, 2):
-        key = StageKey("training", 1000, "dense", arm="pinn", repeat=repeat, gridsize=2)
-        workshop.make(key, {layout.bundle(1000, "dense", 2, "pinn", repeat): b"w%d" % repeat})
+        key = StageKey("training", Cell(1000, "dense", repeat), "pinn", 2)
+        workshop.make(key, {layout.bundle(Cell(1000, "dense", repeat), "pinn", 2): b"w%d" % repeat})
     paths = [job["result"]["bundle_path"] for job in cells.manifests()["training"]["jobs"]]
     assert paths == [
         "training/dose_1000/dense/gs2/pinn/wts.h5.zip",

@@ -7,16 +7,16 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
+from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.definitions import build_definitions
 from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
 from fly64_assets.study import stages
-from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import study_states
 
-SIMULATED, VIEW = StageKey("simulated", 1000), StageKey("view", 1000, "dense")
-COMPARISON = StageKey("comparison", 1000, "dense")
-CHAIN = (StageKey("base"), SIMULATED, VIEW, COMPARISON)
+SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
+COMPARISON = StageKey("comparison", Cell(1000, "dense"))
+CHAIN = (BASE, SIMULATED, VIEW, COMPARISON)
 
 
 class Study:
@@ -36,7 +36,7 @@ class Study:
 
     def build(self, key):
         partition = "|".join(str(part) for part in (key.dose, key.view) if part) or None
-        assert self.graph.run(asset_of(key), partition=partition).success
+        assert self.graph.run(stages.stage_of(self.design, key).asset, partition=partition).success
 
     def own_view(self):
         """Stages of the chain that are out of date though all that they stand on is up to date."""
@@ -55,7 +55,10 @@ class Study:
             instance, self.graph.definitions.resolve_asset_graph(), LoadingContextForTest(instance)
         )
         partitions = {key: "|".join(str(part) for part in (key.dose, key.view) if part) or None for key in CHAIN}
-        status = {key: resolver.get_status(dg.AssetKey(asset_of(key)), partitions[key]) for key in CHAIN}
+        status = {
+            key: resolver.get_status(dg.AssetKey(stages.stage_of(self.design, key).asset), partitions[key])
+            for key in CHAIN
+        }
         assert StaleStatus.MISSING not in status.values()
         return {key for key in CHAIN if status[key] == StaleStatus.STALE}
 
@@ -123,11 +126,12 @@ def test_both_call_the_same_stages_stale(study):
 
 def test_code_versions_follow_the_design_and_not_the_partitions(graph):
     design = graph.design
-    for stage, changed in (
-        ("simulated", {"rng_seeds": dict(design.rng_seeds) | {"simulation": 1}}),
-        ("view", {"rng_seeds": dict(design.rng_seeds) | {"subsampling": 1}}),
-        ("training", {"pinn": PinnSettings(epochs=99)}),
+    for asset, changed in (
+        ("simulated_dataset", {"rng_seeds": dict(design.rng_seeds) | {"simulation": 1}}),
+        ("overlap_view", {"rng_seeds": dict(design.rng_seeds) | {"subsampling": 1}}),
+        ("pinn_bundle", {"pinn": PinnSettings(epochs=99)}),
     ):
+        stage = stages.STAGES[asset]
         before = stages.asset_version(design, stage)
         assert stages.asset_version(dataclasses.replace(design, **changed), stage) != before
         more = dataclasses.replace(design, dose_list=(1e3, 1e4, 1e5), overlap_views={"dense": 0.7}, repeats=2)

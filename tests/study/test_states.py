@@ -6,13 +6,13 @@ import pytest
 
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import get_study_design
-from fly64_assets.store.keys import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
-BASE, SIMULATED, VIEW = StageKey("base"), StageKey("simulated", 1000), StageKey("view", 1000, "dense")
-TRAINING = StageKey("training", 1000, "dense", arm="pinn", gridsize=2)
+SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
+TRAINING = StageKey("training", Cell(1000, "dense"), "pinn", 2)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
 
     # What is gone or damaged on disk is missing, and what stands on it is out of date.
     layout = active_layout(built.store)
-    layout.patched(1000, "test").unlink()
+    layout.patched(Dose(1000), "test").unlink()
     assert names(built, design) == fresh | {SIMULATED: "missing", VIEW: "stale"}
 
 
@@ -109,7 +109,7 @@ def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
             place |= {"arm": "pinn"} if stage in ("training", "inference") else {}
             place |= {"gridsize": 2} if stage == "training" else {}
             place |= {"arm": "lsqml", "split": "test"} if stage == "reconstruction" else {}
-            key = StageKey(stage, **place)
+            key = StageKey.from_dict({"stage": stage, **place})
             one, other = (stages.parameters(d, key) for d in (counted, named))
             same = repeat != 2 or stage in ("view", "inference", "comparison")
             assert (one == other) is same, (stage, repeat)
