@@ -33,7 +33,6 @@ class BaseFile(dg.Config):
 
 def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
     """The asset ``base_dataset``."""
-
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design), check_specs=[gate_spec(stage.asset)]
     )

@@ -38,7 +38,7 @@ def step_tags() -> dict[str, Any]:
 def run_engine(
     work: Work[Any], job: str, request: Mapping[str, Any], log: Path, label: str = "", processes: int = 1
 ) -> dict[str, Any]:
-    """Run a job of the stage's engine on a request and return its facts; what it printed becomes the artifact ``log``."""
+    """Run a job of the stage's engine and return its facts; what it printed becomes the artifact ``log``."""
     scratch = work.build.scratch / log.name
     try:
         return run_isolated(

@@ -114,7 +114,7 @@ def stage_asset(
 
 
 def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
-    """What the catalogue says of an asset. The design has a share in its code version: Dagster sees a changed design."""
+    """What the catalogue says of an asset. Its code version covers the design: Dagster sees a change."""
     tags = {"fly64/study": design.name, "fly64/stage": stage.kind} | (
         {"fly64/split": stage.split} if stage.split else {}
     )

@@ -76,7 +76,7 @@ def _view(work: Work[Cell]) -> StageRecord:
 
 
 def _dictionary(work: Work[Cell]) -> dict[str, Any]:
-    """What the TensorFlow training gets besides: PtychoPINN's parameters, for the dictionary that it is trained through."""
+    """PtychoPINN's parameters, for the dictionary that the TensorFlow network is trained through."""
     layout, cell = work.layout, work.at
     resource: LegacyConfigResource = work.context.resources.legacy_config
     view = _view(work)

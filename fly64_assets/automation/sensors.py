@@ -162,7 +162,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
             "arms_automation",
             methods,
             False,
-            "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours of a GPU.",
+            "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours.",
         ),
     )
     return [

@@ -219,7 +219,7 @@ def _execution_result(layout: Layout, record: StageRecord, view: StageRecord | N
 def _missing_reconstructions(records: Records, design: StudyDesign) -> list[dict[str, Any]]:
     """Reconstructions of the study that have no record yet, of methods that every study has."""
     present = {record.key for record in records}
-    wanted = (key for key in study_keys(design, ()) if key.stage == "reconstruction" and key not in present)
+    wanted = (key for key in study_keys(design) if key.stage == "reconstruction" and key not in present)
     return [
         {"dose": key.dose, "view": key.view, "split": key.split, "reason": f"{key.label}: not run yet"}
         for key in sorted(wanted, key=lambda key: key.repeat)

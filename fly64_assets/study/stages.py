@@ -240,8 +240,8 @@ _PINN: Final = _network(
 _LEGACY_PINN: Final = _network(
     "legacy_pinn",
     train="The published network (`cnn`) in TensorFlow, trained on the train frames by the photon likelihood alone. "
-    "Its parameters go through PtychoPINN's dictionary, filled for this training and put back after it; the bundle holds a "
-    "snapshot, which the check `config_001` compares with the design. Either backend runs the bundle.",
+    "Its parameters go through PtychoPINN's dictionary, filled for this training and put back after it; the bundle "
+    "holds a snapshot, which the check `config_001` compares with the design. Either backend runs the bundle.",
     infer="The object that the TensorFlow network reconstructs from the train half and from the unseen test half.",
     settings=_network_settings(lambda design: cnn_settings(design.pinn)),
     checks=("config_001",),
@@ -370,7 +370,7 @@ def design_cells(design: StudyDesign, dose: int, repeat: int = 1) -> Iterator[Ce
     yield from (Cell(dose, view, repeat) for view in design.views)
 
 
-def study_keys(design: StudyDesign, requested: Collection[str] = ON_REQUEST) -> Iterator[Key]:
+def study_keys(design: StudyDesign, requested: Collection[str] = ()) -> Iterator[Key]:
     """Every stage of the study, each after those that it depends on; of the methods on request, the requested ones."""
     part = [stage for stage in STAGES.values() if not stage.on_request or stage.method in requested]
     cell_stages = [stage for stage in part if stage.partitioned_by is Cell]

@@ -74,7 +74,7 @@ def study_states(
     states: dict[Key, State] = {}
     active = store.active_base()
     layout = store.layout(active.base_id) if active else None
-    for key in stages.study_keys(design):
+    for key in stages.study_keys(design, stages.ON_REQUEST):
         requested = not stages.stage_of(design, key).on_request or key.method in methods
         if not requested and not (layout and layout.record(key).exists()):
             continue

@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {"inputs": (), "parameters": {"seed": 42}, "code_versi
 
 @pytest.fixture
 def options(workshop: Any) -> dict[str, Any]:
-    return {**OPTIONS, "design": workshop.design}
+    return {**OPTIONS, "design_sha256": workshop.design.sha256()}
 
 
 def test_a_build_leaves_outputs_sidecars_and_a_record(workshop: Any, layout: Layout) -> None:

@@ -114,8 +114,8 @@ key = StageKey("simulated", Dose(1000))
 print("ready", flush=True)
 while True:
     for content in (b"old" * 100, b"new" * 100):
-        with store.build(layout, key, inputs=(), parameters={"seed": 42}, design=StudyDesign(), code_version="1",
-                         seeds={}) as build:
+        with store.build(layout, key, inputs=(), parameters={"seed": 42}, design_sha256=StudyDesign().sha256(),
+                         code_version="1", seeds={}) as build:
             for split in ("train", "test"):
                 def write(file):
                     for _ in range(100):

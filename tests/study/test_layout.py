@@ -65,7 +65,7 @@ def test_every_key_has_its_own_folder_record_and_label() -> None:
     assert len({LAYOUT.record(key) for key in keys}) == len(keys)
     assert {LAYOUT.record(key).parent for key in keys} == {LAYOUT.folder_of(key) for key in keys}
     labels = {key.label for key in keys}
-    assert len(labels) == len({(k.stage, k.dose, k.view, k.split, k.arm, k.repeat) for k in keys})
+    assert len(labels) == len({(k.stage, k.dose, k.view, k.split, k.method, k.repeat) for k in keys})
     assert all(stage_of(LAYOUT.record(key)) == key.stage for key in keys)
     assert all(StageKey.from_dict(key.to_dict()) == key for key in keys)
 
