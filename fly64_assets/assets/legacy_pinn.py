@@ -112,5 +112,5 @@ def _train(work: Work, execution: Execution, legacy_config: LegacyConfigResource
         test_data_file=files.get("test"),
         output_dir=layout.folder_of(key).relative_to(layout.data_root).as_posix(),
     )
-    settings = cnn_settings(work.design.pinn)
+    settings = cnn_settings(work.design.pinn).parameters()
     return train_network(work, execution, ENGINE, settings, legacy_config.request(config, others))

@@ -1,7 +1,6 @@
 """The iterative reconstruction (LSQML, pty-chi) of one cell: one asset for each half, from one factory."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -84,7 +83,7 @@ def _reconstruct(work: Work, execution: Execution) -> Mapping[str, Any]:
         "measurement": str(frames),
         "start": str(start) if start else None,
         "output_folder": str(build.scratch),
-        "settings": asdict(work.design.lsqml),
+        "settings": work.design.lsqml.parameters(),
         "seed": work.design.repeat_seeds(key.repeat)["grouping"],
         "metadata": {"dose": key.dose, "view": key.view, "split": key.split, "frames": dataset.frames},
     }

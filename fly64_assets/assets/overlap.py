@@ -15,8 +15,8 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view
+from fly64_assets.store.hashing import json_sha256
 from fly64_assets.study import stages
-from fly64_assets.study.design import parameters_sha256
 from fly64_assets.study.layout import StageKey
 
 
@@ -78,7 +78,7 @@ def _save(work: Work, dataset: Dataset, one: SplitView) -> None:
         dataset,
         one,
         work.design.view_rule(one.view),
-        parameters_sha256=parameters_sha256(stages.parameters(work.design, work.key)),
+        parameters_sha256=json_sha256(stages.parameters(work.design, work.key)),
     )
     path = work.layout.view_data(dose, one.view, one.split, repeat)
     expected = work.design.expectations()

@@ -1,7 +1,6 @@
 """The physics-informed network of one cell: training on the train half, reconstruction of both halves."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import dagster as dg
 
@@ -49,7 +48,7 @@ def pinn_bundle_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinitio
             design,
             store.store(design.name),
             key,
-            lambda work: train_network(work, gpu.execution(), ENGINE, asdict(design.pinn)),
+            lambda work: train_network(work, gpu.execution(), ENGINE, design.pinn.parameters()),
             beforehand=gpu.check,
         )
 

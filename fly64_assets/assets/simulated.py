@@ -14,9 +14,9 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.simulation.frames import SimulatedScan, simulate, split_metadata, write_split
+from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.design import parameters_sha256
 from fly64_assets.study.layout import StageKey
 
 
@@ -79,7 +79,7 @@ def _write(work: Work, scan: SimulatedScan, split: str, base_sha256: str) -> Pat
         base_name=layout.base_id,
         base_sha256=base_sha256,
         base_history=scan.base.metadata.get("data_transformations", []),
-        parameters_sha256=parameters_sha256(stages.parameters(design, work.key)),
+        parameters_sha256=json_sha256(stages.parameters(design, work.key)),
     )
     path = layout.patched(scan.dose, split, work.key.repeat)
     expected = design.expectations()

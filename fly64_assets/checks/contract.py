@@ -36,9 +36,9 @@ def data_sets(subject: Subject) -> Iterator[Path]:
 
 
 def oversampling_001(subject: Subject) -> Sequence[str]:
-    """Enough neighbours and frames for the view's gridsize (K >= g^2, at least g^2 frames)."""
+    """Enough neighbours and frames for groups of g^2, where the study's network takes groups (K >= g^2)."""
     view = subject.record.key.view or ""
-    least = subject.design.gridsize(view) ** 2
+    least = subject.design.gridsize(view) ** 2 if subject.design.groups_frames else 1
     problems = []
     if least > 1 and subject.design.neighbor_count < least:
         problems.append(f"OVERSAMPLING-001: neighbor_count = {subject.design.neighbor_count}; {least} are needed")

@@ -27,7 +27,8 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it, or takes what there is
     where ``fallback`` is set. A network trains on ``devices`` devices, a process for each; reconstructions take one.
     ``precision`` is Lightning's name of the training's arithmetic. ``threads`` is the number of CPU threads of one
-    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``.
+    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``. ``fast_shift``
+    replaces inner loops of pty-chi by faster ones of the same result.
     """
 
     accelerator: str = "auto"
@@ -37,6 +38,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     num_workers: int = 0
     deterministic: bool = True
     threads: int = 1
+    fast_shift: bool = True
 
     def execution(self) -> Execution:
         """Settings with the accelerator resolved.
@@ -67,6 +69,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             num_workers=self.num_workers,
             deterministic=self.deterministic,
             threads=self.threads,
+            fast_shift=self.fast_shift,
         )
 
     def check(self) -> str:

@@ -20,6 +20,7 @@ stage              values
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -218,10 +219,10 @@ def _missing_reconstructions(records: Records, design: StudyDesign) -> list[dict
     present = {record.key for record in records}
     missing = []
     for repeat in range(1, design.repeats + 1):
-        for job in design.lsqml_jobs():
-            key = StageKey("reconstruction", job.dose, job.view, job.split, design.lsqml.engine, repeat)
+        for dose, view, split in itertools.product(design.doses, design.views, SPLITS):
+            key = StageKey("reconstruction", dose, view, split, design.lsqml.engine, repeat)
             if key not in present:
-                row = {"dose": job.dose, "view": job.view, "split": job.split}
+                row = {"dose": dose, "view": view, "split": split}
                 missing.append({**row, "reason": f"{key.label}: not run yet"})
     return missing
 

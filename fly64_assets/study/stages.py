@@ -7,7 +7,7 @@ belong here: what a stage computes, what of it is there (``inventory``), Dagster
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -179,7 +179,7 @@ def _training_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
         "neighbor_count": design.neighbor_count if key.gridsize != 1 else None,
         "patch_size_pixels": design.patch_size_pixels,
         "seed": design.repeat_seeds(key.repeat)["grouping"],
-        "pinn": asdict(design.pinn) if key.arm != LEGACY_ARM else cnn_settings(design.pinn),
+        "pinn": (design.pinn if key.arm != LEGACY_ARM else cnn_settings(design.pinn)).parameters(),
     }
 
 
@@ -190,7 +190,7 @@ def _inference_parameters(_design: StudyDesign, key: StageKey) -> dict[str, Any]
 def _reconstruction_parameters(design: StudyDesign, key: StageKey) -> dict[str, Any]:
     seed = design.repeat_seeds(key.repeat)["grouping"]
     start = {"start": NETWORK_ARMS[0]} if key.arm == WARM_ARM else {}
-    return {"split": key.split, "seed": seed, "lsqml": asdict(design.lsqml), **start}
+    return {"split": key.split, "seed": seed, "lsqml": design.lsqml.parameters(), **start}
 
 
 def _report_parameters(design: StudyDesign, _key: StageKey) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +122,7 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, talk: bool) -> N
     request = {
         "measurement": str(half),
         "output_folder": str(out),
-        "settings": asdict(design.lsqml),
+        "settings": design.lsqml.parameters(),
         "seed": design.rng_seeds["grouping"],
         "metadata": {"half": half.stem},
         "execution": execution.to_dict(),
