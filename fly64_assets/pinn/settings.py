@@ -52,9 +52,9 @@ class PinnSettings:
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> UnrolledSettings | CnnSettings:
         """From plain JSON types, by the document's ``architecture``."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
-        }
+        values: dict[str, Any] = dict(document)
+        if "levels" in values:
+            values["levels"] = tuple(values["levels"])
         return ARCHITECTURES[values.get("architecture", DEFAULT_ARCHITECTURE)](**values)
 
     def parameters(self) -> dict[str, Any]:

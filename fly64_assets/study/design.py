@@ -274,7 +274,7 @@ class StudyDesign:
         document, notes = upgraded(document)
         broken = broken_fields(cls, document)
         # Rules between fields are judged as well, where the fields that they read are good.
-        design = read(cls, without(document, broken) if broken else document)
+        design: StudyDesign = read(cls, without(document, broken) if broken else document)
         problems += [*broken.values(), *_broken_rules(design, broken)]
         if problems:
             raise DesignError(problems)
@@ -386,7 +386,7 @@ def _object_rules(d: StudyDesign) -> Iterator[str]:
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]], ...]] = (
     (("dose_list",), _dose_rules),
     (("gridsizes", "neighbor_count", "pinn.architecture"), _group_rules),
-    (("overlap_views",), _view_rules),
+    ((), _view_rules),
     (("rng_seeds",), _seed_rules),
     (("seeds", "repeats"), _repeat_rules),
     (("pinn.folds", "pinn.photon_parts"), _fold_rules),

@@ -11,13 +11,12 @@ import re
 import reprlib
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any, Final, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Final, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 QUOTED: Final = re.compile(r"'([^']*)'")
-T = TypeVar("T")
 Place = tuple[Any, ...]
 """Where in a document a value stands: field names and list indices from the outside in."""
 
@@ -65,12 +64,12 @@ def adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 
-def read(cls: type[T], document: Mapping[str, Any]) -> T:
+def read(cls: Any, document: Mapping[str, Any]) -> Any:
     """The settings object of a document without broken fields."""
-    return cast(T, adapter(cls).validate_python(document))
+    return adapter(cls).validate_python(document)
 
 
-def broken_fields(cls: type[Any], document: Mapping[str, Any]) -> dict[Place, str]:
+def broken_fields(cls: Any, document: Mapping[str, Any]) -> dict[Place, str]:
     """Every unknown field, wrong type and value out of its range: where it stands, and the sentence."""
     names = {f.name for f in document_fields(cls)}
     broken: dict[Place, str] = {

@@ -9,7 +9,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from fly64_assets.cli.driver.schedule import Filters, asset_of, to_build
 from fly64_assets.definitions import build_definitions
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.study import stages
 from fly64_assets.study.layout import StageKey
 from fly64_assets.study.states import study_states
@@ -88,7 +88,7 @@ def test_both_call_the_same_stages_stale(study):
     assert study.both() == set()
 
     # A change that this chain does not depend on.
-    study.change(pinn=PinnSettings(epochs=99), dose_list=(1e3, 1e4, 1e5))
+    study.change(pinn=UnrolledSettings(epochs=99), dose_list=(1e3, 1e4, 1e5))
     assert study.both() == set()
 
     # Another seed: the frames, and step by step what stands on them.
@@ -126,7 +126,7 @@ def test_code_versions_follow_the_design_and_not_the_partitions(graph):
     for stage, changed in (
         ("simulated", {"rng_seeds": dict(design.rng_seeds) | {"simulation": 1}}),
         ("view", {"rng_seeds": dict(design.rng_seeds) | {"subsampling": 1}}),
-        ("training", {"pinn": PinnSettings(epochs=99)}),
+        ("training", {"pinn": UnrolledSettings(epochs=99)}),
     ):
         before = stages.asset_version(design, stage)
         assert stages.asset_version(dataclasses.replace(design, **changed), stage) != before

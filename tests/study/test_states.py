@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from fly64_assets.lsqml.settings import LsqmlSettings
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.study import stages
-from fly64_assets.study.design import get_study_design
+from fly64_assets.study.design import load_design
 from fly64_assets.study.layout import StageKey
 from fly64_assets.study.states import active_layout, study_states
 
@@ -34,7 +34,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
     fresh = {BASE: "fresh", SIMULATED: "fresh", VIEW: "fresh", TRAINING: "missing"}
     assert names(built, design) == fresh
     for harmless in (
-        {"pinn": PinnSettings(epochs=99)},
+        {"pinn": UnrolledSettings(epochs=99)},
         {"lsqml": LsqmlSettings(epochs=99)},
         {"dose_list": (1e3, 5e5)},
         {"overlap_views": {"dense": 0.7}},
@@ -81,7 +81,7 @@ def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
 
 
 def test_every_stage_comes_after_what_it_needs():
-    design = dataclasses.replace(get_study_design(), repeats=2)
+    design = dataclasses.replace(load_design("fly64"), repeats=2)
     seen = set()
     keys = list(stages.study_keys(design))
     for key in keys:
@@ -91,7 +91,7 @@ def test_every_stage_comes_after_what_it_needs():
 
 
 def test_repeats_have_seeds_of_their_own():
-    design = dataclasses.replace(get_study_design(), repeats=3)
+    design = dataclasses.replace(load_design("fly64"), repeats=3)
     seeds = [design.repeat_seeds(repeat) for repeat in (1, 2, 3)]
     assert seeds[0] == dict(design.rng_seeds)
     assert len({tuple(one.values()) for one in seeds}) == 3
@@ -99,7 +99,7 @@ def test_repeats_have_seeds_of_their_own():
 
 
 def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
-    design = get_study_design()
+    design = load_design("fly64")
     counted = dataclasses.replace(design, repeats=3)
     named = dataclasses.replace(design, seeds=(1, 7, 3))
     assert named.repeats == 3
