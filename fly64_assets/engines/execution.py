@@ -24,7 +24,6 @@ class Execution:
     accelerator: str = "cpu"
     devices: int = 1
     precision: str = "32-true"
-    num_workers: int = 0
     deterministic: bool = True
     threads: int = 1
     fast_shift: bool = True

@@ -35,7 +35,6 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     fallback: bool = False
     devices: int = 1
     precision: str = "32-true"
-    num_workers: int = 0
     deterministic: bool = True
     threads: int = 1
     fast_shift: bool = True
@@ -66,7 +65,6 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             accelerator="cuda" if found else "cpu",
             devices=devices,
             precision=self.precision,
-            num_workers=self.num_workers,
             deterministic=self.deterministic,
             threads=self.threads,
             fast_shift=self.fast_shift,
