@@ -26,7 +26,7 @@ faults: $(INSTALLED)
 # The real webserver, daemon and browser in full: engines in every cell, services killed in the middle of a backfill; and
 # all phases of the command, one after the other.
 endtoend: $(INSTALLED)
-	FLY64_ENDTOEND=full $(BIN)/pytest -v tests/endtoend tests/cli/test_phases.py
+	FLY64_ENDTOEND=full $(BIN)/pytest -v tests/endtoend tests/cli/commands/test_phases.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

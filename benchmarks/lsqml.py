@@ -132,14 +132,14 @@ def speed(rounds: int, quick: bool) -> list[dict]:
     """An epoch of the library against ours: known probe, refined probe, Poisson, two threads, the study's windows."""
     m = scans.train_half(BASE, 100_000, "baseline")
     # The library's own shifts; with the study's windows, which it has not, its epoch is cheaper.
-    gaussian = LsqmlSettings(noise_model="gaussian", stopping="epochs", windows="fourier")
+    gaussian = LsqmlSettings(noise_model="gaussian", stopping="epochs", subpixel="fourier")
     results = [epoch_entry("lsqml_epoch_vs_stock", m, gaussian, rounds)]
     if not quick:
         poisson = replace(gaussian, noise_model="poisson", gaussian_epochs=0)
         results += [
             epoch_entry("lsqml_epoch_vs_stock_poisson", m, poisson, rounds),
             epoch_entry("lsqml_epoch_vs_stock_refined_probe", m, replace(gaussian, probe="refined"), rounds),
-            epoch_entry("lsqml_epoch_vs_stock_study_windows", m, replace(gaussian, windows="bilinear"), rounds),
+            epoch_entry("lsqml_epoch_vs_stock_study_windows", m, replace(gaussian, subpixel="bilinear"), rounds),
             epoch_entry("lsqml_epoch_vs_stock_two_threads", m, gaussian, rounds, threads=2),
         ]
     return results
@@ -155,7 +155,7 @@ def scan_of(frames: int) -> Measurement:
 
 
 def scaling(largest: int, rounds: int) -> list[dict]:
-    settings = LsqmlSettings(noise_model="gaussian", stopping="epochs", windows="fourier")
+    settings = LsqmlSettings(noise_model="gaussian", stopping="epochs", subpixel="fourier")
     sizes = [n for n in (400, 4000, 10_000, 40_000) if n <= largest]
     return [epoch_entry(f"lsqml_scaling_{n}", scan_of(n), settings, rounds) for n in sizes]
 
@@ -166,7 +166,7 @@ def same_quality(epochs: int = 100) -> dict:
     mask = scans.evaluated(m)
     settings = LsqmlSettings(epochs=epochs, stopping="epochs")
     found = {
-        fast: engine.reconstruct(m, replace(settings, fast_shift=fast), Execution(), 1, lambda *_: None).object
+        fast: engine.reconstruct(m, settings, Execution(fast_shift=fast), 1, lambda *_: None).object
         for fast in (False, True)
     }
     ours, stock = (scans.phase_rmse(found[fast], BASE.object, mask) for fast in (True, False))

@@ -52,7 +52,7 @@ class Variant:
 
 VARIANTS = {
     "chosen": Variant(),
-    "windows fourier": Variant({"windows": "fourier"}),
+    "windows fourier": Variant({"subpixel": "fourier"}),
     "batches of 32": Variant({"batch_size": 32}),
     "batches of 200": Variant({"batch_size": 200}),
     "uniform batches of 64": Variant({"batching": "uniform"}),
@@ -75,7 +75,7 @@ VARIANTS = {
     "probe 10 % off, fixed": Variant(wrong_probe=True),
     "probe 10 % off, refined": Variant({"probe": "refined"}, wrong_probe=True),
     "fourier, poisson after 5, momentum 0.8": Variant(
-        {"windows": "fourier", "noise_model": "poisson", "momentum": 0.8}
+        {"subpixel": "fourier", "noise_model": "poisson", "momentum": 0.8}
     ),
     "epie": Variant({"engine": "epie"}),
     "rpie": Variant({"engine": "rpie"}),

@@ -33,7 +33,7 @@ from fly64_assets.pinn.cnn.task import input_scale
 from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.pinn.unrolled.object_plane import BLOCK_FRAMES, ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
 from fly64_assets.pinn.unrolled.training import UnrolledTraining
@@ -43,7 +43,7 @@ from fly64_assets.simulation.recipe import BaseRecipe
 
 Work = Callable[[], object]
 DOSE = 10_000
-SETTINGS = PinnSettings()
+SETTINGS, CNN_SETTINGS = UnrolledSettings(), CnnSettings()
 CNN = {"cnn, 4 frames, g = 1": (4, 1), "cnn, 16 frames, g = 1": (16, 1)}
 CNN |= {"cnn, 16 frames, g = 2": (16, 2), "cnn, 64 frames, g = 1": (64, 1)}
 TILES = {f"unrolled, tile {side} px": side for side in (96, 160, 256)}
@@ -192,7 +192,7 @@ def cnn_steps(m: Measurement, largest: int) -> dict[str, Step]:
     for name, (frames, gridsize) in CNN.items():
         if frames > largest:
             continue
-        settings = replace(SETTINGS, architecture="cnn", batch_size=frames)
+        settings = replace(CNN_SETTINGS, batch_size=frames)
         task = PatchTraining.of(m, settings, gridsize, 7, 1)
         task.on_fit_start()
         batch = task.samples.epoch(0)[0]
@@ -253,8 +253,8 @@ def bundles(m: Measurement) -> dict[str, Bundle]:
             levels=SETTINGS.levels,
             level_iterations=SETTINGS.level_iterations,
             base=len(SETTINGS.levels) - 2,
-            n_filters_scale=SETTINGS.n_filters_scale,
-            amplitude_max=SETTINGS.amplitude_max,
+            n_filters_scale=CNN_SETTINGS.n_filters_scale,
+            amplitude_max=CNN_SETTINGS.amplitude_max,
             input_scale=input_scale(m),
         )
         weights = {k: v.numpy() for k, v in build_network(spec, m.probe, 1).state_dict().items()}

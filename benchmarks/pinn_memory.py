@@ -22,13 +22,13 @@ import numpy as np
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
 
 LIMIT_GB = 3.0
-SETTINGS = PinnSettings(epochs=1, steps_per_epoch=20, levels=(0.13, 0.04), level_iterations=1, folds=2)
+SETTINGS = UnrolledSettings(epochs=1, steps_per_epoch=20, levels=(0.13, 0.04), level_iterations=1, folds=2)
 
 
 def write_measurement(frames: int, folder: Path) -> None:

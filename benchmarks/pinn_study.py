@@ -47,7 +47,7 @@ from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.results import Trained
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import PinnSettings, upgraded
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
@@ -214,7 +214,7 @@ def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int, first: n
 def runs_of(cell: Cell, design: StudyDesign, options: argparse.Namespace, scratch: Path) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {arm: [] for arm in options.arms}
     for arm in (arm for arm in NETWORKS if arm in runs):
-        settings = replace(design.pinn, architecture=arm)
+        settings = PinnSettings.from_dict(upgraded(design.pinn.parameters() | {"architecture": arm})[0])
         if options.seconds:
             settings = timed_settings(cell, design, settings, options.seconds, options.threads, scratch)
         for seed in options.seeds:

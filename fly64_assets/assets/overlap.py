@@ -8,9 +8,9 @@ from fly64_assets.contract.schema import Dataset
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view
+from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Cell
 from fly64_assets.study import stages
-from fly64_assets.study.design import parameters_sha256
 
 
 def cut_view(work: Work[Cell]) -> Mapping[str, Any]:
@@ -41,7 +41,7 @@ def _write(work: Work[Cell], dataset: Dataset, view: SplitView) -> None:
         return
     parameters = stages.parameters(work.design, work.key)
     rule, expected = work.design.view_rule(view.view), work.design.expectations()
-    metadata = view_metadata(dataset, view, rule, parameters_sha256=parameters_sha256(parameters))
+    metadata = view_metadata(dataset, view, rule, parameters_sha256=json_sha256(parameters))
     work.build.write(
         work.layout.view_frames(half),
         lambda file: write_view(dataset, view.kept, file, metadata=metadata, expected=expected),

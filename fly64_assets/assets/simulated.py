@@ -9,10 +9,10 @@ from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.validate import validate_pair
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.frames import SimulatedScan, simulate, split_metadata, write_split
+from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Dose
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.design import parameters_sha256
 
 
 def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str) 
         base_name=layout.base_id,
         base_sha256=base_sha256,
         base_history=scan.base.metadata.get("data_transformations", []),
-        parameters_sha256=parameters_sha256(stages.parameters(design, work.key)),
+        parameters_sha256=json_sha256(stages.parameters(design, work.key)),
     )
     path = layout.patched(work.at, split)
     expected = design.expectations()

@@ -1,6 +1,6 @@
 """What all commands share: the study and store they act on, output, exit status.
 
-Exit status: 0 good, 1 the thing checked is bad, 2 wrong use.
+Exit status: 0 good, 1 the thing checked is bad, 2 usage error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -24,7 +24,16 @@ from fly64_assets.study.design import StudyDesign, load_design
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MARKS: Final = (
+    dict.fromkeys(("good", "fresh", "understood"), "✓")
+    | dict.fromkeys(("bad", "failed", "error", "refused"), "✗")
+    | dict.fromkeys(("missing", "info", "ignored"), "·")
+    | {"warning": "!", "skipped": "–", "stale": "~"}
+)
+"""One character for each state, verdict or severity in printed tables."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a machine.")
+file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ pass_session = click.make_pass_decorator(Session)
 
 
 def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn an error with a sentence for the user into that sentence and an exit status; a bad design is wrong use."""
+    """Print an error that has a sentence for the user, and exit with its status; a bad design is a usage error."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -65,7 +74,7 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
         except Fly64Error as error:
             fail(str(error))
         except BrokenPipeError:
-            # The reader of our output (head, less) has gone; nobody is left to tell.
+            # The caller (head, less) closed the pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
 
@@ -73,7 +82,7 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:
-    """Print an error and leave: with 1 where something checked is bad, with 2 for wrong use."""
+    """Print an error and leave: with 1 where something checked is bad, with 2 for a usage error."""
     click.echo(f"fly64: {sentence}", err=True)
     sys.exit(status)
 
@@ -81,3 +90,9 @@ def fail(sentence: str, status: int = 1) -> NoReturn:
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def first_line(text: str) -> str:
+    """The first line of a reason, at most 160 characters of it."""
+    line = text.partition("\n")[0]
+    return line if len(line) <= 160 else line[:157] + "..."

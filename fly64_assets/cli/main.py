@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,20 +14,57 @@ from fly64_assets.cli.commands.clean import clean
 from fly64_assets.cli.commands.doctor import doctor
 from fly64_assets.cli.commands.files import bundle, contract
 from fly64_assets.cli.commands.overlap import overlap
-from fly64_assets.cli.commands.phases import compare, generate, reconstruct, train
 from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
-from fly64_assets.cli.commands.run import run
+from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
 from fly64_assets.cli.commands.study import plan, report, status, verify
 from fly64_assets.cli.commands.ui import ui
 from fly64_assets.cli.console import Session
-from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT, DEFAULT_STUDY, STUDY_VARIABLE
+from fly64_assets.resources.environment import (
+    DATA_ROOT_VARIABLE,
+    DEFAULT_DATA_ROOT,
+    DEFAULT_STUDY,
+    FAILURE_VARIABLE,
+    HOME_VARIABLE,
+    INBOX_VARIABLE,
+    STEP_GPUS_VARIABLE,
+    STUDY_VARIABLE,
+)
+
+SECTIONS: Final = {
+    "Study": (run, plan, status, report),
+    "Phases of a study": (generate, overlap, train, reconstruct, compare),
+    "Base and data": (base, resolution, bundle),
+    "Check": (contract, verify, audit, doctor),
+    "Admin": (ui, clean),
+    "Compatibility": (legacy,),
+}
+VARIABLES: Final = (
+    (INBOX_VARIABLE, "folder in which the Dagster sensor looks for new bases"),
+    (FAILURE_VARIABLE, "command that is run for every failed run"),
+    (STEP_GPUS_VARIABLE, "GPUs that a step of an engine asks a cluster for"),
+    (HOME_VARIABLE, "folder of the Dagster instance [default: .dagster]"),
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class GroupedCommands(click.Group):
+    """A group that lists its commands by subject, and the environment variables that have no option."""
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each subject."""
+        width = max(len(name) for name in self.commands)
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{one.name or '':{width}}", one.get_short_help_str(80)) for one in commands])
+        with formatter.section("Environment variables"):
+            formatter.write_dl(VARIABLES)
+
+
+@click.group(cls=GroupedCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--study",
     envvar=STUDY_VARIABLE,
+    show_envvar=True,
     default=DEFAULT_STUDY,
     show_default=True,
     metavar="NAME-or-FILE",
@@ -35,10 +73,12 @@ from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, DEFAULT_DATA_
 @click.option(
     "--data-root",
     envvar=DATA_ROOT_VARIABLE,
+    show_envvar=True,
     default=Path(DEFAULT_DATA_ROOT),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of all artifacts.",
+    metavar="DIR",
+    help="Folder of all data and results.",
 )
 @click.version_option(__version__, prog_name="fly64")
 @click.pass_context
@@ -46,33 +86,22 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
     """How few photons and how little overlap can a ptychography scan get away with?
 
     \b
+    study   doses, views and settings (a design), with everything built from them
+    base    object, probe and scan positions, from which the frames are simulated
+    view    a scan thinned to a given overlap; "baseline" is the full scan
+    cell    one dose and one view; every method reconstructs every cell
+    method  how the object is recovered: the network (pinn), LSQML, ...
+    split   a half of the scan: networks learn on "train", methods reconstruct both
+
+    \b
     Example:
-      fly64 run                                  all nine cells of the demo study
+      fly64 run                     # all nine cells of the demo study
       fly64 --study fly64 run --dose 1e3 --view dense
       fly64 status
     """
     context.obj = Session(study, data_root)
 
 
-for command in (
-    run,
-    generate,
-    overlap,
-    train,
-    reconstruct,
-    compare,
-    plan,
-    status,
-    report,
-    verify,
-    audit,
-    clean,
-    doctor,
-    base,
-    contract,
-    resolution,
-    bundle,
-    legacy,
-    ui,
-):
-    main.add_command(command)
+for section in SECTIONS.values():
+    for command in section:
+        main.add_command(command)

@@ -1,14 +1,14 @@
 """Options that ``fly64 run`` and the phases share, and what they mean.
 
-Belongs here: names, types and rules of options. Does not belong here: what is done with them (``drive``).
+Belongs here: names, types and rules of options. Does not belong here: what is done with them (``driver``).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from fly64_assets.cli.console import Session, clean_errors, pass_session
+from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.driver.schedule import Filters
 from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS
 from fly64_assets.physics.scan import SPLITS
@@ -28,61 +29,41 @@ GPU_SETTINGS: Final = ("accelerator", "devices", "precision", "deterministic")
 Command = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class Order:
-    """How a request is to be carried out.
-
-    Attributes
-    ----------
-    session : Session
-        Study and data root.
-    base_file : Path or None
-        A base to import first.
-    dry_run : bool
-        Say what would be done, and write nothing.
-    jobs : int
-        Cells at a time.
-    gpu : mapping
-        Settings of the resource ``gpu`` other than its own; no part of any stage's parameters (CONFIG-002).
-    """
-
-    session: Session
-    base_file: Path | None
-    dry_run: bool
-    jobs: int
-    gpu: Mapping[str, Any]
-
-
 # -- filters ------------------------------------------------------------------------------------------------------
 
 dose_option = click.option(
-    "--dose", "doses", multiple=True, type=float, help="Photons per frame; may be repeated. Default: all."
+    "--dose", "doses", multiple=True, type=float, metavar="PHOTONS", help="Photons per frame; repeatable. Default: all."
 )
 view_option = click.option(
-    "--view", "views", multiple=True, help="baseline, dense, sparse, ...; may be repeated. Default: all."
+    "--view", "views", multiple=True, metavar="VIEW", help="baseline, dense, sparse, ...; repeatable. Default: all."
 )
 gridsize_option = click.option(
-    "--gridsize", "gridsizes", multiple=True, type=int, help="Views of this gridsize; may be repeated. Default: all."
+    "--gridsize", "gridsizes", multiple=True, type=int, metavar="G", help="Views of this gridsize; repeatable."
 )
 split_option = click.option(
-    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Of the iterative arm; may be repeated."
+    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Half of the scan, of LSQML; repeatable."
 )
 backend_option = click.option(
     "--backend",
     "backends",
     multiple=True,
     type=click.Choice(tuple(stages.BACKENDS)),
-    help="Of the networks; may be repeated. Default: pytorch, and what has run before.",
+    help="Of the networks; repeatable. Default: pytorch, and what has run before.",
 )
 from_pinn_option = click.option(
     "--from-pinn",
     is_flag=True,
-    help="Also LSQML started from the network's object: the arm lsqml_from_pinn. Default: where it has run before.",
+    help="Also LSQML started from the network's object (method lsqml_from_pinn). Default: where it has run before.",
+)
+allow_missing_option = click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Leave out, and name, what lacks inputs of an earlier phase; still exit with 0.",
 )
 
 
 def refused(option: str, why: str) -> Callable[[Command], Command]:
-    """An option that other phases have: here it is wrong use, and the message says why."""
+    """An option that other phases have: here it is a usage error, and the message says why."""
 
     def refuse(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
         if values:
@@ -102,7 +83,7 @@ def chosen(
     backends: Sequence[str] = (),
     from_pinn: bool = False,
 ) -> Filters:
-    """The filters that the options of a command mean for a study; what the study does not have is wrong use."""
+    """The filters that the options of a command mean for a study; what the study does not have is a usage error."""
     cells = chosen_cells(design, doses, views, gridsizes)
     networks = tuple(stages.BACKENDS[backend] for backend in backends)
     methods = (*networks, *(("lsqml_from_pinn",) if from_pinn else ()))
@@ -112,7 +93,7 @@ def chosen(
 def chosen_cells(
     design: StudyDesign, doses: Sequence[float], views: Sequence[str], gridsizes: Sequence[int] = ()
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Doses and views of the study, as given on the command line; an unknown one is wrong use."""
+    """Doses and views of the study, as given on the command line; an unknown one is a usage error."""
     whole = tuple(dose for given in doses for dose in design.doses if dose == given)
     for given in doses:
         if given not in design.doses:
@@ -164,26 +145,35 @@ def _csv_only(_context: click.Context, _parameter: click.Parameter, value: str) 
 
 _DRIVE_OPTIONS: Final = (
     click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing."),
-    click.option("--jobs", type=click.IntRange(1), help="Cells at a time. Default: the machine's cores, at most 4."),
+    click.option(
+        "--jobs", type=click.IntRange(1), metavar="N", help="Cells at a time. Default: the machine's cores, at most 4."
+    ),
     click.option(
         "--base-npz",
         "base_file",
         type=click.Path(path_type=Path),
+        metavar="FILE",
         help="Import this base first and make it the active one, as `fly64 base import`.",
     ),
     click.option(
         "--output-root",
         type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
         help="Folder of all artifacts: the same as --data-root before the command.",
     ),
-    click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Of engines. Default: auto."),
-    click.option("--devices", type=click.IntRange(1), help="Devices on which a network trains. Default: 1."),
-    click.option("--precision", type=click.Choice(PRECISIONS), help="Of trainings. Default: 32-true."),
-    click.option("--deterministic/--no-deterministic", default=None, help="Of engines. Default: deterministic."),
+    click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Where engines run. Default: auto."),
+    click.option(
+        "--devices", type=click.IntRange(1), metavar="N", help="Devices on which a network trains. Default: 1."
+    ),
+    click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic of trainings. Default: 32-true."),
+    click.option(
+        "--deterministic/--no-deterministic", default=None, help="Algorithms of engines. Default: deterministic."
+    ),
     click.option(
         "--num-workers",
         type=click.IntRange(0),
         default=0,
+        metavar="0",
         callback=_no_workers,
         expose_value=False,
         help="Processes that load frames: 0, since all frames are in memory.",
@@ -191,6 +181,7 @@ _DRIVE_OPTIONS: Final = (
     click.option(
         "--logger",
         default="csv",
+        metavar="csv",
         callback=_csv_only,
         expose_value=False,
         help="Losses of a training by epoch: csv, the history.csv beside its bundle.",
@@ -199,7 +190,7 @@ _DRIVE_OPTIONS: Final = (
 
 
 def driven(command: Command) -> Command:
-    """Give a command the options of all that drive the graph; it is called with an :class:`Order` in their place."""
+    """Give a command the options of all that drive the graph; it is called with :class:`RunOptions` in their place."""
 
     @functools.wraps(command)
     @pass_session
@@ -216,7 +207,7 @@ def driven(command: Command) -> Command:
         given = {name: others.pop(name) for name in GPU_SETTINGS}
         gpu = {name: value for name, value in given.items() if value is not None}
         jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
-        command(Order(_with_root(session, output_root), base_file, dry_run, jobs, gpu), **others)
+        command(RunOptions(_with_root(session, output_root), base_file, dry_run, jobs, gpu), **others)
 
     for option in reversed(_DRIVE_OPTIONS):
         wrapped = option(wrapped)
@@ -224,7 +215,7 @@ def driven(command: Command) -> Command:
 
 
 def _with_root(session: Session, output_root: Path | None) -> Session:
-    """The session on another data root; two different ones on one command line are wrong use."""
+    """The session on another data root; two different ones on one command line are a usage error."""
     if output_root is None:
         return session
     source = click.get_current_context().find_root().get_parameter_source("data_root")

@@ -17,15 +17,16 @@ class Execution:
     """Execution settings handed to every engine.
 
     ``accelerator`` is ``cpu`` or ``cuda`` (already resolved, never ``auto``), ``threads`` the number of CPU
-    threads of one engine process: results are reproducible at equal ``threads`` on equal machines.
+    threads of one engine process: results are reproducible at equal ``threads`` on equal machines. ``fast_shift``
+    replaces inner loops of pty-chi by faster ones of the same result.
     """
 
     accelerator: str = "cpu"
     devices: int = 1
     precision: str = "32-true"
-    num_workers: int = 0
     deterministic: bool = True
     threads: int = 1
+    fast_shift: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``Execution(**document)`` is the inverse."""

@@ -1,9 +1,12 @@
-"""Running an engine job in a clean process of its own.
+"""Running a job in a clean process of its own: an engine, or a Dagster run of the command line.
 
 Belongs here: the child's environment, its messages, its death. Does not belong here: what a job computes.
 
-An engine library may set global devices and types, leave threads behind or be killed for memory; none of it can
-reach the process that asked, and a job gives the same bytes whatever ran before it.
+A job is ``module:function``, called as ``function(request, progress)`` in a fresh interpreter. The request arrives as
+JSON on the child's standard input; progress and the answer leave it as lines of JSON on a pipe of their own, so that
+nothing that a library prints can be taken for them. An engine library may set global devices and types, leave threads
+behind or be killed for memory; none of it can reach the process that asked, and a job gives the same bytes whatever ran
+before it.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +31,12 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError, Fly64Error
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
-Job = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
+Job = Callable[[Mapping[str, Any], Callable[..., None]], Mapping[str, Any]]
+Message = Mapping[str, Any]
+"""One progress message: ``done``, ``total``, ``values`` (name to number) and ``label`` (of what; may be empty)."""
+
+POLL_SECONDS: Final = 0.25
+"""How often a request to stop is looked for."""
 
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -60,7 +69,7 @@ def run_isolated(
     progress: Progress | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Call ``module:function`` as ``function(request, progress)`` in a fresh process.
+    """Run an engine job in a process, or a group of processes, with fixed threads.
 
     Parameters
     ----------
@@ -88,18 +97,64 @@ def run_isolated(
     EngineError
         If the job raises, or its process dies.
     """
+    environment = child_environment(os.environ, execution)
+    environments = [environment | _group(rank, processes) for rank in range(processes)]
+
+    def listen(message: Message) -> None:
+        if progress:
+            progress(message["done"], message["total"], message["values"])
+
+    return run_job(target, request, environments, log_path=log_path, listen=listen)
+
+
+def run_job(
+    target: str,
+    request: Mapping[str, Any],
+    environments: Sequence[Mapping[str, str]],
+    *,
+    log_path: Path,
+    listen: Callable[[Message], None] | None = None,
+    stop: threading.Event | None = None,
+    grace_seconds: float = 0.0,
+) -> dict[str, Any]:
+    """Run a job in one process for each environment, and return the answer of the first.
+
+    Parameters
+    ----------
+    target, request, log_path
+        As in :func:`run_isolated`.
+    environments : sequence of mapping
+        The whole environment of each process.
+    listen : callable, optional
+        Receives the progress messages of the first process, in order.
+    stop : threading.Event, optional
+        Ends the processes when it is set.
+    grace_seconds : float
+        How long a process that has to end may take after SIGINT, so that it can note that it was interrupted; it is
+        killed then, with what it has started. With 0 it is killed at once. With more, it also gets a session of its
+        own: Ctrl-C in a terminal reaches it through this process, once.
+
+    Returns
+    -------
+    dict
+        What the job returned, after a round trip through JSON.
+
+    Raises
+    ------
+    EngineError
+        If the job raises, or its process dies.
+    """
     children: list[_Child] = []
     try:
         with log_path.open("ab") as log:
-            for rank in range(processes):
-                environment = child_environment(os.environ, execution) | _group(rank, processes)
-                children.append(_Child.start(target, log, environment))
+            for environment in environments:  # one by one: those that have started are ended where the next cannot
+                children.append(_Child.start(target, log, environment, grace_seconds))  # noqa: PERF401
         for child in children:
             child.send(request)
-        ended = _listen(children, progress or _unheard)
+        ended = _listen(children, listen or _ignore, stop)
     finally:
         for child in children:
-            child.end()
+            child.close()
     failed = next((child for child in ended if child.failed), children[0])
     return _result(failed.answer, failed.process.returncode, target)
 
@@ -129,27 +184,31 @@ class _Child:
 
     process: subprocess.Popen[bytes]
     messages: int
+    grace_seconds: float
     answer: dict[str, Any] = field(default_factory=dict)
     rest: bytes = b""
 
     @classmethod
-    def start(cls, target: str, log: IO[bytes], environment: Mapping[str, str]) -> _Child:
+    def start(cls, target: str, log: IO[bytes], environment: Mapping[str, str], grace_seconds: float) -> _Child:
         read_end, write_end = os.pipe()
+        death = signal.SIGINT if grace_seconds else signal.SIGKILL
+        arguments = [target, str(write_end), str(os.getpid()), str(int(death))]
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fly64_assets.engines.process", target, str(write_end), str(os.getpid())],
+                [sys.executable, "-m", "fly64_assets.engines.process", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 pass_fds=(write_end,),
+                start_new_session=bool(grace_seconds),
             )
         except BaseException:
             os.close(read_end)
             raise
         finally:
             os.close(write_end)
-        return cls(process, read_end)
+        return cls(process, read_end, grace_seconds)
 
     @property
     def failed(self) -> bool:
@@ -160,7 +219,7 @@ class _Child:
         with suppress(BrokenPipeError), self.process.stdin:
             self.process.stdin.write(json.dumps(request).encode())
 
-    def hear(self, progress: Progress) -> bool:
+    def hear(self, listen: Callable[[Message], None]) -> bool:
         """Read what is there; False at the end of the process's messages."""
         data = os.read(self.messages, 65536)
         # What stays behind the last line end was cut off by the process's death.
@@ -169,44 +228,70 @@ class _Child:
             if "total" not in message:
                 self.answer = message
             else:
-                progress(message["done"], message["total"], message["values"])
+                listen(message)
         return bool(data)
 
     def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.messages)
+        """End the process: by SIGINT where it has time, then by force, whatever interrupts us meanwhile."""
+        if self.process.poll() is not None:
+            return
+        try:
+            if self.grace_seconds:
+                self.process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(self.grace_seconds)
+        finally:
+            if self.process.poll() is None:
+                with suppress(ProcessLookupError):
+                    (os.killpg if self.grace_seconds else os.kill)(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+    def close(self) -> None:
+        try:
+            self.end()
+        finally:
+            os.close(self.messages)
 
 
-def _unheard(_done: int, _total: int, _values: Mapping[str, float]) -> None:
-    """Nobody asked."""
+def _ignore(_message: Message) -> None:
+    """No one listens."""
 
 
-def _listen(children: list[_Child], progress: Progress) -> list[_Child]:
+def _listen(
+    children: Sequence[_Child], listen: Callable[[Message], None], stop: threading.Event | None
+) -> list[_Child]:
     """Hear all children until they have ended, in the order of their ends; the first failure ends the others."""
     ended: list[_Child] = []
     with selectors.DefaultSelector() as selector:
         for child in children:
             selector.register(child.messages, selectors.EVENT_READ, child)
         while len(ended) < len(children):
-            for key, _ in selector.select():
+            for key, _ in selector.select(None if stop is None else POLL_SECONDS):
                 child = key.data
-                if child.hear(progress if child is children[0] else _unheard):
+                if child.hear(listen if child is children[0] else _ignore):
                     continue
                 selector.unregister(child.messages)
                 child.process.wait()
                 ended.append(child)
                 if child.failed:
                     for other in children:
-                        other.process.kill()
+                        other.end()
+            if stop is not None and stop.is_set():
+                for child in children:
+                    child.end()
     return ended
 
 
-def _die_with(parent: int) -> None:
-    """Ask the kernel to end this process when its parent does (Linux: PR_SET_PDEATHSIG = 1), or leave if it has."""
+def _die_with(parent: int, number: int) -> None:
+    """Ask the kernel to signal this process when its parent ends (Linux: PR_SET_PDEATHSIG = 1), or leave if it has.
+
+    The kernel means the thread that started this process; it waits for the answer, so it lives as long as it is needed.
+    """
+    if number == signal.SIGINT:
+        # A shell starts what runs in the background with SIGINT ignored, and every child inherits that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, number)
     if os.getppid() != parent:
         sys.exit("the process that asked for this job has ended")
 
@@ -226,10 +311,12 @@ def _result(answer: dict[str, Any], returncode: int, target: str) -> dict[str, A
 
 def _serve(target: str, channel: int) -> None:
     """Child side: run the job and answer on the channel."""
+    os.set_inheritable(channel, False)
     with os.fdopen(channel, "w", encoding="utf-8", buffering=1) as messages:
 
-        def progress(done: int, total: int, values: Mapping[str, float]) -> None:
-            messages.write(json.dumps({"done": done, "total": total, "values": dict(values)}) + "\n")
+        def progress(done: int, total: int, values: Mapping[str, float], label: str = "") -> None:
+            message = {"label": label, "done": done, "total": total, "values": dict(values)}
+            messages.write(json.dumps(message) + "\n")
 
         try:
             request = json.loads(sys.stdin.buffer.read())
@@ -245,5 +332,5 @@ def _serve(target: str, channel: int) -> None:
 
 
 if __name__ == "__main__":
-    _die_with(int(sys.argv[3]))
+    _die_with(int(sys.argv[3]), int(sys.argv[4]))
     _serve(sys.argv[1], int(sys.argv[2]))

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict
+
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Flag, Number, Positive, unit, within
 
 
 @dataclass(frozen=True)
 class MetricsConfig:
-    """Settings of the image metrics (spec 07)."""
+    """Settings of the image metrics."""
 
-    ms_ssim_sigma: float = 1.0
-    emphasize_phase: bool = True
-    report_amplitude: bool = True
-    frc_threshold: float = 0.5
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
+
+    ms_ssim_sigma: Annotated[Positive, unit("px")] = 1.0
+    """Width of the Gaussian windows of the multi-scale structural similarity, as a standard deviation."""
+    emphasize_phase: Flag = True
+    """Whether the verdict follows the phase; otherwise it follows the amplitude, where that is reported."""
+    report_amplitude: Flag = True
+    """Whether the amplitude is scored beside the phase and the complex object."""
+    frc_threshold: Annotated[Number, within(0, 1, "()")] = 0.5
+    """Fourier ring correlation at which the resolution is read off."""
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The common evaluation frame: where pixels count and how far arms may be shifted to register."""
+    """The common evaluation region: where pixels count, and how far methods may be shifted to register."""
 
-    coverage_threshold: float = 0.1
-    max_shift_px: float = 2.0
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
+
+    coverage_threshold: Positive = 0.1
+    """Least illumination of a pixel that counts, in units of the mean illumination of one frame."""
+    max_shift_px: Annotated[Number, within(0, 10), unit("px")] = 2.0
+    """Largest shift by which an object is registered to the truth; 0 leaves it where it is."""

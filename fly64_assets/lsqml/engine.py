@@ -99,7 +99,7 @@ def reconstruct(
             f"{measurement.object_shape}, finite"
         )
     declare_torchvision_operators()
-    with torch_settings(execution), faster_library(settings.fast_shift), warnings.catch_warnings():
+    with torch_settings(execution), faster_library(execution.fast_shift), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         return _run(measurement, settings, execution, seed, progress, start)
@@ -107,7 +107,7 @@ def reconstruct(
 
 def bilinear(settings: LsqmlSettings) -> bool:
     """Whether the object is read as the study's forward model does."""
-    return settings.windows == "bilinear" and settings.engine not in WHOLE_PIXEL_ENGINES
+    return settings.subpixel == "bilinear" and settings.engine not in WHOLE_PIXEL_ENGINES
 
 
 @contextmanager

@@ -2,36 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-ENGINES: Final = ("lsqml", "epie", "rpie", "dm", "autodiff")
-"""Engines of pty-chi by which the iterative arm can be computed; LSQML is the study's."""
+from pydantic import ConfigDict
+
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Number, Whole, at_least, within
+
+Engine = Literal["lsqml", "epie", "rpie", "dm", "autodiff"]
+ENGINES: Final[tuple[str, ...]] = get_args(Engine)
+"""Engines of pty-chi by which the iterative reconstruction can be computed; LSQML is the study's."""
 
 
 @dataclass(frozen=True)
 class LsqmlSettings:
-    """Hyperparameters of the iterative arm (spec 06).
+    """Hyperparameters of the iterative reconstruction."""
 
-    Of all engines: ``epochs``, the most there may be; ``stopping`` (``held_out``, ``discrepancy``, ``epochs``);
-    ``probe`` (``fixed``, ``refined``); ``windows``, how the object is read between pixels: ``bilinear`` as in the
-    forward model of the study, or ``fourier``, the library's own shift of the probe. ``fast_shift`` replaces inner
-    loops of the library by faster ones of the same result.
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    Of ``lsqml``: ``batching`` (``compact``, ``random``, ``uniform``), ``batch_size`` in frames, ``momentum``, the gain
-    of the acceleration; ``noise_model`` (``gaussian``, or ``poisson`` after ``gaussian_epochs`` epochs of the Gaussian
-    one); ``total_variation``, the weight of a total variation of the object after every epoch (0: none).
+    engine: Engine = "lsqml"
+    """Algorithm of pty-chi; folders and reports carry its name."""
+    epochs: Annotated[Whole, within(1, 100)] = 100
+    """Largest number of passes over all frames."""
+    stopping: Literal["held_out", "discrepancy", "epochs"] = "held_out"
+    """When it ends: at the best prediction of held-out counts, at the expected deviance, or after all epochs."""
+    probe: Literal["fixed", "refined"] = "fixed"
+    """Whether the known probe is kept, or refined with the object."""
+    subpixel: Literal["bilinear", "fourier"] = "bilinear"
+    """Between pixels the object is interpolated as in the study's forward model, or the library shifts the probe."""
+    batching: Literal["compact", "random", "uniform"] = "compact"
+    """How `lsqml` forms its batches: frames that lie together, drawn at random, or spread evenly over the scan."""
+    batch_size: Count = 64
+    """Largest number of frames in a batch of `lsqml`; there are at least three batches."""
+    momentum: Annotated[Number, within(0, 10)] = 2.0
+    """Gain of the acceleration of `lsqml` with compact batches; 0 switches it off."""
+    noise_model: Literal["gaussian", "poisson"] = "gaussian"
+    """Noise of the counts for `lsqml`: Gaussian amplitudes, or Poisson counts after a Gaussian beginning."""
+    gaussian_epochs: Annotated[Whole, at_least(0)] = 5
+    """Epochs with Gaussian noise before Poisson noise is assumed."""
+    total_variation: Annotated[Number, within(0, 1)] = 0.0
+    """Weight of a total-variation step on the object after every epoch of `lsqml`; 0 switches it off."""
+
+    def parameters(self) -> dict[str, Any]:
+        """What a reconstruction depends on, in plain JSON types."""
+        return asdict(self)
+
+
+def upgraded(section: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A section of an older design in today's names, with a sentence for each setting that moved.
+
+    Examples
+    --------
+    >>> upgraded({"windows": "fourier"})
+    ({'subpixel': 'fourier'}, ['lsqml.windows is called lsqml.subpixel now; its value was taken over'])
     """
-
-    engine: str = "lsqml"
-    epochs: int = 100
-    stopping: str = "held_out"
-    probe: str = "fixed"
-    windows: str = "bilinear"
-    batching: str = "compact"
-    batch_size: int = 64
-    momentum: float = 2.0
-    noise_model: str = "gaussian"
-    gaussian_epochs: int = 5
-    total_variation: float = 0.0
-    fast_shift: bool = True
+    document, notes = dict(section), []
+    if "windows" in document and "subpixel" not in document:
+        document["subpixel"] = document.pop("windows")
+        notes.append("lsqml.windows is called lsqml.subpixel now; its value was taken over")
+    if "fast_shift" in document:
+        del document["fast_shift"]
+        notes.append(
+            "lsqml.fast_shift was left out: it changes no result and is a setting of the gpu resource now, fast_shift"
+        )
+    return document, notes

@@ -26,7 +26,7 @@ from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.callbacks import Progress
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.results import timed_reconstruction, write_training
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings
 from fly64_assets.pinn.training import deterministic, train
 
 LOG_LINES: Final = 20
@@ -116,7 +116,7 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     return facts
 
 
-def _manifest(request: Mapping[str, Any], settings: PinnSettings) -> dict[str, Any]:
+def _manifest(request: Mapping[str, Any], settings: UnrolledSettings | CnnSettings) -> dict[str, Any]:
     libraries = {"torch": torch.__version__, "lightning": lightning.__version__, "numpy": np.__version__}
     libraries |= {"h5py": h5py.__version__, "python": platform.python_version()}
     return {

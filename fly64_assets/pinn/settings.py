@@ -1,76 +1,158 @@
-"""Settings of the physics-informed network, for both architectures."""
+"""Settings of the physics-informed network: one class for each architecture, with what they share in their base."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import ConfigDict
+
+from fly64_assets.physics.quantities import (
+    LISTED,
+    NO_OTHER_FIELDS,
+    Count,
+    Number,
+    Positive,
+    Rule,
+    Whole,
+    unit,
+    within,
+)
 
 NETWORK_PATCH_SIZES: Final = (64, 128, 256)
 
 
+def _falling(values: tuple[float, ...]) -> bool:
+    finite = all(0 < value < float("inf") for value in values)
+    return bool(values) and finite and list(values) == sorted(set(values), reverse=True)
+
+
+def _power_of_two(value: int) -> bool:
+    return value >= 1 and not value & (value - 1)
+
+
 @dataclass(frozen=True)
 class PinnSettings:
-    """Hyperparameters of the physics-informed network (spec 05).
+    """What the trainings of all architectures share."""
 
-    Of both architectures: ``epochs``, ``learning_rate``, ``gradient_clip``, ``patience`` (epochs without a better
-    validation loss) and ``validation_fraction`` of the frames, held out where there are at least 200.
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    Of ``unrolled``: ``width``, filters of its first level; ``levels`` of smoothing, falling, of the objects that it is
-    shown, each after ``level_iterations`` likelihood steps; ``photon_parts`` into which the photons of every frame are
-    divided, one of them for validation and ``folds`` of the others to predict from the rest; ``steps_per_epoch``, each
-    on a square of ``tile`` pixels and at most ``tile_frames`` frames.
-
-    Of ``cnn``: ``batch_size`` in frames; ``samples_per_position``, how often an epoch takes every position as the seed
-    of a group; ``n_filters_scale`` and ``amplitude_max`` of the network; ``target_fraction`` of a frame's photons,
-    drawn anew in every step, that it must predict from the others (0 shows it all and predicts the same);
-    ``thinning_fraction`` of the counts of held-out frames that are judged (with fewer than 200 frames: of all).
-    """
-
-    architecture: str = "unrolled"
-    epochs: int = 50
-    learning_rate: float = 1e-3
-    gradient_clip: float = 1.0
-    patience: int = 15
-    validation_fraction: float = 0.05
-    width: int = 16
-    levels: tuple[float, ...] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
-    level_iterations: int = 12
-    photon_parts: int = 8
-    folds: int = 4
-    steps_per_epoch: int = 20
-    tile: int = 160
-    tile_frames: int = 128
-    batch_size: int = 16
-    samples_per_position: int = 1
-    n_filters_scale: int = 2
-    amplitude_max: float = 1.5
-    target_fraction: float = 0.2
-    thinning_fraction: float = 0.1
+    epochs: Count = 50
+    """Largest number of epochs; the learning rate falls to zero over them."""
+    learning_rate: Positive = 1e-3
+    """Largest step size of the Adam optimiser, after a short warm-up and before a cosine decay."""
+    gradient_clip: Positive = 1.0
+    """Largest norm of the gradient of one step; a longer one is shortened to it."""
+    patience: Annotated[Count, unit("epochs")] = 15
+    """Epochs without a better validation loss after which the training ends."""
+    validation_fraction: Annotated[Number, within(0, 1, "()")] = 0.05
+    """Part of the frames that is held out for validation, where there are at least 200 frames."""
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> PinnSettings:
-        """From plain JSON types."""
-        return cls(**{**document, "levels": tuple(document["levels"])})
+    def from_dict(cls, document: Mapping[str, Any]) -> UnrolledSettings | CnnSettings:
+        """From plain JSON types, by the document's ``architecture``."""
+        values: dict[str, Any] = dict(document)
+        if "levels" in values:
+            values["levels"] = tuple(values["levels"])
+        return ARCHITECTURES[values.get("architecture", DEFAULT_ARCHITECTURE)](**values)
+
+    def parameters(self) -> dict[str, Any]:
+        """What a training depends on, in plain types."""
+        return asdict(self)
 
 
-CNN_SETTINGS: Final = (
-    "epochs",
-    "learning_rate",
-    "gradient_clip",
-    "patience",
-    "validation_fraction",
-    "batch_size",
-    "samples_per_position",
-    "n_filters_scale",
-    "amplitude_max",
-    "target_fraction",
-    "thinning_fraction",
-)
-"""Fields of :class:`PinnSettings` on which ``cnn`` depends."""
+@dataclass(frozen=True)
+class UnrolledSettings(PinnSettings):
+    """Hyperparameters of ``unrolled``: likelihood steps on the object plane, then a network that corrects them."""
+
+    architecture: Literal["unrolled"] = "unrolled"
+    """Which network."""
+    width: Count = 16
+    """Filters of the network's first level."""
+    levels: Annotated[
+        tuple[Number, ...], *LISTED, Rule("must fall and be positive, at least one", _falling, {"minItems": 1})
+    ] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
+    """Weights of total variation, in falling order, of the objects that the network is shown."""
+    level_iterations: Count = 12
+    """Likelihood steps with each weight of total variation."""
+    photon_parts: Annotated[
+        Whole, Rule("must be at least 3: to see, to predict and to validate", lambda value: value >= 3, {"minimum": 3})
+    ] = 8
+    """Equal parts into which the counts of every frame are divided at random; one of them is for validation."""
+    folds: Count = 4
+    """Parts of the counts that the network learns to predict, each from the rest; fewer than there are parts."""
+    steps_per_epoch: Count = 20
+    """Optimiser steps in an epoch."""
+    tile: Annotated[
+        Whole,
+        Rule("must be a multiple of 8", lambda value: value >= 8 and value % 8 == 0, {"minimum": 8, "multipleOf": 8}),
+        unit("px"),
+    ] = 160
+    """Side of the square of the object on which one step is computed."""
+    tile_frames: Count = 128
+    """Largest number of frames in one step."""
 
 
-def cnn_settings(settings: PinnSettings) -> dict[str, Any]:
-    """All settings as a mapping, those that do not concern ``cnn`` at their defaults, the architecture ``cnn``."""
-    fixed = asdict(PinnSettings(architecture="cnn"))
-    return fixed | {name: getattr(settings, name) for name in CNN_SETTINGS}
+@dataclass(frozen=True)
+class CnnSettings(PinnSettings):
+    """Hyperparameters of ``cnn``, the published network from frames to object patches, and of its TensorFlow form."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        # unrolled is what a section without an architecture means.
+        **NO_OTHER_FIELDS,
+        json_schema_extra={"required": ["architecture"]},
+    )
+
+    architecture: Literal["cnn"] = "cnn"
+    """Which network."""
+    batch_size: Annotated[Whole, Rule("must be a power of two", _power_of_two, {"minimum": 1}), unit("frames")] = 16
+    """Frames in one optimiser step."""
+    samples_per_position: Count = 1
+    """How often an epoch takes every position as the seed of a group of frames."""
+    n_filters_scale: Count = 2
+    """Factor on the number of filters in every layer."""
+    amplitude_max: Positive = 1.5
+    """Upper bound of the amplitude that the network can predict."""
+    target_fraction: Annotated[Number, within(0, 1, "[)")] = 0.2
+    """Part of a frame's counts, drawn anew in every step, that is predicted from the rest; 0 shows and predicts all."""
+    thinning_fraction: Annotated[Number, within(0, 1, "()")] = 0.1
+    """Part of the counts of held-out frames (with fewer than 200 frames: of all) on which the network is validated."""
+
+
+ARCHITECTURES: Final[Mapping[str, type[UnrolledSettings | CnnSettings]]] = {
+    "unrolled": UnrolledSettings,
+    "cnn": CnnSettings,
+}
+DEFAULT_ARCHITECTURE: Final = "unrolled"
+
+
+def cnn_settings(settings: PinnSettings) -> CnnSettings:
+    """Settings of the TensorFlow network, which is always ``cnn``: of another architecture it takes what is shared."""
+    if isinstance(settings, CnnSettings):
+        return settings
+    return CnnSettings(**{field.name: getattr(settings, field.name) for field in fields(PinnSettings)})
+
+
+def upgraded(section: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A section with its architecture, without the settings of the other one, and a sentence for each of these.
+
+    Examples
+    --------
+    >>> upgraded({"architecture": "cnn", "tile": 160})
+    ({'architecture': 'cnn'}, ['pinn.tile was left out: it is a setting of the architecture unrolled, not of cnn'])
+    """
+    document = {"architecture": DEFAULT_ARCHITECTURE, **section}
+    own = document["architecture"]
+    if not isinstance(own, str) or own not in ARCHITECTURES:
+        return document, []
+    notes = []
+    known = {field.name for field in fields(ARCHITECTURES[own])}
+    for other, settings in ARCHITECTURES.items():
+        for name in sorted(
+            {field.name for field in fields(settings)} & set(document) - known, key=list(document).index
+        ):
+            del document[name]
+            legacy = " (legacy_pinn takes its default)" if other == "cnn" else ""
+            notes.append(f"pinn.{name} was left out: it is a setting of the architecture {other}, not of {own}{legacy}")
+    return document, notes

@@ -28,7 +28,7 @@ from fly64_assets.pinn.callbacks import BestWeights, History, Progress
 from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.ranks import ranks
 from fly64_assets.pinn.results import Trained
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.pinn.unrolled.training import UnrolledTraining
 
 SEVERAL_DEVICES: Final = ("unrolled",)
@@ -37,7 +37,7 @@ SEVERAL_DEVICES: Final = ("unrolled",)
 
 def train(
     measurement: Measurement,
-    settings: PinnSettings,
+    settings: UnrolledSettings | CnnSettings,
     gridsize: int,
     neighbor_count: int,
     seed: int,
@@ -82,7 +82,7 @@ def train(
         task: PatchTraining | UnrolledTraining
         own = stack.enter_context(ranks(execution, scratch))
         with _memory_in_words(lambda: "the preparation"):
-            if settings.architecture == "unrolled":
+            if isinstance(settings, UnrolledSettings):
                 task = UnrolledTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
             else:
                 task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)

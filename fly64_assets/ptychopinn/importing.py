@@ -55,13 +55,14 @@ DESIGN_FIELDS: Final[Mapping[str, str]] = {
 }
 """Field of the design that a legacy field becomes."""
 
-GPU_FIELDS: Final = ("accelerator", "devices", "precision", "num_workers", "deterministic")
+GPU_FIELDS: Final = ("accelerator", "devices", "precision", "deterministic")
 _COUNTED: Final = "a study counts: every position of a view is a seed, pinn.samples_per_position times"
 REMARKS: Final[Mapping[str, str]] = {
     "n_groups": _COUNTED,
     "n_images": f"the old name of n_groups; {_COUNTED}",
     "backend": "choose with `fly64 run --backend`",
     "model_path": "bundles lie where the store puts them",
+    "num_workers": "frames are in memory from the start",
     "strategy": "one device per training; several cells run at once instead",
     "accum_steps": "batches are small; every step is taken at once",
     "pin_memory": "frames are on the device from the start",

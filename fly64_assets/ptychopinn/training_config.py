@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fly64_assets.pinn.cnn.samples import held_out_frames
+from fly64_assets.pinn.settings import cnn_settings
 from fly64_assets.ptychopinn.configuration import ModelConfig, TrainingConfig
 from fly64_assets.ptychopinn.dictionary import DEFAULTS
 from fly64_assets.ptychopinn.support import unsupported
@@ -32,17 +33,17 @@ def design_values(design: StudyDesign, job: TrainingJob) -> dict[str, Any]:
     None of these may come from a default: constants of a study that never reached its training were how results were
     lost.
     """
-    gridsize = design.gridsize(job.view)
-    training = job.frames - held_out_frames(job.frames, gridsize, design.pinn.validation_fraction)
+    gridsize, settings = design.gridsize(job.view), cnn_settings(design.pinn)
+    training = job.frames - held_out_frames(job.frames, gridsize, settings.validation_fraction)
     return {
         "N": design.patch_size_pixels,
         "gridsize": gridsize,
         "neighbor_count": design.neighbor_count,
-        "n_groups": training * (design.pinn.samples_per_position if gridsize > 1 else 1),
-        "nepochs": design.pinn.epochs,
-        "batch_size": design.pinn.batch_size,
+        "n_groups": training * (settings.samples_per_position if gridsize > 1 else 1),
+        "nepochs": settings.epochs,
+        "batch_size": settings.batch_size,
         "nphotons": float(job.dose),
-        "n_filters_scale": design.pinn.n_filters_scale,
+        "n_filters_scale": settings.n_filters_scale,
         "subsample_seed": design.repeat_seeds(job.repeat)["subsampling"],
         "npseed": design.repeat_seeds(job.repeat)["grouping"],
         "intensity_scale.trainable": False,

@@ -11,6 +11,7 @@ DATA_ROOT_VARIABLE: Final = "FLY64_DATA_ROOT"
 INBOX_VARIABLE: Final = "FLY64_INBOX"
 STEP_GPUS_VARIABLE: Final = "FLY64_STEP_GPUS"
 FAILURE_VARIABLE: Final = "FLY64_ON_FAILURE"
+HOME_VARIABLE: Final = "DAGSTER_HOME"
 DEFAULT_STUDY: Final = "demo"
 DEFAULT_DATA_ROOT: Final = "data"
 DEFAULT_INBOX: Final = "inbox"
@@ -39,3 +40,8 @@ def step_gpus() -> str:
 def failure_command() -> str:
     """The command line in ``FLY64_ON_FAILURE`` that hears of failed runs; empty for none."""
     return (os.environ.get(FAILURE_VARIABLE) or "").strip()
+
+
+def instance_folder() -> Path:
+    """The folder of the Dagster instance: ``DAGSTER_HOME``, else ``.dagster`` in the working folder."""
+    return Path(os.environ.get(HOME_VARIABLE) or Path.cwd() / ".dagster").resolve()

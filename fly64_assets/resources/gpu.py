@@ -27,16 +27,17 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it, or takes what there is
     where ``fallback`` is set. A network trains on ``devices`` devices, a process for each; reconstructions take one.
     ``precision`` is Lightning's name of the training's arithmetic. ``threads`` is the number of CPU threads of one
-    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``.
+    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``. ``fast_shift``
+    replaces inner loops of pty-chi by faster ones of the same result.
     """
 
     accelerator: str = "auto"
     fallback: bool = False
     devices: int = 1
     precision: str = "32-true"
-    num_workers: int = 0
     deterministic: bool = True
     threads: int = 1
+    fast_shift: bool = True
 
     def execution(self) -> Execution:
         """Settings with the accelerator resolved.
@@ -64,9 +65,9 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             accelerator="cuda" if found else "cpu",
             devices=devices,
             precision=self.precision,
-            num_workers=self.num_workers,
             deterministic=self.deterministic,
             threads=self.threads,
+            fast_shift=self.fast_shift,
         )
 
     def describe(self, execution: Execution) -> str:

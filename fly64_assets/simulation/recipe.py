@@ -5,54 +5,67 @@ Belongs here: value types, so that a study can hold them without loading what co
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
-PICTURES: Final = (
-    "astronaut",
-    "brick",
-    "camera",
-    "cell",
-    "chelsea",
-    "clock_motion",
-    "coffee",
-    "coins",
-    "grass",
-    "gravel",
-    "hubble_deep_field",
-    "ihc",
-    "microaneurysms",
-    "moon",
-    "page",
-    "retina",
-    "rocket",
-    "text",
+from pydantic import ConfigDict
+
+from fly64_assets.physics.quantities import (
+    LISTED,
+    NO_OTHER_FIELDS,
+    Finite,
+    Number,
+    Rule,
+    Seed,
+    Whole,
+    at_least,
+    unit,
+    within,
 )
+
+Picture = Literal[
+    "astronaut", "brick", "camera", "cell", "chelsea", "clock_motion", "coffee", "coins", "grass", "gravel",
+    "hubble_deep_field", "ihc", "microaneurysms", "moon", "page", "retina", "rocket", "text",
+]  # fmt: skip
+PICTURES: Final[tuple[str, ...]] = get_args(Picture)
 """Photographs and micrographs that the scikit-image wheel carries, by file stem."""
+
+Interval = Annotated[tuple[Number, Number], *LISTED]
 
 
 @dataclass(frozen=True)
 class BaseRecipe:
-    """How to make a base from the pictures in the scikit-image wheel.
+    """How to make a base from two pictures in the scikit-image wheel: a square object, a disc as probe, positions."""
 
-    ``amplitude`` and ``phase`` name pictures; the object is ``object_size`` pixels square with amplitude in
-    ``amplitude_range`` and phase in ``phase_range`` (rad). The probe is a disc of radius ``probe_radius``
-    times N with soft edges (``probe_edge`` times N) and ``probe_curvature`` radians of defocus at its rim.
-    The base's own positions follow ``pattern``: ``uniform`` (drawn with ``seed``) or ``raster`` (a grid over the
-    object with a random jitter of a quarter step).
-    """
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    amplitude: str = "camera"
-    phase: str = "brick"
-    object_size: int = 448
-    positions: int = 2000
-    amplitude_range: tuple[float, float] = (0.7, 1.0)
-    phase_range: tuple[float, float] = (0.0, 1.0)
-    probe_radius: float = 0.25
-    probe_edge: float = 0.04
-    probe_curvature: float = 4.0
-    pattern: str = "uniform"
-    seed: int = 42
+    amplitude: Picture = "camera"
+    """Picture that becomes the amplitude of the object."""
+    phase: Picture = "brick"
+    """Picture that becomes the phase of the object."""
+    object_size: Annotated[Whole, unit("px")] = 448
+    """Side of the square object; at least two pixels more than a diffraction pattern is wide."""
+    positions: Annotated[Whole, at_least(4)] = 2000
+    """Scan positions, of both halves together."""
+    amplitude_range: Annotated[
+        Interval, Rule("must be 0 <= low < high", lambda ends: 0 <= ends[0] < ends[1] < math.inf)
+    ] = (0.7, 1.0)
+    """Amplitude of the darkest and of the brightest pixel."""
+    phase_range: Annotated[
+        Interval, Rule("must be low < high, in rad", lambda ends: -math.inf < ends[0] < ends[1] < math.inf), unit("rad")
+    ] = (0.0, 1.0)
+    """Phase of the darkest and of the brightest pixel."""
+    probe_radius: Annotated[Number, within(0, 0.5, "()", ", a fraction of N"), unit("N")] = 0.25
+    """Radius of the probe's disc, as a fraction of the width N of a diffraction pattern."""
+    probe_edge: Annotated[Number, within(0, 0.5, "()", ", a fraction of N"), unit("N")] = 0.04
+    """Width of the disc's soft edge, as a fraction of N."""
+    probe_curvature: Annotated[Finite, unit("rad")] = 4.0
+    """Phase of the defocus at the rim of the disc."""
+    pattern: Literal["uniform", "raster"] = "uniform"
+    """Positions drawn uniformly, or a raster with a random jitter of a quarter step."""
+    seed: Seed = 42
+    """Seed of the positions that are drawn."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def json_bytes(document: Any, where: str) -> bytes:
 
 
 def json_sha256(document: Any) -> str:
-    """SHA256 of a JSON document in canonical form: sorted keys, no spaces (as ``design.parameters_sha256``)."""
+    """SHA256 of a JSON document in canonical form: sorted keys, no spaces."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,47 +1,61 @@
 """The study design: the only source of study parameters.
 
-Belongs here: the frozen :class:`StudyDesign`, its rules, its YAML form, the job matrix and the subset of
-parameters on which each stage depends. Does not belong here: partitions (Dagster), paths (``store.layout``)
-or anything that touches data.
+Belongs here: the frozen :class:`StudyDesign`, the rules between its fields, its YAML form. Does not belong here:
+the type and range of a single field (beside the field), how a broken one is said (:mod:`fly64_assets.study.documents`),
+partitions (Dagster), paths (:mod:`fly64_assets.study.layout`) or anything that touches data.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import reprlib
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import numpy as np
 import yaml
+from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
 
+import fly64_assets.lsqml.settings
+import fly64_assets.pinn.settings
 from fly64_assets.contract.expectations import Expectations
 from fly64_assets.errors import DesignError
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import SPLITS
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.physics.quantities import (
+    LISTED,
+    NAMED,
+    NO_OTHER_FIELDS,
+    Count,
+    Flag,
+    Number,
+    Rule,
+    Text,
+    Whole,
+    unit,
+    within,
+)
+from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
-from fly64_assets.study.rules import broken_rules
+from fly64_assets.store.hashing import json_sha256
+from fly64_assets.study.documents import Place, broken_fields, plain, read, shown, without
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
+REQUIRED_SEEDS: Final = ("simulation", "grouping", "subsampling")
+NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
 
-
-@dataclass(frozen=True)
-class Job:
-    """One row of the job matrix; ``split`` is None for training."""
-
-    stage: str
-    dose: int
-    view: str
-    split: str | None
-    gridsize: int
+Upgrade = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
+UPGRADES: Final[Mapping[str, Upgrade]] = {
+    "pinn": fly64_assets.pinn.settings.upgraded,
+    "lsqml": fly64_assets.lsqml.settings.upgraded,
+}
+"""How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
 
 
 def _default_views() -> Mapping[str, float]:
@@ -52,35 +66,106 @@ def _default_seeds() -> Mapping[str, int]:
     return {"simulation": 42, "grouping": 123, "subsampling": 456}
 
 
+def _kind_of_base(value: Any) -> str:
+    return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
+
+
+def _doses(values: tuple[float, ...]) -> bool:
+    return bool(values) and all(math.isfinite(dose) and dose >= 1 for dose in values)
+
+
 @dataclass(frozen=True)
 class StudyDesign:
     """All parameters of a study, immutable. Construct it freely; :meth:`validate` judges it.
 
-    Units: doses in photons per frame, lengths in object pixels, overlaps as linear fractions of the window.
-    ``base`` is a recipe or the path of a base NPZ; a relative path counts from ``folder``, the design file's own,
-    which is no part of the design's document or hash.
-    ``seeds`` names the repeats one by one instead of their number: ``repeats: 3`` is ``seeds: [1, 2, 3]``.
+    A further section is one more field here, of a settings class that stands beside its domain.
     """
 
-    name: str = "fly64"
-    dose_list: tuple[float, ...] = (1e3, 1e4, 1e5)
-    gridsizes: tuple[int, ...] = (1, 2)
-    neighbor_count: int = 7
-    patch_size_pixels: int = 64
-    overlap_views: Mapping[str, float] = field(default_factory=_default_views)
-    train_test_split_axis: str = "y"
-    rng_seeds: Mapping[str, int] = field(default_factory=_default_seeds)
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
+
+    name: Annotated[
+        Text,
+        Rule(
+            "must match [a-z0-9_]+",
+            lambda value: bool(NAME_PATTERN.fullmatch(value)),
+            {"pattern": f"^{NAME_PATTERN.pattern}$"},
+        ),
+    ] = "fly64"
+    """Name of the study and of the folder of its results."""
+    dose_list: Annotated[
+        tuple[Number, ...],
+        *LISTED,
+        Rule("every dose must be finite and at least 1 photon", _doses, {"minItems": 1}),
+        unit("photons per frame"),
+    ] = (1e3, 1e4, 1e5)
+    """Doses to compare: mean photons in a diffraction pattern; distinct as whole numbers."""
+    gridsizes: Annotated[
+        tuple[Whole, ...],
+        *LISTED,
+        Rule(
+            "must be a non-empty list of 1 and 2",
+            lambda values: bool(values) and set(values) <= {1, 2},
+            {"minItems": 1, "items": {"enum": [1, 2]}},
+        ),
+    ] = (1, 2)
+    """Samples of `cnn` and of overlap metrics have g² frames: baseline takes the smallest g, others the largest."""
+    neighbor_count: Whole = 7
+    """Nearest neighbours from which a group of frames is drawn; `cnn` needs at least max(gridsizes)²."""
+    patch_size_pixels: Annotated[
+        Whole,
+        Rule("must be one of 64, 128, 256", NETWORK_PATCH_SIZES.__contains__, {"enum": list(NETWORK_PATCH_SIZES)}),
+        unit("px"),
+    ] = 64
+    """Width N of a diffraction pattern and of the probe of the base."""
+    overlap_views: Annotated[Mapping[str, Annotated[Number, within(0, 1, "[)")]], NAMED] = field(
+        default_factory=_default_views
+    )
+    """Thinned scans by name: neighbouring windows of N pixels overlap by at most this; `baseline` keeps all."""
+    train_test_split_axis: Literal["x", "y"] = "y"
+    """Axis at whose middle the scan is cut into a train half and a test half."""
+    rng_seeds: Annotated[
+        Mapping[str, Whole], NAMED, Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
+    ] = field(default_factory=_default_seeds)
+    """Seeds of the noise and positions, of the training, and of sampled metrics; all three in [0, 2**32)."""
     metrics_config: MetricsConfig = field(default_factory=MetricsConfig)
-    base: BaseRecipe | str = field(default_factory=lambda: BaseRecipe("astronaut", "gravel", 464, 10304))
-    scan: str = "uniform"
-    min_view_frames: int = 4
-    patches: bool = True
+    """Image metrics."""
+    base: Annotated[
+        Annotated[BaseRecipe, Tag("recipe")]
+        | Annotated[Text, Rule("must be a path or a recipe", bool, {"minLength": 1}), Tag("path")],
+        Discriminator(_kind_of_base),
+    ] = field(default_factory=lambda: BaseRecipe("astronaut", "gravel", 464, 10304))
+    """Object, probe and scan: a recipe, or the path of a base NPZ, relative to the design's file."""
+    scan: Literal["uniform", "base"] = "uniform"
+    """Positions drawn anew, uniformly over the object, or the base's own."""
+    min_view_frames: Count = 4
+    """A view with fewer frames in a half is skipped there; `cnn` needs g² frames as well."""
+    patches: Flag = True
+    """Whether data files hold the true object patch of every frame, `Y`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    repeats: int = 1
-    seeds: tuple[int, ...] = ()
-    pinn: PinnSettings = field(default_factory=PinnSettings)
+    """Which pixels count, and how far objects may be shifted to register."""
+    repeats: Count = 1
+    """How often the study is repeated, each with its own noise and training; more give a standard error."""
+    seeds: Annotated[
+        tuple[Whole, ...],
+        *LISTED,
+        Rule("must be distinct", lambda values: len(set(values)) == len(values), {"uniqueItems": True}),
+        Rule(
+            "must be in [1, 2**32)",
+            lambda values: all(1 <= seed < 2**32 for seed in values),
+            {"items": {"type": "integer", "minimum": 1}},
+        ),
+    ] = ()
+    """Instead of `repeats`, the repeats by name: `repeats: 3` is `seeds: [1, 2, 3]`; another number changes one."""
+    pinn: Annotated[UnrolledSettings | CnnSettings, Field(discriminator="architecture")] = field(
+        default_factory=UnrolledSettings
+    )
+    """The physics-informed network; without an `architecture`, `unrolled`."""
     lsqml: LsqmlSettings = field(default_factory=LsqmlSettings)
-    folder: Path = field(default=Path(), compare=False, repr=False, metadata={"document": False})
+    """The iterative reconstruction."""
+    folder: SkipJsonSchema[Path] = field(default=Path(), compare=False, repr=False, metadata={"document": False})
+    """Folder of the design's file, from which a relative `base` counts; no part of the document or of its hash."""
+    notes: SkipJsonSchema[tuple[str, ...]] = field(default=(), compare=False, repr=False, metadata={"document": False})
+    """A sentence for each setting of an older design that has moved; no part of the document or of its hash."""
 
     def __post_init__(self) -> None:
         for name in ("overlap_views", "rng_seeds"):
@@ -120,9 +205,14 @@ class StudyDesign:
         """Gridsize g of a view's network samples: the smallest for baseline, the largest for spaced views."""
         return min(self.gridsizes) if view == BASELINE else max(self.gridsizes)
 
+    @property
+    def groups_frames(self) -> bool:
+        """Whether the study's network takes groups of g^2 frames, as ``cnn`` does."""
+        return isinstance(self.pinn, CnnSettings)
+
     def least_frames(self, view: str) -> int:
         """Fewest frames with which a view of one split exists."""
-        return max(self.gridsize(view) ** 2, self.min_view_frames)
+        return max(self.min_view_frames, self.gridsize(view) ** 2 if self.groups_frames else 1)
 
     def expectations(self) -> Expectations:
         """What the data contract compares the study's data sets with."""
@@ -159,49 +249,47 @@ class StudyDesign:
             name: int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for name, seed in self.rng_seeds.items()
         }
 
-    def training_jobs(self) -> tuple[Job, ...]:
-        """One training job per (dose, view). Pure: touches no file and no global state."""
-        return tuple(Job("training", d, v, None, self.gridsize(v)) for d in self.doses for v in self.views)
-
-    def lsqml_jobs(self) -> tuple[Job, ...]:
-        """One LSQML job per (dose, view, split). Pure, like :meth:`training_jobs`."""
-        return tuple(
-            Job("reconstruction", d, v, s, self.gridsize(v)) for d in self.doses for v in self.views for s in SPLITS
-        )
-
     # -- forms ---------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON and YAML types; ``StudyDesign.from_dict`` is the inverse."""
-        document = cast(dict[str, Any], _plain(self))
+        document = cast(dict[str, Any], plain(self))
         # One of the two says how many repeats there are; a design without seeds has no such field.
         del document["repeats" if self.seeds else "seeds"]
         return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> StudyDesign:
-        """Build and validate. Raises :class:`DesignError` with every unknown key, wrong type and broken rule."""
+        """Build and validate; ``notes`` of the design say which settings of an older one have moved.
+
+        Raises
+        ------
+        DesignError
+            With every unknown field, wrong type and broken rule as ``field = value: rule``.
+        """
         problems: list[str] = []
         if "seeds" in document and "repeats" in document:
-            problems.append(f"repeats = {_shown(document['repeats'])}: give repeats or seeds, not both")
+            problems.append(f"repeats = {shown(document['repeats'])}: give repeats or seeds, not both")
             document = {name: value for name, value in document.items() if name != "repeats"}
-        design = cast(StudyDesign | None, _build(cls, document, "", problems))
-        if design is not None:
-            problems += design.problems()
+        document, notes = upgraded(document)
+        broken = broken_fields(cls, document)
+        # Rules between fields are judged as well, where the fields that they read are good.
+        design: StudyDesign = read(cls, without(document, broken) if broken else document)
+        problems += [*broken.values(), *_broken_rules(design, broken)]
         if problems:
             raise DesignError(problems)
-        assert design is not None
-        return design
+        return dataclasses.replace(design, notes=tuple(notes))
 
     def sha256(self) -> str:
         """SHA256 of the whole design in canonical JSON."""
-        return parameters_sha256(self.to_dict())
+        return json_sha256(self.to_dict())
 
     # -- rules ---------------------------------------------------------------------------------------------
 
     def problems(self) -> list[str]:
         """Every violated rule as ``field = value: rule``."""
-        return list(broken_rules(self))
+        broken = broken_fields(type(self), plain(self))
+        return [*broken.values(), *_broken_rules(self, broken)]
 
     def validate(self) -> StudyDesign:
         """Return the design itself, or raise one :class:`DesignError` that names every violated rule."""
@@ -209,17 +297,6 @@ class StudyDesign:
         if found:
             raise DesignError(found)
         return self
-
-
-def parameters_sha256(parameters: Mapping[str, Any]) -> str:
-    """SHA256 of a JSON document in canonical form (sorted keys, no spaces)."""
-    text = json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def get_study_design() -> StudyDesign:
-    """The canonical design, ``fly64``."""
-    return load_design("fly64")
 
 
 def shipped_designs() -> tuple[str, ...]:
@@ -243,93 +320,84 @@ def load_design(source: str | Path) -> StudyDesign:
     return dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
 
 
-# -- internals ------------------------------------------------------------------------------------------------
+def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """An older design, or the parameters of an older record, in today's names, with a sentence for what moved."""
+    current, notes = dict(document), []
+    for name, upgrade in UPGRADES.items():
+        if isinstance(current.get(name), Mapping):
+            current[name], said = upgrade(current[name])
+            notes += said
+    return current, notes
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in _document_fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
+# -- rules between fields -----------------------------------------------------------------------------------------
 
 
-def _shown(value: Any) -> str:
-    """A value in a message: cut where it is long, because YAML aliases can make a short file mean a huge value."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = 200
-    short.maxlong = 40
-    short.maxlevel = 3
-    return short.repr(value)
+def _dose_rules(d: StudyDesign) -> Iterator[str]:
+    keys = d.doses
+    if len(set(keys)) != len(keys):
+        yield f"dose_list = {list(d.dose_list)}: doses must differ after int() ({list(keys)})"
 
 
-def _document_fields(cls: Any) -> list[dataclasses.Field[Any]]:
-    return [f for f in dataclasses.fields(cls) if f.metadata.get("document", True)]
+def _group_rules(d: StudyDesign) -> Iterator[str]:
+    least = max(d.gridsizes) ** 2
+    if d.groups_frames and d.neighbor_count < least and least > 1:
+        yield (f"neighbor_count = {d.neighbor_count}: must be at least max(gridsizes)^2 = {least} (OVERSAMPLING-001)")
 
 
-def _build(cls: type[Any], document: Mapping[str, Any], where: str, problems: list[str]) -> Any:
-    """Dataclass from a mapping; every unknown key and wrong type is appended to ``problems``."""
-    hints = get_type_hints(cls)
-    names = {f.name for f in _document_fields(cls)}
-    values: dict[str, Any] = {}
-    complete = True
-    for key, raw in document.items():
-        label = f"{where}{key}"
-        if key not in names:
-            problems.append(f"{label} = {_shown(raw)}: unknown field (known: {', '.join(sorted(names))})")
-            continue
-        before = len(problems)
-        value = _convert(hints[key], raw, label, problems)
-        if len(problems) > before:
-            complete = False
-        else:
-            values[key] = value
-    return cls(**values) if complete else None
+def _view_rules(d: StudyDesign) -> Iterator[str]:
+    for view in d.overlap_views:
+        if not NAME_PATTERN.fullmatch(view):
+            yield f"overlap_views.{view}: a view's name must match [a-z0-9_]+"
+        if view == BASELINE:
+            yield "overlap_views.baseline: the name is reserved for the view that keeps every position"
 
 
-def _convert(hint: Any, raw: Any, label: str, problems: list[str]) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if hint == BaseRecipe | str:
-        if isinstance(raw, Mapping):
-            return _build(BaseRecipe, raw, f"{label}.", problems)
-        return _convert(str, raw, label, problems)
-    if dataclasses.is_dataclass(hint):
-        if isinstance(raw, Mapping):
-            return _build(cast(type[Any], hint), raw, f"{label}.", problems)
-        problems.append(f"{label} = {_shown(raw)}: must be a mapping")
-        return None
-    if origin is tuple:
-        if not isinstance(raw, (list, tuple)):
-            problems.append(f"{label} = {_shown(raw)}: must be a list")
-            return None
-        if args[-1] is not Ellipsis and len(raw) != len(args):
-            problems.append(f"{label} = {_shown(raw)}: must have {len(args)} entries")
-            return None
-        return tuple(_convert(args[0], item, f"{label}[{i}]", problems) for i, item in enumerate(raw))
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(raw, Mapping):
-            problems.append(f"{label} = {_shown(raw)}: must be a mapping")
-            return None
-        return {str(key): _convert(args[1], item, f"{label}.{key}", problems) for key, item in raw.items()}
-    return _convert_scalar(hint, raw, label, problems)
+def _seed_rules(d: StudyDesign) -> Iterator[str]:
+    missing = [seed for seed in REQUIRED_SEEDS if seed not in d.rng_seeds]
+    if missing:
+        yield f"rng_seeds = {dict(d.rng_seeds)}: missing {', '.join(missing)} (all of {', '.join(REQUIRED_SEEDS)})"
+    for seed, value in d.rng_seeds.items():
+        if seed not in REQUIRED_SEEDS:
+            yield f"rng_seeds.{seed} = {value}: unknown seed (known: {', '.join(REQUIRED_SEEDS)})"
+        elif not 0 <= value < 2**32:
+            yield f"rng_seeds.{seed} = {value}: must be in [0, 2**32)"
 
 
-def _convert_scalar(hint: Any, raw: Any, label: str, problems: list[str]) -> Any:
-    if hint is float:
-        # YAML 1.1 reads 1e5 (without a dot) as text.
-        if isinstance(raw, str):
-            try:
-                return float(raw)
-            except ValueError:
-                pass
-        if isinstance(raw, (int, float)) and not isinstance(raw, bool):
-            return float(raw)
-    elif hint is int:
-        if isinstance(raw, int) and not isinstance(raw, bool):
-            return raw
-    elif isinstance(raw, hint):
-        return raw
-    problems.append(f"{label} = {_shown(raw)}: must be {hint.__name__}")
-    return None
+def _repeat_rules(d: StudyDesign) -> Iterator[str]:
+    if d.seeds and d.repeats != len(d.seeds):
+        yield f"repeats = {d.repeats}: give repeats or seeds, not both (seeds names {len(d.seeds)})"
+
+
+def _fold_rules(d: StudyDesign) -> Iterator[str]:
+    if isinstance(d.pinn, UnrolledSettings) and d.pinn.folds >= d.pinn.photon_parts:
+        yield (
+            f"pinn.folds = {d.pinn.folds}: must be less than photon_parts = {d.pinn.photon_parts}, "
+            "one of which is for validation"
+        )
+
+
+def _object_rules(d: StudyDesign) -> Iterator[str]:
+    least = d.patch_size_pixels + 2
+    if isinstance(d.base, BaseRecipe) and d.base.object_size < least:
+        yield f"base.object_size = {d.base.object_size}: must be at least N + 2 = {least}"
+
+
+RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]], ...]] = (
+    (("dose_list",), _dose_rules),
+    (("gridsizes", "neighbor_count", "pinn.architecture"), _group_rules),
+    ((), _view_rules),
+    (("rng_seeds",), _seed_rules),
+    (("seeds", "repeats"), _repeat_rules),
+    (("pinn.folds", "pinn.photon_parts"), _fold_rules),
+    (("base.object_size", "patch_size_pixels"), _object_rules),
+)
+"""Rules between fields, each after the fields that it reads."""
+
+
+def _broken_rules(design: StudyDesign, broken: Collection[Place]) -> Iterator[str]:
+    """Broken rules between fields, of those rules whose fields are good each by itself."""
+    bad = {".".join(map(str, place[:depth])) for place in broken for depth in (1, 2)}
+    for reads, rule in RULES:
+        if not bad & set(reads):
+            yield from rule(design)

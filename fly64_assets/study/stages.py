@@ -8,13 +8,13 @@ stage computes (``assets``), what is on disk (``study.states``), Dagster.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.pinn.settings import cnn_settings
+from fly64_assets.pinn.settings import CnnSettings, PinnSettings, cnn_settings
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.artifacts import ArtifactStore, Inputs
 from fly64_assets.store.hashing import json_sha256
@@ -155,10 +155,10 @@ def _view_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
     }
 
 
-def _network_settings(hyperparameters: Callable[[StudyDesign], dict[str, Any]]) -> Settings:
+def _network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Settings:
     def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-        network = hyperparameters(design)
-        groups = network["architecture"] == "cnn" and key.gridsize > 1
+        network = network_of(design)
+        groups = isinstance(network, CnnSettings) and key.gridsize > 1
         return {
             "arm": key.method,
             "gridsize": key.gridsize,
@@ -166,7 +166,7 @@ def _network_settings(hyperparameters: Callable[[StudyDesign], dict[str, Any]]) 
             "neighbor_count": design.neighbor_count if groups else None,
             "patch_size_pixels": design.patch_size_pixels,
             "seed": design.repeat_seeds(key.repeat)["grouping"],
-            "pinn": network,
+            "pinn": network.parameters(),
         }
 
     return settings
@@ -179,7 +179,7 @@ def _method_settings(_design: StudyDesign, key: Key) -> dict[str, Any]:
 def _iterative_settings(section: str, **fixed: Any) -> Settings:
     def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
         seed = design.repeat_seeds(key.repeat)["grouping"]
-        return {"split": key.split, "seed": seed, section: asdict(getattr(design, section)), **fixed}
+        return {"split": key.split, "seed": seed, section: getattr(design, section).parameters(), **fixed}
 
     return settings
 
@@ -232,7 +232,7 @@ _PINN: Final = _network(
     train="A network trained on the view's train frames by the photon likelihood alone; it never sees the truth. The "
     "bundle `wts.h5.zip` holds everything needed to run it again.",
     infer="The object that the trained network reconstructs from the train half and from the unseen test half.",
-    settings=_network_settings(lambda design: asdict(design.pinn)),
+    settings=_network_settings(lambda design: design.pinn),
     group="pinn",
     tool="pytorch",
     engine="fly64_assets.pinn.job",

@@ -9,7 +9,7 @@ from fly64_assets.checks.factory import judge
 from fly64_assets.checks.rules import RULES
 from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.pinn.bundle import read_bundle
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.states import active_layout, study_states
@@ -48,19 +48,19 @@ def test_it_waits_for_a_slot_and_the_comparison_is_downstream(graph):
 
 
 def test_it_depends_on_the_settings_of_cnn_only(graph):
-    def parameters(**settings):
-        return stages.parameters(replace(graph.design, pinn=PinnSettings(**settings)), BUNDLE)
+    def parameters(settings):
+        return stages.parameters(replace(graph.design, pinn=settings), BUNDLE)
 
-    assert parameters() == parameters(architecture="cnn", tile=64, levels=(1.0,), width=4)
-    assert parameters() != parameters(epochs=7)
-    assert parameters() != parameters(n_filters_scale=1)
+    assert parameters(CnnSettings()) == parameters(UnrolledSettings(tile=64, levels=(1.0,), width=4))
+    assert parameters(CnnSettings(epochs=7)) == parameters(UnrolledSettings(epochs=7)) != parameters(CnnSettings())
+    assert parameters(CnnSettings()) != parameters(CnnSettings(n_filters_scale=1))
 
 
 @pytest.mark.slow
 def test_a_cell_in_tensorflow(graph):
-    design = replace(graph.design, pinn=PinnSettings(epochs=1, n_filters_scale=1))
+    design = replace(graph.design, pinn=CnnSettings(epochs=1, n_filters_scale=1))
     path = graph.store.data_root.parent / "study.yaml"
-    text = path.read_text().replace("pinn: {epochs: 2}", "pinn: {epochs: 1, n_filters_scale: 1}")
+    text = path.read_text().replace("pinn: {epochs: 2}", "pinn: {architecture: cnn, epochs: 1, n_filters_scale: 1}")
     path.write_text(text)
     assert graph.run("base_dataset").success
     assert graph.run("simulated_dataset", partition="10000").success

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +12,16 @@ from pathlib import Path
 import pytest
 
 from fly64_assets.engines.execution import Execution
-from fly64_assets.engines.process import PROCESS_GROUP_VARIABLES, THREAD_VARIABLES, child_environment, run_isolated
+from fly64_assets.engines.process import (
+    PROCESS_GROUP_VARIABLES,
+    THREAD_VARIABLES,
+    child_environment,
+    run_isolated,
+    run_job,
+)
 from fly64_assets.errors import EngineError
 
-JOBS = Path(__file__).parent / "jobs"
+JOBS = Path(__file__).parents[1] / "jobs"
 PARENT = """
 import json, sys
 from pathlib import Path
@@ -22,7 +29,16 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import run_isolated
 folder = Path(sys.argv[1])
 request = {"pid_file": str(folder / "pid")}
-run_isolated("isolation_jobs:wait", request, execution=Execution(), log_path=folder / "job.log")
+run_isolated("process_jobs:wait", request, execution=Execution(), log_path=folder / "job.log")
+"""
+
+PATIENT_PARENT = """
+import os
+from pathlib import Path
+from fly64_assets.engines.process import run_job
+listen = lambda message: print("at work", flush=True)
+run_job("process_jobs:interruptible", {{"file": {file!r}}}, [os.environ], log_path=Path({log!r}), listen=listen,
+        grace_seconds=20)
 """
 
 
@@ -33,7 +49,7 @@ def run(tmp_path, monkeypatch):
 
     def call(name, request=None, *, progress=None, processes=1, **execution):
         return run_isolated(
-            f"isolation_jobs:{name}",
+            f"process_jobs:{name}",
             request or {},
             execution=Execution(**execution),
             log_path=tmp_path / "job.log",
@@ -110,7 +126,7 @@ def test_any_other_exception_is_one_sentence_and_its_traceback_is_in_the_log(run
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("isolation_jobs:nowhere", "AttributeError: module 'isolation_jobs' has no attribute 'nowhere'"),
+        ("process_jobs:nowhere", "AttributeError: module 'process_jobs' has no attribute 'nowhere'"),
         ("no_such_module:job", "ModuleNotFoundError: No module named 'no_such_module'"),
     ],
 )
@@ -127,13 +143,13 @@ def test_a_result_that_is_no_json_is_an_error_with_a_pointer_to_the_log(run, log
 
 
 def test_a_job_that_leaves_without_an_answer_is_an_error(run):
-    with pytest.raises(EngineError, match="isolation_jobs:leave ended with status 3 and no answer; see its log"):
+    with pytest.raises(EngineError, match="process_jobs:leave ended with status 3 and no answer; see its log"):
         run("leave")
 
 
 def test_death_by_sigkill_is_said_with_its_likely_cause(run):
     seen = []
-    with pytest.raises(EngineError, match=r"isolation_jobs:killed was ended by SIGKILL \(probably out of memory\)"):
+    with pytest.raises(EngineError, match=r"process_jobs:killed was ended by SIGKILL \(probably out of memory\)"):
         run("killed", {"signal": "SIGKILL"}, progress=lambda *row: seen.append(row))
     assert seen == [(1, 2, {})]
 
@@ -228,13 +244,13 @@ def test_no_descriptor_stays_open_where_no_process_could_start(run, monkeypatch,
         run("echo")
     monkeypatch.undo()
     with pytest.raises(IsADirectoryError):
-        run_isolated("isolation_jobs:echo", {}, execution=Execution(), log_path=tmp_path)
+        run_isolated("process_jobs:echo", {}, execution=Execution(), log_path=tmp_path)
     assert descriptors() == before
 
 
 def test_a_child_whose_parent_has_gone_does_not_start_its_job(tmp_path):
     read_end, write_end = os.pipe()
-    command = [sys.executable, "-m", "fly64_assets.engines.process", "isolation_jobs:echo", str(write_end), "1"]
+    command = [sys.executable, "-m", "fly64_assets.engines.process", "process_jobs:echo", str(write_end), "1", "9"]
     environment = {**os.environ, "PYTHONPATH": str(JOBS)}
     done = subprocess.run(
         command, input=b"{}", env=environment, pass_fds=(write_end,), stderr=subprocess.PIPE, check=False
@@ -268,3 +284,54 @@ def test_one_failure_ends_the_whole_group(run, failing):
 def test_a_process_alone_is_in_no_group(run, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "7")
     assert not set(PROCESS_GROUP_VARIABLES) & set(run("environment"))
+
+
+def run_patiently(tmp_path, name, request, *, listen=None, stop=None, grace_seconds=20):
+    environment = {**os.environ, "PYTHONPATH": str(JOBS)}
+    return run_job(
+        f"process_jobs:{name}",
+        request,
+        [environment],
+        log_path=tmp_path / "job.log",
+        listen=listen,
+        stop=stop,
+        grace_seconds=grace_seconds,
+    )
+
+
+def test_progress_may_say_what_it_is_about(tmp_path):
+    heard = []
+    run_patiently(tmp_path, "labelled", {}, listen=heard.append)
+    assert heard == [{"label": "dose_1000/dense", "done": 1, "total": 2, "values": {"loss": 0.5}}]
+
+
+def test_a_job_that_is_stopped_may_note_that_it_was_interrupted(tmp_path):
+    file, stop = tmp_path / "note", threading.Event()
+    with pytest.raises(EngineError, match="ended by SIGINT"):
+        run_patiently(tmp_path, "interruptible", {"file": str(file)}, listen=lambda _: stop.set(), stop=stop)
+    assert file.read_text() == "interrupted"
+
+
+def test_a_job_that_does_not_stop_in_time_is_killed_with_what_it_has_started(tmp_path):
+    file, stop = tmp_path / "pids", threading.Event()
+    begun = time.monotonic()
+    with pytest.raises(EngineError, match="ended by SIGKILL"):
+        run_patiently(tmp_path, "deaf", {"file": str(file)}, listen=lambda _: stop.set(), stop=stop, grace_seconds=0.5)
+    assert time.monotonic() - begun < 30
+    assert eventually(lambda: not any(is_alive(int(pid)) for pid in file.read_text().split()), 20)
+
+
+def test_an_interruptible_job_is_interrupted_when_its_parent_is_killed(tmp_path):
+    program = PATIENT_PARENT.format(file=str(tmp_path / "note"), log=str(tmp_path / "job.log"))
+    # As a shell starts a process in the background: Ctrl-C ignored.
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(JOBS)},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
+    )
+    assert parent.stdout.readline() == "at work\n"
+    parent.kill()
+    parent.communicate()
+    assert eventually(lambda: (tmp_path / "note").exists() and (tmp_path / "note").read_text() == "interrupted", 20)

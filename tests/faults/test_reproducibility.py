@@ -19,9 +19,10 @@ forward.blocks.__defaults__ = (frames,)
 blocks.BLOCK_ELEMENTS = elements
 from fly64_assets.simulation.frames import SimulatedScan
 SimulatedScan.patch_blocks.__defaults__ = SimulatedScan.amplitude_blocks.__defaults__ = (frames,)
-from fly64_assets.cli.driver.worker import execute
+from fly64_assets.automation.runs import execute
+from fly64_assets.definitions import defs
 for assets, partition in runs:
-    ok, reason = execute(assets, partition)
+    ok, reason = execute(defs, assets, partition)
     assert ok, reason
 """
 DATA = (

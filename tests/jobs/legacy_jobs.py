@@ -19,7 +19,7 @@ from fly64_assets.pinn.cnn.keras.forward import ForwardModel, poisson_loss
 from fly64_assets.pinn.cnn.keras.job import infer_job, train_job
 from fly64_assets.pinn.cnn.keras.training import train
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn import params
 from fly64_assets.ptychopinn.configuration import LegacyConfigError, ModelConfig, TrainingConfig
 from fly64_assets.ptychopinn.session import legacy_session
@@ -82,7 +82,7 @@ def course(request, progress):
     """Train twice, refuse what must be refused, and reconstruct with the bundles of both backends."""
     facts = [train_job({**request["train"], "output_folder": folder}, progress) for folder in request["folders"]]
     infer = [infer_job({**request["infer"], **paths}, progress) for paths in request["inferences"]]
-    measurement, settings = load_measurement(Path(request["infer"]["measurement"])), PinnSettings()
+    measurement, settings = load_measurement(Path(request["infer"]["measurement"])), CnnSettings()
     with legacy_session(TrainingConfig()) as closed:
         pass
     refused = [_refusal(None, measurement, settings), _refusal({"N": 64}, measurement, settings)]

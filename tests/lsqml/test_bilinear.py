@@ -62,7 +62,7 @@ def test_a_true_object_is_a_fixed_point_only_with_the_windows_of_the_study(scann
 
     def deviance(kind: str) -> float:
         settings = LsqmlSettings(
-            engine=engine, epochs=25, stopping="epochs", noise_model="gaussian", windows=kind, batch_size=10
+            engine=engine, epochs=25, stopping="epochs", noise_model="gaussian", subpixel=kind, batch_size=10
         )
         return reconstruct(s.measurement, settings, Execution(), 1, lambda *_: None).deviance[-1]
 

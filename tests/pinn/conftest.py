@@ -10,7 +10,7 @@ import pytest
 
 from fly64_assets.physics import counts, forward, scan
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import UnrolledSettings
 
 N = 32
 SHAPE = (80, 88)
@@ -78,9 +78,9 @@ def clean():
 
 
 @pytest.fixture(scope="session")
-def settings() -> PinnSettings:
+def settings() -> UnrolledSettings:
     """A training of about a second."""
-    return PinnSettings(
+    return UnrolledSettings(
         epochs=3,
         width=8,
         levels=(1.0, 0.3, 0.1),

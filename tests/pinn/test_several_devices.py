@@ -12,6 +12,7 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import EngineError
 from fly64_assets.pinn.ranks import Ranks, ranks
+from fly64_assets.pinn.settings import cnn_settings
 from fly64_assets.pinn.training import train
 
 
@@ -34,7 +35,7 @@ def test_a_lone_process_cannot_train_on_two_devices(measurement, settings, tmp_p
 
 
 def test_the_other_architecture_refuses(measurement, settings, tmp_path):
-    cnn = replace(settings, architecture="cnn")
+    cnn = cnn_settings(settings)
     with pytest.raises(EngineError, match="cnn trains on one device; unrolled on several"):
         train(measurement, cnn, 1, 7, 1, Execution(devices=2), lambda *_: None, scratch=tmp_path)
 

@@ -14,6 +14,7 @@ from fly64_assets.pinn.cnn import training as patch_training
 from fly64_assets.pinn.cnn.samples import Samples
 from fly64_assets.pinn.cnn.task import input_scale
 from fly64_assets.pinn.ranks import Ranks
+from fly64_assets.pinn.settings import CnnSettings, cnn_settings
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled import training as scene_training
 from fly64_assets.pinn.unrolled.training import UnrolledTraining
@@ -50,8 +51,8 @@ def trained(measurement, settings, tmp_path_factory):
 
 
 @pytest.fixture
-def cnn(settings):
-    return replace(settings, architecture="cnn", n_filters_scale=1, epochs=2)
+def cnn():
+    return CnnSettings(n_filters_scale=1, epochs=2)
 
 
 def test_training_on_64_frames_gains_on_the_likelihood_path(trained):
@@ -154,9 +155,9 @@ def test_an_unfit_measurement_is_refused_in_words(run, wide, settings, architect
     amplitude, x = wide.amplitude.copy(), wide.x.copy()
     amplitude[5, 3, 3], x[2] = np.nan, np.nan
     with pytest.raises(EngineError, match=r"frame 5 holds negative, NaN or infinite amplitudes; nothing was computed"):
-        run(replace(wide, amplitude=amplitude), replace(settings, architecture=architecture))
+        run(replace(wide, amplitude=amplitude), settings if architecture == "unrolled" else cnn_settings(settings))
     with pytest.raises(EngineError, match=r"position x\[2\] = nan is no place \(1 such"):
-        run(replace(wide, x=x), replace(settings, architecture=architecture))
+        run(replace(wide, x=x), settings if architecture == "unrolled" else cnn_settings(settings))
 
 
 @pytest.mark.parametrize(("architecture", "step"), [("unrolled", "regularisation_path"), ("cnn", "patch_samples")])
@@ -167,7 +168,7 @@ def test_memory_that_runs_out_in_the_preparation_says_so(run, wide, settings, mo
     module = scene_training if architecture == "unrolled" else patch_training
     monkeypatch.setattr(module, step, exhausted)
     with pytest.raises(EngineError, match=r"out of memory in the preparation \(Unable to allocate 9 TiB\)"):
-        run(wide, replace(settings, architecture=architecture))
+        run(wide, settings if architecture == "unrolled" else cnn_settings(settings))
 
 
 def test_memory_that_runs_out_names_epoch_and_batch(run, measurement, wide, cnn, monkeypatch):

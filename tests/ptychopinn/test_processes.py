@@ -7,7 +7,7 @@ import pytest
 
 IMPORTS = {
     "the code location": "fly64_assets.definitions",
-    "the command": "fly64_assets.cli.main, fly64_assets.cli.commands.run, fly64_assets.cli.driver.worker",
+    "the command": "fly64_assets.cli.main, fly64_assets.cli.commands.run, fly64_assets.cli.driver.runs",
     "the bridge and the imports": (
         "fly64_assets.ptychopinn.session, fly64_assets.ptychopinn.training_config, "
         "fly64_assets.pinn.cnn.keras.weights, "

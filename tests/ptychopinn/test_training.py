@@ -21,7 +21,7 @@ from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle, read_bundle, write_bundle
 from fly64_assets.pinn.cnn.task import patch_spec
 from fly64_assets.pinn.inference import reconstruct
-from fly64_assets.pinn.settings import PinnSettings, cnn_settings
+from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.dictionary import DEFAULTS
 from fly64_assets.ptychopinn.training_config import TrainingJob, design_values, disagreements, training_config
 from fly64_assets.simulation.bases import make_base
@@ -32,7 +32,7 @@ FRAMES = 8
 DESIGN = replace(
     StudyDesign(),
     dose_list=(1e5,),
-    pinn=PinnSettings(architecture="cnn", n_filters_scale=1, epochs=3, learning_rate=1e-2),
+    pinn=CnnSettings(n_filters_scale=1, epochs=3, learning_rate=1e-2),
 ).validate()
 JOB = TrainingJob(100000, "dense", 1, FRAMES)
 
@@ -81,7 +81,7 @@ def cell(in_child, tmp_path_factory):
         "train": {
             "measurement": str(file),
             "arm": "legacy_pinn",
-            "settings": cnn_settings(DESIGN.pinn),
+            "settings": DESIGN.pinn.parameters(),
             "training_config": asdict(config),
             "others": others,
             "wait_seconds": 0.0,
@@ -164,15 +164,15 @@ def test_without_a_fitting_session_there_is_no_training(cell):
 
 
 CALLS = """
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.session import LegacySession
 from fly64_assets.pinn.cnn.keras.training import train
 from fly64_assets.physics.measurement import Measurement
 
-def good(session: LegacySession, measurement: Measurement, settings: PinnSettings) -> None:
+def good(session: LegacySession, measurement: Measurement, settings: CnnSettings) -> None:
     train(session, measurement, settings, lambda *_: None)
 
-def bad(parameters: dict[str, object], measurement: Measurement, settings: PinnSettings) -> None:
+def bad(parameters: dict[str, object], measurement: Measurement, settings: CnnSettings) -> None:
     train(measurement, settings, lambda *_: None)  # type: ignore[call-arg]
     train(parameters, measurement, settings, lambda *_: None)  # type: ignore[arg-type]
 """

@@ -9,7 +9,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.definitions import build_definitions
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.states import study_states
@@ -91,7 +91,7 @@ def test_both_call_the_same_stages_stale(study):
     assert study.both() == set()
 
     # A change that this chain does not depend on.
-    study.change(pinn=PinnSettings(epochs=99), dose_list=(1e3, 1e4, 1e5))
+    study.change(pinn=UnrolledSettings(epochs=99), dose_list=(1e3, 1e4, 1e5))
     assert study.both() == set()
 
     # Another seed: the frames, and step by step what stands on them.
@@ -129,7 +129,7 @@ def test_code_versions_follow_the_design_and_not_the_partitions(graph):
     for asset, changed in (
         ("simulated_dataset", {"rng_seeds": dict(design.rng_seeds) | {"simulation": 1}}),
         ("overlap_view", {"rng_seeds": dict(design.rng_seeds) | {"subsampling": 1}}),
-        ("pinn_bundle", {"pinn": PinnSettings(epochs=99)}),
+        ("pinn_bundle", {"pinn": UnrolledSettings(epochs=99)}),
     ):
         stage = stages.STAGES[asset]
         before = stages.asset_version(design, stage)

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from fly64_assets.lsqml.settings import LsqmlSettings
-from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
+from fly64_assets.pinn.settings import UnrolledSettings
+from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.study import stages
-from fly64_assets.study.design import get_study_design
+from fly64_assets.study.design import load_design
 from fly64_assets.study.states import active_layout, study_states
 
 SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
@@ -34,7 +34,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
     fresh = {BASE: "fresh", SIMULATED: "fresh", VIEW: "fresh", TRAINING: "missing"}
     assert names(built, design) == fresh
     for harmless in (
-        {"pinn": PinnSettings(epochs=99)},
+        {"pinn": UnrolledSettings(epochs=99)},
         {"lsqml": LsqmlSettings(epochs=99)},
         {"dose_list": (1e3, 5e5)},
         {"overlap_views": {"dense": 0.7}},
@@ -62,7 +62,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(built):
 
 
 def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
-    path = active_layout(built.store).patched(1000, "train")
+    path = active_layout(built.store).patched(Dose(1000), "train")
     before = path.stat().st_mtime_ns
     assert built.run("simulated_dataset", partition="1000", resume=True).success
     assert path.stat().st_mtime_ns == before
@@ -72,7 +72,7 @@ def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
     assert names(built, built.design)[VIEW] == "fresh"
 
     # A lost sidecar: the simulation is made again, the view is not.
-    view = active_layout(built.store).view_data(1000, "dense", "train")
+    view = active_layout(built.store).view_frames(Half(1000, "dense", "train"))
     before = view.stat().st_mtime_ns
     path.with_name(path.name + ".manifest.json").unlink()
     assert built.run("simulated_dataset", partition="1000", resume=True).success
@@ -81,7 +81,7 @@ def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
 
 
 def test_every_stage_comes_after_what_it_needs():
-    design = dataclasses.replace(get_study_design(), repeats=2)
+    design = dataclasses.replace(load_design("fly64"), repeats=2)
     seen = set()
     keys = list(stages.study_keys(design, stages.ON_REQUEST))
     for key in keys:
@@ -91,7 +91,7 @@ def test_every_stage_comes_after_what_it_needs():
 
 
 def test_repeats_have_seeds_of_their_own():
-    design = dataclasses.replace(get_study_design(), repeats=3)
+    design = dataclasses.replace(load_design("fly64"), repeats=3)
     seeds = [design.repeat_seeds(repeat) for repeat in (1, 2, 3)]
     assert seeds[0] == dict(design.rng_seeds)
     assert len({tuple(one.values()) for one in seeds}) == 3
@@ -99,7 +99,7 @@ def test_repeats_have_seeds_of_their_own():
 
 
 def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
-    design = get_study_design()
+    design = load_design("fly64")
     counted = dataclasses.replace(design, repeats=3)
     named = dataclasses.replace(design, seeds=(1, 7, 3))
     assert named.repeats == 3

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import click
 
-from fly64_assets.cli.commands.files import file_argument, json_failure, show_findings
-from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
+from fly64_assets.cli.commands.files import json_failure, show_findings
+from fly64_assets.cli.console import (
+    Session,
+    clean_errors,
+    fail,
+    file_argument,
+    json_option,
+    pass_session,
+    print_json,
+)
+from fly64_assets.cli.driver.drive import import_base
 from fly64_assets.errors import DesignError
 from fly64_assets.simulation.recipe import PICTURES, BaseRecipe
 from fly64_assets.store.artifacts import CHOSEN
@@ -29,7 +38,14 @@ rename_option = click.option(
 
 @click.group()
 def base() -> None:
-    """The base of a study: object, probe, positions."""
+    """Make, import, check and choose bases.
+
+    A base is an object, a probe and scan positions, from which frames are simulated.
+
+    \b
+    Example:
+      fly64 base import my_base.npz
+    """
 
 
 @base.command("make")
@@ -41,8 +57,10 @@ def base() -> None:
 @click.option("--positions", default=2000, show_default=True, help="Number of scan positions.")
 @click.option("--pattern", default="uniform", show_default=True, type=click.Choice(["uniform", "raster"]))
 @click.option("--seed", default=42, show_default=True, help="Seed of the positions.")
-@click.option("--amplitude-range", nargs=2, type=float, default=(0.7, 1.0), show_default=True)
-@click.option("--phase-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="In rad.")
+@click.option("--amplitude-range", nargs=2, type=float, default=(0.7, 1.0), show_default=True, metavar="MIN MAX")
+@click.option(
+    "--phase-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, metavar="MIN MAX", help="In rad."
+)
 @click.option("--probe-radius", default=0.25, show_default=True, help="As a fraction of N.")
 @click.option("--probe-edge", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N.")
 @click.option("--probe-curvature", default=4.0, show_default=True, help="Phase at the rim in rad.")
@@ -85,19 +103,6 @@ def base_import(session: Session, file: Path, rename: dict[str, str]) -> None:
       fly64 run
     """
     import_base(session, session.design(), file, rename)
-
-
-def import_base(session: Session, design: StudyDesign, file: Path, rename: dict[str, str]) -> None:
-    """Bring a base file into the study, make it the active base, and say so."""
-    from fly64_assets.study.intake import intake_file
-
-    record = intake_file(session.store(design), design, file, rename=rename, announce=click.echo)
-    values = record.values
-    click.echo(
-        f"{values['base_id']} is the active base of study {design.name}: object {values['object_height_px']} x "
-        f"{values['object_width_px']} px, N = {values['patch_size_px']}, {values['positions']} positions, "
-        f"probe {values['probe_diameter_px']:.1f} px"
-    )
 
 
 @base.command("check")

@@ -16,7 +16,9 @@ from fly64_assets.store.garbage import KINDS, find_garbage, remove_garbage
 @pass_session
 @clean_errors
 def clean(session: Session, kinds: Sequence[str], as_json: bool) -> None:
-    """List what is of no use in the study's folder; with --remove, remove it.
+    """List files that are of no use, and remove them on request.
+
+    Only the study's folder is looked at.
 
     \b
     temporary   unfinished files and scratch folders of processes that have ended

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -17,9 +18,9 @@ from typing import Final
 
 import click
 
-from fly64_assets.cli.console import Session, clean_errors, json_option, pass_session, print_json
-from fly64_assets.cli.driver.instance import HOME_VARIABLE
+from fly64_assets.cli.console import MARKS, Session, clean_errors, json_option, pass_session, print_json
 from fly64_assets.errors import Fly64Error
+from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.atomic import write_atomically
 from fly64_assets.store.garbage import find_garbage
 from fly64_assets.study.design import StudyDesign
@@ -30,7 +31,6 @@ LEAST_FREE_BYTES: Final = 2 * 10**9
 FRAME_COPIES: Final = 6
 """Frames on disk, in copies of one dose's: simulated with patches (3), and the views' with theirs."""
 GOOD, WARNING, BAD = "good", "warning", "bad"
-MARKS: Final = {GOOD: "✓", WARNING: "!", BAD: "✗"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Diagnosis:
 @pass_session
 @clean_errors
 def doctor(session: Session, as_json: bool) -> None:
-    """Look at versions, disk, locks, engines and the study, and say what is wrong and what to do.
+    """Check machine, disk, engines and study.
+
+    Says what is wrong and what to do about it; reads only.
 
     \b
     Example:
@@ -126,7 +128,7 @@ def _file_system(root: Path) -> Diagnosis:
 
 
 def _instance() -> Diagnosis:
-    home = Path(os.environ.get(HOME_VARIABLE) or Path.cwd() / ".dagster").resolve()
+    home = instance_folder()
     if not home.exists():
         return Diagnosis("instance", GOOD, f"Dagster's instance will be made in {home}")
     if not os.access(home, os.W_OK):
@@ -141,11 +143,9 @@ def _study(session: Session, design: StudyDesign) -> Diagnosis:
     if store.active_base() is None:
         return Diagnosis("study", GOOD, f"no base yet in {store.folder}; `fly64 run` makes the design's own")
     states = study_states(store, design, quick=True)
-    counts: dict[str, int] = {}
-    for state in states.values():
-        counts[state.name] = counts.get(state.name, 0) + 1
+    counts = Counter(state.name for state in states.values())
     sentence = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    level = WARNING if counts.get("failed") else GOOD
+    level = WARNING if counts["failed"] else GOOD
     return Diagnosis("study", level, f"{sentence} (`fly64 status` says which and why)")
 
 

@@ -1,4 +1,4 @@
-"""Commands that look at one file: ``contract check``, ``overlap``, ``bundle show | verify``."""
+"""Commands that look at one file: ``contract check``, ``bundle show | verify``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
-from fly64_assets.cli.console import clean_errors, fail, json_option, print_json
-from fly64_assets.contract.npz import open_npz, validate_file
+from fly64_assets.cli.console import MARKS, clean_errors, file_argument, json_option, print_json
+from fly64_assets.contract.npz import validate_file
 from fly64_assets.contract.report import ContractReport
-from fly64_assets.contract.schema import FRAMES, PROBE, Arrays
-from fly64_assets.contract.schema import XCOORDS as X
-from fly64_assets.contract.schema import YCOORDS as Y
 from fly64_assets.errors import ContractError
-from fly64_assets.physics.illumination import probe_diameter_px as measured_diameter
-from fly64_assets.physics.overlap import ASSUMED_DIAMETER_FRACTION, compute_overlap_metrics
-
-file_argument = click.argument("file", type=click.Path(path_type=Path))
-MARKS = {"error": "✗", "warning": "!", "info": "·"}
 
 
 def show_findings(file: Path, findings: ContractReport, as_json: bool, good: str = "obeys DATA-001") -> None:
@@ -51,7 +41,12 @@ def json_failure(as_json: bool) -> Iterator[None]:
 
 @click.group()
 def contract() -> None:
-    """The data contract DATA-001."""
+    """Check a data file against the contract DATA-001.
+
+    \b
+    Example:
+      fly64 contract check patched_train.npz
+    """
 
 
 @contract.command("check")
@@ -71,93 +66,14 @@ def contract_check(file: Path, as_json: bool, max_bytes: int | None) -> None:
     show_findings(file, findings, as_json)
 
 
-@click.command("overlap")
-@file_argument
-@click.option("--gridsize", type=click.Choice(["1", "2"]), required=True)
-@click.option("--s-img", type=click.FloatRange(0, 1, min_open=True), required=True, help="Fraction of images to use.")
-@click.option("--n-groups", type=click.IntRange(1), required=True, help="Groups to form.")
-@click.option("--neighbor-count", type=click.IntRange(1), default=6, show_default=True)
-@click.option(
-    "--probe-diameter-px",
-    type=click.FloatRange(0, min_open=True),
-    help="Default: measured on probeGuess, else 0.6 of the frames' side.",
-)
-@click.option("--rng-seed-subsample", type=click.IntRange(0), help="Seed of the subsampling.")
-@json_option
-@clean_errors
-def file_overlap(
-    file: Path,
-    gridsize: str,
-    s_img: float,
-    n_groups: int,
-    neighbor_count: int,
-    probe_diameter_px: float | None,
-    rng_seed_subsample: int | None,
-    as_json: bool,
-) -> None:
-    """Measure the overlap of the positions in an NPZ file with xcoords and ycoords.
+@click.group()
+def bundle() -> None:
+    """Show or verify a trained network (wts.h5.zip).
 
     \b
     Example:
-      fly64 overlap patched_train.npz --gridsize 2 --s-img 0.8 --n-groups 512 --json
+      fly64 bundle show wts.h5.zip
     """
-    arrays = open_npz(file)
-    coords = _positions(file, arrays)
-    source = "argument"
-    if probe_diameter_px is None:
-        probe_diameter_px, source = _diameter(file, arrays)
-    try:
-        document = compute_overlap_metrics(
-            coords,
-            int(gridsize),
-            s_img,
-            n_groups,
-            neighbor_count,
-            probe_diameter_px,
-            rng_seed_subsample,
-            probe_diameter_source=source,
-        )
-    except ValueError as error:
-        fail(f"{file.name}: {error}")
-    if as_json:
-        print_json(document)
-        return
-    for name, value in document.items():
-        click.echo(f"{name:30} {value}")
-
-
-def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:
-    """The coordinates of a file as (n, 2), or one sentence about what is wrong with them."""
-    missing = [key for key in (X, Y) if key not in arrays]
-    if missing:
-        fail(f"{file.name}: {', '.join(missing)} missing; it holds {', '.join(arrays) or 'nothing'}")
-    x, y = arrays[X], arrays[Y]
-    for name, values in ((X, x), (Y, y)):
-        if values.ndim != 1 or values.dtype.kind not in "fiu":
-            fail(f"{file.name}: {name} is {values.dtype} of shape {values.shape}; expected numbers of shape (n,)")
-    if len(x) != len(y):
-        fail(f"{file.name}: {len(x)} xcoords but {len(y)} ycoords; expected as many")
-    return np.column_stack([x, y]).astype(np.float64)
-
-
-def _diameter(file: Path, arrays: Arrays) -> tuple[float, str]:
-    """Probe diameter measured on the file's probe, else 0.6 of its frames' side, with its source."""
-    probe = np.squeeze(arrays[PROBE]) if PROBE in arrays else None
-    if probe is not None and probe.ndim == 2 and probe.dtype.kind in "fc":
-        try:
-            return measured_diameter(probe), "probeGuess (half-energy disc)"
-        except ValueError as error:
-            fail(f"{file.name}: {error}; give --probe-diameter-px")
-    if FRAMES in arrays and arrays[FRAMES].ndim == 3:
-        return ASSUMED_DIAMETER_FRACTION * arrays[FRAMES].shape[-1], "0.6 N (no usable probe in the file)"
-    return fail(
-        f"{file.name}: holds neither one probe nor frames to tell the probe's diameter; give --probe-diameter-px"
-    )
-
-
-@click.group()
-def bundle() -> None:
-    """Trained networks (wts.h5.zip)."""
 
 
 @bundle.command("show")

@@ -1,34 +1,165 @@
-"""``fly64 overlap``: with a FILE the overlap of its positions, without one the phase that cuts the views."""
+"""``fly64 overlap``: the phase that cuts the views; with a FILE the overlap of that file's positions."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import click
+import numpy as np
+from click.core import ParameterSource
+from numpy.typing import NDArray
 
-from fly64_assets.cli.commands.files import file_overlap
-from fly64_assets.cli.commands.phases import cut_views
+from fly64_assets.cli.commands.run import run_phase
+from fly64_assets.cli.console import fail, json_option, print_json
+from fly64_assets.cli.driver.drive import RunOptions
+from fly64_assets.cli.driver.schedule import OVERLAP
+from fly64_assets.cli.options import allow_missing_option, dose_option, driven, gridsize_option, refused, view_option
+from fly64_assets.contract.npz import open_npz
+from fly64_assets.contract.schema import FRAMES, PROBE, Arrays
+from fly64_assets.contract.schema import XCOORDS as X
+from fly64_assets.contract.schema import YCOORDS as Y
+from fly64_assets.physics.illumination import probe_diameter_px as measured_diameter
+from fly64_assets.physics.overlap import ASSUMED_DIAMETER_FRACTION, compute_overlap_metrics
+
+FILE_OPTIONS: Final = (
+    "--s-img",
+    "--n-groups",
+    "--neighbor-count",
+    "--probe-diameter-px",
+    "--rng-seed-subsample",
+    "--json",
+)
+NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
+"""Options without which a FILE cannot be measured."""
 
 
-class FileOrPhase(click.Command):
-    """Two commands of one name; an argument that belongs to no option is the FILE of the first."""
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@dose_option
+@view_option
+@gridsize_option
+@refused("--split", "a view is cut from both halves of the scan")
+@refused("--backend", "no network takes part")
+@allow_missing_option
+@click.option("--s-img", type=click.FloatRange(0, 1, min_open=True), help="FILE: fraction of the images to use.")
+@click.option("--n-groups", type=click.IntRange(1), help="FILE: groups to form.")
+@click.option(
+    "--neighbor-count", type=click.IntRange(1), default=6, show_default=True, help="FILE: neighbours of each."
+)
+@click.option(
+    "--probe-diameter-px",
+    type=click.FloatRange(0, min_open=True),
+    help="FILE: by default measured on probeGuess, else 0.6 of the frames' side.",
+)
+@click.option("--rng-seed-subsample", type=click.IntRange(0), help="FILE: seed of the subsampling.")
+@json_option
+@driven
+def overlap(
+    options: RunOptions, file: Path | None, gridsizes: Sequence[int], allow_missing: bool, **given: Any
+) -> None:
+    """Cut the overlap views of every cell, or measure a FILE.
 
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """The context of the command that these arguments mean."""
-        meant = file_overlap if _names_a_file(args) else cut_views
-        return meant.make_context(info_name, args, parent, **extra)
+    Without a FILE this is the phase between `fly64 generate` and `fly64 train`. With a FILE (any NPZ with xcoords and
+    ycoords) it prints the overlap of that file's positions, and touches no study.
+
+    \b
+    Example:
+      fly64 overlap --dose 1e3 --view dense
+      fly64 overlap patched_train.npz --gridsize 2 --s-img 0.8 --n-groups 512 --json
+    """
+    _check_options(file)
+    if file is None:
+        asked = {"doses": given["doses"], "views": given["views"], "gridsizes": gridsizes}
+        run_phase(options, OVERLAP, allow_missing, asked)
+    else:
+        _measure(file, gridsizes, **given)
 
 
-def _names_a_file(args: list[str]) -> bool:
-    options = {
-        param.opts[0]: param for param in (*file_overlap.params, *cut_views.params) if isinstance(param, click.Option)
+def _check_options(file: Path | None) -> None:
+    """Refuse options of the other use, and a FILE without the options that it needs."""
+    context = click.get_current_context()
+    given = {
+        option.opts[0]
+        for option in context.command.params
+        if option.name and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE
     }
-    either = click.Command("overlap", params=list(options.values()))
-    context = click.Context(either, ignore_unknown_options=True, help_option_names=["-h", "--help"])
-    _, rest, _ = either.make_parser(context).parse_args(list(args))
-    return any(not argument.startswith("-") for argument in rest)
+    if file is None:
+        for name in given.intersection(FILE_OPTIONS):
+            raise click.UsageError(f"{name} needs a FILE: it says how positions in a file are measured")
+        return
+    for name in given - {"file", "--gridsize", *FILE_OPTIONS}:
+        raise click.UsageError(f"{name} and a FILE exclude each other: it belongs to the phase, which takes no file")
+    for name in NEEDED:
+        if name not in given:
+            raise click.UsageError(f"Missing option '{name}': a FILE is measured with {', '.join(NEEDED)}")
 
 
-overlap = FileOrPhase("overlap", params=cut_views.params, help=cut_views.help)
+def _measure(
+    file: Path,
+    gridsizes: Sequence[int],
+    *,
+    s_img: float,
+    n_groups: int,
+    neighbor_count: int,
+    probe_diameter_px: float | None,
+    rng_seed_subsample: int | None,
+    as_json: bool,
+    **_phase: Any,
+) -> None:
+    """Print the overlap metrics of the positions in a file."""
+    if tuple(gridsizes) not in ((1,), (2,)):
+        raise click.BadParameter(f"{', '.join(map(str, gridsizes))}: expected 1 or 2, once", param_hint="--gridsize")
+    arrays = open_npz(file)
+    coords = _positions(file, arrays)
+    source = "argument"
+    if probe_diameter_px is None:
+        probe_diameter_px, source = _diameter(file, arrays)
+    try:
+        document = compute_overlap_metrics(
+            coords,
+            gridsizes[0],
+            s_img,
+            n_groups,
+            neighbor_count,
+            probe_diameter_px,
+            rng_seed_subsample,
+            probe_diameter_source=source,
+        )
+    except ValueError as error:
+        fail(f"{file.name}: {error}")
+    if as_json:
+        print_json(document)
+        return
+    for name, value in document.items():
+        click.echo(f"{name:30} {value}")
+
+
+def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:
+    """The coordinates of a file as (n, 2), or one sentence about what is wrong with them."""
+    missing = [key for key in (X, Y) if key not in arrays]
+    if missing:
+        fail(f"{file.name}: {', '.join(missing)} missing; it holds {', '.join(arrays) or 'nothing'}")
+    x, y = arrays[X], arrays[Y]
+    for name, values in ((X, x), (Y, y)):
+        if values.ndim != 1 or values.dtype.kind not in "fiu":
+            fail(f"{file.name}: {name} is {values.dtype} of shape {values.shape}; expected numbers of shape (n,)")
+    if len(x) != len(y):
+        fail(f"{file.name}: {len(x)} xcoords but {len(y)} ycoords; expected as many")
+    return np.column_stack([x, y]).astype(np.float64)
+
+
+def _diameter(file: Path, arrays: Arrays) -> tuple[float, str]:
+    """Probe diameter measured on the file's probe, else 0.6 of its frames' side, with its source."""
+    probe = np.squeeze(arrays[PROBE]) if PROBE in arrays else None
+    if probe is not None and probe.ndim == 2 and probe.dtype.kind in "fc":
+        try:
+            return measured_diameter(probe), "probeGuess (half-energy disc)"
+        except ValueError as error:
+            fail(f"{file.name}: {error}; give --probe-diameter-px")
+    if FRAMES in arrays and arrays[FRAMES].ndim == 3:
+        return ASSUMED_DIAMETER_FRACTION * arrays[FRAMES].shape[-1], "0.6 N (no usable probe in the file)"
+    return fail(
+        f"{file.name}: holds neither one probe nor frames to tell the probe's diameter; give --probe-diameter-px"
+    )

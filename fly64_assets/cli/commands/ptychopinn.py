@@ -10,18 +10,21 @@ import click
 import yaml
 
 from fly64_assets.cli.commands.base import rename_option
-from fly64_assets.cli.commands.files import file_argument
-from fly64_assets.cli.console import clean_errors, json_option, print_json
-from fly64_assets.ptychopinn.entries import IGNORED, REFUSED, UNDERSTOOD, Entry
+from fly64_assets.cli.console import MARKS, clean_errors, file_argument, json_option, print_json
+from fly64_assets.ptychopinn.entries import REFUSED, Entry
 from fly64_assets.store.atomic import write_atomically
 
-MARKS = {UNDERSTOOD: "✓", IGNORED: "·", REFUSED: "✗"}
 out_argument = click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 
 
 @click.group()
 def legacy() -> None:
-    """Bring PtychoPINN's files here, and take data sets there."""
+    """Read PtychoPINN's files, and write data sets for it.
+
+    \b
+    Example:
+      fly64 legacy config training.yaml --design my_study.yaml
+    """
 
 
 @legacy.command("config")

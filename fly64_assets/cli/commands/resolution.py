@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ OBJECT = "reconstructed_object"
     "--objects",
     nargs=2,
     type=click.Path(path_type=Path),
-    metavar="FIRST SECOND",
-    help=f"Reconstructions (NPZ with '{OBJECT}') of the two halves by any arm; by default LSQML makes them.",
+    metavar="FILE FILE",
+    help=f"Reconstructions (NPZ with '{OBJECT}') of the two halves by any method; by default LSQML makes them.",
 )
 @click.option(
     "--save",
@@ -48,15 +47,16 @@ OBJECT = "reconstructed_object"
 def resolution(
     session: Session, file: Path, objects: tuple[Path, Path] | None, save: Path | None, as_json: bool
 ) -> None:
-    """Fourier ring correlation of reconstructions from two independent halves of the frames of a data set.
+    """Measure the resolution of a data set without a truth.
 
-    No truth is asked for, so that it works on measured data. What both halves get wrong alike (a prior, a wrong probe)
+    By Fourier ring correlation of reconstructions from two independent halves of its frames. No truth is needed, so it
+    works on measured data. What both halves get wrong alike (a prior, a wrong probe)
     counts as resolved: the number says how far a result can be repeated.
 
     \b
     Example:
       fly64 resolution data/demo/BASE_ID/dose_10000/dense/dense_test.npz
-      fly64 resolution mine.npz --save halves        then reconstruct the halves in any other way, and
+      fly64 resolution mine.npz --save halves  # then reconstruct the halves in any other way, and
       fly64 resolution mine.npz --objects a.npz b.npz
     """
     design = session.design()
@@ -123,7 +123,7 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, talk: bool) -> N
     request = {
         "measurement": str(half),
         "output_folder": str(out),
-        "settings": asdict(design.lsqml),
+        "settings": design.lsqml.parameters(),
         "seed": design.rng_seeds["grouping"],
         "metadata": {"half": half.stem},
         "execution": execution.to_dict(),

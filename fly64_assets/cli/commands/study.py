@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from fly64_assets.cli.commands.against import SUMMARY, other_summary, read_summary
-from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
-from fly64_assets.cli.driver.instance import run_worker
+from fly64_assets.cli.console import (
+    MARKS,
+    Session,
+    clean_errors,
+    fail,
+    first_line,
+    json_option,
+    pass_session,
+    print_json,
+)
+from fly64_assets.cli.driver.runs import run_assets
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.integrity import verify_folder
@@ -20,7 +30,9 @@ from fly64_assets.store.layout import Layout
 from fly64_assets.study.stages import Key
 from fly64_assets.study.states import active_layout, study_states
 
-MARKS = {"fresh": "✓", "skipped": "–", "stale": "~", "missing": "·", "failed": "✗"}
+SUMMARY: Final = "metrics_summary.json"
+_NAME: Final = re.compile(r"[a-z0-9_]{1,100}")
+_NEEDED: Final = ("study", "cells", "design", "provenance")
 
 
 @click.command()
@@ -28,7 +40,9 @@ MARKS = {"fresh": "✓", "skipped": "–", "stale": "~", "missing": "·", "faile
 @pass_session
 @clean_errors
 def plan(session: Session, as_json: bool) -> None:
-    """Every job of the study with its state and what `fly64 run` would do; reads only.
+    """List every job and what `fly64 run` would do.
+
+    Reads only.
 
     \b
     Example:
@@ -42,7 +56,7 @@ def plan(session: Session, as_json: bool) -> None:
         return
     for key, state in states.items():
         action = "leave" if state.done else "run"
-        click.echo(f"{action:6} {MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
+        click.echo(f"{action:6} {MARKS[state.name]} {state.name:8} {key.label:48} {first_line(state.reason)}")
     waiting = sum(not state.done for state in states.values())
     click.echo(f"{len(jobs)} jobs: {waiting} to run, {len(jobs) - waiting} done")
 
@@ -53,7 +67,9 @@ def plan(session: Session, as_json: bool) -> None:
 @pass_session
 @clean_errors
 def status(session: Session, as_json: bool, quick: bool) -> None:
-    """State of every cell: fresh, stale (what changed), missing, failed (why) or skipped (why).
+    """Show the state of every cell, with the reason.
+
+    A state is fresh, stale (what changed), missing, failed (why) or skipped (why).
 
     \b
     Example:
@@ -69,7 +85,7 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
     active = store.active_base()
     click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.folder}")
     for key, state in states.items():
-        click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:48} {_short(state.reason)}")
+        click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:48} {first_line(state.reason)}")
     counts = Counter(state.name for state in states.values())
     click.echo(", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name]))
 
@@ -83,7 +99,7 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
 @pass_session
 @clean_errors
 def report(session: Session, against: str | None) -> None:
-    """Rebuild the report from what is on disk, and print where it is.
+    """Rebuild the report, and print where it is.
 
     \b
     Example:
@@ -95,7 +111,7 @@ def report(session: Session, against: str | None) -> None:
     folder = active_layout(store).report_folder
     # Read before anything is built: the other summary may be this one's predecessor.
     other = None if against is None else other_summary(store, against)
-    result = run_worker(session, ["study_report"], None, None)
+    result = run_assets(session, ["study_report"])
     if not result.ok:
         fail(f"the report could not be built: {result.reason} (log: {result.log})")
     click.echo(str(folder / "index.html"))
@@ -111,7 +127,9 @@ def report(session: Session, against: str | None) -> None:
 @pass_session
 @clean_errors
 def verify(session: Session, folder: Path | None, as_json: bool) -> None:
-    """Hash every artifact under a folder (default: the study's active base) and compare with its sidecar.
+    """Hash every file and compare with its sidecar.
+
+    FOLDER is by default that of the study's active base; a copy of it anywhere is good as well.
 
     \b
     Example:
@@ -128,14 +146,35 @@ def verify(session: Session, folder: Path | None, as_json: bool) -> None:
         print_json(found.to_dict())
     else:
         for entry in found.bad:
-            click.echo(f"✗ {entry.path}: {entry.why}")
+            click.echo(f"{MARKS['bad']} {entry.path}: {entry.why}")
         click.echo(f"{found.checked} files checked, {len(found.bad)} bad")
     sys.exit(0 if found.ok else 1)
 
 
-def _short(reason: str) -> str:
-    line = reason.splitlines()[0] if reason else ""
-    return line if len(line) <= 160 else line[:157] + "..."
+def other_summary(store: ArtifactStore, other: str) -> dict[str, Any]:
+    """Summary of the study meant by a name in the same data root, a folder or a file; one sentence if there is none."""
+    path = Path(other)
+    places = [path, path / SUMMARY, path / "report" / SUMMARY]
+    if _NAME.fullmatch(other):
+        neighbour = ArtifactStore(store.data_root, other)
+        if neighbour.active_base() is not None:
+            places.append(active_layout(neighbour).report_folder / SUMMARY)
+    existing = next((place for place in places if place.is_file()), None)
+    if existing is None:
+        looked = ", ".join(str(place) for place in places)
+        fail(f"no report to compare with at {looked}; run `fly64 report` there first")
+    return read_summary(existing)
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """A study's ``metrics_summary.json``; one sentence if it is none. The file may come from anywhere."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        fail(f"{path} cannot be read as the summary of a study: {error}")
+    if not isinstance(document, dict) or any(name not in document for name in _NEEDED):
+        fail(f"{path} is no summary of a study: expected the members {', '.join(_NEEDED)}; run `fly64 report` there")
+    return document
 
 
 def _job(key: Key, state: State) -> dict[str, Any]:

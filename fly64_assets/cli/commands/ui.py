@@ -18,8 +18,8 @@ from typing import Final
 import click
 
 from fly64_assets.cli.console import Session, clean_errors, fail, pass_session
-from fly64_assets.cli.driver.instance import dagster_home
-from fly64_assets.cli.driver.lost_runs import settle_instance
+from fly64_assets.cli.driver.drive import report_lost_runs
+from fly64_assets.cli.driver.runs import dagster_home
 from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
 
 POLL_SECONDS: Final = 0.2
@@ -38,7 +38,9 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @pass_session
 @clean_errors
 def ui(session: Session, port: int, host: str) -> None:
-    """Start the Dagster UI and daemon on this study's instance; Ctrl-C or SIGTERM stops both, with status 0.
+    """Start the Dagster UI and daemon on this study.
+
+    Ctrl-C or SIGTERM stops both, with status 0.
 
     \b
     Example:
@@ -47,7 +49,7 @@ def ui(session: Session, port: int, host: str) -> None:
     session.design()
     _require_free(host, port)
     home = dagster_home()
-    settle_instance()
+    report_lost_runs()
     click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")
     with _asked_to_stop() as asked:
         services = _start(session, host, port)

@@ -1,7 +1,7 @@
 """Driving the asset graph until every stage of a request has succeeded, failed or been skipped.
 
 Belongs here: what ``fly64 run`` and the phases do with a list of stages. Does not belong here: which stages those are
-(``schedule``), options (``options``).
+(``schedule``), options (``options``), the process of a run (``runs``).
 """
 
 from __future__ import annotations
@@ -11,24 +11,48 @@ import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import click
 
-from fly64_assets.cli.commands.base import import_base
-from fly64_assets.cli.console import fail
-from fly64_assets.cli.driver.instance import dagster_home, run_worker
-from fly64_assets.cli.driver.lost_runs import settle_instance
+from fly64_assets.cli.console import MARKS, Session, fail, first_line
 from fly64_assets.cli.driver.progress import StudyBars
+from fly64_assets.cli.driver.runs import dagster_home, run_assets
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, dose_run, single_run
-from fly64_assets.cli.options import Order
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.stages import Key
 from fly64_assets.study.states import active_layout, study_states
 
 States = Mapping[Key, State]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a request is to be carried out.
+
+    Attributes
+    ----------
+    session : Session
+        Study and data root.
+    base_file : Path or None
+        A base to import first.
+    dry_run : bool
+        Say what would be done, and write nothing.
+    jobs : int
+        Cells at a time.
+    gpu : mapping
+        Settings of the resource ``gpu`` other than its own; no part of any stage's parameters (CONFIG-002).
+    """
+
+    session: Session
+    base_file: Path | None
+    dry_run: bool
+    jobs: int
+    gpu: Mapping[str, Any]
 
 
 class _WithoutBase(ArtifactStore):
@@ -38,31 +62,42 @@ class _WithoutBase(ArtifactStore):
         """No base."""
 
 
-def states_for(order: Order, design: StudyDesign, filters: Filters) -> dict[Key, State]:
-    """States of the study on the base that the order names, which is imported now (not in a dry run)."""
-    store = order.session.store(design)
-    if order.base_file is not None:
-        if order.dry_run:
-            store = _would_be(order, design, store)
+def import_base(session: Session, design: StudyDesign, file: Path, rename: Mapping[str, str]) -> None:
+    """Bring a base file into the study, make it the active base, and say so."""
+    from fly64_assets.study.intake import intake_file
+
+    values = intake_file(session.store(design), design, file, rename=rename, announce=click.echo).values
+    click.echo(
+        f"{values['base_id']} is the active base of study {design.name}: object {values['object_height_px']} x "
+        f"{values['object_width_px']} px, N = {values['patch_size_px']}, {values['positions']} positions, "
+        f"probe {values['probe_diameter_px']:.1f} px"
+    )
+
+
+def states_for(options: RunOptions, design: StudyDesign, filters: Filters) -> dict[Key, State]:
+    """States of the study on the requested base, which is imported now (not in a dry run)."""
+    store = options.session.store(design)
+    if options.base_file is not None:
+        if options.dry_run:
+            store = _would_be(options.base_file, design, store)
         else:
-            import_base(order.session, design, order.base_file, {})
+            import_base(options.session, design, options.base_file, {})
     return study_states(store, design, methods=filters.methods)
 
 
-def _would_be(order: Order, design: StudyDesign, store: ArtifactStore) -> ArtifactStore:
-    """The store with the order's base active, after a look at the file."""
+def _would_be(base_file: Path, design: StudyDesign, store: ArtifactStore) -> ArtifactStore:
+    """The store with this base active, after a look at the file."""
     from fly64_assets.study.intake import base_name
 
-    assert order.base_file is not None
-    name = base_name(design, order.base_file)
-    click.echo(f"{order.base_file} would be the active base {name}")
+    name = base_name(design, base_file)
+    click.echo(f"{base_file} would be the active base {name}")
     if name in store.bases():
         return store.on(name, IMPORTED)
     return _WithoutBase(store.data_root, store.study)
 
 
 def carry_out(
-    order: Order,
+    options: RunOptions,
     design: StudyDesign,
     states: States,
     keys: list[Key],
@@ -70,15 +105,15 @@ def carry_out(
     left_out: Collection[Key] = (),
 ) -> None:
     """Build ``keys`` and leave with 1 if a requested stage is not done then; stages left out are no part of it."""
-    accelerator = _accelerator(order) if order.gpu or (keys and not order.dry_run) else ""
-    if order.dry_run:
+    accelerator = _accelerator(options) if options.gpu or (keys and not options.dry_run) else ""
+    if options.dry_run:
         print_plan(states, keys, filters, left_out)
         return
-    store = order.session.store(design)
+    store = options.session.store(design)
     if keys:
         try:
             with _stopped_by_sigterm():
-                store = _Driver(order, design, keys, accelerator, store).drive()
+                store = _Driver(options, design, keys, accelerator, store).drive()
         except KeyboardInterrupt:
             click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
             sys.exit(130)
@@ -87,7 +122,7 @@ def carry_out(
 
 @contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM stops the work as Ctrl-C does: no worker goes on alone."""
+    """SIGTERM stops the work as Ctrl-C does: no run goes on alone."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -95,11 +130,19 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _accelerator(order: Order) -> str:
-    """Where engines will run. Raises ``EngineError`` where the order cannot be met on this machine."""
+def _accelerator(options: RunOptions) -> str:
+    """Where engines will run. Raises ``EngineError`` where the request cannot be met on this machine."""
     from fly64_assets.resources.gpu import GpuResource
 
-    return GpuResource(**order.gpu).execution().accelerator
+    return GpuResource(**options.gpu).execution().accelerator
+
+
+def report_lost_runs() -> None:
+    """Close the runs of the instance whose process has ended, and say which."""
+    from fly64_assets.automation.instance import close_own_lost_runs
+
+    for run in close_own_lost_runs():
+        click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
 
 
 def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Collection[Key]) -> None:
@@ -107,9 +150,7 @@ def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Coll
     for key, state in states.items():
         if key in keys or filters.match(key):
             action = "run" if key in keys else "lacks" if key in left_out else "leave"
-            click.echo(
-                f"{action:6} {state.name:8} {key.label:48} {state.reason.splitlines()[0] if state.reason else ''}"
-            )
+            click.echo(f"{action:6} {state.name:8} {key.label:48} {first_line(state.reason)}")
     click.echo(f"{len(keys)} of {len(states)} stages would run; nothing was written")
 
 
@@ -117,7 +158,7 @@ def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Coll
 class _Driver:
     """Runs in the right order, some at a time, all on one base, whichever becomes the active one meanwhile."""
 
-    order: Order
+    options: RunOptions
     design: StudyDesign
     keys: list[Key]
     accelerator: str
@@ -127,11 +168,15 @@ class _Driver:
     def drive(self) -> ArtifactStore:
         """Base, then every dose followed by its cells, then the report; returns the store on the base of all that."""
         dagster_home()
-        settle_instance()
-        jobs = self.order.jobs
-        with self._open_slots(), StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
+        report_lost_runs()
+        from fly64_assets.automation.instance import pool_slots
+
+        jobs = self.options.jobs
+        # On a CPU as many engines work as there are jobs; on a GPU the instance's own limit applies.
+        slots = pool_slots("gpu", jobs) if self.accelerator == "cpu" else nullcontext()
+        with slots, StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
             first = single_run(self.design, self.keys, "base")
-            if first and not self._launch(first):
+            if first and not self._start(first):
                 return self.store
             active = self.store.active_base()
             self.store = self.store.on(active.base_id, active.origin) if active else self.store
@@ -143,7 +188,7 @@ class _Driver:
                 raise
             last = single_run(self.design, self.keys, "report")
             if last:
-                self._launch(last)
+                self._start(last)
         return self.store
 
     def _doses(self, pool: ThreadPoolExecutor) -> None:
@@ -151,7 +196,7 @@ class _Driver:
         for dose in self.design.doses:
             run = dose_run(self.design, self.keys, dose)
             if run:
-                waiting[pool.submit(self._launch, run)] = dose
+                waiting[pool.submit(self._start, run)] = dose
             else:
                 waiting |= self._cells(pool, dose)
         while waiting:
@@ -167,37 +212,29 @@ class _Driver:
         return {pool.submit(self._sequence, cell): None for cell in runs if cell}
 
     def _sequence(self, runs: list[Run]) -> bool:
-        outcomes = [self._launch(run) for run in runs]  # the comparison runs whatever came of the arms
+        outcomes = [self._start(run) for run in runs]  # the comparison runs whatever came of the methods
         return all(outcomes)
 
-    def _launch(self, run: Run) -> bool:
+    def _start(self, run: Run) -> bool:
         if self.stop.is_set():
             return False
         self.bars.say(f"▸ {run.label}")
-        order, pinned = self.order, self.store.pinned
-        base = pinned.base_id if pinned else None
-        result = run_worker(order.session, run.assets, run.partition, self.bars.engine, self.stop, order.gpu, base)
+        pinned = self.store.pinned
+        result = run_assets(
+            self.options.session,
+            run.assets,
+            run.partition,
+            gpu=self.options.gpu,
+            base=pinned.base_id if pinned else None,
+            listen=self.bars.engine,
+            stop=self.stop,
+        )
         self.bars.advance(len(run.keys))
         if result.ok:
-            self.bars.say(f"✓ {run.label}")
+            self.bars.say(f"{MARKS['good']} {run.label}")
         else:
-            self.bars.say(f"✗ {run.label}: {result.reason}\n  log: {result.log}")
+            self.bars.say(f"{MARKS['bad']} {run.label}: {result.reason}\n  log: {result.log}")
         return result.ok
-
-    @contextmanager
-    def _open_slots(self) -> Iterator[None]:
-        """On a CPU let as many engines work as there are jobs; on a GPU the instance's own limit stands."""
-        import dagster as dg
-
-        if self.accelerator != "cpu":
-            yield
-            return
-        storage = dg.DagsterInstance.get().event_log_storage
-        storage.set_concurrency_slots("gpu", self.order.jobs)
-        try:
-            yield
-        finally:
-            storage.delete_concurrency_limit("gpu")
 
 
 def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[Key]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from fly64_assets.engines.process import Message
 
 
 @contextmanager
@@ -60,18 +61,18 @@ class StudyBars:
         self._console.print(line, markup=False)
 
     def advance(self, count: int) -> None:
-        """So many stages are done."""
+        """Count further stages as done."""
         self._bars.advance(self._whole, count)
 
-    def engine(self, line: Mapping[str, Any]) -> None:
-        """Progress of one engine, as written by ``assets.progress``."""
+    def engine(self, message: Message) -> None:
+        """Show a progress message of one engine."""
         with self._lock:
-            label = str(line["label"])
+            label = str(message["label"])
             if label not in self._engines:
-                self._engines[label] = self._bars.add_task(label, total=line["total"], values="")
+                self._engines[label] = self._bars.add_task(label, total=message["total"], values="")
             task = self._engines[label]
-        values = ", ".join(f"{name} {value:.4g}" for name, value in line["values"].items())
-        self._bars.update(task, completed=line["done"], total=line["total"], values=values)
-        if line["done"] >= line["total"]:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in message["values"].items())
+        self._bars.update(task, completed=message["done"], total=message["total"], values=values)
+        if message["done"] >= message["total"]:
             with self._lock:
                 self._bars.remove_task(self._engines.pop(label))

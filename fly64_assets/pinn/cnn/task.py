@@ -12,7 +12,7 @@ import numpy as np
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.cnn.samples import Samples
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 
 
 def input_scale(measurement: Measurement) -> float:
@@ -22,13 +22,13 @@ def input_scale(measurement: Measurement) -> float:
     return measurement.patch_size / 2 / math.sqrt(mean)
 
 
-def patch_spec(measurement: Measurement, settings: PinnSettings, gridsize: int) -> NetworkSpec:
+def patch_spec(measurement: Measurement, settings: CnnSettings, gridsize: int) -> NetworkSpec:
     """The specification of ``cnn`` for a training split."""
     return NetworkSpec(
         architecture="cnn",
         patch_size=measurement.patch_size,
         group_frames=gridsize**2,
-        width=settings.width,
+        width=UnrolledSettings.width,
         levels=(),
         level_iterations=0,
         base=0,
@@ -39,7 +39,7 @@ def patch_spec(measurement: Measurement, settings: PinnSettings, gridsize: int) 
 
 
 def patch_samples(
-    measurement: Measurement, settings: PinnSettings, gridsize: int, neighbor_count: int, seed: int
+    measurement: Measurement, settings: CnnSettings, gridsize: int, neighbor_count: int, seed: int
 ) -> Samples:
     """The samples of a training split.
 

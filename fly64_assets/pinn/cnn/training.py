@@ -20,15 +20,16 @@ from fly64_assets.pinn.cnn.task import patch_samples, patch_spec
 from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingTask
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings
 
 
 class PatchTraining(TrainingTask):
     """A network of frames and the likelihood of its patches."""
 
     network: EncoderDecoder
+    settings: CnnSettings
 
-    def __init__(self, network: EncoderDecoder, spec: NetworkSpec, samples: Samples, settings: PinnSettings) -> None:
+    def __init__(self, network: EncoderDecoder, spec: NetworkSpec, samples: Samples, settings: CnnSettings) -> None:
         super().__init__(network, settings, samples.batches_per_epoch)
         self.spec = spec
         self.samples = samples
@@ -41,7 +42,7 @@ class PatchTraining(TrainingTask):
 
     @classmethod
     def of(
-        cls, measurement: Measurement, settings: PinnSettings, gridsize: int, neighbor_count: int, seed: int
+        cls, measurement: Measurement, settings: CnnSettings, gridsize: int, neighbor_count: int, seed: int
     ) -> PatchTraining:
         """The task of a measurement.
 

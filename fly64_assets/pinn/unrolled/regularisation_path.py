@@ -17,7 +17,8 @@ reciprocal-space steps of error reduction; it is modified by
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import torch
@@ -81,27 +82,57 @@ def regularisation_path(
     list of (H, W) complex64
         In the order of ``levels``.
     """
-    counts = _cached(plane, counts)
-    illumination = plane.illumination
-    # Weighted by the illumination itself: an object pixel counts as often as it is measured.
-    photons = scale**2 * float(illumination.square().sum() / illumination.sum())
-    preconditioner = _Preconditioner(plane)
-    obj, path = constant_object(plane, counts, scale), []
+    likelihood = RegularisedLikelihood(plane, counts, scale)
+    obj, path = likelihood.constant(), []
     steps = 0
     for level in levels:
-        # Half the weight, as the step minimises half the negative log-likelihood over scale^2.
-        weight = 0.5 * level * math.sqrt(photons) / scale**2
-        ahead, momentum = obj, 1.0
-        for _ in range(iterations):
+        for after, _ in islice(likelihood.steps(obj, level), iterations):
+            obj = after
             steps += 1
-            change = _likelihood_change(plane, counts, scale, ahead) - weight * _variation_gradient(ahead)
-            after = ahead + preconditioner(change, ahead, STEEPEST * weight / EDGE)
-            later = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))
-            ahead = after + (momentum - 1.0) / later * (after - obj)
-            obj, momentum = after, later
             progress(steps, len(levels) * iterations, {})
         path.append(obj)
     return path
+
+
+class RegularisedLikelihood:
+    """Steps that minimise a stabilised negative log-likelihood plus total variation, for one set of counts.
+
+    With the rates l = scale^2 |F P O|^2, the counts c, d = DARK_COUNTS and n photons per object pixel the objective is
+
+        2 sum (sqrt(c + d) - sqrt(l + d))^2 + 2 level sqrt(n) sum sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2),
+
+    whose first term is, for bright pixels, the negative Poisson log-likelihood up to a constant.
+
+    Parameters
+    ----------
+    plane, counts, scale
+        As for :func:`regularisation_path`.
+    """
+
+    def __init__(self, plane: ObjectPlane, counts: Counts, scale: float) -> None:
+        self._plane, self._counts, self._scale = plane, _cached(plane, counts), scale
+        illumination = plane.illumination
+        # Weighted by the illumination itself: an object pixel counts as often as it is measured.
+        self._photons = scale**2 * float(illumination.square().sum() / illumination.sum())
+        self._preconditioner = _Preconditioner(plane)
+
+    def constant(self) -> torch.Tensor:
+        """The object to start from, see :func:`constant_object`."""
+        return constant_object(self._plane, self._counts, self._scale)
+
+    def steps(self, obj: torch.Tensor, level: float) -> Iterator[tuple[torch.Tensor, float]]:
+        """Object (H, W) after every step from ``obj``, without end, and the objective at the point it started from."""
+        # Half the weight, as the step minimises half the negative log-likelihood over scale^2.
+        weight = 0.5 * level * math.sqrt(self._photons) / self._scale**2
+        ahead, momentum = obj, 1.0
+        while True:
+            change, misfit = _likelihood_change(self._plane, self._counts, self._scale, ahead)
+            gradient, variation = _variation_gradient(ahead)
+            after = ahead + self._preconditioner(change - weight * gradient, ahead, STEEPEST * weight / EDGE)
+            later = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))
+            ahead = after + (momentum - 1.0) / later * (after - obj)
+            obj, momentum = after, later
+            yield obj, 2.0 * (misfit + level * math.sqrt(self._photons) * variation)
 
 
 def _cached(plane: ObjectPlane, counts: Counts) -> Counts:
@@ -112,31 +143,38 @@ def _cached(plane: ObjectPlane, counts: Counts) -> Counts:
     return lambda rows: cache[rows.start]
 
 
-def _likelihood_change(plane: ObjectPlane, counts: Counts, scale: float, obj: torch.Tensor) -> torch.Tensor:
-    """Sum over all frames of P* F^-1 (change of the waves at the detector), (H, W)."""
+def _likelihood_change(
+    plane: ObjectPlane, counts: Counts, scale: float, obj: torch.Tensor
+) -> tuple[torch.Tensor, float]:
+    """Sums over all frames of P* F^-1 (change of the waves at the detector), (H, W), and of the misfit."""
     physics = plane.physics
-    total = torch.zeros_like(obj)
+    total, misfit = torch.zeros_like(obj), 0.0
     for rows in plane.blocks():
         field = torch.fft.fft2(physics.waves(plane.read(obj, rows)), norm="ortho")
-        change = torch.fft.ifft2(_wave_change(field, counts(rows), scale), norm="ortho")
+        wave_change, misfit_of_block = _wave_change(field, counts(rows), scale)
+        misfit += misfit_of_block
+        change = torch.fft.ifft2(wave_change, norm="ortho")
         plane.add(total, physics.on_window(change) * physics.on_window(physics.probe).conj(), rows)
-    return total
+    return total, misfit
 
 
-def _wave_change(field: torch.Tensor, counts: torch.Tensor, scale: float) -> torch.Tensor:
-    """Change of the waves (b, N, N) at the detector towards the counts.
+def _wave_change(field: torch.Tensor, counts: torch.Tensor, scale: float) -> tuple[torch.Tensor, float]:
+    """Change of the waves (b, N, N) at the detector towards the counts, and the misfit that it decreases.
 
     (c - l) / ((sqrt(c + d) + sqrt(l + d)) sqrt(l + d)) times the wave, with the rate l and d = DARK_COUNTS. For
     bright pixels this is the projection on the measured amplitude; in dark ones, where the mean of sqrt(c) is far
-    below sqrt(l), it stays nearly linear in the counts and so nearly without bias.
+    below sqrt(l), it stays nearly linear in the counts and so nearly without bias. The misfit, of which it is the
+    negative gradient over scale^2, is the sum of (sqrt(c + d) - sqrt(l + d))^2.
     """
     rates = scale**2 * (field.real.square() + field.imag.square())
     root = (rates + DARK_COUNTS).sqrt()
-    return (counts - rates) / (((counts + DARK_COUNTS).sqrt() + root) * root) * field
+    measured = (counts + DARK_COUNTS).sqrt()
+    misfit = float((measured - root).square().sum(dtype=torch.float64))
+    return (counts - rates) / ((measured + root) * root) * field, misfit
 
 
-def _variation_gradient(obj: torch.Tensor) -> torch.Tensor:
-    """Gradient of the sum of sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2), (H, W)."""
+def _variation_gradient(obj: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Gradient (H, W) of the sum of sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2), and that sum."""
     down = torch.diff(obj, dim=0, append=obj[-1:])
     right = torch.diff(obj, dim=1, append=obj[:, -1:])
     inverse = (down.abs().square() + right.abs().square() + EDGE**2).rsqrt()
@@ -144,7 +182,7 @@ def _variation_gradient(obj: torch.Tensor) -> torch.Tensor:
     gradient = -down - right
     gradient[1:] += down[:-1]
     gradient[:, 1:] += right[:, :-1]
-    return gradient
+    return gradient, float(inverse.reciprocal().sum(dtype=torch.float64))
 
 
 class _Preconditioner:

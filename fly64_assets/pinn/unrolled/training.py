@@ -21,7 +21,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
 from fly64_assets.pinn.cnn.grouping import Indices
@@ -31,7 +30,7 @@ from fly64_assets.pinn.inference import WHOLE_TILE
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingTask
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.object_plane import STEP, ObjectPlane
@@ -93,12 +92,13 @@ class UnrolledTraining(TrainingTask):
     """A network of the object plane and the likelihood of the frames that its object predicts."""
 
     network: UnrolledNetwork
+    settings: UnrolledSettings
 
     def __init__(
         self,
         network: UnrolledNetwork,
         spec: NetworkSpec,
-        settings: PinnSettings,
+        settings: UnrolledSettings,
         scene: ObjectPlane,
         photons: CountSplits,
         scale: float,
@@ -128,26 +128,15 @@ class UnrolledTraining(TrainingTask):
     def of(
         cls,
         measurement: Measurement,
-        settings: PinnSettings,
+        settings: UnrolledSettings,
         gridsize: int,
         seed: int,
         ranks: Ranks,
         scratch: Path,
         say: Callable[[str], None],
     ) -> UnrolledTraining:
-        """The task of a measurement: photons divided, objects of all folds found, each by one of the processes.
-
-        Raises
-        ------
-        EngineError
-            OVERSAMPLING-001.
-        """
+        """The task of a measurement: photons divided, objects of all folds found, each by one of the processes."""
         n = measurement.frames
-        if n < gridsize**2:
-            raise EngineError(
-                f"{n} positions cannot fill groups of {gridsize**2} frames (gridsize {gridsize}): "
-                f"at least {gridsize**2} are needed (OVERSAMPLING-001)"
-            )
         hidden = round(settings.validation_fraction * n) if n >= FEWEST_HELD_OUT else 0
         drawn = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
         order = np.concatenate([np.sort(drawn[hidden:]), np.sort(drawn[:hidden])])
@@ -186,8 +175,8 @@ class UnrolledTraining(TrainingTask):
             levels=levels,
             level_iterations=settings.level_iterations,
             base=base,
-            n_filters_scale=settings.n_filters_scale,
-            amplitude_max=settings.amplitude_max,
+            n_filters_scale=CnnSettings.n_filters_scale,
+            amplitude_max=CnnSettings.amplitude_max,
             input_scale=1.0,
         )
         network = build_network(spec, measurement.probe, seed)

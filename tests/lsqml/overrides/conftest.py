@@ -23,7 +23,7 @@ def started(scanned):
         task = engine._task(
             scan.measurement,
             Photons(scan.measurement, 0.0, 1),
-            LsqmlSettings(batch_size=8, windows=windows, **settings),
+            LsqmlSettings(batch_size=8, subpixel=windows, **settings),
             Execution(),
             1,
             obj.astype(np.complex64),

@@ -26,8 +26,8 @@ def run(scan, fast: bool, *, whole: bool = False, epochs: int = 20, **settings):
     m = scan.measurement
     if whole:
         m = replace(m, x=np.round(m.x), y=np.round(m.y))
-    chosen = LsqmlSettings(epochs=epochs, stopping="epochs", batch_size=16, fast_shift=fast, **settings)
-    return reconstruct(m, chosen, Execution(), 1, lambda *_: None)
+    chosen = LsqmlSettings(epochs=epochs, stopping="epochs", batch_size=16, **settings)
+    return reconstruct(m, chosen, Execution(fast_shift=fast), 1, lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_twenty_epochs_find_the_object_of_the_library(
     # Fewer frames leave pixels so badly determined that the library itself turns 2e-7 in the probe into 1e-4 here.
     s = scanned(n=48, dose=1e5)
     settings = {
-        "windows": windows,
+        "subpixel": windows,
         "whole": whole,
         "probe": probe,
         "noise_model": noise,

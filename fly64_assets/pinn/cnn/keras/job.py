@@ -26,7 +26,7 @@ from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.cnn.keras.inference import reconstruct
 from fly64_assets.pinn.cnn.keras.training import session_settings, train
 from fly64_assets.pinn.results import timed_reconstruction, write_training
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.configuration import ModelConfig, TrainingConfig
 from fly64_assets.ptychopinn.session import LegacySession, legacy_session
 
@@ -39,7 +39,7 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Parameters
     ----------
     request : mapping
-        ``measurement`` (path), ``output_folder`` (exists), ``settings`` (:class:`PinnSettings` as a mapping),
+        ``measurement`` (path), ``output_folder`` (exists), ``settings`` (:class:`CnnSettings` as a mapping),
         ``training_config`` (:class:`TrainingConfig` as a mapping), ``others`` (keys without a field),
         ``wait_seconds``, ``execution``, ``provenance`` (into the bundle's manifest), ``arm``.
     progress : callable
@@ -59,7 +59,7 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """
     execution = Execution(**request["execution"])
     device = configure(execution)
-    measurement, settings = load_measurement(Path(request["measurement"])), PinnSettings.from_dict(request["settings"])
+    measurement, settings = load_measurement(Path(request["measurement"])), CnnSettings(**request["settings"])
     _say(f"{request['arm']}: {measurement.frames} frames, cnn in TensorFlow {tf.__version__} on {device}")
 
     def report(done: int, total: int, values: Mapping[str, float]) -> None:

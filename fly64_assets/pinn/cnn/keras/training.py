@@ -31,7 +31,7 @@ from fly64_assets.pinn.cnn.samples import Batch, Samples
 from fly64_assets.pinn.cnn.task import patch_samples, patch_spec
 from fly64_assets.pinn.learning_rate import relative_rate
 from fly64_assets.pinn.results import Trained
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.configuration import LegacyConfigError
 from fly64_assets.ptychopinn.session import LegacySession
 from fly64_assets.ptychopinn.support import require_supported
@@ -43,7 +43,7 @@ _DIVISION: Final = 4
 """Stream of the seed for the division of photons; the samples use the smaller ones."""
 
 
-def train(session: LegacySession, measurement: Measurement, settings: PinnSettings, progress: Progress) -> Trained:
+def train(session: LegacySession, measurement: Measurement, settings: CnnSettings, progress: Progress) -> Trained:
     """Train the network with the parameters of an open legacy session.
 
     N, gridsize, neighbor_count, n_groups, nepochs, batch_size, n_filters_scale and npseed are those of the session;
@@ -96,7 +96,7 @@ def train(session: LegacySession, measurement: Measurement, settings: PinnSettin
     )
 
 
-def session_settings(session: LegacySession, measurement: Measurement, settings: PinnSettings) -> PinnSettings:
+def session_settings(session: LegacySession, measurement: Measurement, settings: CnnSettings) -> CnnSettings:
     """The settings with everything that the session decides; refuses a session that does not fit."""
     if not isinstance(session, LegacySession):
         raise LegacyConfigError(
@@ -111,7 +111,6 @@ def session_settings(session: LegacySession, measurement: Measurement, settings:
         )
     return replace(
         settings,
-        architecture="cnn",
         epochs=session["nepochs"],
         batch_size=session["batch_size"],
         n_filters_scale=session["n_filters_scale"],
@@ -123,7 +122,7 @@ class _Course:
     """Epochs until the last, or until the validation loss no longer falls; keeps the best weights."""
 
     learner: _Learner
-    settings: PinnSettings
+    settings: CnnSettings
     progress: Progress
 
     def __post_init__(self) -> None:
@@ -148,7 +147,7 @@ class _Course:
 class _Learner:
     """A network, its data and its optimiser: Adam with a short warm-up and a cosine decay over all steps."""
 
-    def __init__(self, network: FramesNetwork, physics: ForwardModel, samples: Samples, settings: PinnSettings) -> None:
+    def __init__(self, network: FramesNetwork, physics: ForwardModel, samples: Samples, settings: CnnSettings) -> None:
         self.network, self.physics, self.samples, self.settings = network, physics, samples, settings
         self.position = "before the first batch"
         self.frames_trained = 0

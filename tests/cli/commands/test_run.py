@@ -114,7 +114,7 @@ def test_wrong_use_is_told_apart_from_bad_results(folder):
     empty = fly64(folder, "verify")
     assert empty.returncode == 1
     assert "has no base yet" in empty.stderr
-    (folder / "study.yaml").write_text("name: X Y\nneighbor_count: 2\n")
+    (folder / "study.yaml").write_text("name: X Y\nneighbor_count: 2\npinn: {architecture: cnn}\n")
     bad = fly64(folder, "run")
     assert bad.returncode == 2
     assert "name = 'X Y'" in bad.stderr

@@ -1,9 +1,10 @@
-"""Jobs that the isolation tests send into a child process."""
+"""Jobs that the tests of engines.process send into a child process."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -83,3 +84,28 @@ def member(request, progress):
     if "fails" in request:
         time.sleep(600)
     return {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS")}
+
+
+def labelled(request, progress):
+    progress(1, 2, {"loss": 0.5}, label="dose_1000/dense")
+    return {}
+
+
+def interruptible(request, progress):
+    try:
+        progress(1, 2, {})
+        time.sleep(600)
+    except KeyboardInterrupt:
+        Path(request["file"]).write_text("interrupted")
+        raise
+    return {}
+
+
+def deaf(request, progress):
+    """Ignore SIGINT, with a process of its own beside it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(request["file"]).write_text(f"{os.getpid()} {other.pid}")
+    progress(1, 2, {})
+    time.sleep(600)
+    return {}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fly64_assets.cli.commands.against import SUMMARY, other_summary, read_summary
+from fly64_assets.cli.commands.study import SUMMARY, other_summary, read_summary
 from fly64_assets.store.artifacts import ArtifactStore
 
 DOCUMENT = {"study": "before", "cells": [], "design": {}, "provenance": {}}

@@ -1,0 +1,124 @@
+"""One Dagster run in a process of its own: started by the command line, executed on the instance of the working folder.
+
+Belongs here: the run's process, its log, its answer. Does not belong here: which runs to start (``schedule``), Dagster
+(``automation.runs``, which only the child imports).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import fly64_assets
+from fly64_assets.cli.console import Session
+from fly64_assets.engines.process import Message, run_job
+from fly64_assets.errors import EngineError
+from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
+
+STOP_SECONDS: Final = 20
+"""For a run that is stopped to note that it was interrupted."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of one Dagster run: whether it succeeded, why not, and the log of its process."""
+
+    ok: bool
+    reason: str
+    log: Path
+
+
+def dagster_home() -> Path:
+    """The instance's folder, created with the project's settings; ``DAGSTER_HOME`` names it from now on."""
+    home = instance_folder()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(Path(fly64_assets.__file__).parent / "dagster.yaml", home / "dagster.yaml")
+    os.environ[HOME_VARIABLE] = str(home)
+    return home
+
+
+def run_assets(
+    session: Session,
+    assets: Sequence[str],
+    partition: str | None = None,
+    *,
+    gpu: Mapping[str, Any] | None = None,
+    base: str | None = None,
+    listen: Callable[[Message], None] | None = None,
+    stop: threading.Event | None = None,
+) -> RunResult:
+    """Materialise assets of one partition in a Dagster run, and wait for it.
+
+    ``gpu`` overrides settings of the resource of that name; ``base`` names the base to work on, by default the active
+    one. ``listen`` receives the engines' progress. When ``stop`` is set, or this process is interrupted, the run is
+    stopped first.
+    """
+    log = _new_log(f"{(partition or 'study').replace('|', '_')}_{assets[0]}")
+    request = {"assets": list(assets), "partition": partition, "gpu": dict(gpu or {}), "base": base}
+    try:
+        answer = _run(session, "materialize_job", request, log, listen, stop)
+    except EngineError as error:
+        return RunResult(False, str(error), log)
+    return RunResult(answer["ok"], answer["reason"], log)
+
+
+def run_audit(session: Session, partition: str) -> list[dict[str, Any]]:
+    """Run every check over what is on disk; ``partition`` is a dose or cell, or empty for all.
+
+    Returns
+    -------
+    list of dict
+        ``asset``, ``check``, ``partition``, ``passed`` and ``finding`` of each.
+    """
+    checks: list[dict[str, Any]] = _run(session, "audit_job", {"partition": partition}, _new_log("audit"))["checks"]
+    return checks
+
+
+def _new_log(name: str) -> Path:
+    folder = dagster_home() / "fly64_logs"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}_{name}.log"
+
+
+def _run(
+    session: Session,
+    job: str,
+    request: Mapping[str, Any],
+    log: Path,
+    listen: Callable[[Message], None] | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, Any]:
+    environment = os.environ | session.environment()
+    return run_job(
+        f"{__name__}:{job}",
+        request,
+        [environment],
+        log_path=log,
+        listen=listen,
+        stop=stop,
+        grace_seconds=STOP_SECONDS,
+    )
+
+
+def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """In the child: one Dagster run over the code location that the environment names."""
+    from fly64_assets.automation.runs import execute
+    from fly64_assets.definitions import defs
+
+    ok, reason = execute(defs, **request, progress=progress)
+    return {"ok": ok, "reason": reason}
+
+
+def audit_job(request: Mapping[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
+    """In the child: the job ``audit`` over the code location that the environment names."""
+    from fly64_assets.automation.runs import audit
+    from fly64_assets.definitions import defs
+
+    return {"checks": [asdict(result) for result in audit(defs, **request)]}
