@@ -1,8 +1,5 @@
 """Every arm of one cell against the truth, in one frame."""
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,8 +13,8 @@ from fly64_assets.automation.conditions import when_arms_change
 from fly64_assets.automation.partitions import split_cell_key
 from fly64_assets.contract.npz import load_base, load_measurement, open_npz
 from fly64_assets.evaluation.bound.limit import UnitLimit
-from fly64_assets.evaluation.report.summary import JUDGED_SPLIT
-from fly64_assets.evaluation.scores.compare import CSV_COLUMNS, CellComparison, SplitInput, compare_cell
+from fly64_assets.evaluation.report.figures import loss_history
+from fly64_assets.evaluation.scores.compare import SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import ScanBox, scan_box
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.resources.store import ArtifactStoreResource
@@ -51,9 +48,9 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
     def comparison(
         context: dg.AssetExecutionContext, study: StudyResource, store: ArtifactStoreResource
     ) -> Iterator[AssetEvent]:
-        """PINN and LSQML against the truth in one evaluation frame, beside a flat object: the line to beat.
+        """Every method against the truth in one evaluation region, beside a uniform object, the baseline to beat.
 
-        Arms that are missing, failed or skipped are named with their reason; the others are compared.
+        Methods that are missing, failed or skipped are named with their reason; the others are compared.
         """
         design = study.design()
         key = StageKey("comparison", *split_cell_key(context.partition_key))
@@ -63,8 +60,7 @@ def comparison_asset(cells: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 
 
 def _compare(work: Work) -> Mapping[str, Any]:
-    from fly64_assets.evaluation.report.figures import cell_figure, limit_figure, phase_strip
-    from fly64_assets.evaluation.report.tiles import tiles
+    from fly64_assets.evaluation.report.figures import cell_pictures, phase_strip
 
     key, layout, design = work.key, work.layout, work.design
     assert key.dose is not None
@@ -82,31 +78,30 @@ def _compare(work: Work) -> Mapping[str, Any]:
         metrics=design.metrics_config,
         limit=shared_limits(work, found),
     )
-    shown: dict[str, Any] = {}
+    pictures = cell_pictures(
+        compared,
+        coverage_threshold=design.evaluation.coverage_threshold,
+        histories={split: _histories(work, split) for split in compared.splits},
+    )
+    for name, content in pictures.items():
+        work.build.write_bytes(layout.output(key, name), content, data=False)
     for split, one in compared.splits.items():
-        figure = cell_figure(
-            one,
-            dose=key.dose,
-            view=key.view,
-            coverage_threshold=design.evaluation.coverage_threshold,
-            histories=_histories(work, split),
-        )
-        work.build.write_bytes(layout.output(key, f"comparison_{split}.png"), figure, data=False)
-        for (arm, quantity), tile in (tiles(one) if split == JUDGED_SPLIT else {}).items():
-            # No arm and no split has a dot in its name.
-            work.build.write_bytes(layout.output(key, f"tile_{split}.{arm}.{quantity}.png"), tile, data=False)
-        shown[f"phase_{split}"] = picture(phase_strip(one))
         for digest, unit in found.items():
             if one.limit.unit is unit:
                 write_limit(work, f"limit_{split}.npz", unit, digest)
-        if one.limit.state == "regular":
-            bound = limit_figure(one, dose=key.dose, view=key.view)
-            work.build.write_bytes(layout.output(key, f"limit_{split}.png"), bound, data=False)
-            shown[f"limit_{split}"] = picture(bound)
     work.build.write_json(layout.output(key, "comparison.json"), compared.to_dict())
-    work.build.write_bytes(layout.output(key, "comparison_metrics.csv"), _csv(compared))
+    work.build.write_bytes(layout.output(key, "comparison_metrics.csv"), compared.to_csv())
     work.build.succeed({"arms": {split: _outcomes(one) for split, one in splits.items()}})
-    return shown | _describe(compared)
+    shown: dict[str, Any] = {}
+    for split, one in compared.splits.items():
+        shown[f"phase_{split}"] = picture(phase_strip(one))
+        if f"limit_{split}.png" in pictures:
+            shown[f"limit_{split}"] = picture(pictures[f"limit_{split}.png"])
+        shown |= {
+            name: dg.MetadataValue.json(value) if isinstance(value, dict) else value
+            for name, value in one.headlines().items()
+        }
+    return shown
 
 
 def _split_input(work: Work, split: str) -> SplitInput | str:
@@ -121,7 +116,7 @@ def _split_input(work: Work, split: str) -> SplitInput | str:
     refined = {work.design.lsqml.engine} if work.design.lsqml.probe == "refined" else set()
     return SplitInput(
         measurement=load_measurement(frames),
-        arms={arm: _object(work, record, arm, split) for arm, record in _arm_records(work, split).items()},
+        methods={arm: _object(work, record, arm, split) for arm, record in _arm_records(work, split).items()},
         scan_box=_baseline_box(work, split),
         refined_probe=frozenset(refined),
         learned=frozenset(k.arm or "" for k in stages.upstream(work.design, key) if k.stage == "inference"),
@@ -170,49 +165,14 @@ def _histories(work: Work, split: str) -> dict[str, dict[str, list[float]]]:
             continue
         if record.key.stage == "inference":
             folder = layout.training_folder(key.dose, key.view, work.design.gridsize(key.view), arm, key.repeat)
-            histories[arm] = _columns((folder / "history.csv").read_text(encoding="utf-8"))
+            histories[arm] = loss_history((folder / "history.csv").read_text(encoding="utf-8"))
         else:
             losses = open_npz(layout.reconstruction(arm, key.dose, key.view, split, key.repeat))["loss"]
-            histories[arm] = {"loss": [float(value) for value in losses]}
+            histories[arm] = loss_history(losses)
     return histories
-
-
-def _columns(text: str) -> dict[str, list[float]]:
-    rows = list(csv.DictReader(io.StringIO(text)))
-    names = [name for name in (rows[0] if rows else {}) if "loss" in name]
-    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
-
-
-def _csv(compared: CellComparison) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(compared.csv_rows())
-    return text.getvalue().encode()
 
 
 def _outcomes(split: SplitInput | str) -> dict[str, str] | str:
     if isinstance(split, str):
         return split
-    return {arm: one if isinstance(one, str) else "compared" for arm, one in split.arms.items()}
-
-
-def _describe(compared: CellComparison) -> dict[str, Any]:
-    """The numbers that matter, for Dagster's plots, and the verdicts in words."""
-    shown: dict[str, Any] = {}
-    for split, one in compared.splits.items():
-        for arm in one.arms:
-            value = one.value(arm, "phase", "rmse")
-            if value is not None and arm != "truth":
-                shown[f"phase_rmse_rad_{arm}_{split}"] = value
-        least = one.limit.error("phase")
-        if least is None:
-            shown[f"phase_limit_{split}"] = one.limit.reason or "none"
-        else:
-            shown[f"phase_limit_rad_{split}"] = least
-        verdicts = {arm: result.verdict or result.reason for arm, result in one.arms.items() if arm != "truth"}
-        shown[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
-        shown[f"contest_{split}"] = (
-            "; ".join(str(contest["sentence"]) for contest in one.contests) or "nothing to compare"
-        )
-    return shown
+    return {arm: one if isinstance(one, str) else "compared" for arm, one in split.methods.items()}

@@ -23,7 +23,6 @@ from fly64_assets.physics.illumination import illumination
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PREVIEW_BYTES: Final = 200_000
 """Largest picture that Dagster's UI shows inline without trouble."""
@@ -121,11 +120,11 @@ def picture_name(file: str) -> str | None:
 
 
 def loss_history(recorded: str | NDArray[np.floating]) -> dict[str, list[float]]:
-    """Loss curves, series -> values per epoch, from the text of a ``history.csv`` or from the losses (epochs,).
+    r"""Loss curves, series -> values per epoch, from the text of a ``history.csv`` or from the losses (epochs,).
 
     Examples
     --------
-    >>> loss_history("epoch,train_loss,rate\\n1,3.0,0.1\\n2,2.5,0.1\\n")
+    >>> loss_history("epoch,train_loss,rate\n1,3.0,0.1\n2,2.5,0.1\n")
     {'train_loss': [3.0, 2.5]}
     >>> loss_history(np.array([2.0, 1.0]))
     {'loss': [2.0, 1.0]}
@@ -170,13 +169,13 @@ def cell_figure(
     panels = bottom.subplots(1, 2 + len(histories), squeeze=False)[0]
     for panel, part in zip(panels, ("phase", "complex"), strict=False):
         curves = {method: comparison.curves.get(method, {}).get(part) for method in methods}
-        draw_correlations(
-            panel, methods, {m: c.to_dict() for m, c in curves.items() if isinstance(c, RingCorrelation)}
-        )
+        draw_correlations(panel, methods, {m: c.to_dict() for m, c in curves.items() if isinstance(c, RingCorrelation)})
         _labels(panel, f"ring correlation with the truth, {part}", "frequency [1/px]", "FRC")
     for panel, (method, series) in zip(panels[2:], histories.items(), strict=True):
         for i, (name, values) in enumerate(series.items()):
-            panel.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i % len(COLOURS)], label=name, linewidth=1.2)
+            panel.plot(
+                np.arange(1, len(values) + 1), values, color=COLOURS[i % len(COLOURS)], label=name, linewidth=1.2
+            )
         _labels(panel, f"{method}: loss", "epoch", "loss")
     budget = comparison.photons
     photons = "no" if budget.photons_per_pixel is None else f"{budget.photons_per_pixel:,.3g}"

@@ -38,7 +38,7 @@ def study_plots(summary: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def dose_figure(summary: Mapping[str, Any], split: str) -> bytes:
-    """Error against dose, a column per view: methods with their spread over repeats, uniform object, bound and floor."""
+    """Error against dose, a column per view: methods with spread over repeats, uniform object, bound and floor."""
     from matplotlib.figure import Figure
 
     views = [view["name"] for view in summary["views"]]

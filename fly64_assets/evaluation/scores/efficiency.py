@@ -1,7 +1,7 @@
 """A method's error against the photon limit at the cell's dose: does the number of photons limit it, or the algorithm?
 
-Belongs here: the limit at a dose, the efficiency of a method, and when the two may not be compared. Does not belong here:
-the limit itself (``bound``) and the closed form 1 / (4 n) (``photon_budget``).
+Belongs here: the limit at a dose, the efficiency of a method, and when the two may not be compared. Does not belong
+here: the limit itself (``bound``) and the closed form 1 / (4 n) (``photon_budget``).
 """
 
 from __future__ import annotations

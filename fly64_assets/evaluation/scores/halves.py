@@ -26,7 +26,7 @@ from fly64_assets.evaluation.scores.region import (
     no_rectangle_reason,
     scan_box,
 )
-from fly64_assets.evaluation.scores.resolution import RingCorrelation, ring_correlation, resolution
+from fly64_assets.evaluation.scores.resolution import RingCorrelation, resolution, ring_correlation
 from fly64_assets.physics.measurement import Measurement
 
 

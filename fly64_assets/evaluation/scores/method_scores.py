@@ -16,7 +16,7 @@ from fly64_assets.evaluation.scores.alignment import Alignment
 from fly64_assets.evaluation.scores.bands import Pictures, cropped, masked_moments, rows_of
 from fly64_assets.evaluation.scores.metrics import Part, Score
 from fly64_assets.evaluation.scores.region import Rectangle, Region, no_rectangle_reason
-from fly64_assets.evaluation.scores.resolution import RingCorrelation, ring_correlation, resolution
+from fly64_assets.evaluation.scores.resolution import RingCorrelation, resolution, ring_correlation
 from fly64_assets.evaluation.settings import MetricsConfig
 
 Curve = RingCorrelation | str

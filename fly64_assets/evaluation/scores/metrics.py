@@ -1,8 +1,8 @@
 """Scores of an aligned reconstruction against the truth.
 
 Belongs here: one function per metric, on fields that are already aligned. Does not belong here: alignment
-(``alignment``), correlation in Fourier space (``resolution``), likelihood (``likelihood``), and which methods and splits
-are scored (``compare``).
+(``alignment``), correlation in Fourier space (``resolution``), likelihood (``likelihood``), and which methods and
+splits are scored (``compare``).
 
 A metric without a value is a :class:`Score` with ``value`` None and the reason; no function returns NaN.
 """

@@ -2,12 +2,11 @@
 
 Belongs here: the estimates. Does not belong here: their removal (``alignment``).
 
-Why not a registration from a library: ``skimage.registration.phase_cross_correlation`` weights both noises alike, and
-its masked form finds whole pixels only. Here both fields are known on an irregular mask, one of them (the truth) without
-noise, and a shift must not be found where noise alone would give one. The estimates are therefore least-squares fits on
-the pixels of the mask: an exhaustive search over whole pixels first, because Gauss-Newton steps converge only from
-within about a pixel, then Gauss-Newton steps whose derivatives are those of the noise-free truth, and at last a test of
-significance.
+Why not a registration from a library: ``skimage.registration.phase_cross_correlation`` finds whole pixels only with
+masks, and without them it locks to the edge of an irregular region. Here the truth is free of noise, and a shift must
+not be found where noise alone would give one. The estimates are therefore least-squares fits on the pixels of the mask:
+an exhaustive search over whole pixels first, because Gauss-Newton steps converge only from within about a pixel, then
+Gauss-Newton steps whose derivatives are those of the noise-free truth, and at last a test of significance.
 
 Of a large object the estimates use the fullest tile in each of nine parts of the region: some two million pixels
 place it to a thousandth of a pixel where noise and slope of the truth are alike, and more would not change a score.
@@ -25,7 +24,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 SPLINE_ORDER: Final = 5
-"""Quintic splines: local, so that a jump at the edge of the coverage causes no ringing in the region; nearly lossless."""
+"""Quintic splines: nearly lossless and local, so that a jump at the edge of the coverage causes no ringing inside."""
 
 SPLINE_REACH_PX: Final = 48
 """Distance at which a pixel's contribution to the spline is below rounding: its slowest pole is 0.43."""
@@ -147,9 +146,9 @@ def factor_of(field: Complex, target: Complex) -> complex:
 
 def _tiles(mask: Mask, margin: int) -> list[tuple[Span, Mask]]:
     """Slices of the tiles, each with a margin around its evaluated pixels, and the pixels to evaluate in them."""
-    # Pixels of the mask are counted in a grid of squares (a sum over blocks of rows, then of columns); the grid's bounding
-    # box is divided into three by three parts, and in each part the square with the most pixels is taken. Tiles far
-    # apart fix a ramp best, full ones the shift, and nine of them fit in memory whatever the size of the object.
+    # Pixels of the mask are counted in a grid of squares (a sum over blocks of rows, then of columns); the bounding box
+    # of the occupied squares is divided into three by three parts, and in each part the fullest square is taken. Tiles
+    # far apart fix a ramp best, full ones the shift, and nine of them fit in memory whatever the size of the object.
     if mask.size <= WHOLE_UP_TO:
         return [((slice(None), slice(None)), mask)]
     counts = np.add.reduceat(
@@ -191,7 +190,7 @@ def _gather(tiles: Sequence[FieldTile], values: Callable[[FieldTile], NDArray[An
 def _gauss_newton(columns: list[Complex], difference: Complex) -> NDArray[np.float64]:
     """Real coefficients of the least-squares fit of complex columns to a complex difference."""
     matrix = np.stack(columns, axis=1)
-    # Normal equations, scaled to a unit diagonal: columns of a ramp are hundreds of times larger than those of a factor.
+    # Normal equations, scaled to a unit diagonal: columns of a ramp are hundreds of times larger than the others.
     normal, right = (matrix.conj().T @ matrix).real, (matrix.conj().T @ difference).real
     scale = np.sqrt(np.maximum(np.diag(normal), np.finfo(float).tiny))
     solved = np.linalg.lstsq(normal / np.outer(scale, scale), right / scale, rcond=1e-12)[0]
