@@ -10,10 +10,9 @@ from fly64_assets.assets.flow import AssetEvent, Work, gate_spec, materialize
 from fly64_assets.assets.networks import Engine, reconstruct_with_network, train_network
 from fly64_assets.automation.partitions import split_cell_key
 from fly64_assets.engines.execution import Execution
-from fly64_assets.pinn.settings import cnn_settings
-from fly64_assets.ptychopinn.training_config import TrainingJob, training_config
+from fly64_assets.ptychopinn.training_config import training_config
 from fly64_assets.resources.gpu import GpuResource
-from fly64_assets.resources.legacy_config import LegacyConfigResource
+from fly64_assets.resources.legacy_config import LegacyConfigResource, training_job
 from fly64_assets.resources.store import ArtifactStoreResource
 from fly64_assets.resources.study import StudyResource
 from fly64_assets.study import stages
@@ -104,13 +103,11 @@ def _train(work: Work, execution: Execution, legacy_config: LegacyConfigResource
         split: layout.view_frames(key.dose, key.view, split, key.repeat).relative_to(layout.data_root).as_posix()
         for split in stages.existing_splits(view)
     }
-    job = TrainingJob(key.dose, key.view, key.repeat, int(view.values["splits"]["train"]["n_accepted"]))
+    job = training_job(work.design, key.dose, key.view, key.repeat, int(view.values["splits"]["train"]["n_accepted"]))
     config, others = training_config(
-        work.design,
         job,
         train_data_file=files["train"],
         test_data_file=files.get("test"),
         output_dir=layout.folder_of(key).relative_to(layout.data_root).as_posix(),
     )
-    settings = cnn_settings(work.design.pinn).parameters()
-    return train_network(work, execution, ENGINE, settings, legacy_config.request(config, others))
+    return train_network(work, execution, ENGINE, job.settings.parameters(), legacy_config.request(config, others))

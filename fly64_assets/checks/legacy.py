@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fly64_assets.checks.factory import Subject
 from fly64_assets.pinn.bundle import read_bundle
-from fly64_assets.ptychopinn.training_config import TrainingJob, disagreements
+from fly64_assets.ptychopinn.training_config import disagreements
+from fly64_assets.resources.legacy_config import training_job
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study.layout import StageKey
 
@@ -19,5 +20,6 @@ def config_001(subject: Subject) -> Sequence[str]:
     view = subject.store.required(layout, StageKey("view", key.dose, key.view, repeat=key.repeat))
     bundle = layout.bundle(key.dose, key.view, key.gridsize, key.arm, key.repeat)
     verified(bundle)
-    job = TrainingJob(key.dose, key.view, key.repeat, int(view.values["splits"]["train"]["n_accepted"]))
-    return list(disagreements(read_bundle(bundle).params, subject.design, job))
+    frames = int(view.values["splits"]["train"]["n_accepted"])
+    job = training_job(subject.design, key.dose, key.view, key.repeat, frames)
+    return list(disagreements(read_bundle(bundle).params, job))
