@@ -129,7 +129,7 @@ def main() -> None:
         "phase_rmse_rad": compared.value("arm", "phase", "rmse"),
         "ssim": compared.value("arm", "phase", "ssim"),
         "frc_half_bit_px": compared.value("arm", "complex", "frc_half_bit"),
-        "shift_px": compared.arms["arm"].alignment.shift_px,
+        "shift_px": compared.methods["arm"].alignment.shift_px,
         "machine": f"{platform.machine()}, {platform.system()}",
     }
     if options.json:

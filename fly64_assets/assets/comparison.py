@@ -1,8 +1,5 @@
 """Every method of one cell against the truth, on one evaluation region."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,8 @@ from fly64_assets.contract.npz import load_base, load_measurement, open_npz, wri
 from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
 from fly64_assets.evaluation.bound.limit_file import limit_arrays, limit_from_arrays
-from fly64_assets.evaluation.report.summary import JUDGED_SPLIT
-from fly64_assets.evaluation.scores.compare import CSV_COLUMNS, CellComparison, LimitSource, SplitInput, compare_cell
+from fly64_assets.evaluation.report.figures import loss_history
+from fly64_assets.evaluation.scores.compare import LimitSource, SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import ScanBox, scan_box
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.keys import Cell, Coordinates, StageKey
@@ -28,8 +25,7 @@ from fly64_assets.study import stages
 
 def compare(work: Work[Cell]) -> Mapping[str, Any]:
     """Score every method of a cell, and write the scores, figures and bounds."""
-    from fly64_assets.evaluation.report.figures import cell_figure, limit_figure, phase_strip
-    from fly64_assets.evaluation.report.tiles import tiles
+    from fly64_assets.evaluation.report.figures import cell_pictures, phase_strip
 
     layout, design, cell = work.layout, work.design, work.at
     verified(layout.base)
@@ -44,31 +40,30 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
         metrics=design.metrics_config,
         limit=_shared_bounds(work, bounds),
     )
-    description: dict[str, Any] = {}
+    pictures = cell_pictures(
+        compared,
+        coverage_threshold=design.evaluation.coverage_threshold,
+        histories={split: _histories(work, split) for split in compared.splits},
+    )
+    for name, content in pictures.items():
+        work.build.write_bytes(layout.output(work.key, name), content, data=False)
     for split, result in compared.splits.items():
-        figure = cell_figure(
-            result,
-            dose=cell.dose,
-            view=cell.view,
-            coverage_threshold=design.evaluation.coverage_threshold,
-            histories=_histories(work, split),
-        )
-        work.build.write_bytes(layout.output(work.key, f"comparison_{split}.png"), figure, data=False)
-        for (method, quantity), tile in (tiles(result) if split == JUDGED_SPLIT else {}).items():
-            # No method and no split has a dot in its name.
-            work.build.write_bytes(layout.output(work.key, f"tile_{split}.{method}.{quantity}.png"), tile, data=False)
-        description[f"phase_{split}"] = picture(phase_strip(result))
         for digest, bound in bounds.items():
             if result.limit.unit is bound:
                 _write_bound(work, f"limit_{split}.npz", bound, digest)
-        if result.limit.state == "regular":
-            bound_figure = limit_figure(result, dose=cell.dose, view=cell.view)
-            work.build.write_bytes(layout.output(work.key, f"limit_{split}.png"), bound_figure, data=False)
-            description[f"limit_{split}"] = picture(bound_figure)
     work.build.write_json(layout.output(work.key, "comparison.json"), compared.to_dict())
-    work.build.write_bytes(layout.output(work.key, "comparison_metrics.csv"), _csv(compared))
+    work.build.write_bytes(layout.output(work.key, "comparison_metrics.csv"), compared.to_csv())
     work.build.succeed({"arms": {split: _outcomes(data) for split, data in splits.items()}})
-    return description | _describe(compared)
+    description: dict[str, Any] = {}
+    for split, result in compared.splits.items():
+        description[f"phase_{split}"] = picture(phase_strip(result))
+        if f"limit_{split}.png" in pictures:
+            description[f"limit_{split}"] = picture(pictures[f"limit_{split}.png"])
+        description |= {
+            name: dg.MetadataValue.json(value) if isinstance(value, dict) else value
+            for name, value in result.headlines().items()
+        }
+    return description
 
 
 # -- what is compared ---------------------------------------------------------------------------------------------
@@ -83,7 +78,7 @@ def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
     refined = {work.design.lsqml.engine} if work.design.lsqml.probe == "refined" else set()
     return SplitInput(
         measurement=load_measurement(frames),
-        arms={key.method: _object(work, record, key, split) for key, record in _methods(work, split).items()},
+        methods={key.method: _object(work, record, key, split) for key, record in _methods(work, split).items()},
         scan_box=_baseline_box(work, split),
         refined_probe=frozenset(refined),
         learned=frozenset(key.method for key in stages.upstream(work.design, work.key) if key.stage == "inference"),
@@ -124,17 +119,11 @@ def _histories(work: Work[Cell], split: str) -> dict[str, dict[str, list[float]]
             continue
         if key.stage == "inference":
             training = StageKey("training", work.at, key.method, work.design.gridsize(work.at.view))
-            histories[key.method] = _columns(work.layout.output(training, "history.csv").read_text(encoding="utf-8"))
+            text = work.layout.output(training, "history.csv").read_text(encoding="utf-8")
+            histories[key.method] = loss_history(text)
         else:
-            losses = open_npz(work.layout.result(key, split))["loss"]
-            histories[key.method] = {"loss": [float(value) for value in losses]}
+            histories[key.method] = loss_history(open_npz(work.layout.result(key, split))["loss"])
     return histories
-
-
-def _columns(text: str) -> dict[str, list[float]]:
-    rows = list(csv.DictReader(io.StringIO(text)))
-    names = [name for name in (rows[0] if rows else {}) if "loss" in name]
-    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
 # -- bounds -------------------------------------------------------------------------------------------------------
@@ -187,39 +176,7 @@ def _read_bound(path: Path, digest: str) -> UnitLimit | None:
         return None
 
 
-# -- results ------------------------------------------------------------------------------------------------------
-
-
-def _csv(compared: CellComparison) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(compared.csv_rows())
-    return text.getvalue().encode()
-
-
 def _outcomes(split: SplitInput | str) -> dict[str, str] | str:
     if isinstance(split, str):
         return split
-    return {method: data if isinstance(data, str) else "compared" for method, data in split.arms.items()}
-
-
-def _describe(compared: CellComparison) -> dict[str, Any]:
-    """The numbers that matter, for Dagster's plots, and the verdicts in words."""
-    description: dict[str, Any] = {}
-    for split, result in compared.splits.items():
-        for method in result.arms:
-            value = result.value(method, "phase", "rmse")
-            if value is not None and method != "truth":
-                description[f"phase_rmse_rad_{method}_{split}"] = value
-        least = result.limit.error("phase")
-        if least is None:
-            description[f"phase_limit_{split}"] = result.limit.reason or "none"
-        else:
-            description[f"phase_limit_rad_{split}"] = least
-        verdicts = {method: data.verdict or data.reason for method, data in result.arms.items() if method != "truth"}
-        description[f"verdicts_{split}"] = dg.MetadataValue.json(json.loads(json.dumps(verdicts)))
-        description[f"contest_{split}"] = (
-            "; ".join(str(contest["sentence"]) for contest in result.contests) or "nothing to compare"
-        )
-    return description
+    return {method: data if isinstance(data, str) else "compared" for method, data in split.methods.items()}

@@ -5,8 +5,8 @@ from typing import Any
 
 from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import Work, picture
-from fly64_assets.ptychopinn.training_config import TrainingJob, training_config
-from fly64_assets.resources.legacy_config import LegacyConfigResource
+from fly64_assets.ptychopinn.training_config import training_config
+from fly64_assets.resources.legacy_config import LegacyConfigResource, training_job
 from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
@@ -86,8 +86,7 @@ def _dictionary(work: Work[Cell]) -> dict[str, Any]:
     }
     frames = int(view.values["splits"][stages.TRAIN]["n_accepted"])
     config, others = training_config(
-        work.design,
-        TrainingJob(cell.dose, cell.view, cell.repeat, frames),
+        training_job(work.design, cell.dose, cell.view, cell.repeat, frames),
         train_data_file=files[stages.TRAIN],
         test_data_file=files.get("test"),
         output_dir=layout.folder_of(work.key).relative_to(layout.data_root).as_posix(),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.evaluation.report.figures import picture_name
 from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.artifacts import State
@@ -22,8 +23,7 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
     from fly64_assets.evaluation.report.markdown import render_markdown
     from fly64_assets.evaluation.report.page import render_report
     from fly64_assets.evaluation.report.plots import study_plots
-    from fly64_assets.evaluation.report.summary import study_summary
-    from fly64_assets.evaluation.report.tables import study_table
+    from fly64_assets.evaluation.report.summary import study_summary, study_table
 
     design, layout, key = work.design, work.layout, work.key
     states = study_states(work.store, design, quick=True)
@@ -119,23 +119,11 @@ def _figures(work: Work[Study]) -> dict[str, bytes]:
         record = work.store.record(work.layout, key)
         for output in record.outputs if record else ():
             path = work.layout.folder / output
-            name = _figure_name(path.name)
+            name = picture_name(path.name)
             if name is not None:
                 verified(path)
                 figures[f"{key.dose}/{key.view}/{name}"] = path.read_bytes()
     return figures
-
-
-def _figure_name(file: str) -> str | None:
-    """What the report calls a picture of a comparison; None for other files and for pictures that it does not show."""
-    for split in SPLITS:
-        if file == f"comparison_{split}.png":
-            return split
-        if file == f"limit_{split}.png":
-            return f"{split}/limit"
-        if file.startswith(f"tile_{split}.") and file.endswith(".png"):
-            return "/".join((split, *file.removesuffix(".png").split(".")[1:]))
-    return None
 
 
 def _provenance(work: Work[Study], states: Mapping[Key, State]) -> dict[str, Any]:

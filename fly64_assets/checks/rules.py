@@ -17,7 +17,8 @@ from fly64_assets.errors import ArtifactError, ContractError
 from fly64_assets.physics.forward import exit_wave_energies, patch_counts
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.bundle import read_bundle
-from fly64_assets.ptychopinn.training_config import TrainingJob, disagreements
+from fly64_assets.ptychopinn.training_config import disagreements
+from fly64_assets.resources.legacy_config import training_job
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.keys import Cell, Dose, StageKey
 from fly64_assets.store.layout import Layout
@@ -150,8 +151,9 @@ def config_001(context: CheckContext) -> Problems:
     view = context.store.required(context.layout, StageKey("view", key.at))
     bundle = context.layout.result(key)
     verified(bundle)
-    job = TrainingJob(key.at.dose, key.at.view, key.repeat, int(view.values["splits"]["train"]["n_accepted"]))
-    return list(disagreements(read_bundle(bundle).params, context.design, job))
+    frames = int(view.values["splits"]["train"]["n_accepted"])
+    job = training_job(context.design, key.at.dose, key.at.view, key.repeat, frames)
+    return list(disagreements(read_bundle(bundle).params, job))
 
 
 RULES: Final[Mapping[str, Rule]] = {

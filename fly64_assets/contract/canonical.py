@@ -28,7 +28,14 @@ from fly64_assets.contract.frames import (
     squeezed,
     unknown_keys,
 )
-from fly64_assets.contract.schema import transformation
+from fly64_assets.contract.metadata import (
+    build_metadata,
+    decode_metadata,
+    encode_metadata,
+    physics_parameters,
+    recorded_scale,
+    transformation,
+)
 from fly64_assets.contract.structure import AXES
 from fly64_assets.errors import ContractError
 
@@ -143,7 +150,7 @@ class _Conversion:
         if schema.METADATA not in self.arrays:
             return None
         try:
-            return schema.decode_metadata(self.arrays.pop(schema.METADATA))
+            return decode_metadata(self.arrays.pop(schema.METADATA))
         except ContractError as problem:
             self.record("drop_key", key=schema.METADATA, reason=str(problem))
             return None
@@ -151,7 +158,7 @@ class _Conversion:
     def scale(self) -> float | None:
         """The recorded intensity scale, None where there is none."""
         try:
-            return schema.recorded_scale(self.document or {})
+            return recorded_scale(self.document or {})
         except ContractError:
             return None
 
@@ -314,18 +321,16 @@ class _Conversion:
         for key in sorted(set(self.arrays) - set(keys)):
             self.record("drop_key", key=key, reason="no key of the canonical form")
         arrays = {key: self.arrays[key] for key in keys if key in self.arrays}
-        arrays[schema.METADATA] = schema.encode_metadata(self._finished_document(scale))
+        arrays[schema.METADATA] = encode_metadata(self._finished_document(scale))
         return arrays, self.done
 
     def _finished_document(self, scale: float | None) -> dict[str, Any]:
         if self.document is None:
             probe = self.arrays[schema.PROBE]
-            return schema.build_metadata(
-                patch_size=int(probe.shape[0]), intensity_scale=scale, transformations=self.done
-            )
+            return build_metadata(int(probe.shape[0]), *self.done, physics={"intensity_scale": scale})
         history = self.document.get("data_transformations")
         kept = list(history) if isinstance(history, list) else []
-        physics = dict(schema.physics_parameters(self.document))
+        physics = dict(physics_parameters(self.document))
         if scale is not None:
             physics["intensity_scale"] = scale
         return {**self.document, "physics_parameters": physics, "data_transformations": [*kept, *self.done]}

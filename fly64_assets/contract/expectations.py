@@ -1,6 +1,6 @@
 """What a study expects of its data sets, as plain values, so that the contract knows no study.
 
-Belongs here: the values that rules compare a file with. Does not belong here: the rules (``structure``, ``metadata``)
+Belongs here: the values that rules compare a file with. Does not belong here: the rules (``structure``, ``documents``)
 and where the values come from (``StudyDesign.expectations``).
 """
 

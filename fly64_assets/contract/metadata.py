@@ -1,184 +1,145 @@
-"""Rules on the ``_metadata`` document: it is there, whole, and agrees with arrays and design.
+"""The ``_metadata`` document of a data set: how it is built, derived from another one, stored and read.
 
-Belongs here: rules. Does not belong here: building and reading the document (``schema``).
+Belongs here: the document and its JSON form. Does not belong here: its rules (``documents``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import scipy.signal
+from numpy.typing import NDArray
 
-from fly64_assets.contract import schema
-from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.frames import Frames
-from fly64_assets.contract.report import Finding, error, warning
-from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
+from fly64_assets import __version__
 from fly64_assets.errors import ContractError
-from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import SPLITS
 
-METADATA: Final = "DATA-001.metadata"
-OVERSAMPLING: Final = "OVERSAMPLING-001"
-SHA256: Final = re.compile(r"[0-9a-f]{64}")
-FIELDS: Final = ("schema_version", "creation_info", "physics_parameters", "base", "data_transformations")
-PHYSICS_FIELDS: Final = ("nphotons", "N", "gridsize", "intensity_scale", "expected_mean_counts")
-DOSE_TOLERANCE: Final = 1e-6
-DOSE_FACTOR: Final = 5.0
-"""How far a part of a scan may lie from the dose before the object must explain it."""
+SCHEMA_VERSION: Final = "1.0"
+TOOL: Final = "fly64_assets"
 
 
-def read_metadata(arrays: Arrays) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """The document, or None and the finding that says why there is none."""
-    if schema.METADATA not in arrays:
-        return None, [error(METADATA, "_metadata is missing; expected one JSON document (canonicalisation writes it)")]
-    array = arrays[schema.METADATA]
-    if array.dtype.hasobject:
-        return None, [error(METADATA, "_metadata is a pickled Python object and is not read; expected JSON text")]
-    try:
-        return schema.decode_metadata(array), []
-    except ContractError as problem:
-        return None, [error(METADATA, str(problem))]
+def transformation(operation: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One entry of ``data_transformations``: ``{tool, operation, parameters}``."""
+    return {"tool": TOOL, "operation": operation, "parameters": dict(parameters or {})}
 
 
-def metadata_findings(
-    document: Mapping[str, Any], frames: Frames | None, expected: Expectations | None
-) -> Iterator[Finding]:
-    """What is missing, of the wrong type, or contradicts the frames or the design."""
-    yield from form_findings(document)
-    physics = physics_parameters(document)
-    absent = [name for name in PHYSICS_FIELDS if physics.get(name) is None]
-    if absent:
-        yield warning(METADATA, f"_metadata.physics_parameters lacks {', '.join(absent)}")
-    for name in ("nphotons", "intensity_scale", "expected_mean_counts"):
-        number = finite_number(physics.get(name))
-        if physics.get(name) is not None and (number is None or number <= 0):
-            yield error(METADATA, f"_metadata: {name} = {physics[name]!r}; expected a positive number")
-    for name in ("N", "gridsize", "neighbor_count"):
-        if physics.get(name) is not None and _whole(physics[name]) is None:
-            yield error(METADATA, f"_metadata: {name} = {physics[name]!r}; expected a whole number of at least 1")
-    size = _whole(physics.get("N"))
-    if frames is not None and size is not None and frames.size not in (None, size):
-        yield error(METADATA, f"_metadata: N = {size}, but {frames.key} has frames of {frames.size} px")
-    if expected is not None:
-        yield from _study_findings(document, expected)
+def build_metadata(
+    patch_size: int,
+    *entries: Mapping[str, Any],
+    physics: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A new ``_metadata`` document. Equal arguments give equal documents: it knows neither time nor host.
 
+    Parameters
+    ----------
+    patch_size : int
+        Frame side N [px].
+    *entries : ``{tool, operation, parameters}``
+        Everything that happened to the data, oldest first (see :func:`transformation`).
+    physics : mapping
+        ``nphotons``: dose, expected photons per frame over the unsplit scan. ``intensity_scale``: s, with
+        (s X)^2 = counts. ``expected_mean_counts``: s^2 mean sum |P O_j|^2 over the frames of this file.
+        ``gridsize`` (1 by default), ``neighbor_count``: g and K of the network samples for which the file is made; K
+        is required where g > 1.
+    fields : mapping
+        ``base``: name and sha256 of the base file from which this one was made. ``split``: ``train`` or ``test``,
+        with ``split_axis`` (``x`` or ``y``) and ``split_point``, the coordinate [px] that separates them. ``view``:
+        overlap view. ``parameters_sha256``: hash of the design fields on which this file depends. ``seeds``: those
+        used so far, by name.
 
-def form_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """Fields of the document itself, of a data set or of a base."""
-    missing = [name for name in FIELDS if document.get(name) is None]
-    if missing:
-        yield warning(METADATA, f"_metadata lacks {', '.join(missing)}")
-    version = document.get("schema_version")
-    if version is not None and str(version).split(".")[0] != schema.SCHEMA_VERSION.split(".")[0]:
-        yield error(METADATA, f"_metadata: schema_version = {version!r}; this version reads {schema.SCHEMA_VERSION}")
-    for name in ("physics_parameters", "base", "creation_info", "seeds"):
-        if document.get(name) is not None and not isinstance(document[name], Mapping):
-            yield error(METADATA, f"_metadata: {name} = {document[name]!r}; expected an object with named fields")
-    base = document.get("base")
-    digest = base.get("sha256") if isinstance(base, Mapping) else None
-    if digest is not None and not (isinstance(digest, str) and SHA256.fullmatch(digest)):
-        yield error(METADATA, f"_metadata: base.sha256 = {digest!r}; expected 64 hexadecimal digits")
-    split = document.get("split")
-    if split is not None and split not in SPLITS:
-        yield error(METADATA, f"_metadata: split = {split!r}; expected one of {', '.join(SPLITS)}")
-    history = document.get("data_transformations")
-    if history is not None and not _is_history(history):
-        yield error(METADATA, "_metadata: data_transformations is not a list of {tool, operation, parameters}")
-
-
-def _is_history(history: object) -> bool:
-    return isinstance(history, list) and all(
-        isinstance(entry, Mapping) and {"tool", "operation", "parameters"} <= entry.keys() for entry in history
-    )
-
-
-def _study_findings(document: Mapping[str, Any], expected: Expectations) -> Iterator[Finding]:
-    physics = physics_parameters(document)
-    doses = ", ".join(f"{dose:g}" for dose in expected.doses)
-    dose = finite_number(physics.get("nphotons"))
-    if dose is None:
-        yield error(METADATA, f"_metadata records no dose (nphotons); design '{expected.study}' has {doses}")
-    elif dose not in expected.doses:
-        yield error(METADATA, f"_metadata: nphotons = {dose:g}; design '{expected.study}' has {doses}")
-    view = document.get("view")
-    if view is None:
-        return
-    if view not in list(expected.gridsizes):  # whatever a file holds there, hashable or not
-        views = ", ".join(expected.gridsizes)
-        yield error(METADATA, f"_metadata: view = {view!r}; design '{expected.study}' has {views}")
-    elif view != BASELINE and _whole(physics.get("gridsize")) not in (None, expected.gridsizes[view]):
-        yield error(
-            METADATA,
-            f"_metadata: gridsize = {physics['gridsize']} for {view}; "
-            f"design '{expected.study}' has {expected.gridsizes[view]}",
-        )
-
-
-def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: float | None) -> Iterator[Finding]:
-    """Whether the recorded dose agrees with the counts in the frames.
-
-    An unsplit set's expectation is the dose. A part of a scan may be darker or brighter, but not beyond what the
-    object and the probe allow at the recorded scale.
+    Examples
+    --------
+    >>> document = build_metadata(64, transformation("simulate", {"dose": 1000}), physics={"nphotons": 1000.0})
+    >>> document["physics_parameters"]["nphotons"], document["data_transformations"][0]["operation"]
+    (1000.0, 'simulate')
     """
-    physics = physics_parameters(document)
-    dose, expected = finite_number(physics.get("nphotons")), finite_number(physics.get("expected_mean_counts"))
-    if dose is None or dose <= 0:
-        return
-    whole = document.get("split") is None and document.get("view") in (None, BASELINE)
-    if whole and expected is not None and abs(expected - dose) > DOSE_TOLERANCE * dose:
-        yield error(
-            METADATA, f"_metadata: expected_mean_counts = {expected:g} of an unsplit set, but nphotons = {dose:g}"
+    names = ("nphotons", "intensity_scale", "expected_mean_counts")
+    blank: dict[str, Any] = dict.fromkeys(("split", "split_point", "split_axis", "view", "parameters_sha256"))
+    blank |= {"base": {"name": None, "sha256": None}, "seeds": {}}
+    blank["physics_parameters"] = {"N": patch_size, "gridsize": 1, **dict.fromkeys(names)}
+    return derive_metadata(blank, *entries, physics=physics, fields=fields)
+
+
+def derive_metadata(
+    metadata: Mapping[str, Any],
+    *entries: Mapping[str, Any],
+    physics: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Metadata of a file made from another one: its history and ``entries``, with the named values replaced.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Document of the input file; it is not changed.
+    *entries, physics, fields
+        New transformations; new values in ``physics_parameters`` and at the top level (see :func:`build_metadata`).
+    """
+    return {
+        **metadata,
+        **(fields or {}),
+        "schema_version": SCHEMA_VERSION,
+        "creation_info": {"tool": TOOL, "version": __version__},
+        "physics_parameters": {**metadata.get("physics_parameters", {}), **(physics or {})},
+        "data_transformations": [*metadata.get("data_transformations", []), *(dict(entry) for entry in entries)],
+    }
+
+
+def encode_metadata(metadata: Mapping[str, Any]) -> NDArray[np.str_]:
+    """The document as the array to store, shape () and dtype ``<U``: canonical JSON, equal content is equal bytes."""
+    return np.array(json.dumps(metadata, sort_keys=True, separators=(",", ":"), allow_nan=False), dtype=np.str_)
+
+
+def decode_metadata(array: NDArray[Any]) -> dict[str, Any]:
+    """The document in a stored ``_metadata`` array; :class:`ContractError` says why where there is none."""
+    if array.dtype.kind != "U" or array.shape != ():
+        raise ContractError(
+            f"_metadata is an array of dtype {array.dtype} and shape {array.shape}; "
+            "expected one text of shape () that holds JSON"
         )
-    elif mean_counts is not None and not dose / DOSE_FACTOR <= mean_counts <= dose * DOSE_FACTOR:
-        said = f"_metadata: nphotons = {dose:g}, but the frames have {mean_counts:g} counts on average"
-        if _object_allows(arrays, finite_number(physics.get("intensity_scale")), dose):
-            yield warning(METADATA, f"{said}; this part of the object is unlike the rest")
-        else:
-            yield error(METADATA, f"{said}, and no window of the object has that many at the recorded scale")
+    try:
+        document = json.loads(str(array[()]), parse_constant=_refuse_number, parse_float=_finite_float)
+    except (ValueError, RecursionError) as problem:
+        raise ContractError(f"_metadata is not JSON ({problem})") from problem
+    if not isinstance(document, dict):
+        raise ContractError(f"_metadata holds a JSON {type(document).__name__}; expected an object with named fields")
+    return document
 
 
-def _object_allows(arrays: Arrays, scale: float | None, dose: float) -> bool:
-    """Whether s^2 sum |P O_j|^2 can equal the dose for windows of this object (a factor of 2 for interpolation)."""
-    obj, probe = arrays.get(schema.OBJECT), arrays.get(schema.PROBE)
-    if obj is None or probe is None or scale is None or obj.dtype.kind not in "fc" or probe.dtype.kind not in "fc":
-        return False
-    if (
-        obj.ndim != 2
-        or probe.ndim != 2
-        or 0 in probe.shape
-        or any(o < p for o, p in zip(obj.shape, probe.shape, strict=True))
-    ):
-        return False
-    light = np.abs(np.nan_to_num(probe.astype(np.complex128))) ** 2
-    energies = scipy.signal.fftconvolve(
-        np.abs(np.nan_to_num(obj.astype(np.complex128))) ** 2, light[::-1, ::-1], "valid"
-    )
-    low, high = scale * scale * float(energies.min()), scale * scale * float(energies.max())
-    return bool(low / 2 <= dose <= high * 2)
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
 
 
-def oversampling_findings(
-    document: Mapping[str, Any], frames: Frames | None, expected: Expectations | None
-) -> Iterator[Finding]:
-    """OVERSAMPLING-001: groups of g^2 frames need K >= g^2 neighbours to choose from, and as many frames."""
-    physics = physics_parameters(document)
-    g = _whole(physics.get("gridsize"))
-    if g is None or g == 1:
-        return
-    recorded = _whole(physics.get("neighbor_count"))
-    k = recorded if recorded is not None or expected is None else expected.neighbor_count
-    if k is None:
-        yield error(OVERSAMPLING, f"gridsize = {g} and no neighbor_count is recorded; expected at least g^2 = {g * g}")
-    elif k < g * g:
-        yield error(OVERSAMPLING, f"neighbor_count = {k} < g^2 = {g * g} (gridsize {g})")
-    if frames is not None and len(frames.values) < g * g:
-        yield error(OVERSAMPLING, f"{len(frames.values)} frames < g^2 = {g * g} (gridsize {g})")
+def _finite_float(text: str) -> float:
+    number = float(text)
+    return number if np.isfinite(number) else _refuse_number(text)
 
 
-def _whole(value: object) -> int | None:
-    number = finite_number(value)
-    return int(number) if number is not None and number >= 1 and number == int(number) else None
+def recorded_scale(metadata: Mapping[str, Any]) -> float:
+    """``intensity_scale`` of a document; :class:`ContractError` where it is missing or not a positive number."""
+    scale = finite_number(physics_parameters(metadata).get("intensity_scale"))
+    if scale is None or scale <= 0:
+        raise ContractError(
+            "_metadata records no positive physics_parameters.intensity_scale; "
+            "without it stored amplitudes cannot be turned into photon counts"
+        )
+    return scale
+
+
+def physics_parameters(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ``physics_parameters`` of a document, empty where they are missing or no object."""
+    found = metadata.get("physics_parameters")
+    return found if isinstance(found, Mapping) else {}
+
+
+def finite_number(value: object) -> float | None:
+    """``value`` as a float if it is a finite JSON number, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if np.isfinite(number) else None

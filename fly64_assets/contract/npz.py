@@ -23,6 +23,7 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
 from fly64_assets.contract.blocks import row_blocks
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.metadata import decode_metadata
 from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
@@ -202,7 +203,7 @@ def load_base(path: Path) -> Base:
         probe=arrays[schema.PROBE],
         x=arrays[schema.XCOORDS],
         y=arrays[schema.YCOORDS],
-        metadata={} if metadata is None else schema.decode_metadata(metadata),
+        metadata={} if metadata is None else decode_metadata(metadata),
     )
 
 
@@ -224,5 +225,5 @@ def _dataset(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
         y=arrays[schema.YCOORDS],
         scan_index=arrays.get(schema.SCAN_INDEX, np.arange(len(x), dtype=np.int64)),
         patches=arrays.get(schema.PATCHES),
-        metadata=schema.decode_metadata(arrays[schema.METADATA]),
+        metadata=decode_metadata(arrays[schema.METADATA]),
     )

@@ -1,6 +1,6 @@
 """The verdict of a validation: findings with stable codes, and the report that holds all of them.
 
-Belongs here: the value types. Does not belong here: the rules themselves (``structure``, ``values``, ``metadata``).
+Belongs here: the value types. Does not belong here: the rules themselves (``structure``, ``values``, ``documents``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone can tell.
 
 Belongs here: rules that never look at a value. Does not belong here: rules on values (``values``) and on the
-``_metadata`` document (``metadata``).
+``_metadata`` document (``documents``).
 """
 
 from __future__ import annotations

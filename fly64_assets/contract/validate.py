@@ -1,6 +1,6 @@
 """The DATA-001 validator: pure functions from arrays to a report that holds every finding.
 
-Belongs here: which rules apply to what. Does not belong here: the rules (``structure``, ``values``, ``metadata``)
+Belongs here: which rules apply to what. Does not belong here: the rules (``structure``, ``values``, ``documents``)
 and files (``npz``). Bad data never raise an exception here; they make findings.
 """
 
@@ -12,12 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract import metadata as documents
-from fly64_assets.contract import schema, structure, values
+from fly64_assets.contract import documents, schema, structure, values
 from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
+from fly64_assets.contract.metadata import finite_number, physics_parameters
 from fly64_assets.contract.report import ContractReport, Finding, error, information
-from fly64_assets.contract.schema import Arrays, finite_number, physics_parameters
+from fly64_assets.contract.schema import Arrays
 from fly64_assets.physics.scan import SPLITS
 
 SPLIT: Final = "DATA-001.split"

@@ -1,6 +1,5 @@
-"""The legacy world: PtychoPINN's configuration, its dictionary, and the network of frames in TensorFlow.
+"""PtychoPINN compatibility: its configuration, sessions on its dictionary, import of its files and export for it.
 
-Belongs here: the bridge to the dictionary (``ptychopinn.session``) and what is reached through it alone.
-Does not belong here: Dagster, stores, the truth. The modules that import tensorflow, all named in ``pyproject.toml``,
-are for engine processes only.
+Belongs here: the bridge to the older project. Does not belong here: Dagster, designs, networks (the network of frames
+in TensorFlow is ``pinn.cnn.keras``).
 """

@@ -15,7 +15,7 @@ from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.canonical import canonicalize
 from fly64_assets.contract.npz import load_dataset, write_npz
 from fly64_assets.contract.validate import validate
-from fly64_assets.ptychopinn.entries import IGNORED, REFUSED, UNDERSTOOD, Entry
+from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.atomic import write_atomically
 
 

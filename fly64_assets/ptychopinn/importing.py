@@ -1,7 +1,7 @@
 """Import of a PtychoPINN configuration: YAML or JSON of its dataclasses, or its flat dictionary.
 
 Belongs here: what every key of such a file means for a study here. Does not belong here: data sets
-(:mod:`fly64_assets.ptychopinn.data_sets`), the command.
+(:mod:`fly64_assets.ptychopinn.data_sets`), the rules of a study's design, which come in as a function.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from fly64_assets.errors import DesignError
 from fly64_assets.ptychopinn.configuration import (
     EXECUTION_RULES,
     INFERENCE_RULES,
@@ -30,9 +29,27 @@ from fly64_assets.ptychopinn.configuration import (
     TrainingConfig,
 )
 from fly64_assets.ptychopinn.dictionary import DEFAULTS, INFERENCE_KEYS, MODEL_KEYS, RUN_TIME_KEYS, TRAINING_KEYS
-from fly64_assets.ptychopinn.entries import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.ptychopinn.support import SUPPORTED, UNUSED, unsupported
-from fly64_assets.study.design import StudyDesign
+
+UNDERSTOOD: Final = "understood"
+IGNORED: Final = "ignored"
+REFUSED: Final = "refused"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of a foreign file: its value, what became of it (``verdict``), and where it went or why not."""
+
+    key: str
+    value: Any
+    verdict: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        plain = self.value if isinstance(self.value, (type(None), bool, int, float, str)) else repr(self.value)
+        return {"key": self.key, "value": plain, "verdict": self.verdict, "text": self.text}
+
 
 SECTIONS: Final = ("model", "training", "inference", "execution")
 RULES: Final[Mapping[str, Rule]] = {**MODEL_RULES, **INFERENCE_RULES, **TRAINING_RULES, **EXECUTION_RULES}
@@ -98,11 +115,23 @@ class ImportedConfiguration:
         return all(entry.verdict != REFUSED for entry in self.entries)
 
 
-def read_configuration(path: Path) -> ImportedConfiguration:
+BrokenRules = Callable[[Mapping[str, Any]], Sequence[str]]
+"""Every rule that a design document breaks, as a sentence."""
+
+
+def read_configuration(path: Path, seeds: Mapping[str, int], broken_rules: BrokenRules) -> ImportedConfiguration:
     """Read a YAML or JSON file.
 
     Fields may stand at the top or under ``model``, ``training``, ``inference`` and ``execution``, under their own
-    names or under those of the legacy dictionary (``object.big``).
+    names or under those of PtychoPINN's dictionary (``object.big``).
+
+    Parameters
+    ----------
+    path : Path
+    seeds : mapping of str to int
+        Seeds of a design where the file names none.
+    broken_rules : callable
+        Judges the design document that comes of the file.
 
     Raises
     ------
@@ -117,11 +146,13 @@ def read_configuration(path: Path) -> ImportedConfiguration:
         ) from error
     if not isinstance(document, Mapping):
         raise LegacyConfigError(f"{path.name}: expected a mapping of fields, found {type(document).__name__}")
-    return import_configuration(document, name=path.stem)
+    return import_configuration(document, path.stem, seeds, broken_rules)
 
 
-def import_configuration(document: Mapping[Any, Any], *, name: str) -> ImportedConfiguration:
-    """Judge every key of a document; ``name`` becomes the design's."""
+def import_configuration(
+    document: Mapping[Any, Any], name: str, seeds: Mapping[str, int], broken_rules: BrokenRules
+) -> ImportedConfiguration:
+    """Judge every key of a document; ``name`` becomes the design's. See :func:`read_configuration`."""
     entries: list[Entry] = []
     values: dict[str, Any] = {}
     for key, raw in _flat(document, entries):
@@ -136,7 +167,8 @@ def import_configuration(document: Mapping[Any, Any], *, name: str) -> ImportedC
             values[field] = value
     config, execution = _objects(values, entries)
     accepted = {FIELD_OF_KEY.get(e.key, e.key): e.value for e in entries if e.verdict == UNDERSTOOD}
-    design = _design(accepted, name, entries)
+    design = _design(accepted, name, seeds)
+    entries += [Entry("(design)", None, REFUSED, problem) for problem in broken_rules(design)]
     return ImportedConfiguration(config, execution, tuple(entries), design)
 
 
@@ -206,8 +238,8 @@ def _objects(
         return TrainingConfig(model=model, **parts[TrainingConfig]), execution
 
 
-def _design(accepted: Mapping[str, Any], name: str, entries: list[Entry]) -> dict[str, Any]:
-    """Design fields of the values that were understood; broken rules of the design are appended as refusals."""
+def _design(accepted: Mapping[str, Any], name: str, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """Design fields of the values that were understood."""
     document: dict[str, Any] = {"name": re.sub(r"[^a-z0-9_]+", "_", name.lower()) or "imported"}
     document["pinn"] = {"architecture": "cnn"}
     for field, place in DESIGN_FIELDS.items():
@@ -220,14 +252,9 @@ def _design(accepted: Mapping[str, Any], name: str, entries: list[Entry]) -> dic
         elif field == "nphotons":
             value = [float(value)]
         if section == "rng_seeds":
-            seeds = document.setdefault("rng_seeds", dict(StudyDesign().rng_seeds))
-            seeds[inner] = value
+            document.setdefault("rng_seeds", dict(seeds))[inner] = value
         elif section:
             document[section][inner] = value
         else:
             document[place] = value
-    try:
-        StudyDesign.from_dict(document)
-    except DesignError as error:
-        entries += [Entry("(design)", None, REFUSED, problem) for problem in error.problems]
     return {k: float(v) if isinstance(v, float) and math.isfinite(v) else v for k, v in document.items()}

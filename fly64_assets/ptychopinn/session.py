@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +21,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from fly64_assets.ptychopinn import params
 from fly64_assets.ptychopinn.configuration import InferenceConfig, LegacyConfigError, TrainingConfig
 from fly64_assets.ptychopinn.dictionary import RUN_TIME_KEYS, legacy_parameters
 
 LEGACY_PACKAGE: Final = "ptycho"
+
+cfg: dict[str, Any] = {}
+"""This project's own copy of the dictionary, empty outside sessions."""
 
 _owner: Final = threading.RLock()
 _open: Final[list[LegacySession]] = []
@@ -156,8 +159,8 @@ def _end(session: LegacySession) -> None:
 
 def _modules() -> tuple[ModuleType, ...]:
     """Modules whose ``cfg`` is to be filled: this project's, and PtychoPINN's where it is installed."""
-    legacy = _legacy_params()
-    return (params,) if legacy is None else (params, legacy)
+    own, legacy = sys.modules[__name__], _legacy_params()
+    return (own,) if legacy is None else (own, legacy)
 
 
 def _legacy_params() -> ModuleType | None:

@@ -1,6 +1,6 @@
-"""From a study's design to the legacy configuration of one training, and back to the values that must agree.
+"""From the values of one training to PtychoPINN's configuration of it, and back to the values that must agree.
 
-Belongs here: which design value stands behind which key. Does not belong here: files, Dagster.
+Belongs here: which value of a study stands behind which key. Does not belong here: files, designs, Dagster.
 """
 
 from __future__ import annotations
@@ -10,51 +10,68 @@ from dataclasses import dataclass
 from typing import Any
 
 from fly64_assets.pinn.cnn.samples import held_out_frames
-from fly64_assets.pinn.settings import cnn_settings
+from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.configuration import ModelConfig, TrainingConfig
 from fly64_assets.ptychopinn.dictionary import DEFAULTS
 from fly64_assets.ptychopinn.support import unsupported
-from fly64_assets.study.design import StudyDesign
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training of a study: its cell, and how many frames its train half has."""
+    """One training of a study, as the values that fix it.
+
+    Attributes
+    ----------
+    dose : int
+        Expected photons per frame.
+    frames : int
+        Frames of the train half.
+    patch_size : int
+        Frame side N [px].
+    gridsize, neighbor_count : int
+        g and K: a sample has g^2 frames, drawn from the K nearest.
+    seeds : mapping of str to int
+        ``grouping`` and ``subsampling`` of the repeat.
+    settings : CnnSettings
+    """
 
     dose: int
-    view: str
-    repeat: int
     frames: int
+    patch_size: int
+    gridsize: int
+    neighbor_count: int
+    seeds: Mapping[str, int]
+    settings: CnnSettings
 
 
-def design_values(design: StudyDesign, job: TrainingJob) -> dict[str, Any]:
-    """What the dictionary must hold for a training of the design, by legacy key.
+def training_values(job: TrainingJob) -> dict[str, Any]:
+    """What the dictionary must hold for a training, by PtychoPINN's key.
 
     None of these may come from a default: constants of a study that never reached its training were how results were
     lost.
     """
-    gridsize, settings = design.gridsize(job.view), cnn_settings(design.pinn)
-    training = job.frames - held_out_frames(job.frames, gridsize, settings.validation_fraction)
+    settings = job.settings
+    training = job.frames - held_out_frames(job.frames, job.gridsize, settings.validation_fraction)
     return {
-        "N": design.patch_size_pixels,
-        "gridsize": gridsize,
-        "neighbor_count": design.neighbor_count,
-        "n_groups": training * (settings.samples_per_position if gridsize > 1 else 1),
+        "N": job.patch_size,
+        "gridsize": job.gridsize,
+        "neighbor_count": job.neighbor_count,
+        "n_groups": training * (settings.samples_per_position if job.gridsize > 1 else 1),
         "nepochs": settings.epochs,
         "batch_size": settings.batch_size,
         "nphotons": float(job.dose),
         "n_filters_scale": settings.n_filters_scale,
-        "subsample_seed": design.repeat_seeds(job.repeat)["subsampling"],
-        "npseed": design.repeat_seeds(job.repeat)["grouping"],
+        "subsample_seed": job.seeds["subsampling"],
+        "npseed": job.seeds["grouping"],
         "intensity_scale.trainable": False,
     }
 
 
 def training_config(
-    design: StudyDesign, job: TrainingJob, *, train_data_file: str, test_data_file: str | None, output_dir: str
+    job: TrainingJob, *, train_data_file: str, test_data_file: str | None, output_dir: str
 ) -> tuple[TrainingConfig, dict[str, Any]]:
-    """The legacy configuration of a training, and the values of keys that it has no field for."""
-    values = design_values(design, job)
+    """PtychoPINN's configuration of a training, and the values of keys that it has no field for."""
+    values = training_values(job)
     config = TrainingConfig(
         model=ModelConfig(
             N=values["N"], gridsize=values["gridsize"], n_filters_scale=values["n_filters_scale"], probe_scale=1.0
@@ -74,11 +91,11 @@ def training_config(
     return config, {"npseed": values["npseed"], "debug": False}
 
 
-def disagreements(params: Mapping[str, Any], design: StudyDesign, job: TrainingJob) -> Iterator[str]:
-    """Every way in which a bundle's ``params.json`` and the design disagree (CONFIG-001), as a sentence.
+def disagreements(params: Mapping[str, Any], job: TrainingJob) -> Iterator[str]:
+    """Every way in which a bundle's ``params.json`` and the design's values disagree (CONFIG-001), as a sentence.
 
-    The recorded snapshot must hold every key, the design's values, and nothing that the network cannot honour; and
-    the network must have been built and trained with what the snapshot says.
+    The recorded snapshot must hold every key, the values of the training, and nothing that the network cannot honour;
+    and the network must have been built and trained with what the snapshot says.
     """
     snapshot = params.get("legacy")
     if not isinstance(snapshot, Mapping):
@@ -87,8 +104,7 @@ def disagreements(params: Mapping[str, Any], design: StudyDesign, job: TrainingJ
     missing = sorted(set(DEFAULTS) - set(snapshot))
     if missing:
         yield f"CONFIG-001: the snapshot lacks {', '.join(missing)}"
-    expected = design_values(design, job)
-    for key, value in expected.items():
+    for key, value in training_values(job).items():
         if key in snapshot and snapshot[key] != value:
             yield f"CONFIG-001: {key} = {snapshot[key]!r} in the snapshot; the design says {value!r}"
     yield from (f"CONFIG-001: {problem}" for problem in unsupported(snapshot))

@@ -8,9 +8,25 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from fly64_assets.pinn.settings import cnn_settings
 from fly64_assets.ptychopinn.configuration import InferenceConfig, TrainingConfig
 from fly64_assets.ptychopinn.dictionary import legacy_parameters
 from fly64_assets.ptychopinn.session import LegacySession, legacy_session
+from fly64_assets.ptychopinn.training_config import TrainingJob
+from fly64_assets.study.design import StudyDesign
+
+
+def training_job(design: StudyDesign, dose: int, view: str, repeat: int, frames: int) -> TrainingJob:
+    """The values of the design that fix the training of one cell on ``frames`` frames."""
+    return TrainingJob(
+        dose=dose,
+        frames=frames,
+        patch_size=design.patch_size_pixels,
+        gridsize=design.gridsize(view),
+        neighbor_count=design.neighbor_count,
+        seeds=design.repeat_seeds(repeat),
+        settings=cnn_settings(design.pinn),
+    )
 
 
 class LegacyConfigResource(dg.ConfigurableResource[LegacySession]):

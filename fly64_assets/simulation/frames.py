@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.metadata import build_metadata, transformation
 from fly64_assets.contract.npz import data_set_writer
-from fly64_assets.contract.schema import FRAMES, PATCHES, Base, build_metadata, small_arrays, transformation
+from fly64_assets.contract.schema import FRAMES, PATCHES, Base, small_arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import (
@@ -165,19 +166,23 @@ def split_metadata(
         transformation("validate", {"contract": "DATA-001"}),
     ]
     return build_metadata(
-        patch_size=scan.base.patch_size,
-        nphotons=float(scan.dose),
-        intensity_scale=scan.scale,
-        expected_mean_counts=scan.expected_mean_counts(split),
-        base_name=base_name,
-        base_sha256=base_sha256,
-        split=split,
-        split_point=scan.point,
-        split_axis=axis,
-        view=BASELINE,
-        parameters_sha256=parameters_sha256,
-        seeds={"simulation": scan.seed},
-        transformations=[*base_history, *steps],
+        scan.base.patch_size,
+        *base_history,
+        *steps,
+        physics={
+            "nphotons": float(scan.dose),
+            "intensity_scale": scan.scale,
+            "expected_mean_counts": scan.expected_mean_counts(split),
+        },
+        fields={
+            "base": {"name": base_name, "sha256": base_sha256},
+            "split": split,
+            "split_point": scan.point,
+            "split_axis": axis,
+            "view": BASELINE,
+            "parameters_sha256": parameters_sha256,
+            "seeds": {"simulation": scan.seed},
+        },
     )
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import data_set_writer
-from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, derive_metadata, small_arrays, transformation
+from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, small_arrays
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced

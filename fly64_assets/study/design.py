@@ -2,7 +2,7 @@
 
 Belongs here: the frozen :class:`StudyDesign`, the rules between its fields, its YAML form. Does not belong here:
 the type and range of a single field (beside the field), how a broken one is said (:mod:`fly64_assets.study.documents`),
-partitions (Dagster), paths (:mod:`fly64_assets.study.layout`) or anything that touches data.
+partitions (Dagster), paths (:mod:`fly64_assets.store.layout`) or anything that touches data.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fly64_assets.contract.canonical import canonicalize_base
+from fly64_assets.contract.metadata import build_metadata, encode_metadata, transformation
 from fly64_assets.contract.npz import write_npz
-from fly64_assets.contract.schema import METADATA, Base, base_arrays, build_metadata, encode_metadata, transformation
+from fly64_assets.contract.schema import METADATA, Base, base_arrays
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ContractError, Fly64Error
 from fly64_assets.physics.illumination import probe_diameter_px
@@ -37,9 +38,8 @@ def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
     """A base made from its recipe, with its history in the metadata."""
     base = make_base(recipe, patch_size)
     parameters = {**asdict(recipe), "patch_size": patch_size}
-    metadata = build_metadata(
-        patch_size=patch_size, base_name=name, transformations=[transformation("make_base", parameters)]
-    )
+    entry = transformation("make_base", parameters)
+    metadata = build_metadata(patch_size, entry, fields={"base": {"name": name, "sha256": None}})
     return replace(base, metadata=metadata)
 
 
@@ -88,10 +88,7 @@ def intake_file(
             "import it again when it has its last form"
         )
     metadata = build_metadata(
-        patch_size=int(arrays["probeGuess"].shape[0]),
-        base_name=path.name,
-        base_sha256=source,
-        transformations=transformations,
+        len(arrays["probeGuess"]), *transformations, fields={"base": {"name": path.name, "sha256": source}}
     )
     return _keep(
         store,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.metadata import build_metadata, transformation
 from fly64_assets.physics import counts, forward, scan
 
 N = 16
@@ -34,20 +35,19 @@ def make_arrays(indices: slice | np.ndarray = slice(None), **metadata: object) -
     scale = forward.intensity_scale(DOSE, energies)
     rates = forward.patch_counts(obj, probe, x, y, scale)
     amplitude = counts.stored_amplitude(counts.poisson_counts(rates, np.arange(FRAMES), 3, int(DOSE)), scale)
-    document = schema.build_metadata(
-        **{
-            "patch_size": N,
-            "nphotons": DOSE,
-            "intensity_scale": scale,
-            "expected_mean_counts": scale**2 * forward.exact_mean(energies[indices]),
-            "base_name": "made.npz",
-            "base_sha256": BASE_SHA256,
-            "parameters_sha256": "cd" * 32,
-            "seeds": {"simulation": 3},
-            "transformations": [schema.transformation("simulate", {"dose": DOSE})],
-            **metadata,
-        }
-    )
+    physics = {
+        "nphotons": DOSE,
+        "intensity_scale": scale,
+        "expected_mean_counts": scale**2 * forward.exact_mean(energies[indices]),
+    }
+    physics |= {name: metadata.pop(name) for name in (*physics, "gridsize", "neighbor_count") if name in metadata}
+    fields = {
+        "base": {"name": "made.npz", "sha256": BASE_SHA256},
+        "parameters_sha256": "cd" * 32,
+        "seeds": {"simulation": 3},
+        **metadata,
+    }
+    document = build_metadata(N, transformation("simulate", {"dose": DOSE}), physics=physics, fields=fields)
     dataset = schema.Dataset(
         diffraction=amplitude[indices],
         object=obj.astype(np.complex64),

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from fly64_assets.contract import schema
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.npz import load_base, load_dataset, write_npz
 from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.errors import ContractError
@@ -65,7 +65,7 @@ def test_legacy_key(save, arrays):
     found, done = canonicalize(save(wild))
     same(found, arrays)
     assert "diff3d" not in found
-    assert done == [schema.transformation("rename_key", {"old": "diff3d", "new": "diffraction"})]
+    assert done == [transformation("rename_key", {"old": "diff3d", "new": "diffraction"})]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int64, np.uint8])
@@ -141,7 +141,7 @@ def test_layout_that_the_positions_contradict(save, arrays):
 def test_spare_axes(save, arrays, key, form):
     found, done = canonicalize(save(arrays | {key: form(arrays[key])}))
     same(found, arrays)
-    assert done == [schema.transformation("drop_axes", {"key": key, "shape": list(form(arrays[key]).shape)})]
+    assert done == [transformation("drop_axes", {"key": key, "shape": list(form(arrays[key]).shape)})]
 
 
 def test_several_probe_modes_are_refused(save, arrays):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.metadata import build_metadata, derive_metadata, transformation
 from fly64_assets.contract.npz import (
     NpzWriter,
     load_base,
@@ -230,7 +231,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     target = tmp_path / "large.npz"
     row = np.zeros((100, size, size), np.float32)
     row[:, size // 2, size // 2] = 1
-    document = schema.build_metadata(patch_size=size, nphotons=1.0, intensity_scale=1.0, expected_mean_counts=1.0)
+    document = build_metadata(size, physics={"nphotons": 1.0, "intensity_scale": 1.0, "expected_mean_counts": 1.0})
     obj, probe = np.ones((300, 300), np.complex64), np.ones((size, size), np.complex64)
     x = np.linspace(64.0, 236.0, n)
     with target.open("wb") as file, NpzWriter(file) as writer:
@@ -290,8 +291,8 @@ def test_legacy_keys_on_request(path):
 
 def test_metadata_tells_the_whole_history(arrays):
     document = json.loads(str(arrays["_metadata"]))
-    entry = schema.transformation("overlap_view", {"view": "dense"})
-    derived = schema.derive_metadata(document, entry, physics={"gridsize": 2}, fields={"view": "dense"})
+    entry = transformation("overlap_view", {"view": "dense"})
+    derived = derive_metadata(document, entry, physics={"gridsize": 2}, fields={"view": "dense"})
     assert [t["operation"] for t in derived["data_transformations"]] == ["simulate", "overlap_view"]
     assert derived["physics_parameters"] == document["physics_parameters"] | {"gridsize": 2}
     assert derived["view"] == "dense"

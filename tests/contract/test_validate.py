@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fly64_assets.contract import schema
+from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.validate import validate, validate_pair
 from fly64_assets.errors import ContractError
 
@@ -27,7 +27,7 @@ def edited(arrays, **physics):
     """The arrays with other values in ``physics_parameters`` (None removes one)."""
     document = json.loads(str(arrays["_metadata"]))
     document["physics_parameters"].update(physics)
-    return arrays | {"_metadata": schema.encode_metadata(document)}
+    return arrays | {"_metadata": encode_metadata(document)}
 
 
 def without(arrays, *keys):

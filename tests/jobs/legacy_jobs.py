@@ -20,7 +20,7 @@ from fly64_assets.pinn.cnn.keras.job import infer_job, train_job
 from fly64_assets.pinn.cnn.keras.training import train
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.settings import CnnSettings
-from fly64_assets.ptychopinn import params
+from fly64_assets.ptychopinn import session as own
 from fly64_assets.ptychopinn.configuration import LegacyConfigError, ModelConfig, TrainingConfig
 from fly64_assets.ptychopinn.session import legacy_session
 
@@ -97,7 +97,7 @@ def course(request, progress):
         "facts": facts,
         "infer": infer,
         "refused": refused,
-        "left": dict(params.cfg),
+        "left": dict(own.cfg),
         "torch": "torch" in sys.modules,
     }
 

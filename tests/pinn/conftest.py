@@ -7,8 +7,9 @@ from dataclasses import replace
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
 import numpy as np
 import pytest
+from fixtures.scan import measure, soft_probe
 
-from fly64_assets.physics import counts, forward, scan
+from fly64_assets.physics import forward
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.settings import UnrolledSettings
 
@@ -22,23 +23,9 @@ def make_object() -> np.ndarray:
     return amplitude * np.exp(1j * 0.5 * np.sin(columns / 3.5 + rows / 5.0))
 
 
-def make_probe(size: int = N) -> np.ndarray:
-    rows, columns = np.mgrid[:size, :size] - size // 2
-    radius = np.hypot(rows, columns) / (size / 4)
-    return (np.exp(2j * radius**2) / (1 + np.exp((radius - 1) * 10))).astype(np.complex64)
-
-
 def make_measurement(n: int = 64, dose: float = 1e5, noise: bool = True, whole: bool = False) -> Measurement:
     """``whole`` puts the positions on whole pixels."""
-    obj, probe = make_object(), make_probe()
-    x, y = scan.uniform_positions(5, n, obj.shape, N)
-    if whole:
-        x, y = np.floor(x), np.floor(y)
-    scale = forward.intensity_scale(dose, forward.exit_wave_energies(obj, probe, x, y))
-    rates = forward.patch_counts(obj, probe, x, y, scale)
-    values = counts.poisson_counts(rates, np.arange(n), 3, int(dose)) if noise else rates
-    amplitude = (np.sqrt(values) / scale).astype(np.float32)
-    return Measurement(amplitude, scale, probe, x, y, obj.shape, np.arange(n))
+    return measure(make_object(), soft_probe(N), n, dose, noise=noise, whole=whole)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +35,7 @@ def obj() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def probe() -> np.ndarray:
-    return make_probe()
+    return soft_probe(N)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +55,7 @@ def clean():
 
     def build(n: int = 64, obj: np.ndarray | None = None) -> tuple[Measurement, np.ndarray]:
         inner = np.zeros((N, N), np.complex64)
-        inner[4:-4, 4:-4] = make_probe()[4:-4, 4:-4]
+        inner[4:-4, 4:-4] = soft_probe(N)[4:-4, 4:-4]
         obj = make_object() if obj is None else obj
         made = replace(make_measurement(n), probe=inner)
         rates = forward.patch_counts(obj, inner, made.x, made.y, made.intensity_scale)

@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from fixtures.scan import write_data_set
 
-from fly64_assets.contract import schema
-from fly64_assets.contract.npz import open_npz, write_npz
+from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
 from fly64_assets.physics import forward
 from fly64_assets.pinn.bundle import read_bundle
@@ -20,33 +20,6 @@ N = 32
 TRAIN = (
     "import json, sys; from fly64_assets.pinn.job import train_job; train_job(json.loads(sys.argv[1]), lambda *_: None)"
 )
-
-
-def write_dataset(path, measurement, obj, patches):
-    metadata = schema.build_metadata(
-        patch_size=N,
-        nphotons=1e5,
-        intensity_scale=measurement.intensity_scale,
-        expected_mean_counts=1e5,
-        base_name="made.npz",
-        base_sha256="ab" * 32,
-        parameters_sha256="cd" * 32,
-        seeds={"simulation": 3},
-        transformations=[schema.transformation("simulate", {"dose": 1e5})],
-    )
-    dataset = schema.Dataset(
-        diffraction=measurement.amplitude,
-        object=obj.astype(np.complex64),
-        probe=measurement.probe,
-        x=measurement.x,
-        y=measurement.y,
-        scan_index=measurement.scan_index,
-        patches=patches.astype(np.complex64),
-        metadata=metadata,
-    )
-    with path.open("wb") as file:
-        write_npz(file, schema.dataset_arrays(dataset))
-    return path
 
 
 def request(measurement, folder, settings):
@@ -69,8 +42,8 @@ def cell(tmp_path_factory, measurement, obj, settings):
     """One cell trained in this process, and in another process with another truth in the file."""
     root = tmp_path_factory.mktemp("cell")
     patches = forward.extract_patches(obj, measurement.x, measurement.y, N)
-    file = write_dataset(root / "train.npz", measurement, obj, patches)
-    swapped = write_dataset(root / "swapped.npz", measurement, np.ones_like(obj), np.zeros_like(patches))
+    file = write_data_set(root / "train.npz", measurement, obj, patches)
+    swapped = write_data_set(root / "swapped.npz", measurement, np.ones_like(obj), np.zeros_like(patches))
     other = request(swapped, root / "there", settings)
     process = subprocess.Popen([sys.executable, "-c", TRAIN, json.dumps(other)], stdout=subprocess.DEVNULL)
     steps = []

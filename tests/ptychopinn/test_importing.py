@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fly64_assets.cli.commands.ptychopinn import broken_rules
 from fly64_assets.contract import schema
 from fly64_assets.contract.npz import load_dataset, open_npz, validate_file, write_npz
 from fly64_assets.physics import counts, forward, scan
@@ -25,6 +26,14 @@ from fly64_assets.ptychopinn.data_sets import export_data_set, import_data_set
 from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS
 from fly64_assets.ptychopinn.importing import RULES, import_configuration, read_configuration
 from fly64_assets.study.design import StudyDesign
+
+
+def read(path):
+    return read_configuration(path, StudyDesign().rng_seeds, broken_rules)
+
+
+def convert(document, name):
+    return import_configuration(document, name, StudyDesign().rng_seeds, broken_rules)
 
 
 def verdicts(found):
@@ -46,7 +55,7 @@ def test_a_configuration_becomes_a_design(tmp_path):
     execution = {"execution": asdict(PyTorchExecutionConfig(learning_rate=2e-3, accelerator="cpu"))}
     for name, text in (("a.json", json.dumps(document | execution)), ("a.yaml", yaml.safe_dump(document | execution))):
         (tmp_path / name).write_text(text)
-        found = read_configuration(tmp_path / name)
+        found = read(tmp_path / name)
         assert found.ok, [entry for entry in found.entries if entry.verdict == "refused"]
         assert found.config == config
         assert found.execution.learning_rate == 2e-3
@@ -60,7 +69,7 @@ def test_a_configuration_becomes_a_design(tmp_path):
 
 
 def test_the_flat_dictionary_is_understood_too():
-    found = import_configuration({"N": 64, "object.big": True, "npseed": 9, "timestamp": 1, "offset": 4}, name="x")
+    found = convert({"N": 64, "object.big": True, "npseed": 9, "timestamp": 1, "offset": 4}, "x")
     assert found.ok
     assert verdicts(found) == {
         "N": "understood", "object.big": "understood", "npseed": "understood", "timestamp": "ignored",
@@ -70,14 +79,14 @@ def test_the_flat_dictionary_is_understood_too():
 
 
 def test_every_key_of_the_dictionary_is_judged_at_its_default():
-    found = import_configuration(DEFAULTS, name="x")
+    found = convert(DEFAULTS, "x")
     assert {entry.key for entry in found.entries if entry.verdict == "refused"} == {"intensity_scale.trainable"}
     assert set(verdicts(found)) == set(DEFAULTS)
     assert all(entry.text for entry in found.entries)
 
 
 def test_an_inference_is_told_by_its_model():
-    found = import_configuration({"model_path": "m", "test_data_file": "t.npz", "n_groups": None}, name="x")
+    found = convert({"model_path": "m", "test_data_file": "t.npz", "n_groups": None}, "x")
     assert found.config == InferenceConfig(model_path="m", test_data_file="t.npz")
 
 
@@ -96,7 +105,7 @@ def test_an_inference_is_told_by_its_model():
     ],
 )
 def test_what_cannot_be_honoured_is_refused_with_the_reason(document, key, word):
-    found = import_configuration(document, name="x")
+    found = convert(document, "x")
     assert not found.ok
     refused = [entry for entry in found.entries if entry.verdict == "refused"]
     assert [entry.key for entry in refused] == [key]
@@ -105,14 +114,14 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason(document, key, word)
 
 def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
     (tmp_path / "x.yaml").write_text("nphotons: 1e9\n")
-    assert read_configuration(tmp_path / "x.yaml").config.nphotons == 1e9
+    assert read(tmp_path / "x.yaml").config.nphotons == 1e9
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00", "5"])
 def test_what_is_no_mapping_is_one_clear_error(tmp_path, text):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(LegacyConfigError, match=r"x\.yaml"):
-        read_configuration(tmp_path / "x.yaml")
+        read(tmp_path / "x.yaml")
 
 
 junk = st.recursive(
@@ -123,7 +132,7 @@ keys = st.sampled_from([*RULES, *DEFAULTS, *RUN_TIME_KEYS, "model", "execution"]
 
 @given(st.dictionaries(keys, junk | st.dictionaries(keys, junk, max_size=3), max_size=6))
 def test_any_document_is_judged_key_by_key_and_never_crashes(document):
-    found = import_configuration(document, name="fuzz")
+    found = convert(document, "fuzz")
     sections = {"model", "training", "inference", "execution"}
     expected = {str(key) for key in document if key not in sections}
     assert expected <= {entry.key for entry in found.entries}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fly64_assets.ptychopinn import params
+from fly64_assets.ptychopinn import session as own
 from fly64_assets.ptychopinn.configuration import InferenceConfig, LegacyConfigError, ModelConfig, TrainingConfig
 from fly64_assets.ptychopinn.dictionary import DEFAULTS, legacy_parameters
 from fly64_assets.ptychopinn.session import LegacySession, legacy_session
@@ -59,27 +59,27 @@ def play(plan, session, problems):
         elif session is None:
             continue
         elif kind == "scribble":
-            params.cfg[rest[0]] = rest[1]
+            own.cfg[rest[0]] = rest[1]
         elif kind == "clear":
-            params.cfg.clear()
+            own.cfg.clear()
         elif kind == "rebind":
-            params.cfg = dict(params.cfg)
+            own.cfg = dict(own.cfg)
         else:
             with suppress(LegacyConfigError):
                 session.record("intensity_scale", rest[0])
 
 
 def run_nested(config, fails, inner, _outer, problems):
-    before, place = dict(params.cfg), params.cfg
+    before, place = dict(own.cfg), own.cfg
     try:
         with legacy_session(config) as session:
-            if dict(params.cfg) != legacy_parameters(config) or dict(session) != legacy_parameters(config):
+            if dict(own.cfg) != legacy_parameters(config) or dict(session) != legacy_parameters(config):
                 problems.append("the dictionary is not exactly the configuration's")
             play(inner, session, problems)
             end(fails)
     except Boom:
         pass
-    if params.cfg is not place or dict(params.cfg) != before or list(params.cfg) != list(before):
+    if own.cfg is not place or dict(own.cfg) != before or list(own.cfg) != list(before):
         problems.append("the dictionary is not as it was")
 
 
@@ -104,21 +104,21 @@ def run_threaded(config, fails, inner, outer, problems):
 @settings(max_examples=150, deadline=None)
 @given(plans)
 def test_random_sequences_of_sessions_leave_the_dictionary_as_it_was(plan):
-    params.cfg = copy.deepcopy(STALE)
-    place, problems = params.cfg, []
+    own.cfg = copy.deepcopy(STALE)
+    place, problems = own.cfg, []
     try:
         play(plan, None, problems)
         assert problems == []
-        assert params.cfg is place
-        assert params.cfg == STALE
+        assert own.cfg is place
+        assert own.cfg == STALE
     finally:
-        params.cfg = {}
+        own.cfg = {}
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(configs, st.booleans()), min_size=2, max_size=6))
 def test_threads_that_wait_take_turns_and_see_their_own_values_only(jobs):
-    params.cfg.clear()
+    own.cfg.clear()
     wrong, together, lock = [], [0], threading.Lock()
 
     def work(config, fails):
@@ -138,17 +138,17 @@ def test_threads_that_wait_take_turns_and_see_their_own_values_only(jobs):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert params.cfg == {}
+    assert own.cfg == {}
 
 
 def test_unset_values_become_defaults_and_never_the_previous_jobs():
     with legacy_session(TrainingConfig(n_subsample=5, neighbor_pool_size=9), others={"npseed": 1}):
-        assert params.cfg["n_subsample"] == 5
+        assert own.cfg["n_subsample"] == 5
     with legacy_session(TrainingConfig()) as session:
         assert session["n_subsample"] is None
         assert session["npseed"] == 42
-        assert set(params.cfg) == set(DEFAULTS)
-    assert params.cfg == {}
+        assert set(own.cfg) == set(DEFAULTS)
+    assert own.cfg == {}
 
 
 def test_a_refused_session_changes_nothing():
@@ -158,7 +158,7 @@ def test_a_refused_session_changes_nothing():
             legacy_session(TrainingConfig(), others={"nonsense": 1}),
         ):
             pass
-        assert params.cfg["nepochs"] == 3
+        assert own.cfg["nepochs"] == 3
 
 
 def test_a_session_is_of_use_in_its_own_time_and_thread_only():
@@ -185,24 +185,24 @@ def test_a_session_is_of_use_in_its_own_time_and_thread_only():
 
 
 def test_sessions_closed_in_the_wrong_order_leave_nothing_behind():
-    params.cfg.update(STALE)
+    own.cfg.update(STALE)
     outer, inner = ExitStack(), ExitStack()
     outer.enter_context(legacy_session(TrainingConfig(nepochs=2)))
     left = inner.enter_context(legacy_session(TrainingConfig(nepochs=3)))
     outer.close()
-    assert params.cfg == STALE
+    assert own.cfg == STALE
     with pytest.raises(LegacyConfigError, match="ended"):
         left["nepochs"]
     inner.close()
-    assert params.cfg == STALE
-    params.cfg.clear()
+    assert own.cfg == STALE
+    own.cfg.clear()
 
 
 def test_run_time_keys_can_be_recorded_and_others_cannot():
     with legacy_session(TrainingConfig()) as session:
         assert "intensity_scale" not in session
         session.record("intensity_scale", 4.5)
-        assert params.cfg["intensity_scale"] == 4.5
+        assert own.cfg["intensity_scale"] == 4.5
         session.record("probe", [1, 2])
         snapshot = session.snapshot()
         assert (snapshot["intensity_scale"], "probe" in snapshot) == (4.5, False)
@@ -263,7 +263,7 @@ def test_the_dictionary_of_an_installed_ptychopinn_is_filled_and_restored(ptycho
         theirs.cfg = {"rebound": True}
         raise Boom
     assert theirs.cfg == {"N": 64, "own_key": "mine", "nepochs": 60}
-    assert params.cfg == {}
+    assert own.cfg == {}
 
 
 @pytest.mark.parametrize("text", [None, "value = 1\n", "cfg = 5\n"])
@@ -271,13 +271,13 @@ def test_another_package_of_that_name_is_left_alone(ptycho, text):
     ptycho(text)
     with legacy_session(TrainingConfig()) as session:
         assert session["nepochs"] == 50
-    assert params.cfg == {}
+    assert own.cfg == {}
 
 
 def test_a_ptychopinn_that_cannot_be_imported_is_an_error_and_changes_nothing(ptycho):
     ptycho("import a_module_that_is_nowhere\n")
     with pytest.raises(LegacyConfigError, match="a_module_that_is_nowhere"), legacy_session(TrainingConfig()):
         pass
-    assert params.cfg == {}
+    assert own.cfg == {}
     with pytest.raises(LegacyConfigError), legacy_session(TrainingConfig()):
         pass

@@ -12,18 +12,18 @@ from pathlib import Path
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
 import numpy as np
 import pytest
+from fixtures.scan import measure, write_data_set
 
-from fly64_assets.contract import schema
-from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
+from fly64_assets.contract.npz import load_measurement, open_npz
 from fly64_assets.engines.execution import Execution
-from fly64_assets.physics import counts, forward, scan
 from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle, read_bundle, write_bundle
 from fly64_assets.pinn.cnn.task import patch_spec
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.dictionary import DEFAULTS
-from fly64_assets.ptychopinn.training_config import TrainingJob, design_values, disagreements, training_config
+from fly64_assets.ptychopinn.training_config import disagreements, training_config, training_values
+from fly64_assets.resources.legacy_config import training_job
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.study.design import StudyDesign
@@ -34,23 +34,12 @@ DESIGN = replace(
     dose_list=(1e5,),
     pinn=CnnSettings(n_filters_scale=1, epochs=3, learning_rate=1e-2),
 ).validate()
-JOB = TrainingJob(100000, "dense", 1, FRAMES)
+JOB = training_job(DESIGN, 100000, "dense", 1, FRAMES)
 
 
 def write_frames(path):
     base = make_base(BaseRecipe("coins", "grass", 96, FRAMES), 64)
-    x, y = scan.uniform_positions(5, FRAMES, base.object.shape, 64)
-    scale = forward.intensity_scale(1e5, forward.exit_wave_energies(base.object, base.probe, x, y))
-    values = counts.poisson_counts(
-        forward.patch_counts(base.object, base.probe, x, y, scale), np.arange(FRAMES), 3, 100000
-    )
-    metadata = schema.build_metadata(patch_size=64, nphotons=1e5, intensity_scale=scale, expected_mean_counts=1e5)
-    dataset = schema.Dataset(
-        counts.stored_amplitude(values, scale), base.object, base.probe, x, y, np.arange(FRAMES), None, metadata
-    )
-    with path.open("wb") as file:
-        write_npz(file, schema.dataset_arrays(dataset))
-    return path
+    return write_data_set(path, measure(base.object, base.probe, FRAMES, 1e5), base.object)
 
 
 def untrained_bundle(path, measurement):
@@ -66,9 +55,7 @@ def cell(in_child, tmp_path_factory):
     root = tmp_path_factory.mktemp("cell")
     file = write_frames(root / "dense_train.npz")
     measurement = load_measurement(file)
-    config, others = training_config(
-        DESIGN, JOB, train_data_file="a/dense_train.npz", test_data_file=None, output_dir="out"
-    )
+    config, others = training_config(JOB, train_data_file="a/dense_train.npz", test_data_file=None, output_dir="out")
     folders = [root / "one", root / "two"]
     for folder in folders:
         folder.mkdir()
@@ -128,18 +115,18 @@ def test_the_snapshot_is_whole_and_agrees_with_the_design(cell):
     params = read_bundle(root / "one" / "wts.h5.zip").params
     snapshot = params["legacy"]
     assert set(DEFAULTS) | {"intensity_scale"} == set(snapshot)
-    assert list(disagreements(params, DESIGN, JOB)) == []
+    assert list(disagreements(params, JOB)) == []
     assert snapshot["train_data_file_path"] == "a/dense_train.npz"
-    for key, value in design_values(DESIGN, JOB).items():
+    for key, value in training_values(JOB).items():
         wrong = params | {"legacy": snapshot | {key: None if value is not None else 1}}
-        assert any(f" {key} = " in text for text in disagreements(wrong, DESIGN, JOB)), key
+        assert any(f" {key} = " in text for text in disagreements(wrong, JOB)), key
     lacking = params | {"legacy": {k: v for k, v in snapshot.items() if k != "offset"}}
-    assert any("lacks offset" in text for text in disagreements(lacking, DESIGN, JOB))
-    other = replace(DESIGN, neighbor_count=9)
-    assert any("neighbor_count = 7" in text for text in disagreements(params, other, JOB))
+    assert any("lacks offset" in text for text in disagreements(lacking, JOB))
+    other = replace(JOB, neighbor_count=9)
+    assert any("neighbor_count = 7" in text for text in disagreements(params, other))
     really = params | {"neighbor_count": 4}
-    assert any("trained with neighbor_count = 4" in text for text in disagreements(really, DESIGN, JOB))
-    assert any("no legacy snapshot" in text for text in disagreements({}, DESIGN, JOB))
+    assert any("trained with neighbor_count = 4" in text for text in disagreements(really, JOB))
+    assert any("no legacy snapshot" in text for text in disagreements({}, JOB))
 
 
 @pytest.mark.slow

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
 
 from fly64_assets.cli.commands.base import rename_option
 from fly64_assets.cli.console import MARKS, clean_errors, file_argument, json_option, print_json
-from fly64_assets.ptychopinn.entries import REFUSED, Entry
+from fly64_assets.errors import DesignError
+from fly64_assets.ptychopinn.importing import REFUSED, Entry, read_configuration
 from fly64_assets.store.atomic import write_atomically
+from fly64_assets.study.design import StudyDesign
 
 out_argument = click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -39,9 +42,7 @@ def legacy_config(file: Path, out: Path | None, as_json: bool) -> None:
     Example:
       fly64 legacy config training.yaml --design my_study.yaml
     """
-    from fly64_assets.ptychopinn.importing import read_configuration
-
-    found = read_configuration(file)
+    found = read_configuration(file, StudyDesign().rng_seeds, broken_rules)
     if out is not None and found.ok:
         content = yaml.safe_dump(dict(found.design), sort_keys=False).encode()
         write_atomically(out, lambda target: target.write(content))
@@ -99,6 +100,15 @@ def legacy_export(file: Path, out: Path) -> None:
     from fly64_assets.ptychopinn.data_sets import export_data_set
 
     click.echo(f"{out}: {', '.join(export_data_set(file, out))}")
+
+
+def broken_rules(document: Mapping[str, Any]) -> Sequence[str]:
+    """Every rule that a design document breaks, as a sentence."""
+    try:
+        StudyDesign.from_dict(document)
+    except DesignError as error:
+        return error.problems
+    return ()
 
 
 def _show(entries: Sequence[Entry], as_json: bool, further: dict[str, object]) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
+from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
-from fly64_assets.contract.schema import Dataset, derive_metadata, transformation
+from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.evaluation.scores.halves import HalfSets, compare_halves, half_indices
 from fly64_assets.physics.forward import blocks

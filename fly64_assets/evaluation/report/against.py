@@ -5,19 +5,27 @@ Belongs here: the differences of two summaries. Does not belong here: the summar
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from fly64_assets.evaluation.report.numbers import number, with_spread
-from fly64_assets.evaluation.report.summary import DECIDES
+from fly64_assets.evaluation.report.markdown import NO_VALUE, number, table, with_spread
+from fly64_assets.evaluation.report.summary import DECIDING_SCORE
 from fly64_assets.evaluation.scores.compare import TRUTH
-from fly64_assets.evaluation.scores.verdicts import LEVEL
+from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE
 from fly64_assets.physics.scan import SPLITS
 
-CERTAIN: Final = 2.0
-"""Difference in units of its standard error from which it counts as more than chance."""
+SIGNIFICANT: Final = 2.0
+"""Least difference, in units of its standard error, that counts as more than chance."""
+
+VERDICTS: Final = {
+    "better": "better",
+    "worse": "worse",
+    "level": "not distinguishable",
+    "only here": "only here",
+    "only there": "only there",
+}
+"""What readers see for the verdicts of the document, in the order in which they are counted."""
 
 
 def compare_studies(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,8 +35,8 @@ def compare_studies(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[
     -------
     dict
         ``design``: fields that differ, with both values; ``base``: whether both have the same base; ``scores``: one
-        entry per cell, split and arm that either has, with both phase errors, the change in per cent (positive: ours is
-        worse) and a verdict (``better``, ``worse``, ``level``, ``only here``, ``only there``). Plain JSON types.
+        entry per cell, split and method that either has, with both phase errors, the change in per cent (positive: ours
+        is worse) and a verdict (a key of :data:`VERDICTS`). Plain JSON types.
     """
     return {
         "ours": ours["study"],
@@ -39,35 +47,31 @@ def compare_studies(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[
     }
 
 
-def _design_changes(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
+def _design_changes(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[dict[str, Any]]:
     for name in dict.fromkeys((*ours, *theirs)):
         here, there = ours.get(name), theirs.get(name)
         if isinstance(here, Mapping) and isinstance(there, Mapping):
-            yield from _design_changes(here, there, f"{where}{name}.")
+            yield from _design_changes(here, there, f"{prefix}{name}.")
         elif here != there:
-            yield {"field": f"{where}{name}", "ours": here, "theirs": there}
+            yield {"field": f"{prefix}{name}", "ours": here, "theirs": there}
 
 
 def _scores(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    here, there = _cells(ours), _cells(theirs)
-    for place in dict.fromkeys((*here, *there)):
+    cells = [{(cell["dose"], cell["view"]): cell for cell in study["cells"]} for study in (ours, theirs)]
+    for dose, view in dict.fromkeys((*cells[0], *cells[1])):
         for split in SPLITS:
-            arms = [cells.get(place, {}).get("splits", {}).get(split, {}).get("arms", {}) for cells in (here, there)]
-            for arm in dict.fromkeys((*arms[0], *arms[1])):
-                pair = [_score(one.get(arm)) for one in arms]
-                if arm != TRUTH and any(value is not None for value, _ in pair):
-                    yield {"dose": place[0], "view": place[1], "split": split, "arm": arm, **_change(*pair)}
+            methods = [own.get((dose, view), {}).get("splits", {}).get(split, {}).get("arms", {}) for own in cells]
+            for method in dict.fromkeys((*methods[0], *methods[1])):
+                pair = [_score(own.get(method)) for own in methods]
+                if method != TRUTH and any(value is not None for value, _ in pair):
+                    yield {"dose": dose, "view": view, "split": split, "arm": method, **_change(*pair)}
 
 
-def _cells(summary: Mapping[str, Any]) -> dict[tuple[int, str], Mapping[str, Any]]:
-    return {(cell["dose"], cell["view"]): cell for cell in summary["cells"]}
-
-
-def _score(arm: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+def _score(result: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
     """Phase error and its standard error; the latter only with repeats."""
-    if arm is None:
+    if result is None:
         return None, None
-    return arm["values"].get(DECIDES), arm.get("standard_errors", {}).get(DECIDES)
+    return result["values"].get(DECIDING_SCORE), result.get("standard_errors", {}).get(DECIDING_SCORE)
 
 
 def _change(ours: tuple[float | None, float | None], theirs: tuple[float | None, float | None]) -> dict[str, Any]:
@@ -83,37 +87,31 @@ def _change(ours: tuple[float | None, float | None], theirs: tuple[float | None,
         return entry | {"verdict": "only there" if here is None else "only here"}
     entry["percent"] = 100 * (here / there - 1) if there else None
     if ours[1] is not None and theirs[1] is not None:
-        level = abs(here - there) <= CERTAIN * math.hypot(ours[1], theirs[1])
+        level = abs(here - there) <= SIGNIFICANT * math.hypot(ours[1], theirs[1])
     else:
-        level = abs(here - there) < LEVEL * max(here, there)
+        level = abs(here - there) < LEAST_DIFFERENCE * max(here, there)
     return entry | {"verdict": "level" if level else "better" if here < there else "worse"}
 
 
-def render_against(found: Mapping[str, Any]) -> str:
-    """The differences as Markdown."""
-    out = io.StringIO()
-    ours, theirs = found["ours"], found["theirs"]
-    print(f"# {ours} against {theirs}\n", file=out)
-    counts = dict.fromkeys(("better", "worse", "level", "only here", "only there"), 0)
-    for entry in found["scores"]:
-        counts[entry["verdict"]] += 1
-    print(
-        ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "nothing to compare", file=out
-    )
-    print(f"\nThe bases are {'the same' if found['base'] else 'different'}.", file=out)
-    if found["design"]:
-        print(f"\n## Design\n\n| field | {ours} | {theirs} |\n|---|---|---|", file=out)
-        for change in found["design"]:
-            print(f"| {change['field']} | {change['ours']} | {change['theirs']} |", file=out)
-    if found["scores"]:
-        print(f"\n## Phase RMSE [rad]\n\n| cell | split | arm | {ours} | {theirs} | change | |", file=out)
-        print("|---|---|---|---|---|---|---|", file=out)
-    for entry in found["scores"]:
-        change = "–" if entry["percent"] is None else f"{entry['percent']:+.1f} %"
-        here, there = (with_spread(entry[side], entry[f"{side}_error"]) for side in ("ours", "theirs"))
-        cell = f"{number(entry['dose'])} / {entry['view']}"
-        print(
-            f"| {cell} | {entry['split']} | {entry['arm']} | {here} | {there} | {change} | {entry['verdict']} |",
-            file=out,
-        )
-    return out.getvalue()
+def render_against(changes: Mapping[str, Any]) -> str:
+    """The differences, as from :func:`compare_studies`, in Markdown."""
+    ours, theirs = changes["ours"], changes["theirs"]
+    verdicts = [entry["verdict"] for entry in changes["scores"]]
+    counts = [f"{verdicts.count(name)} {text}" for name, text in VERDICTS.items() if name in verdicts]
+    blocks = [
+        f"# {ours} against {theirs}",
+        ", ".join(counts) or "nothing to compare",
+        f"The bases are {'the same' if changes['base'] else 'different'}.",
+    ]
+    if changes["design"]:
+        rows = [[change["field"], str(change["ours"]), str(change["theirs"])] for change in changes["design"]]
+        blocks += ["## Design", table(["field", ours, theirs], rows)]
+    if changes["scores"]:
+        rows = []
+        for entry in changes["scores"]:
+            sides = [with_spread(entry[side], entry[f"{side}_error"]) for side in ("ours", "theirs")]
+            change = NO_VALUE if entry["percent"] is None else f"{entry['percent']:+.1f} %"
+            cell = f"{number(entry['dose'])} / {entry['view']}"
+            rows.append([cell, entry["split"], entry["arm"], *sides, change, VERDICTS[entry["verdict"]]])
+        blocks += ["## Phase RMSE [rad]", table(["cell", "split", "method", ours, theirs, "change", "verdict"], rows)]
+    return "\n\n".join(blocks) + "\n"

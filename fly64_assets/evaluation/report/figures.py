@@ -1,20 +1,22 @@
-"""Pictures of measurements and comparisons as PNG bytes.
+"""Figures of one data set or one compared cell as PNG bytes, and the names of their files.
 
-Belongs here: figures of one cell or one data set. Does not belong here: figures of the whole study (``plots``), files.
-Matplotlib is used through its objects, never through its global state, so that threads may draw at once. Pictures of
-amplitude are grey, of phase ``cividis``, of errors ``coolwarm``: readable in print and to the colour-blind.
+Belongs here: what these figures are composed of. Does not belong here: how an object is drawn (``engines.figures``) and
+figures of the whole study (``plots``). Errors are drawn in ``coolwarm``.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.figures import draw_picture, percentile_limits, png
-from fly64_assets.evaluation.scores.compare import FLAT, TRUTH, SplitComparison
+from fly64_assets.engines.figures import Extent, draw_picture, percentile_limits, png
+from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, TRUTH, CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
@@ -25,11 +27,113 @@ if TYPE_CHECKING:
 PREVIEW_BYTES: Final = 200_000
 """Largest picture that Dagster's UI shows inline without trouble."""
 
-ARM_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette: told apart with every kind of colour vision."""
 
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+KNOWN: Final = ("pinn", "lsqml", "legacy_pinn", "lsqml_from_pinn")
+"""Methods that keep the first colours of the palette, so that figures of different studies can be compared."""
+
+QUANTITIES: Final = {"phase": "phase", "error": "phase error", "amplitude": "amplitude"}
+"""What is drawn of a reconstruction, with the words for it."""
+
+LABELS: Final = {"phase": "phase [rad]", "error": "phase error [rad]", "amplitude": "amplitude"}
+MAPS: Final = {"phase": "cividis", "error": "coolwarm", "amplitude": "gray"}
+
 Histories = Mapping[str, Mapping[str, Sequence[float]]]
-Limits = tuple[float, float]
+"""Loss curves: method -> series -> values per epoch."""
+
+Pictures = Mapping[str, Mapping[str, NDArray[np.float64]]]
+"""Quantity -> name (the truth or a method) -> picture (H, W)."""
+
+
+def method_style(methods: Sequence[str], method: str) -> dict[str, Any]:
+    """Colour and marker of a method: reserved ones for :data:`KNOWN` names, for others the next ones in their order.
+
+    Examples
+    --------
+    >>> method_style(["pinn", "tv_ml", "lsqml"], "lsqml")
+    {'color': '#D55E00', 'marker': 's'}
+    >>> method_style(["pinn", "tv_ml", "lsqml"], "tv_ml")
+    {'color': '#E69F00', 'marker': 'v'}
+    """
+    order = [*KNOWN, *(name for name in methods if name not in KNOWN)]
+    place = order.index(method)
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+# -- one cell ----------------------------------------------------------------------------------------------------
+
+
+def cell_pictures(
+    comparison: CellComparison, *, coverage_threshold: float, histories: Mapping[str, Histories]
+) -> dict[str, bytes]:
+    """All pictures of a compared cell as PNG, by file name.
+
+    Parameters
+    ----------
+    comparison : CellComparison
+    coverage_threshold : float
+        Factor of the evaluation region, stated in the figures.
+    histories : split -> method -> series -> values per epoch
+        Loss curves, those that exist.
+
+    Returns
+    -------
+    dict
+        ``comparison_SPLIT.png``, ``limit_SPLIT.png`` where there is a bound, and
+        ``tile_SPLIT.METHOD.QUANTITY.png`` of the :data:`JUDGED_SPLIT`; :func:`picture_name` reads these names.
+    """
+    pictures: dict[str, bytes] = {}
+    for split, compared in comparison.splits.items():
+        pictures[f"comparison_{split}.png"] = cell_figure(
+            compared,
+            dose=comparison.dose,
+            view=comparison.view,
+            coverage_threshold=coverage_threshold,
+            histories=histories.get(split, {}),
+        )
+        if compared.limit.state == "regular":
+            pictures[f"limit_{split}.png"] = limit_figure(compared, dose=comparison.dose, view=comparison.view)
+        if split == JUDGED_SPLIT:
+            # No method and no split has a dot in its name.
+            for (method, quantity), tile in tiles(compared).items():
+                pictures[f"tile_{split}.{method}.{quantity}.png"] = tile
+    return pictures
+
+
+def picture_name(file: str) -> str | None:
+    """What the report calls a file of :func:`cell_pictures`; None for any other file.
+
+    Examples
+    --------
+    >>> picture_name("comparison_test.png"), picture_name("limit_train.png"), picture_name("comparison.json")
+    ('test', 'train/limit', None)
+    >>> picture_name("tile_test.lsqml.phase.png")
+    'test/lsqml/phase'
+    """
+    kind, _, rest = file.removesuffix(".png").partition("_")
+    if not file.endswith(".png") or kind not in ("comparison", "limit", "tile"):
+        return None
+    return f"{rest}/limit" if kind == "limit" else rest.replace(".", "/")
+
+
+def loss_history(recorded: str | NDArray[np.floating]) -> dict[str, list[float]]:
+    r"""Loss curves, series -> values per epoch, from the text of a ``history.csv`` or from the losses (epochs,).
+
+    Examples
+    --------
+    >>> loss_history("epoch,train_loss,rate\n1,3.0,0.1\n2,2.5,0.1\n")
+    {'train_loss': [3.0, 2.5]}
+    >>> loss_history(np.array([2.0, 1.0]))
+    {'loss': [2.0, 1.0]}
+    """
+    if not isinstance(recorded, str):
+        return {"loss": [float(value) for value in recorded]}
+    rows = list(csv.DictReader(io.StringIO(recorded)))
+    names = [name for name in (rows[0] if rows else {}) if "loss" in name]
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
 def cell_figure(
@@ -41,38 +145,44 @@ def cell_figure(
     histories: Histories,
     max_bytes: int | None = None,
 ) -> bytes:
-    """Truth, every arm, phase errors, ring correlations and loss curves of one split.
+    """Truth, every method, phase errors, ring correlations and loss curves of one split.
 
     Parameters
     ----------
     comparison : SplitComparison
     coverage_threshold : float
-        Factor of the evaluation region, named on the figure.
-    histories : arm -> series -> values per epoch
+        Factor of the evaluation region, stated in the figure.
+    histories : method -> series -> values per epoch
         Loss curves; may be empty.
     max_bytes : int, optional
         Upper limit of the picture's size, reached by a lower resolution.
     """
     from matplotlib.figure import Figure
 
-    arms = _arms(comparison)
-    columns = 1 + len(arms)
+    methods = _methods(comparison)
+    columns = 1 + len(methods)
     height, width = crop(comparison)[2]
     tall = 3 * min(2.4, max(0.9, 2.6 * height / width)) + 3.4
     figure = Figure(figsize=(2.9 * columns + 0.8, tall), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall - 2.7, 2.7])[:, 0]
-    axes = top.subplots(3, columns, squeeze=False)
-    _object_rows(top, axes, comparison, arms)
+    _draw_objects(top, top.subplots(3, columns, squeeze=False), comparison, ("phase", "error", "amplitude"))
     panels = bottom.subplots(1, 2 + len(histories), squeeze=False)[0]
-    _correlation_panel(panels[0], comparison, arms, "phase")
-    _correlation_panel(panels[1], comparison, arms, "complex")
-    for panel, (arm, series) in zip(panels[2:], histories.items(), strict=True):
-        _history_panel(panel, arm, series)
+    for panel, part in zip(panels, ("phase", "complex"), strict=False):
+        curves = {method: comparison.curves.get(method, {}).get(part) for method in methods}
+        draw_correlations(panel, methods, {m: c.to_dict() for m, c in curves.items() if isinstance(c, RingCorrelation)})
+        _labels(panel, f"ring correlation with the truth, {part}", "frequency [1/px]", "FRC")
+    for panel, (method, series) in zip(panels[2:], histories.items(), strict=True):
+        for i, (name, values) in enumerate(series.items()):
+            panel.plot(
+                np.arange(1, len(values) + 1), values, color=COLOURS[i % len(COLOURS)], label=name, linewidth=1.2
+            )
+        _labels(panel, f"{method}: loss", "epoch", "loss")
     budget = comparison.photons
+    photons = "no" if budget.photons_per_pixel is None else f"{budget.photons_per_pixel:,.3g}"
     figure.suptitle(
         f"{dose:,} photons per frame, {view}, {comparison.split}: {budget.frames} frames, "
-        f"{_number(budget.photons_per_pixel)} photons per pixel\n"
-        f"evaluated where W >= {coverage_threshold:g} of one frame's mean: "
+        f"{photons} photons per pixel\n"
+        f"evaluated where the illumination W is at least {coverage_threshold:g} of one frame's mean: "
         f"{100 * comparison.region.covered_fraction:.0f} % of the scanned box",
         fontsize=10,
     )
@@ -80,21 +190,17 @@ def cell_figure(
 
 
 def phase_strip(comparison: SplitComparison) -> bytes:
-    """Small picture: phase of truth and arms above, their phase errors below, on common scales; under 200 kB."""
+    """Small picture: phases of truth and methods above, phase errors below, on common scales; under 200 kB."""
     from matplotlib.figure import Figure
 
-    arms = _arms(comparison)
-    columns = 1 + len(arms)
+    columns = 1 + len(_methods(comparison))
     height, width = crop(comparison)[2]
     tall = 2 * min(1.8, max(0.6, 1.5 * height / width)) + 0.5
     figure = Figure(figsize=(1.6 * columns + 0.6, tall), layout="constrained")
     axes = figure.subplots(2, columns, squeeze=False)
-    _object_rows(figure, axes, comparison, arms)
+    _draw_objects(figure, axes, comparison, ("phase", "error"))
     for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_xlabel("")
-        axis.set_ylabel("")
+        axis.set(xticks=[], yticks=[], xlabel="", ylabel="")
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
@@ -110,36 +216,146 @@ def limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
     from matplotlib.figure import Figure
 
     rows, columns, (height, width) = crop(comparison)
-    extent = (columns.start, columns.stop, rows.stop, rows.start)
     figure = Figure(figsize=(9.6, min(4.8, max(1.9, 4.2 * height / width + 0.8))), layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, part, label in zip(axes, ("phase", "amplitude"), ("phase [rad]", "amplitude"), strict=True):
+    for axis, part in zip(axes, ("phase", "amplitude"), strict=True):
         least = comparison.limit.error_map(part)
         if least is None:
             raise ValueError(f"there is no photon limit to draw: {comparison.limit.reason}")
         low, high = percentile_limits(least[comparison.region.mask])
-        shown = np.where(comparison.region.mask, least, np.nan)[rows, columns]
-        image = draw_picture(axis, shown, "cividis", extent, norm=LogNorm(low, max(high, 1.01 * low)))
+        masked = np.where(comparison.region.mask, least, np.nan)[rows, columns]
+        image = draw_picture(axis, masked, "cividis", _extent(comparison), norm=LogNorm(low, max(high, 1.01 * low)))
         axis.set_title(f"photon limit of the {part}, {dose:,} photons per frame, {view}", fontsize=8)
-        figure.colorbar(image, ax=axis, shrink=0.9).set_label(label, fontsize=7)
+        figure.colorbar(image, ax=axis, shrink=0.9).set_label(LABELS[part], fontsize=7)
     return png(figure, max_bytes=PREVIEW_BYTES)
+
+
+def tiles(comparison: SplitComparison) -> dict[tuple[str, str], bytes]:
+    """PNG by (method, quantity), one picture each on common scales, for the truth and every method that was compared.
+
+    The truth has no error; an empty region has no tiles.
+    """
+    pictures, limits = _object_pictures(comparison)
+    return {
+        (name, quantity): _tile(comparison, picture, quantity, limits[quantity])
+        for quantity, by_name in pictures.items()
+        for name, picture in by_name.items()
+    }
+
+
+def draw_correlations(axis: Axes, methods: Sequence[str], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw ring correlations, documents of ``RingCorrelation`` by method, with the thresholds 0.5 and half-bit."""
+    for i, (method, curve) in enumerate(curves.items()):
+        colour = method_style(methods, method)["color"]
+        axis.plot(curve["frequency_per_px"], curve["correlation"], color=colour, label=method, linewidth=1.2)
+        if i == 0:
+            axis.plot(curve["frequency_per_px"], curve["half_bit"], ":", color="0.4", label="half-bit", linewidth=1)
+    axis.axhline(0.5, color="0.4", linestyle="--", linewidth=0.8, label="0.5")
+    axis.set(xlim=(0, 0.5), ylim=(-0.15, 1.05))
+
+
+def crop(comparison: SplitComparison) -> tuple[slice, slice, tuple[int, int]]:
+    """Rows and columns that hold the region, and their numbers; the whole object where the region is empty."""
+    mask = comparison.region.mask if comparison.region.mask.any() else np.ones_like(comparison.region.mask)
+    occupied = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(int(places[0]), int(places[-1]) + 1) for places in occupied)
+    return rows, columns, (rows.stop - rows.start, columns.stop - columns.start)
+
+
+def _extent(comparison: SplitComparison) -> Extent:
+    rows, columns, _ = crop(comparison)
+    return columns.start, columns.stop, rows.stop, rows.start
+
+
+def _methods(comparison: SplitComparison) -> list[str]:
+    return [name for name in comparison.methods if name not in REFERENCES]
+
+
+def _object_pictures(comparison: SplitComparison) -> tuple[Pictures, dict[str, tuple[float, float]]]:
+    """Phase, phase error and amplitude of the truth and of all aligned methods, with common limits per quantity."""
+    mask = comparison.region.mask
+    pictures: dict[str, dict[str, NDArray[np.float64]]] = {quantity: {} for quantity in QUANTITIES}
+    if not mask.any():
+        return pictures, {}
+    for name in (TRUTH, *(n for n in comparison.fields if n not in REFERENCES)):
+        part = phase_part(comparison.fields[name], comparison.truth, mask, None)
+        pictures["phase"][name] = part.estimate
+        pictures["amplitude"][name] = np.abs(comparison.fields[name].field)
+        if name != TRUTH:
+            pictures["error"][name] = part.estimate - part.truth
+    errors = [float(np.percentile(np.abs(picture[mask]), 99)) for picture in pictures["error"].values()]
+    reach = max([*errors, 1e-6])
+    limits = {q: percentile_limits(pictures[q][TRUTH][mask]) for q in ("phase", "amplitude")}
+    return pictures, limits | {"error": (-reach, reach)}
+
+
+def _draw_objects(figure: Any, axes: NDArray[Any], comparison: SplitComparison, quantities: Sequence[str]) -> None:
+    """A row per quantity, a column for the truth and for every method."""
+    pictures, limits = _object_pictures(comparison)
+    rows, columns, _ = crop(comparison)
+    names = (TRUTH, *_methods(comparison))
+    for row, quantity in zip(axes, quantities, strict=True):
+        image = None
+        for axis, name in zip(row, names, strict=True):
+            if name in pictures[quantity]:
+                masked = np.where(comparison.region.mask, pictures[quantity][name], np.nan)[rows, columns]
+                low, high = limits[quantity]
+                image = draw_picture(axis, masked, MAPS[quantity], _extent(comparison), vmin=low, vmax=high)
+        if image is not None:
+            bar = figure.colorbar(image, ax=list(row), shrink=0.9, pad=0.01)
+            bar.set_label(LABELS[quantity], fontsize=7)
+            bar.ax.tick_params(labelsize=7)
+    axes[1][0].axis("off")
+    for column, name in zip(axes.T, names, strict=True):
+        column[0].set_title(name, fontsize=9)
+        if name not in comparison.fields:
+            for axis in column:
+                axis.axis("off")
+            result = comparison.methods[name]
+            reason = "\n".join(textwrap.wrap(result.reason or result.outcome, 30)[:7])
+            column[0].text(0.5, 0.5, reason, transform=column[0].transAxes, ha="center", va="center", fontsize=7)
+
+
+def _tile(
+    comparison: SplitComparison, picture: NDArray[np.float64], quantity: str, limits: tuple[float, float]
+) -> bytes:
+    from matplotlib.figure import Figure
+
+    rows, columns, (height, width) = crop(comparison)
+    masked = np.where(comparison.region.mask, picture, np.nan)[rows, columns]
+    figure = Figure(figsize=(4.4, min(4.4, max(1.6, 3.5 * height / width + 0.5))), layout="constrained")
+    axis = figure.subplots()
+    image = draw_picture(axis, masked, MAPS[quantity], _extent(comparison), vmin=limits[0], vmax=limits[1])
+    bar = figure.colorbar(image, ax=axis, shrink=0.9, pad=0.02)
+    bar.set_label(LABELS[quantity], fontsize=7)
+    bar.ax.tick_params(labelsize=7)
+    return png(figure, dpi=110, max_bytes=PREVIEW_BYTES)
+
+
+def _labels(axis: Axes, title: str, x_label: str, y_label: str) -> None:
+    axis.set_title(title, fontsize=8)
+    axis.set_xlabel(x_label, fontsize=7)
+    axis.set_ylabel(y_label, fontsize=7)
+    axis.tick_params(labelsize=7)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=6)
+
+
+# -- one data set ------------------------------------------------------------------------------------------------
 
 
 def preview(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = None) -> bytes:
     """Small picture of an object's amplitude and phase (H, W), under 200 kB."""
     from matplotlib.figure import Figure
 
-    shown = np.ones(obj.shape, dtype=np.bool_) if mask is None else mask
-    shown = shown & np.isfinite(obj)
+    known = np.isfinite(obj) if mask is None else mask & np.isfinite(obj)
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    axes = figure.subplots(1, 2)
-    safe = np.where(shown, obj, 1)
-    for axis, picture, title, colours in (
-        (axes[0], np.abs(safe), "amplitude", "gray"),
-        (axes[1], np.angle(safe), "phase [rad]", "cividis"),
-    ):
-        image = draw_picture(axis, np.where(shown, picture, np.nan), colours, (0, obj.shape[1], obj.shape[0], 0))
-        axis.set_title(title, fontsize=9)
+    safe = np.where(known, obj, 1)
+    extent = (0, obj.shape[1], obj.shape[0], 0)
+    pictures = {"amplitude": np.abs(safe), "phase": np.angle(safe)}
+    for axis, (quantity, picture) in zip(figure.subplots(1, 2), pictures.items(), strict=True):
+        image = draw_picture(axis, np.where(known, picture, np.nan), MAPS[quantity], extent)
+        axis.set_title(LABELS[quantity], fontsize=9)
         figure.colorbar(image, ax=axis, shrink=0.85)
     return png(figure, max_bytes=PREVIEW_BYTES)
 
@@ -152,8 +368,8 @@ def scan_figure(
 
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[2, 1])
-    light = illumination(probe, x, y, object_shape)
-    image = draw_picture(axes[0], light, "cividis", (0, object_shape[1], object_shape[0], 0))
+    total = illumination(probe, x, y, object_shape)
+    image = draw_picture(axes[0], total, "cividis", (0, object_shape[1], object_shape[0], 0))
     axes[0].plot(x + 0.5, y + 0.5, ".", color="white", markersize=max(0.6, min(4.0, 90 / np.sqrt(len(x)))), alpha=0.8)
     axes[0].set_title(f"{len(x)} positions on their illumination W", fontsize=9)
     figure.colorbar(image, ax=axes[0], shrink=0.85)
@@ -173,113 +389,7 @@ def frames_figure(counts: NDArray[np.floating]) -> bytes:
     size = counts.shape[-1]
     norm = LogNorm(0.5, max(1.0, float(counts.max())))
     for axis, frame in zip(axes, counts, strict=True):
-        shown = np.where(frame > 0, frame, np.nan)
-        draw_picture(axis, shown, "cividis", (0, size, size, 0), norm=norm)
+        draw_picture(axis, np.where(frame > 0, frame, np.nan), "cividis", (0, size, size, 0), norm=norm)
         axis.set_title(f"{frame.sum():,.0f} photons", fontsize=9)
     figure.colorbar(axes[0].images[0], ax=list(axes), label="counts", shrink=0.85)
     return png(figure, max_bytes=PREVIEW_BYTES)
-
-
-# -- panels ------------------------------------------------------------------------------------------------------
-
-
-def _arms(comparison: SplitComparison) -> list[str]:
-    return [arm for arm in comparison.arms if arm not in (FLAT, TRUTH)]
-
-
-def crop(comparison: SplitComparison) -> tuple[slice, slice, tuple[int, int]]:
-    """Rows and columns that hold the region, and their numbers; the whole object where the region is empty."""
-    mask = comparison.region.mask
-    if not mask.any():
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1]), (mask.shape[0], mask.shape[1])
-    spans = []
-    for axis in (1, 0):
-        lit = np.flatnonzero(mask.any(axis=axis))
-        spans.append(slice(int(lit[0]), int(lit[-1]) + 1))
-    return spans[0], spans[1], (spans[0].stop - spans[0].start, spans[1].stop - spans[1].start)
-
-
-def _object_rows(figure: Any, axes: NDArray[Any], comparison: SplitComparison, arms: Sequence[str]) -> None:
-    """Rows of pictures: phase, phase error and, if there are three rows, amplitude; one column per arm."""
-    rows, columns, _ = crop(comparison)
-    extent = (columns.start, columns.stop, rows.stop, rows.start)
-    mask = comparison.region.mask
-
-    def masked(picture: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(mask, picture, np.nan)[rows, columns]
-
-    def row(index: int, pictures: Mapping[str, NDArray[np.float64]], colours: str, limits: Limits) -> None:
-        image = None
-        for axis, name in zip(axes[index], [TRUTH, *arms], strict=True):
-            if name in pictures:
-                image = draw_picture(axis, pictures[name], colours, extent, vmin=limits[0], vmax=limits[1])
-        if image is not None:
-            bar = figure.colorbar(image, ax=list(axes[index]), shrink=0.9, pad=0.01)
-            bar.set_label(labels[index], fontsize=7)
-            bar.ax.tick_params(labelsize=7)
-
-    labels = ("phase [rad]", "phase error [rad]", "amplitude")
-    names = [name for name in (TRUTH, *arms) if name in comparison.fields]
-    parts = {name: phase_part(comparison.fields[name], comparison.truth, mask, None) for name in names}
-    if mask.any():
-        truth = parts[TRUTH].truth
-        row(0, {n: masked(p.estimate) for n, p in parts.items()}, "cividis", percentile_limits(truth[mask]))
-        errors = {n: p.estimate - p.truth for n, p in parts.items() if n != TRUTH}
-        reach = max([float(np.percentile(np.abs(e[mask]), 99)) for e in errors.values()] or [1.0]) or 1.0
-        row(1, {n: masked(e) for n, e in errors.items()}, "coolwarm", (-reach, reach))
-        if len(axes) > 2:
-            amplitudes = {n: masked(np.abs(comparison.fields[n].field)) for n in names}
-            row(2, amplitudes, "gray", percentile_limits(np.abs(comparison.truth[mask])))
-    axes[1][0].axis("off")
-    for column, name in enumerate((TRUTH, *arms)):
-        axes[0][column].set_title(name, fontsize=9)
-        if name not in comparison.fields:
-            _absent(axes[:, column], comparison.arms[name].reason or comparison.arms[name].outcome)
-
-
-def _absent(axes: NDArray[Any], reason: str) -> None:
-    import textwrap
-
-    for axis in axes:
-        axis.axis("off")
-    text = "\n".join(textwrap.wrap(reason, 30)[:7])
-    axes[0].text(0.5, 0.5, text, transform=axes[0].transAxes, ha="center", va="center", fontsize=7)
-
-
-def _correlation_panel(axis: Axes, comparison: SplitComparison, arms: Sequence[str], part: str) -> None:
-    half_bit_drawn = False
-    for colour, arm in zip(_colours(arms), arms, strict=True):
-        curve = comparison.curves.get(arm, {}).get(part)
-        if not isinstance(curve, RingCorrelation):
-            continue
-        axis.plot(curve.frequency, curve.correlation, color=colour, label=arm, linewidth=1.2)
-        if not half_bit_drawn:
-            axis.plot(curve.frequency, curve.half_bit, color="0.4", linestyle=":", label="half-bit", linewidth=1)
-            half_bit_drawn = True
-    axis.axhline(0.5, color="0.4", linestyle="--", linewidth=0.8, label="0.5")
-    axis.set_xlim(0, 0.5)
-    axis.set_ylim(-0.15, 1.05)
-    _labels(axis, f"ring correlation with the truth, {part}", "frequency [1/px]", "FRC")
-
-
-def _history_panel(axis: Axes, arm: str, series: Mapping[str, Sequence[float]]) -> None:
-    for colour, (name, values) in zip(_colours(list(series)), series.items(), strict=True):
-        axis.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, linewidth=1.2)
-    _labels(axis, f"{arm}: loss", "epoch", "loss")
-
-
-def _labels(axis: Axes, title: str, x_label: str, y_label: str) -> None:
-    axis.set_title(title, fontsize=8)
-    axis.set_xlabel(x_label, fontsize=7)
-    axis.set_ylabel(y_label, fontsize=7)
-    axis.tick_params(labelsize=7)
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=6)
-
-
-def _colours(names: Sequence[str]) -> list[str]:
-    return [ARM_COLOURS[i % len(ARM_COLOURS)] for i in range(len(names))]
-
-
-def _number(value: float | None) -> str:
-    return "no" if value is None else f"{value:,.3g}"

@@ -1,18 +1,47 @@
-"""The study report as Markdown: the same numbers as the page, for terminals and diffs.
+"""The study report as Markdown, for terminals and diffs, and how numbers are written in all reports.
 
-Belongs here: tables and lists. Does not belong here: numbers (``summary``), the page (``report``).
+Belongs here: tables and lists. Does not belong here: the numbers themselves (``summary``), the page (``page``).
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from fly64_assets.evaluation.report.numbers import number, share, with_spread
-from fly64_assets.evaluation.report.summary import DECIDES
-from fly64_assets.evaluation.scores.compare import FLAT
+from fly64_assets.evaluation.report.summary import DECIDING_SCORE
+from fly64_assets.evaluation.scores.compare import UNIFORM
 from fly64_assets.physics.scan import SPLITS
+
+NO_VALUE: Final = "–"
+
+SPLIT_TITLES: Final = {
+    "test": "test split (no method was trained on it)",
+    "train": "train split (learned methods were trained on it)",
+}
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, whole numbers from 100 on; a dash where there is no value.
+
+    Examples
+    --------
+    >>> number(0.012345), number(1234.5), number(None)
+    ('0.0123', '1,234', '–')
+    """
+    return NO_VALUE if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """Per cent."""
+    return NO_VALUE if value is None else f"{100 * value:.0f} %"
+
+
+def with_spread(value: float | None, spread: float | None) -> str:
+    """Value with four decimals and its standard error, where there is one."""
+    if value is None:
+        return NO_VALUE
+    return f"{value:.4f}" if spread is None else f"{value:.4f} ± {spread:.4f}"
 
 
 def render_markdown(summary: Mapping[str, Any]) -> str:
@@ -22,8 +51,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
     for verdict in summary["verdicts"]:
         print(f"- {verdict['sentence']}", file=out)
     for split in SPLITS:
-        where = "that the network never saw" if split == "test" else "on which the network was trained"
-        print(f"\n## Phase RMSE [rad], {split} split (the half {where})\n", file=out)
+        print(f"\n## Phase RMSE [rad], {SPLIT_TITLES[split]}\n", file=out)
         print(_errors(summary, split), file=out)
         print(f"\n## Efficiency (bound / mean squared phase error), {split} split\n", file=out)
         print(_efficiencies(summary, split), file=out)
@@ -48,43 +76,56 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
 
 
 def _errors(summary: Mapping[str, Any], split: str) -> str:
-    arms = summary["arms"]
-    head = ["photons / frame", "view", "frames", "photons / px", "covered", "overlap", *arms, "flat", "bound", "floor"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    methods = summary["arms"]
+    head = ["photons / frame", "view", "frames", "photons / px", "covered", "overlap", *methods]
+    head += ["uniform object", "bound", "floor"]
+    rows = []
     for cell in summary["cells"]:
-        one = cell["splits"].get(split)
-        start = [f"{cell['dose']:,}", cell["view"]]
-        if one is None:
-            lines.append("| " + " | ".join([*start, f"no result: {cell['reason']}"]) + " |" * (len(head) - 2))
+        scores = cell["splits"].get(split)
+        row = [f"{cell['dose']:,}", cell["view"]]
+        if scores is None:
+            rows.append([*row, f"no result: {cell['reason']}", *[""] * (len(head) - 3)])
             continue
-        row = [*start, str(one["frames"]), number(one["photons_per_pixel"]), share(one["covered_fraction"])]
+        row += [str(scores["frames"]), number(scores["photons_per_pixel"]), share(scores["covered_fraction"])]
         row += [share(cell["measured_overlap"].get(split))]
-        row += [_scored(one["arms"].get(arm)) for arm in [*arms, FLAT]]
-        limit = one["limit"]
+        row += [_scored(scores["arms"].get(name)) for name in [*methods, UNIFORM]]
+        limit = scores["limit"]
         bound = number(limit["phase_rad"]) if limit["state"] == "regular" else limit["state"]
-        lines.append("| " + " | ".join([*row, bound, number(one["phase_floor_rad"])]) + " |")
-    return "\n".join(lines)
+        rows.append([*row, bound, number(scores["phase_floor_rad"])])
+    return table(head, rows)
 
 
 def _efficiencies(summary: Mapping[str, Any], split: str) -> str:
-    arms = summary["arms"]
-    head = ["photons / frame", "view", *arms]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     for cell in summary["cells"]:
-        one = cell["splits"].get(split)
+        scores = cell["splits"].get(split)
         row = [f"{cell['dose']:,}", cell["view"]]
-        for arm in arms:
-            value = one["arms"].get(arm, {"values": {}})["values"].get("phase efficiency") if one else None
-            row.append(number(value) if value is not None else one["limit"]["state"] if one else "–")
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
+        for name in summary["arms"]:
+            value = scores["arms"].get(name, {"values": {}})["values"].get("phase efficiency") if scores else None
+            row.append(number(value) if value is not None else scores["limit"]["state"] if scores else NO_VALUE)
+        rows.append(row)
+    return table(["photons / frame", "view", *summary["arms"]], rows)
 
 
-def _scored(arm: Mapping[str, Any] | None) -> str:
-    if arm is None:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    Examples
+    --------
+    >>> print(table(["view", "error"], [["dense", "0.1"]]))
+    | view | error |
+    |---|---|
+    | dense | 0.1 |
+    """
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def _scored(result: Mapping[str, Any] | None) -> str:
+    if result is None:
         return "missing"
-    value = arm["values"].get(DECIDES)
+    value = result["values"].get(DECIDING_SCORE)
     if value is None:
-        return str(arm["reason"] or "no value")
-    text = with_spread(value, arm["standard_errors"].get(DECIDES))
-    return f"{text} (worse than flat)" if arm["verdict"] == "worse than flat" else text
+        return str(result["reason"] or "no value")
+    text = with_spread(value, result["standard_errors"].get(DECIDING_SCORE))
+    return f"{text} (worse than the uniform object)" if result["verdict"] == "worse than flat" else text

@@ -1,7 +1,7 @@
-"""The study in one document: every cell's numbers, verdicts, skips, failures and provenance.
+"""The study in one document: every cell's numbers, verdicts, skips, failures and provenance; and all scores as a table.
 
-Belongs here: the summary that the report pages, the plots and a notebook read. Does not belong here: how it looks
-(``report``), where its parts come from (the asset).
+Belongs here: the summary that the pages, the plots and a notebook read. Does not belong here: how it looks (``page``,
+``markdown``, ``plots``), where its parts come from (the caller).
 
 A cell, as handed to :func:`study_summary`::
 
@@ -13,13 +13,14 @@ A cell, as handed to :func:`study_summary`::
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fly64_assets.evaluation.scores.compare import FLAT, TRUTH
+from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, UNIFORM
 from fly64_assets.evaluation.scores.efficiency import SCOPE
-from fly64_assets.evaluation.scores.repeats import Difference, difference, mean, split_samples
-from fly64_assets.evaluation.scores.verdicts import LEVEL
+from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, Difference, difference, mean, split_samples
 from fly64_assets.physics.scan import SPLITS
 
 SHOWN_METRICS: Final = (
@@ -35,9 +36,13 @@ SHOWN_METRICS: Final = (
 )
 """Metrics of the tables, in their order; the CSV files hold all of them."""
 
-JUDGED_SPLIT: Final = "test"
-DECIDES: Final = "phase rmse"
+DECIDING_SCORE: Final = "phase rmse"
 """The score that verdicts are about."""
+
+TABLE_COLUMNS: Final = (
+    "dose", "view", "repeat", "split", "frames", "photons_per_pixel", "covered_fraction", "limit", "arm", "part",
+    "metric", "value", "reason",
+)  # fmt: skip
 
 
 def study_summary(
@@ -71,18 +76,18 @@ def study_summary(
         ``cells``, ``skips``, ``failures``, ``stale``, ``design`` and ``provenance``; plain JSON types.
     """
     rows = [_cell(cell) for cell in cells]
-    arms = list(dict.fromkeys(arm for row in rows for one in row["splits"].values() for arm in one["arms"]))
+    methods = dict.fromkeys(name for row in rows for scores in row["splits"].values() for name in scores["arms"])
     return {
         "study": name,
         "doses": list(doses),
         "views": [dict(view) for view in views],
-        "arms": [arm for arm in arms if arm not in (FLAT, TRUTH)],
+        "arms": [name for name in methods if name not in REFERENCES],
         "verdicts": [{"dose": dose, "sentence": dose_sentence(dose, rows)} for dose in doses],
         "cells": rows,
         "skips": list(_stages_with(cells, "skipped")),
         "failures": list(_stages_with(cells, "failed")),
         "stale": [
-            {"cell": _place(cell), "stage": stage_name, "reason": stage["stale_reason"]}
+            {"cell": _cell_name(cell), "stage": stage_name, "reason": stage["stale_reason"]}
             for cell in cells
             for stage_name, stage in cell["stages"].items()
             if stage["stale"]
@@ -94,7 +99,7 @@ def study_summary(
 
 
 def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
-    """Who wins at one dose on the test half, view by view, in one sentence."""
+    """The best method at one dose on the test split, view by view, in one sentence."""
     parts = []
     for cell in cells:
         if cell["dose"] != dose:
@@ -103,68 +108,81 @@ def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
         if split is None or not split["arms"]:
             parts.append(f"{cell['view']}: no result ({_brief(cell)})")
         else:
-            parts.append(f"{cell['view']}: {_winner(split)}")
-    return f"At {dose:,} photons per frame, on the half that the network never saw: {'; '.join(parts)}."
+            parts.append(f"{cell['view']}: {_best(split)}")
+    return f"At {dose:,} photons per frame, on the test half, which no method was trained on: {'; '.join(parts)}."
 
 
 def _brief(cell: Mapping[str, Any]) -> str:
-    """Why a cell has no result, without its place and without the other split's like reason."""
-    place = _place(cell)
-    first = str(cell["reason"]).split(f"; {place}: ")[0]
-    return first.removeprefix(f"{place}: ").removesuffix(" (view skipped)") or "not compared yet"
+    """Why a cell has no result, without its name and without the other split's like reason."""
+    name = _cell_name(cell)
+    first = str(cell["reason"]).split(f"; {name}: ")[0]
+    return first.removeprefix(f"{name}: ").removesuffix(" (view skipped)") or "not compared yet"
 
 
-def _winner(split: Mapping[str, Any]) -> str:
-    errors = {
-        arm: one["values"][DECIDES]
-        for arm, one in split["arms"].items()
-        if arm != TRUTH and one["values"].get(DECIDES) is not None
-    }
-    flat = errors.pop(FLAT, None)
+def _best(split: Mapping[str, Any]) -> str:
+    """The best method, or those that are not distinguishable from it, with all errors in rising order."""
+    values = {name: entry["values"].get(DECIDING_SCORE) for name, entry in split["arms"].items()}
+    uniform = values.get(UNIFORM)
+    errors = {name: float(v) for name, v in values.items() if v is not None and name not in REFERENCES}
     if not errors:
-        return "no arm has a result"
-    ranking = sorted(errors, key=lambda arm: float(errors[arm]))
-    spreads = {arm: one.get("standard_errors", {}).get(DECIDES) for arm, one in split["arms"].items()}
-    numbers = ", ".join(f"{arm} {_with_spread(errors[arm], spreads[arm])}" for arm in ranking)
-    if flat is not None:
-        numbers += f", flat {flat:.3f} rad"
-        if errors[ranking[0]] >= flat:
-            return f"no arm beats a flat object ({numbers})"
-    worse = [arm for arm in ranking if flat is not None and errors[arm] >= flat]
-    note = f"; {', '.join(worse)} worse than flat" if worse else ""
-    if len(ranking) > 1:
-        equal = _undecided(split, ranking[0], ranking[1])
-        if equal:
-            clear = len(ranking) > 2 and not any(_undecided(split, arm, ranking[2]) for arm in ranking[:2])
-            ahead = f", ahead of {ranking[2]}" if clear else ""
-            return f"{ranking[0]} and {ranking[1]} are level{ahead} ({numbers}{note}{equal})"
-    return f"{ranking[0]} is best ({numbers}{note}{_certainty(split, ranking)})"
+        return "no method has a result"
+    ranking = sorted(errors, key=errors.__getitem__)
+    best = ranking[0]
+    spreads = {name: split["arms"][name].get("standard_errors", {}).get(DECIDING_SCORE) for name in ranking}
+    numbers = ", ".join(f"{name} {_with_spread(errors[name], spreads[name])}" for name in ranking)
+    if uniform is not None:
+        numbers += f", uniform object {uniform:.3f} rad"
+        if errors[best] >= uniform:
+            return f"no method is better than a uniform object ({numbers})"
+        worse = [name for name in ranking if errors[name] >= uniform]
+        numbers += f"; {_listed(worse)} worse than the uniform object" if worse else ""
+    tied = [best, *(name for name in ranking[1:] if not _distinguishable(split, best, name))]
+    if len(tied) == 1:
+        return f"{best} is best ({numbers}{_evidence(split, best, ranking[1:])})"
+    behind = next((name for name in ranking if name not in tied), None)
+    clear = behind is not None and all(_distinguishable(split, name, behind) for name in tied)
+    ahead = f", ahead of {behind}" if clear else ""
+    reason = _evidence(split, best, tied[1:]) or f"; less than {100 * LEAST_DIFFERENCE:.0f} % apart"
+    return f"{_listed(tied)} are not distinguishable{ahead} ({numbers}{reason})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _with_spread(value: float, spread: float | None) -> str:
     return f"{value:.3f}" if spread is None else f"{value:.3f} ± {spread:.3f}"
 
 
-def _undecided(split: Mapping[str, Any], first: str, second: str) -> str:
-    """Why the two best arms count as level, to go behind the numbers; empty if one of them is better."""
-    found = _difference(split, first, second)
-    if found.significant is not None:
-        chance = f"p = {found.p:.2g} over {found.repeats} repeats"
-        return "" if found.significant else f"; the difference is not significant, {chance}"
-    low, high = (split["arms"][arm]["values"][DECIDES] for arm in (first, second))
-    return f"; less than {100 * LEVEL:.0f} % apart" if high - low < LEVEL * high else ""
+def _distinguishable(split: Mapping[str, Any], first: str, second: str) -> bool:
+    """Whether two methods differ by more than chance over the repeats or, in a single run, by the least difference."""
+    significant = _difference(split, first, second).significant
+    if significant is not None:
+        return significant
+    low, high = sorted(split["arms"][name]["values"][DECIDING_SCORE] for name in (first, second))
+    return bool(high - low >= LEAST_DIFFERENCE * high)
 
 
-def _certainty(split: Mapping[str, Any], ranking: Sequence[str]) -> str:
-    if len(ranking) < 2:
+def _evidence(split: Mapping[str, Any], best: str, others: Sequence[str]) -> str:
+    """What the repeats say about the difference between the best method and others; empty for a single run.
+
+    Of several others the p of the least certain statement is given: the largest of significant differences, the
+    smallest of differences that are not.
+    """
+    differences = [_difference(split, best, other) for other in others]
+    tested = [(d.p, d.repeats, bool(d.significant)) for d in differences if d.p is not None]
+    if not tested:
         return ""
-    found = _difference(split, ranking[0], ranking[1])
-    return "" if found.p is None else f"; significant, p = {found.p:.2g} over {found.repeats} repeats"
+    significant = all(entry[2] for entry in tested)
+    p, repeats, _ = max(tested) if significant else min(entry for entry in tested if not entry[2])
+    sign = "=" if len(tested) == 1 else "≤" if significant else "≥"
+    words = "significant" if significant else "the difference is not significant"
+    return f"; {words}, p {sign} {p:.2g} over {repeats} repeats"
 
 
 def _difference(split: Mapping[str, Any], first: str, second: str) -> Difference:
-    samples = [split["arms"][arm].get("samples", {}) for arm in (first, second)]
-    return difference(*({int(repeat): value for repeat, value in one.items()} for one in samples))
+    samples = [split["arms"][name].get("samples", {}) for name in (first, second)]
+    return difference(*({int(repeat): value for repeat, value in entry.items()} for entry in samples))
 
 
 def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,14 +191,14 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
     reasons = []
     for split in SPLITS:
         existing = {repeat: d["splits"][split] for repeat, d in documents.items() if split in d["splits"]}
-        compared = {repeat: one for repeat, one in existing.items() if one["outcome"] == "compared"}
+        compared = {repeat: d for repeat, d in existing.items() if d["outcome"] == "compared"}
         if compared:
             splits[split] = _split(compared[min(compared)], split_samples(documents, split), sorted(compared))
         else:
-            reasons += [str(one["reason"]) for one in existing.values()]
+            reasons += [str(d["reason"]) for d in existing.values()]
     if not documents:
-        told = (stage["reason"] or stage["stale_reason"] for stage in cell["stages"].values())
-        reasons = [str(reason) for reason in told if reason][:1]
+        stage_reasons = (stage["reason"] or stage["stale_reason"] for stage in cell["stages"].values())
+        reasons = [str(reason) for reason in stage_reasons if reason][:1]
     seconds = {name: stage["seconds"] for name, stage in cell["stages"].items() if stage["seconds"] is not None}
     return {
         "dose": cell["dose"],
@@ -189,7 +207,7 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "reason": "; ".join(dict.fromkeys(reasons)),
         "measured_overlap": {s: metrics["metric_2_image_based_avg"] for s, metrics in cell["overlap"].items()},
         "seconds": seconds,
-        "frames_per_second": _rates(seconds, {split: one["frames"] for split, one in splits.items()}),
+        "frames_per_second": _rates(seconds, {split: scores["frames"] for split, scores in splits.items()}),
         "stages": {name: dict(stage) for name, stage in cell["stages"].items()},
     }
 
@@ -208,33 +226,33 @@ def _rates(seconds: Mapping[str, float], frames: Mapping[str, int]) -> dict[str,
 
 
 def _split(
-    one: Mapping[str, Any], samples: Mapping[str, Mapping[str, Mapping[int, float]]], repeats: Sequence[int]
+    document: Mapping[str, Any], samples: Mapping[str, Mapping[str, Mapping[int, float]]], repeats: Sequence[int]
 ) -> dict[str, Any]:
-    """One split: words, region and curves of its first repeat; scores as means over all repeats that have them."""
-    arms = {}
-    for arm, result in one["arms"].items():
-        means = {metric: mean(by_repeat) for metric, by_repeat in samples[arm].items()}
-        reasons = {f"{r['part']} {r['metric']}": r["reason"] for r in one["rows"] if r["arm"] == arm and r["reason"]}
-        arms[arm] = {
+    """One split: sentences, region and curves of its first repeat; scores as means over all repeats that have them."""
+    methods = {}
+    for name, result in document["arms"].items():
+        means = {metric: mean(by_repeat) for metric, by_repeat in samples[name].items()}
+        own_rows = [row for row in document["rows"] if row["arm"] == name]
+        methods[name] = {
             "outcome": result["outcome"],
             "reason": result["reason"],
             "verdict": result["verdict"],
             "values": {metric: None if m is None else m.value for metric, m in means.items()},
             "standard_errors": {metric: m.standard_error for metric, m in means.items() if m is not None},
-            "reasons": reasons,
-            "samples": {str(repeat): value for repeat, value in samples[arm].get(DECIDES, {}).items()},
+            "reasons": {f"{row['part']} {row['metric']}": row["reason"] for row in own_rows if row["reason"]},
+            "samples": {str(repeat): value for repeat, value in samples[name].get(DECIDING_SCORE, {}).items()},
         }
     return {
-        "arms": arms,
+        "arms": methods,
         "repeats": list(repeats),
-        "contests": [contest["sentence"] for contest in one["contests"]],
-        "frames": one["photons"]["frames"],
-        "photons_per_pixel": one["photons"]["photons_per_pixel"],
-        "phase_floor_rad": one["photons"]["phase_floor_rad"],
-        "limit": one["limit"],
-        "covered_fraction": one["region"]["covered_fraction"],
-        "probe_diameter_px": one["region"]["probe_diameter_px"],
-        "frc": {arm: parts["complex"] for arm, parts in one["frc"].items() if "complex" in parts},
+        "contests": [contest["sentence"] for contest in document["contests"]],
+        "frames": document["photons"]["frames"],
+        "photons_per_pixel": document["photons"]["photons_per_pixel"],
+        "phase_floor_rad": document["photons"]["phase_floor_rad"],
+        "limit": document["limit"],
+        "covered_fraction": document["region"]["covered_fraction"],
+        "probe_diameter_px": document["region"]["probe_diameter_px"],
+        "frc": {name: parts["complex"] for name, parts in document["frc"].items() if "complex" in parts},
     }
 
 
@@ -246,8 +264,34 @@ def _stages_with(cells: Sequence[Mapping[str, Any]], outcome: str) -> Iterable[d
             if stage["outcome"] == outcome:
                 by_reason.setdefault(str(stage["reason"]), []).append(name)
         for reason, names in by_reason.items():
-            yield {"cell": _place(cell), "stage": ", ".join(names), "reason": reason}
+            yield {"cell": _cell_name(cell), "stage": ", ".join(names), "reason": reason}
 
 
-def _place(cell: Mapping[str, Any]) -> str:
+def _cell_name(cell: Mapping[str, Any]) -> str:
     return f"dose_{cell['dose']}/{cell['view']}"
+
+
+def study_table(cells: Sequence[Mapping[str, Any]]) -> bytes:
+    """All scores of a study as CSV, a row per score; a score without a value is empty and has its reason.
+
+    Parameters
+    ----------
+    cells : sequence of mapping
+        As for :func:`study_summary`; ``stages`` and ``overlap`` are not needed.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, TABLE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for cell in cells:
+        for repeat, comparison in cell["comparisons"].items():
+            for split, document in comparison["splits"].items():
+                for row in document.get("rows", ()):
+                    place = {"dose": cell["dose"], "view": cell["view"], "repeat": repeat, "split": split}
+                    shared = {
+                        "frames": document["photons"]["frames"],
+                        "photons_per_pixel": document["photons"]["photons_per_pixel"],
+                        "covered_fraction": document["region"]["covered_fraction"],
+                        "limit": document["limit"]["state"],
+                    }
+                    writer.writerow(place | shared | row)
+    return text.getvalue().encode()

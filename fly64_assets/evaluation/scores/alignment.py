@@ -1,7 +1,8 @@
-"""Removal of what ptychography cannot know: a global complex factor, a shift, and a phase ramp.
+"""Removal of the trivial ambiguities of ptychography: a global complex factor, a shift, and a phase ramp.
 
-One procedure for every arm, on the same pixels. Belongs here: what is done to a reconstruction, band by band. Does not
-belong here: how shift and ramp are found (``registration``), which pixels count (``frame``) and scores (``metrics``).
+One procedure for every method, on the same pixels. Belongs here: what is done to a reconstruction, band by band. Does
+not belong here: how shift and ramp are found (``registration``), which pixels count (``region``) and scores
+(``metrics``).
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.scores.bands import lit_bands, widened
+from fly64_assets.evaluation.scores.bands import masked_bands, widened
 from fly64_assets.evaluation.scores.registration import SPLINE_REACH_PX, Complex, Pair, ramped, register, shifted
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """A reconstruction in the truth's frame, and what was done to it.
+    """A reconstruction on the truth's pixels, and what was done to it.
 
     Attributes
     ----------
     reconstruction : (H, W) complex
-        As it came.
+        As it was given.
     factor : complex
         Global factor of the least-squares fit.
     shift_px : (dy, dx)
@@ -54,12 +55,12 @@ class Alignment:
         """Rows of factor * ramp * shifted reconstruction, (rows, W); NaN where the reconstruction had no value."""
         height = self.reconstruction.shape[0]
         reach = SPLINE_REACH_PX + int(np.ceil(abs(self.shift_px[0]))) if any(self.shift_px) else 0
-        outer, own = widened(part, reach, height)
+        outer, inner = widened(part, reach, height)
         source = self.reconstruction[outer].astype(np.complex128)
         known = np.isfinite(source)
-        moved = shifted(np.where(known, source, 0), self.shift_px)[own]
-        origin = (self.centre[0] - (outer.start + own.start), self.centre[1])
-        return np.where(known[own], self.factor * ramped(moved, origin, self.ramp_rad_per_px), np.nan)
+        moved = shifted(np.where(known, source, 0), self.shift_px)[inner]
+        origin = (self.centre[0] - (outer.start + inner.start), self.centre[1])
+        return np.where(known[inner], self.factor * ramped(moved, origin, self.ramp_rad_per_px), np.nan)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, without the field."""
@@ -83,12 +84,13 @@ def align(
     max_shift_px: float,
     remove_ramp: bool = False,
 ) -> Alignment:
-    """Bring a reconstruction into the truth's frame.
+    """Bring a reconstruction onto the truth's pixels, scale and phase.
 
     The shift is the peak of the cross-correlation of the two complex fields over the mask: whole pixels by trying
     all that are allowed (a correlation by Fourier transform of masked fields would lock to the mask's edge), then
     Gauss-Newton steps with the slope of the *truth*, which are free of the noise in the reconstruction. It is kept
-    only if it lowers the squared error by more than chance would; a flat object stays put.
+    only if it lowers the squared error by more than chance would; a uniform object is not shifted. The complex factor
+    is that of least squares.
 
     Parameters
     ----------
@@ -104,6 +106,19 @@ def align(
     ------
     ValueError
         If shapes differ, the mask is empty, or the reconstruction is not finite or zero everywhere on it.
+
+    Examples
+    --------
+    >>> from scipy.ndimage import gaussian_filter
+    >>> truth = np.exp(1j * gaussian_filter(np.random.default_rng(1).normal(size=(64, 64)), 2))
+    >>> mask = np.zeros((64, 64), bool)
+    >>> mask[8:-8, 8:-8] = True
+    >>> moved = 2j * np.roll(truth, (-1, 2), (0, 1))
+    >>> aligned = align(moved, truth, mask, max_shift_px=2)
+    >>> [round(shift, 3) for shift in aligned.shift_px], round(abs(aligned.factor), 3)
+    ([1.0, -2.0], 0.5)
+    >>> bool(np.allclose(aligned.field[mask], truth[mask], atol=1e-6))
+    True
     """
     _require_comparable(reconstruction, truth, mask)
     centre = _centre(mask)
@@ -111,10 +126,10 @@ def align(
     at_limit = max_shift_px > 0 and max(abs(s) for s in shift) >= max_shift_px * (1 - 1e-9)
     moved = Alignment(reconstruction, 1 + 0j, shift, ramp, centre, remove_ramp, at_limit)
     energy, product = 0.0, 0j
-    for part in lit_bands(mask):
-        seen, target = moved.rows(part)[mask[part]], truth[part][mask[part]].astype(np.complex128)
-        energy += float(np.vdot(seen, seen).real)
-        product += complex(np.vdot(seen, target))
+    for part in masked_bands(mask):
+        values, target = moved.rows(part)[mask[part]], truth[part][mask[part]].astype(np.complex128)
+        energy += float(np.vdot(values, values).real)
+        product += complex(np.vdot(values, target))
     factor = product / energy if energy > 0 else 0j
     return Alignment(reconstruction, factor, shift, ramp, centre, remove_ramp, at_limit)
 
@@ -127,7 +142,7 @@ def _require_comparable(
     if not mask.any():
         raise ValueError("the evaluated region is empty")
     bad, dark = 0, True
-    for part in lit_bands(mask):
+    for part in masked_bands(mask):
         values = reconstruction[part][mask[part]]
         bad += int(np.count_nonzero(~np.isfinite(values)))
         dark = dark and not np.any(values)
@@ -138,7 +153,7 @@ def _require_comparable(
 
 
 def _centre(mask: NDArray[np.bool_]) -> Pair:
-    """Mean place (y, x) of the pixels of a mask."""
+    """Mean position (y, x) of the pixels of a mask."""
     counts = [np.count_nonzero(mask, axis=axis) for axis in (1, 0)]
     y, x = (float((np.arange(len(count)) * count).sum() / count.sum()) for count in counts)
     return y, x

@@ -1,11 +1,14 @@
-"""Bands of rows, by which an object of any size is scored with little memory.
+"""Bands of rows, by which an object of any size is scored in little more memory than it takes itself.
 
-Belongs here: how pictures are divided and read band by band. Does not belong here: what is found in a band.
+Belongs here: how pictures are read band by band, and the sums over pixels that are gathered in this way. Does not
+belong here: what a score means (``metrics``).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -15,7 +18,7 @@ from fly64_assets.evaluation.scores.region import Rectangle
 from fly64_assets.physics.forward import blocks
 
 BAND_PIXELS: Final = 2**21
-"""Pixels of a band, 34 MB of complex numbers; no score depends on it but for rounding."""
+"""Pixels of a band, 34 MB of complex numbers; a score depends on it by rounding alone."""
 
 SINGLE_FROM: Final = 2**24
 """Pixels from which on Fourier transforms are in single precision, which halves their memory."""
@@ -40,7 +43,7 @@ def bands(shape: tuple[int, ...]) -> Iterator[slice]:
     return blocks(shape[0], max(1, BAND_PIXELS // max(1, shape[1])))
 
 
-def lit_bands(mask: NDArray[np.bool_]) -> Iterator[slice]:
+def masked_bands(mask: NDArray[np.bool_]) -> Iterator[slice]:
     """Bands that hold a pixel of the mask (H, W)."""
     return (part for part in bands(mask.shape) if mask[part].any())
 
@@ -57,8 +60,8 @@ def rows_of(field: Field, part: slice) -> Complex:
     return field[part].astype(np.complex128) if isinstance(field, np.ndarray) else field.rows(part)
 
 
-def cut(pictures: Pictures, rectangle: Rectangle) -> Pictures:
-    """The pictures in a rectangle, whose rows count from its top."""
+def cropped(pictures: Pictures, rectangle: Rectangle) -> Pictures:
+    """Both pictures in a rectangle, whose rows count from its top."""
     columns = rectangle.slices[1]
 
     def inside(part: slice) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -67,3 +70,81 @@ def cut(pictures: Pictures, rectangle: Rectangle) -> Pictures:
         return truth[:, columns], estimate[:, columns]
 
     return inside
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over pixels of truth t and estimate e, real or complex.
+
+    Attributes
+    ----------
+    pixels : int
+    means : (t, e)
+    centred : (t, e)
+        Sums of |t - mean|^2 and |e - mean|^2.
+    common : float
+        Real part of the sum of conj(t - mean) (e - mean).
+    power : (t, e)
+        Sums of |t|^2 and |e|^2.
+    absolute_error, squared_error : float
+        Sums of |e - t| and |e - t|^2.
+    """
+
+    pixels: int
+    means: tuple[complex, complex]
+    centred: tuple[float, float]
+    common: float
+    power: tuple[float, float]
+    absolute_error: float
+    squared_error: float
+
+    @classmethod
+    def of(cls, truth: NDArray[np.inexact], estimate: NDArray[np.inexact]) -> Moments:
+        """Sums over vectors (pixels,), at least one pixel."""
+        means = (complex(truth.mean()), complex(estimate.mean()))
+        a, b = truth - truth.mean(), estimate - estimate.mean()
+        error = np.abs(estimate - truth)
+        return cls(
+            truth.size,
+            means,
+            (_power(a), _power(b)),
+            float(np.real(np.vdot(a, b))),
+            (_power(truth), _power(estimate)),
+            float(error.sum()),
+            float((error**2).sum()),
+        )
+
+    def joined(self, other: Moments) -> Moments:
+        """Sums over the pixels of both, free of cancellation.
+
+        The pairwise update of Chan, Golub and LeVeque (Am. Stat. 37, 242, 1983, eq. 2.1): sums about the common mean
+        follow from those about each mean and the step between the means.
+        """
+        n = self.pixels + other.pixels
+        weight = self.pixels * other.pixels / n
+        step = [b - a for a, b in zip(self.means, other.means, strict=True)]
+        means = [a + d * other.pixels / n for a, d in zip(self.means, step, strict=True)]
+        centred = [a + b + weight * abs(d) ** 2 for a, b, d in zip(self.centred, other.centred, step, strict=True)]
+        return Moments(
+            n,
+            (means[0], means[1]),
+            (centred[0], centred[1]),
+            self.common + other.common + weight * (step[0].conjugate() * step[1]).real,
+            (self.power[0] + other.power[0], self.power[1] + other.power[1]),
+            self.absolute_error + other.absolute_error,
+            self.squared_error + other.squared_error,
+        )
+
+
+def masked_moments(pictures: Pictures, mask: NDArray[np.bool_]) -> Moments:
+    """Sums over the pixels of a mask (H, W), which holds at least one."""
+
+    def of(part: slice) -> Moments:
+        truth, estimate = pictures(part)
+        return Moments.of(truth[mask[part]], estimate[mask[part]])
+
+    return functools.reduce(Moments.joined, map(of, masked_bands(mask)))
+
+
+def _power(values: NDArray[np.inexact]) -> float:
+    return float(np.vdot(values, values).real)

@@ -1,11 +1,14 @@
-"""Comparison of all arms of one cell with the truth, in one frame and by one procedure.
+"""Comparison of all methods of one cell with the truth, in one evaluation region and by one procedure.
 
-Belongs here: which scores are taken of which arm, and the verdicts. Does not belong here: files, stages and stores;
-an arm comes as an array, or as the sentence that says why there is none.
+Belongs here: which methods are scored, their documents and verdicts. Does not belong here: the choice of files; the
+result of a method comes as an array, or as the sentence that says why there is none. Which methods exist, which of them
+are learned and which refined the probe is for the caller to say.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,17 +20,21 @@ from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_li
 from fly64_assets.evaluation.scores.alignment import Alignment, align
 from fly64_assets.evaluation.scores.efficiency import DoseLimit, efficiency
 from fly64_assets.evaluation.scores.likelihood import nll_excess
-from fly64_assets.evaluation.scores.method_scores import arm_scores
+from fly64_assets.evaluation.scores.method_scores import method_scores
 from fly64_assets.evaluation.scores.metrics import no_score
 from fly64_assets.evaluation.scores.photon_budget import PhotonBudget, photon_budget
 from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
-from fly64_assets.evaluation.scores.verdicts import contests, flat_verdict
+from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, contests, uniform_verdict
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.measurement import Measurement
 
-FLAT: Final = "flat"
+UNIFORM: Final = "flat"
 TRUTH: Final = "truth"
+REFERENCES: Final = (UNIFORM, TRUTH)
+"""Names under which a uniform object, the baseline to beat, and the truth itself are scored beside the methods."""
+JUDGED_SPLIT: Final = "test"
+"""The split that verdicts are about, whose reconstructions the report shows one by one."""
 NO_ESTIMATE: Final = "no estimate from these counts"
 CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
 PICTURE_METRICS: Final = (
@@ -38,7 +45,7 @@ DOCUMENT_VERSION: Final = 2
 """Raised when the comparison document changes its members."""
 
 LimitSource = Callable[[LimitProblem], UnitLimit]
-"""Where a bound comes from: :func:`dose_limit`, or a store of bounds that were found before."""
+"""Where a bound comes from: :func:`dose_limit`, or bounds that were computed before."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +56,18 @@ class SplitInput:
     ----------
     measurement : Measurement
         Frames, known probe and positions of the split.
-    arms : name -> (H, W) complex, or str
-        Reconstructions on the truth's grid; for an absent arm the reason.
+    methods : name -> (H, W) complex, or str
+        Reconstructions on the truth's grid; for an absent one the reason.
     scan_box : ScanBox
         Box of the split's baseline positions.
     refined_probe : set of str
-        Arms that refined the probe, for which a phase ramp is ambiguous.
+        Methods that refined the probe, for which a phase ramp is ambiguous.
     learned : set of str
-        Arms with a learned prior, to which the bound for unbiased estimates does not apply.
+        Methods with a learned prior, to which the bound for unbiased estimates does not apply.
     """
 
     measurement: Measurement
-    arms: Mapping[str, NDArray[np.complexfloating] | str]
+    methods: Mapping[str, NDArray[np.complexfloating] | str]
     scan_box: ScanBox
     refined_probe: frozenset[str] = frozenset()
     learned: frozenset[str] = frozenset()
@@ -68,9 +75,9 @@ class SplitInput:
 
 @dataclass(frozen=True)
 class Row:
-    """One score of one arm."""
+    """One score of one method."""
 
-    arm: str
+    method: str
     split: str
     part: str
     metric: str
@@ -79,11 +86,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class ArmResult:
-    """Whether an arm could be scored (outcome) and whether it is any good (verdict): two separate things.
+class MethodResult:
+    """Whether a method could be scored (outcome) and how good it is (verdict): two separate things.
 
-    ``outcome`` is ``compared``, ``missing`` or ``failed``; ``verdict`` is ``better than flat``, ``worse than flat``,
-    ``level with flat`` or None.
+    ``outcome`` is ``compared``, ``missing`` or ``failed``; ``verdict`` is that of
+    :func:`~fly64_assets.evaluation.scores.verdicts.uniform_verdict`.
     """
 
     outcome: str
@@ -103,9 +110,9 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class SplitComparison:
-    """Scores of every arm on one split.
+    """Scores of every method on one split.
 
-    ``truth`` (H, W) and ``fields`` (aligned arms) are for figures; they are not part of the document.
+    ``truth`` (H, W) and ``fields`` (aligned reconstructions) are for figures; they are not part of the document.
     ``primary`` names the part whose RMSE decides: the phase, unless the design says otherwise.
     """
 
@@ -115,24 +122,41 @@ class SplitComparison:
     limit: DoseLimit
     primary: str
     rows: tuple[Row, ...]
-    arms: Mapping[str, ArmResult]
+    methods: Mapping[str, MethodResult]
     contests: tuple[Mapping[str, Any], ...]
     curves: Mapping[str, Mapping[str, RingCorrelation | str]]
     truth: NDArray[np.complexfloating] = field(repr=False)
     fields: Mapping[str, Alignment] = field(repr=False)
 
-    def value(self, arm: str, part: str, metric: str) -> float | None:
+    def value(self, method: str, part: str, metric: str) -> float | None:
         """One score, None where it has no value."""
         for row in self.rows:
-            if (row.arm, row.part, row.metric) == (arm, part, metric):
+            if (row.method, row.part, row.metric) == (method, part, metric):
                 return row.value
         return None
+
+    def headlines(self) -> dict[str, Any]:
+        """The numbers and verdicts to show first, by name, plain JSON types: phase errors, their bound, verdicts."""
+        shown = [name for name in self.methods if name != TRUTH]
+        errors = {f"phase_rmse_rad_{name}_{self.split}": self.value(name, "phase", "rmse") for name in shown}
+        headlines: dict[str, Any] = {name: value for name, value in errors.items() if value is not None}
+        bound = self.limit.error("phase")
+        if bound is None:
+            headlines[f"phase_limit_{self.split}"] = self.limit.reason or "none"
+        else:
+            headlines[f"phase_limit_rad_{self.split}"] = bound
+        results = {name: self.methods[name] for name in shown}
+        headlines[f"verdicts_{self.split}"] = {
+            name: VERDICT_TEXTS[result.verdict] if result.verdict else result.reason for name, result in results.items()
+        }
+        sentences = "; ".join(str(contest["sentence"]) for contest in self.contests)
+        return headlines | {f"contest_{self.split}": sentences or "nothing to compare"}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: scores with nulls and reasons, region, photons, verdicts, correlation curves."""
         curves = {
-            arm: {part: {"reason": c} if isinstance(c, str) else c.to_dict() for part, c in parts.items()}
-            for arm, parts in self.curves.items()
+            name: {part: {"reason": c} if isinstance(c, str) else c.to_dict() for part, c in parts.items()}
+            for name, parts in self.curves.items()
         }
         return {
             "split": self.split,
@@ -142,10 +166,10 @@ class SplitComparison:
             "region": self.region.to_dict(),
             "photons": self.photons.to_dict(),
             "limit": self.limit.to_dict(),
-            "arms": {name: arm.to_dict() for name, arm in self.arms.items()},
+            "arms": {name: result.to_dict() for name, result in self.methods.items()},
             "contests": [dict(contest) for contest in self.contests],
             "rows": [
-                {"arm": r.arm, "part": r.part, "metric": r.metric, "value": r.value, "reason": r.reason}
+                {"arm": r.method, "part": r.part, "metric": r.metric, "value": r.value, "reason": r.reason}
                 for r in self.rows
             ],
             "frc": curves,
@@ -168,19 +192,14 @@ class CellComparison:
             documents[split] = {"split": split, "outcome": "skipped", "reason": reason}
         return {"version": DOCUMENT_VERSION, "dose": self.dose, "view": self.view, "splits": documents}
 
-    def csv_rows(self) -> list[dict[str, str | float]]:
-        """Rows of ``comparison_metrics.csv``; a score without a value is an empty text."""
-        return [
-            {
-                "arm": r.arm,
-                "split": r.split,
-                "part": r.part,
-                "metric": r.metric,
-                "value": "" if r.value is None else r.value,
-            }
-            for c in self.splits.values()
-            for r in c.rows
-        ]
+    def to_csv(self) -> bytes:
+        """The scores as ``comparison_metrics.csv``; a score without a value is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for r in (row for comparison in self.splits.values() for row in comparison.rows):
+            writer.writerow((r.method, r.split, r.part, r.metric, "" if r.value is None else r.value))
+        return text.getvalue().encode()
 
 
 def compare_cell(
@@ -193,7 +212,7 @@ def compare_cell(
     metrics: MetricsConfig,
     limit: LimitSource = dose_limit,
 ) -> CellComparison:
-    """Compare all arms of a cell; what the cell's training frames lit does not count in the test split.
+    """Compare all methods of a cell; pixels that its training frames illuminated do not count in the test split.
 
     Parameters
     ----------
@@ -202,13 +221,13 @@ def compare_cell(
         A text says why the split does not exist.
     """
     train = splits.get("train")
-    lit = (train.measurement.x, train.measurement.y) if isinstance(train, SplitInput) else None
+    trained = (train.measurement.x, train.measurement.y) if isinstance(train, SplitInput) else None
     compared, skipped = {}, {}
     for split, data in splits.items():
         if isinstance(data, str):
             skipped[split] = data
             continue
-        train_xy = lit if split == "test" else None
+        train_xy = trained if split == "test" else None
         compared[split] = compare_split(
             split, truth, data, evaluation=evaluation, metrics=metrics, train_xy=train_xy, limit=limit
         )
@@ -225,7 +244,7 @@ def compare_split(
     train_xy: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     limit: LimitSource = dose_limit,
 ) -> SplitComparison:
-    """Score every arm of one split, a flat object and the truth itself, all aligned by the same procedure."""
+    """Score every method of one split, a uniform object and the truth itself, all aligned by the same procedure."""
     m = data.measurement
     region = evaluation_region(
         m.probe,
@@ -236,36 +255,36 @@ def compare_split(
         scan_box=data.scan_box,
         train_xy=train_xy,
     )
-    flat = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
-    candidates = {**data.arms, FLAT: flat, TRUTH: truth}
+    uniform = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
+    candidates = {**data.methods, UNIFORM: uniform, TRUTH: truth}
     aligned = {
-        arm: _aligned(candidate, truth, region, evaluation.max_shift_px, arm in data.refined_probe)
-        for arm, candidate in candidates.items()
+        name: _aligned(candidate, truth, region, evaluation.max_shift_px, name in data.refined_probe)
+        for name, candidate in candidates.items()
     }
-    fields = {arm: a for arm, a in aligned.items() if isinstance(a, Alignment)}
+    fields = {name: a for name, a in aligned.items() if isinstance(a, Alignment)}
     likelihood = nll_excess(fields, truth, m)
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
     bound = DoseLimit(_bound(truth, data, region, limit), m.intensity_scale, photons.phase_floor_rad)
     rows: list[Row] = []
     curves: dict[str, dict[str, RingCorrelation | str]] = {}
-    for arm, result in aligned.items():
+    for name, result in aligned.items():
         if isinstance(result, Alignment):
-            scores, curves[arm] = arm_scores(result, truth, region, metrics)
-            scores["complex", "nll_excess"] = likelihood[arm]
+            scores, curves[name] = method_scores(result, truth, region, metrics)
+            scores["complex", "nll_excess"] = likelihood[name]
             for part in _parts(metrics):
                 scores[part, "efficiency"] = (
                     no_score(NO_ESTIMATE)
-                    if arm in (FLAT, TRUTH)
-                    else efficiency(bound, part, scores[part, "rmse"], learned=arm in data.learned)
+                    if name in REFERENCES
+                    else efficiency(bound, part, scores[part, "rmse"], learned=name in data.learned)
                 )
         else:
             scores = {key: no_score(result) for key in _keys(metrics)}
-        rows += [Row(arm, split, part, metric, s.value, s.reason) for (part, metric), s in scores.items()]
+        rows += [Row(name, split, part, metric, s.value, s.reason) for (part, metric), s in scores.items()]
     primary = "phase" if metrics.emphasize_phase or not metrics.report_amplitude else "amplitude"
-    errors = {r.arm: r.value for r in rows if (r.part, r.metric) == (primary, "rmse")}
-    arms = {arm: _result(arm, candidates[arm], aligned[arm], errors) for arm in candidates}
-    won = contests({arm: errors[arm] for arm in data.arms}, primary)
-    return SplitComparison(split, region, photons, bound, primary, tuple(rows), arms, won, curves, truth, fields)
+    errors = {r.method: r.value for r in rows if (r.part, r.metric) == (primary, "rmse")}
+    results = {name: _result(name, candidates[name], aligned[name], errors) for name in candidates}
+    pairs = contests({name: errors[name] for name in data.methods}, primary)
+    return SplitComparison(split, region, photons, bound, primary, tuple(rows), results, pairs, curves, truth, fields)
 
 
 def _bound(truth: NDArray[np.complexfloating], data: SplitInput, region: Region, limit: LimitSource) -> UnitLimit | str:
@@ -301,12 +320,12 @@ def _keys(metrics: MetricsConfig) -> list[tuple[str, str]]:
 
 
 def _result(
-    arm: str,
+    name: str,
     candidate: NDArray[np.complexfloating] | str,
     aligned: Alignment | str,
     errors: Mapping[str, float | None],
-) -> ArmResult:
+) -> MethodResult:
     if isinstance(aligned, str):
-        return ArmResult("missing" if isinstance(candidate, str) else "failed", aligned, None, None)
-    verdict = None if arm in (FLAT, TRUTH) else flat_verdict(errors[arm], errors[FLAT])
-    return ArmResult("compared", None, verdict, aligned)
+        return MethodResult("missing" if isinstance(candidate, str) else "failed", aligned, None, None)
+    verdict = None if name in REFERENCES else uniform_verdict(errors[name], errors[UNIFORM])
+    return MethodResult("compared", None, verdict, aligned)

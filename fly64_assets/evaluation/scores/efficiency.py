@@ -1,7 +1,7 @@
-"""Is a cell short of photons or short of algorithm? An arm's error against the photon limit at the cell's dose.
+"""A method's error against the photon limit at the cell's dose: does the number of photons limit it, or the algorithm?
 
-Belongs here: the limit at a dose, the efficiency of an arm, and when the two may not be compared. Does not belong here:
-the limit itself (``limit``) and the closed form 1 / (4 n) (``photons``).
+Belongs here: the limit at a dose, the efficiency of a method, and when the two may not be compared. Does not belong
+here: the limit itself (``bound``) and the closed form 1 / (4 n) (``photon_budget``).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from fly64_assets.evaluation.bound.limit import Bound, UnitLimit
 from fly64_assets.evaluation.scores.metrics import Score, no_score
 
 SCOPE: Final = (
-    "The Cramér–Rao bound holds for unbiased estimates of every single pixel. An arm that knows something besides the "
-    "counts (a learned prior, smoothing, an iteration that was stopped early) is biased and may lie below it: an "
-    "efficiency above 1 says that prior knowledge, not photons, carried the result; it is no error of measurement."
+    "The Cramér–Rao bound holds for unbiased estimates of every single pixel. A method that uses prior information (a "
+    "learned prior, regularisation, an iteration that was stopped early) is biased and may have a smaller error: an "
+    "efficiency below 1 means an error above the bound, one above 1 that a prior or regularisation dominates. It is no "
+    "figure of merit."
 )
 LEARNED: Final = (
-    "this arm has a learned prior, so that the bound, which is for unbiased estimates, does not apply to it"
+    "this method has a learned prior, so that the bound, which is for unbiased estimates, does not apply to it"
 )
 BELOW: Final = (
-    "the error is below the bound of every unbiased estimate: the arm is biased, for it knows something besides the "
-    "counts (it was stopped early, it smooths, or it started from a prior)"
+    "the error is below the bound of every unbiased estimate: the method is biased, because it uses prior information "
+    "(it was stopped early, it is regularised, or it started from a prior)"
 )
-SCORED_PARTS: Final = ("amplitude", "phase")
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class DoseLimit:
     Attributes
     ----------
     unit : UnitLimit or str
-        The bound for s = 1, or why none was sought.
+        The bound for s = 1, or why none was computed.
     intensity_scale : float
         s of the cell.
     floor_rad : float or None
-        Root mean of 1 / (4 n), which needs no matrix; what is left where the matrix is singular.
+        Root of the mean of 1 / (4 n), which needs no matrix and exists where the matrix is singular too.
     """
 
     unit: UnitLimit | str
@@ -81,7 +81,7 @@ class DoseLimit:
         return None if variance is None else np.sqrt(variance) / self.intensity_scale
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types with the sentence that says what the bound is good for."""
+        """Plain JSON types with the sentence that says what the bound means."""
         return {
             "state": self.state,
             "reason": self.reason,
@@ -102,9 +102,9 @@ def efficiency(limit: DoseLimit, part: str, rmse: Score, *, learned: bool) -> Sc
     part : str
         ``amplitude`` or ``phase``.
     rmse : Score
-        Of the arm, over the pixels of the bound.
+        Of the method, over the pixels of the bound.
     learned : bool
-        The arm has a learned prior.
+        The method has a learned prior.
     """
     bound = limit.error(part)
     if bound is None:

@@ -1,15 +1,14 @@
 """Resolution without a truth: two reconstructions, each from one half of the frames, against each other.
 
-Belongs here: the division of frames into two independent halves, and the correlation of what became of them. Does not
-belong here: the correlation itself (``resolution``) and running an arm.
+Belongs here: the division of frames into two independent halves, and the correlation of their reconstructions. Does not
+belong here: the correlation itself (``resolution``) and the reconstruction.
 
-What both halves share is no noise, so that their correlation falls where the signal does. It shows how far a result can
-be *repeated*, not how right it is: an error that both halves make alike (a prior, a wrong probe) counts as signal.
+The halves share no noise, so that their correlation falls where the signal does. It shows how far a result can be
+*repeated*, not how right it is: an error that both halves have in common (a prior, a wrong probe) counts as signal.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.scores.alignment import Alignment, align
-from fly64_assets.evaluation.scores.bands import cut
+from fly64_assets.evaluation.scores.bands import cropped
 from fly64_assets.evaluation.scores.metrics import Score
 from fly64_assets.evaluation.scores.region import (
     LEAST_RECTANGLE_PX,
@@ -27,7 +26,7 @@ from fly64_assets.evaluation.scores.region import (
     no_rectangle_reason,
     scan_box,
 )
-from fly64_assets.evaluation.scores.resolution import RingCorrelation, banded_ring_correlation, resolution
+from fly64_assets.evaluation.scores.resolution import RingCorrelation, resolution, ring_correlation
 from fly64_assets.physics.measurement import Measurement
 
 
@@ -38,12 +37,12 @@ class HalfSets:
     Attributes
     ----------
     curve : RingCorrelation or str
-        Of the complex fields, in the largest rectangle that both halves light; or why there is none.
+        Of the complex fields, in the largest rectangle that both halves illuminate; or why there is none.
     scores : name -> Score
         ``frc_05`` and ``frc_half_bit``: full period [px] at which the curve falls below 0.5 (or the design's
         threshold) and below the half-bit curve.
     alignment : Alignment or None
-        What brought the second onto the first.
+        Of the second reconstruction with the first.
     frames : (int, int)
         Frames of the halves.
     """
@@ -64,32 +63,22 @@ class HalfSets:
 
 
 def half_indices(scan_index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places (n1,), (n2,) of every other frame, in the order of the scan, and of the rest: no frame is in both.
+    """Indices (n1,), (n2,) of every other frame, in the order of the scan, and of the rest: no frame is in both.
 
     Raises
     ------
     ValueError
         If there are fewer than two frames.
+
+    Examples
+    --------
+    >>> half_indices(np.array([4, 2, 0, 6, 8]))
+    (array([0, 2, 4]), array([1, 3]))
     """
     if len(scan_index) < 2:
         raise ValueError(f"{len(scan_index)} frames cannot be divided into two halves")
     order = np.argsort(scan_index, kind="stable")
     return np.sort(order[::2]), np.sort(order[1::2])
-
-
-def frame_halves(measurement: Measurement) -> tuple[Measurement, Measurement]:
-    """The two halves of a measurement; raises like :func:`half_indices`."""
-    first, second = (
-        dataclasses.replace(
-            measurement,
-            amplitude=np.asarray(measurement.amplitude[chosen]),
-            x=measurement.x[chosen],
-            y=measurement.y[chosen],
-            scan_index=measurement.scan_index[chosen],
-        )
-        for chosen in half_indices(measurement.scan_index)
-    )
-    return first, second
 
 
 def compare_halves(
@@ -101,7 +90,7 @@ def compare_halves(
     frc_threshold: float,
     remove_ramp: bool = False,
 ) -> HalfSets:
-    """Correlate two reconstructions (H, W) after the alignment that all arms get; no truth is asked for.
+    """Correlate two reconstructions (H, W) after the alignment that all methods get; no truth is needed.
 
     Pixels count that both halves illuminate well enough. A reconstruction that cannot be aligned gives no value.
 
@@ -110,9 +99,9 @@ def compare_halves(
     ValueError
         If a reconstruction is not on the grid of its measurement.
     """
-    for found, half in zip(objects, halves, strict=True):
-        if found.shape != tuple(half.object_shape):
-            raise ValueError(f"a reconstruction has shape {found.shape}, the measurement asks for {half.object_shape}")
+    for obj, half in zip(objects, halves, strict=True):
+        if obj.shape != tuple(half.object_shape):
+            raise ValueError(f"a reconstruction has shape {obj.shape}, the measurement asks for {half.object_shape}")
     frames = (halves[0].frames, halves[1].frames)
     masks = [
         evaluation_region(
@@ -128,8 +117,8 @@ def compare_halves(
         return _result(str(error), None, frames, frc_threshold)
     if rectangle is None:
         return _result(no_rectangle_reason(), aligned, frames, frc_threshold)
-    pictures = cut(lambda part: (objects[0][part], aligned.rows(part)), rectangle)
-    curve = banded_ring_correlation(pictures, (rectangle.height, rectangle.width))
+    pictures = cropped(lambda part: (objects[0][part], aligned.rows(part)), rectangle)
+    curve = ring_correlation(pictures, (rectangle.height, rectangle.width))
     return _result(curve, aligned, frames, frc_threshold)
 
 

@@ -49,11 +49,11 @@ def nll_excess(fields: Mapping[str, Field], truth: Field, measurement: Measureme
     for block in blocks(m.frames, LIKELIHOOD_FRAMES):
         frames = np.sort(order[block])
         rows, counts = _rows(m, frames), m.counts(frames)
-        best = _negative_log_likelihood(rows_of(truth, rows), m, frames, rows.start, counts)
+        of_truth = _negative_log_likelihood(rows_of(truth, rows), m, frames, rows.start, counts)
         for name, field in fields.items():
             if name not in scores:
-                own = _negative_log_likelihood(rows_of(field, rows), m, frames, rows.start, counts)
-                sums[name] += (own - best).tolist()
+                excess = _negative_log_likelihood(rows_of(field, rows), m, frames, rows.start, counts) - of_truth
+                sums[name] += excess.tolist()
     return {n: scores.get(n) or Score(math.fsum(sums[n]) / m.frames) for n in fields}
 
 

@@ -1,7 +1,7 @@
-"""All scores of one aligned arm but the likelihood and the efficiency, and its correlation curves.
+"""All scores of one aligned reconstruction but the likelihood and the efficiency, and its correlation curves.
 
 Belongs here: which scores are taken of which part. Does not belong here: the scores themselves (``metrics``,
-``resolution``), arms and verdicts (``compare``).
+``resolution``), methods and verdicts (``compare``).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from fly64_assets.evaluation.scores import metrics as score
 from fly64_assets.evaluation.scores.alignment import Alignment
-from fly64_assets.evaluation.scores.bands import Pictures, cut, rows_of
+from fly64_assets.evaluation.scores.bands import Pictures, cropped, masked_moments, rows_of
 from fly64_assets.evaluation.scores.metrics import Part, Score
 from fly64_assets.evaluation.scores.region import Rectangle, Region, no_rectangle_reason
-from fly64_assets.evaluation.scores.resolution import RingCorrelation, banded_ring_correlation, resolution
+from fly64_assets.evaluation.scores.resolution import RingCorrelation, resolution, ring_correlation
 from fly64_assets.evaluation.settings import MetricsConfig
 
 Curve = RingCorrelation | str
 
 
-def arm_scores(
+def method_scores(
     aligned: Alignment, truth: NDArray[np.complexfloating], region: Region, metrics: MetricsConfig
 ) -> tuple[dict[tuple[str, str], Score], dict[str, Curve]]:
-    """Scores by part and metric, and correlation curves by part, of an arm against the truth (H, W)."""
+    """Scores by part and metric, and correlation curves by part, of a reconstruction against the truth (H, W)."""
     scores: dict[tuple[str, str], Score] = {}
     curves: dict[str, Curve] = {}
     parts = {"phase": score.phase_part(aligned, truth, region.mask, region.rectangle)}
@@ -41,7 +41,7 @@ def arm_scores(
         return rows_of(truth, part), aligned.rows(part)
 
     curves["complex"] = _curve(fields, region.rectangle)
-    scores["complex", "correlation"] = score.correlation(score.masked_moments(fields, region.mask))
+    scores["complex", "correlation"] = score.correlation(masked_moments(fields, region.mask))
     scores |= {("complex", metric): s for metric, s in _resolutions(curves["complex"], metrics).items()}
     return scores, curves
 
@@ -49,7 +49,7 @@ def arm_scores(
 def _curve(pictures: Pictures, rectangle: Rectangle | None) -> Curve:
     if rectangle is None:
         return no_rectangle_reason()
-    return banded_ring_correlation(cut(pictures, rectangle), (rectangle.height, rectangle.width))
+    return ring_correlation(cropped(pictures, rectangle), (rectangle.height, rectangle.width))
 
 
 def _picture_scores(part: Part, metrics: MetricsConfig) -> dict[str, Score]:

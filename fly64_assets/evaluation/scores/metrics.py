@@ -1,16 +1,14 @@
 """Scores of an aligned reconstruction against the truth.
 
 Belongs here: one function per metric, on fields that are already aligned. Does not belong here: alignment
-(``align``), correlation in Fourier space (``resolution``), likelihood (``likelihood``), and which arms and splits are
-scored (``compare``).
+(``alignment``), correlation in Fourier space (``resolution``), likelihood (``likelihood``), and which methods and
+splits are scored (``compare``).
 
-A metric without a value is a :class:`Score` with ``value`` None and the reason; no function returns NaN. Pictures are
-read in bands of rows, so that an object of any size is scored in little more memory than it takes itself.
+A metric without a value is a :class:`Score` with ``value`` None and the reason; no function returns NaN.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +19,16 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.scores.bands import Field, Pictures, bands, cut, lit_bands, rows_of
-from fly64_assets.evaluation.scores.moments import Moments
+from fly64_assets.evaluation.scores.bands import (
+    Field,
+    Moments,
+    Pictures,
+    bands,
+    cropped,
+    masked_bands,
+    masked_moments,
+    rows_of,
+)
 from fly64_assets.evaluation.scores.region import LEAST_RECTANGLE_PX, Rectangle, no_rectangle_reason
 
 PERFECT: Final = 1e-10
@@ -55,7 +61,7 @@ class Part:
     ----------
     pictures : callable
         Slice of rows -> truth and estimate there, (rows, W) float64 each. For the phase [rad], the estimate is truth +
-        angle(reconstruction conj(truth)): wraps cost nothing.
+        angle(reconstruction conj(truth)), so that phase wraps do not count as errors.
     mask : (H, W) bool
     rectangle : Rectangle or None
     data_range : float
@@ -86,17 +92,7 @@ class Part:
         """Truth and estimate in the rectangle, by rows of it. Raises ``ValueError`` where there is none."""
         if self.rectangle is None:
             raise ValueError(no_rectangle_reason())
-        return cut(self.pictures, self.rectangle)
-
-
-def masked_moments(pictures: Pictures, mask: NDArray[np.bool_]) -> Moments:
-    """Sums over the pixels of a mask (H, W), which holds at least one."""
-
-    def of(part: slice) -> Moments:
-        truth, estimate = pictures(part)
-        return Moments.of(truth[mask[part]], estimate[mask[part]])
-
-    return functools.reduce(Moments.joined, map(of, lit_bands(mask)))
+        return cropped(self.pictures, self.rectangle)
 
 
 def amplitude_part(field: Field, truth: Field, mask: NDArray[np.bool_], rectangle: Rectangle | None) -> Part:
@@ -109,8 +105,23 @@ def amplitude_part(field: Field, truth: Field, mask: NDArray[np.bool_], rectangl
 
 
 def phase_part(field: Field, truth: Field, mask: NDArray[np.bool_], rectangle: Rectangle | None) -> Part:
-    """Phases [rad] of fields (H, W); the truth's is unwrapped about its mean direction over the mask."""
-    mean = sum((complex(rows_of(truth, part)[mask[part]].sum()) for part in lit_bands(mask)), 0j)
+    """Phases [rad] of truth and reconstruction (H, W).
+
+    The truth's phase is taken relative to the phase of its sum over the mask, so that the branch cut lies opposite.
+
+    Examples
+    --------
+    A phase that is 0.1 rad off on every other column:
+
+    >>> truth = np.exp(1j * np.linspace(0, 1, 32) * np.ones((32, 1)))
+    >>> estimate = truth * np.exp(0.1j * (np.arange(32) % 2))
+    >>> part = phase_part(estimate, truth, np.ones((32, 32), bool), Rectangle(0, 0, 32, 32))
+    >>> round(rmse(part).value, 6) == round(0.1 / 2**0.5, 6), round(mae(part).value, 6)
+    (True, 0.05)
+    >>> bool(ssim(part).value < 1)
+    True
+    """
+    mean = sum((complex(rows_of(truth, part)[mask[part]].sum()) for part in masked_bands(mask)), 0j)
     direction = mean / abs(mean) if abs(mean) > 0 else 1.0 + 0j
 
     def unwrapped(known: NDArray[np.complex128]) -> Real:
@@ -131,7 +142,14 @@ def mae(part: Part) -> Score:
 
 
 def rmse(part: Part) -> Score:
-    """Root of the mean squared error over the mask."""
+    """Root of the mean squared error over the mask, in the part's unit.
+
+    Examples
+    --------
+    >>> truth = np.ones((8, 8), complex)
+    >>> rmse(amplitude_part(truth + 0.25, truth, np.ones((8, 8), bool), None))
+    Score(value=0.25, reason=None)
+    """
     return Score(math.sqrt(part.moments.squared_error / part.moments.pixels))
 
 
@@ -146,7 +164,19 @@ def psnr(part: Part) -> Score:
 
 
 def ssim(part: Part) -> Score:
-    """Structural similarity (Wang et al., IEEE Trans. Image Process. 13, 600, 2004), 7-px windows, rectangle."""
+    """Structural similarity in the rectangle, means over 7-px windows that lie inside it.
+
+    Wang et al., IEEE Trans. Image Process. 13, 600, 2004, eq. 13; the data range is the truth's over the mask.
+
+    Examples
+    --------
+    >>> truth = 1 + 0.1 * np.random.default_rng(1).normal(size=(16, 16)) + 0j
+    >>> whole = Rectangle(0, 0, 16, 16)
+    >>> round(ssim(amplitude_part(truth, truth, np.ones((16, 16), bool), whole)).value, 12)
+    1.0
+    >>> ssim(amplitude_part(truth, truth, np.ones((16, 16), bool), None)).reason
+    'the evaluated region holds no rectangle of 7 x 7 px'
+    """
     from skimage.metrics import structural_similarity
 
     if part.rectangle is None:
@@ -185,14 +215,14 @@ def ms_ssim(part: Part, sigma: float) -> Score:
     weights = np.array(MS_SSIM_WEIGHTS[:scales]) / sum(MS_SSIM_WEIGHTS[:scales])
     log_value = 0.0
     for scale, weight in enumerate(weights):
-        found = _scale(pictures, shape, part.data_range, sigma, radius)
-        term = found.both if scale == scales - 1 else found.structure
+        terms = _scale(pictures, shape, part.data_range, sigma, radius)
+        term = terms.both if scale == scales - 1 else terms.structure
         if term < 0:
             return no_score(f"the structure is anti-correlated at scale {scale + 1} of {scales} ({term:.3g})")
         if term == 0:
             return Score(0.0, f"{scales} scales")
         log_value += float(weight) * math.log(term)
-        pictures, shape = found.rows, found.halved[0].shape
+        pictures, shape = terms.rows, terms.halved[0].shape
     return Score(math.exp(log_value), f"{scales} scales")
 
 
@@ -210,7 +240,7 @@ def correlation(moments: Moments) -> Score:
 
 def _range(picture: Callable[[slice], Real], mask: NDArray[np.bool_]) -> float:
     """Maximum less minimum over a mask."""
-    ends = [(float(v.min()), float(v.max())) for part in lit_bands(mask) for v in [picture(part)[mask[part]]]]
+    ends = [(float(v.min()), float(v.max())) for part in masked_bands(mask) for v in [picture(part)[mask[part]]]]
     return max(high for _, high in ends) - min(low for low, _ in ends)
 
 
@@ -229,7 +259,8 @@ class _Scale:
 def _scale(pictures: Pictures, shape: tuple[int, ...], data_range: float, sigma: float, radius: int) -> _Scale:
     halved = (np.empty((shape[0] // 2, shape[1] // 2)), np.empty((shape[0] // 2, shape[1] // 2)))
     structure, both = 0.0, 0.0
-    # Two rows at least, an even number of them: halving must not tear a pair apart.
+    # In bands of an even number of rows, two at least, for halving averages pairs of rows; each band is read with the
+    # rows below it that its last windows need.
     for pairs in bands((halved[0].shape[0], 2 * shape[1])):
         last = pairs.stop == halved[0].shape[0]
         start, stop = 2 * pairs.start, shape[0] if last else 2 * pairs.stop

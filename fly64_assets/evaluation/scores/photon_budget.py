@@ -1,4 +1,4 @@
-"""How many photons reach a pixel of the object, and what light can know at best from so many.
+"""How many photons pass through a pixel of the object, and the least phase error that so many allow.
 
 Belongs here: closed forms. Does not belong here: the Cramer-Rao bound of a whole scan, which needs the information
 matrix.
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.scores.bands import lit_bands
+from fly64_assets.evaluation.scores.bands import masked_bands
 
 FLOOR_LABEL: Final = "photon floor: root mean of 1 / (4 n_r), the closed form that only a prior can beat"
 
@@ -57,10 +57,15 @@ def expected_photons(
 
 
 def phase_variance_floor(photons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least variance [rad^2] of a phase known from ``photons`` coherent photons, 1 / (4 n).
+    """Least variance [rad^2] of a phase that is measured with ``photons`` coherent photons, 1 / (4 n).
 
     The quantum limit of a coherent state (see Wei et al., arXiv 2003.05475, for ptychography); the same number
     bounds the variance of the logarithm of the amplitude.
+
+    Examples
+    --------
+    >>> float(phase_variance_floor(np.array(2500.0)) ** 0.5)
+    0.01
     """
     floor: NDArray[np.float64] = 1 / (4 * photons)
     return floor
@@ -77,7 +82,7 @@ def photon_budget(
     if not mask.any():
         return PhotonBudget(frames, None, None, "the evaluated region is empty")
     total, inverse, pixels, dark = 0.0, 0.0, 0, 0
-    for part in lit_bands(mask):
+    for part in masked_bands(mask):
         photons = expected_photons(illumination[part], truth[part], intensity_scale)[mask[part]]
         bright = photons[photons > 0]
         total += float(photons.sum())

@@ -1,7 +1,7 @@
 """The evaluation region: which pixels of the object count when a split is scored.
 
 Belongs here: coverage by illumination and the rectangle for windowed metrics. Does not belong here: alignment
-of reconstructions (``align``) and the metrics themselves (``metrics``).
+of reconstructions (``alignment``) and the metrics themselves (``metrics``).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Region:
     illumination : (H, W) float64
         W of the split's own positions.
     trained_pixels : int
-        Pixels lit well enough but left out because the training frames lit them too.
+        Pixels illuminated well enough but left out because the training frames illuminated them too.
     """
 
     mask: NDArray[np.bool_]
@@ -115,7 +115,7 @@ def evaluation_region(
     Parameters
     ----------
     probe : (N, N) complex
-        The known probe; the same for every arm.
+        The known probe; the same for every method.
     x, y : (n,) float64 [px]
         Positions of the split's frames.
     object_shape : (H, W)
@@ -124,15 +124,15 @@ def evaluation_region(
     scan_box : ScanBox
         Box of the split's baseline positions, to which the covered fraction refers.
     train_xy : (x, y), optional
-        Positions of the cell's training frames; what they light above the threshold is left out.
+        Positions of the cell's training frames; what they illuminate above the threshold is left out.
     """
     diameter = probe_diameter_px(probe)
     value = threshold * disc_illumination(probe, diameter)
-    light = illumination(probe, x, y, object_shape)
-    lit = light >= value
-    mask = lit
+    total = illumination(probe, x, y, object_shape)
+    bright = total >= value
+    mask = bright
     if train_xy is not None:
-        mask = lit & ~(illumination(probe, *train_xy, object_shape) >= value)
+        mask = bright & ~(illumination(probe, *train_xy, object_shape) >= value)
     rows, columns = np.arange(object_shape[0]), np.arange(object_shape[1])
     in_box = np.outer(
         (rows >= scan_box.y_min) & (rows <= scan_box.y_max), (columns >= scan_box.x_min) & (columns <= scan_box.x_max)
@@ -140,15 +140,25 @@ def evaluation_region(
     # A box thinner than one pixel (a line scan) holds no pixel centre.
     fraction = float(np.count_nonzero(mask & in_box)) / max(1, int(np.count_nonzero(in_box)))
     rectangle = largest_rectangle(mask, LEAST_RECTANGLE_PX)
-    trained = int(np.count_nonzero(lit)) - int(np.count_nonzero(mask))
-    return Region(mask, rectangle, fraction, value, diameter, light, trained)
+    trained = int(np.count_nonzero(bright)) - int(np.count_nonzero(mask))
+    return Region(mask, rectangle, fraction, value, diameter, total, trained)
 
 
 def largest_rectangle(mask: NDArray[np.bool_], least_side: int = 1) -> Rectangle | None:
     """Rectangle of largest area inside a mask with no side below ``least_side``; None where there is none.
 
     Each row is the base of a histogram of the columns' run lengths above it; every rectangle that cannot grow
-    comes out of one pass with a stack of rising bars, so the time is linear in the mask's edges.
+    is found in one pass with a stack of rising bars (the largest rectangle in a histogram), so that the time is linear
+    in the mask's edges.
+
+    Examples
+    --------
+    >>> mask = np.zeros((8, 10), bool)
+    >>> mask[1:4, 2:9] = mask[:, 5] = True
+    >>> largest_rectangle(mask)
+    Rectangle(top=1, left=2, height=3, width=7)
+    >>> largest_rectangle(mask, least_side=4) is None
+    True
     """
     best: Rectangle | None = None
     best_area = 0

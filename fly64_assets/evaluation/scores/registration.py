@@ -1,8 +1,14 @@
 """Shift and phase ramp between a reconstruction and the truth, from the pixels that are evaluated.
 
-Belongs here: the estimates. Does not belong here: their removal (``align``).
+Belongs here: the estimates. Does not belong here: their removal (``alignment``).
 
-Of a large object the estimates look at the fullest tile in each of nine parts of the region: some two million pixels
+Why not a registration from a library: ``skimage.registration.phase_cross_correlation`` finds whole pixels only with
+masks, and without them it locks to the edge of an irregular region. Here the truth is free of noise, and a shift must
+not be found where noise alone would give one. The estimates are therefore least-squares fits on the pixels of the mask:
+an exhaustive search over whole pixels first, because Gauss-Newton steps converge only from within about a pixel, then
+Gauss-Newton steps whose derivatives are those of the noise-free truth, and at last a test of significance.
+
+Of a large object the estimates use the fullest tile in each of nine parts of the region: some two million pixels
 place it to a thousandth of a pixel where noise and slope of the truth are alike, and more would not change a score.
 """
 
@@ -18,18 +24,18 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 SPLINE_ORDER: Final = 5
-"""Quintic splines: local (a jump at the edge of the coverage does not ring through the region), nearly lossless."""
+"""Quintic splines: nearly lossless and local, so that a jump at the edge of the coverage causes no ringing inside."""
 
 SPLINE_REACH_PX: Final = 48
-"""Distance at which a pixel's part in the spline is below rounding: its slowest pole is 0.43."""
+"""Distance at which a pixel's contribution to the spline is below rounding: its slowest pole is 0.43."""
 
 SMOOTHING_PX: Final = 1.0
-"""Gaussian width at which shifts are estimated. It takes away the frequencies that interpolation would damp, so
-that an interpolated field has no advantage over a field that stayed on its pixels."""
+"""Gaussian width at which shifts are estimated. It removes the frequencies that interpolation would damp, so
+that an interpolated field has no advantage over a field that was not moved."""
 
 SIGNIFICANCE: Final = 25.0
-"""Least decrease of the squared error, in units of its mean per independent pixel, for which a shift is believed
-(five standard deviations; chance gives about 2). Below it, the shift would be that of the noise."""
+"""Least decrease of the squared error, in units of its mean per independent pixel, for which a shift is
+accepted (five standard deviations; chance gives about 2). Below it, the shift would be that of the noise."""
 
 EXACT: Final = 1e-24
 """Squared error relative to the truth's energy at which nothing is left to remove."""
@@ -38,7 +44,7 @@ STEPS: Final = 12
 """Most Gauss-Newton steps; noise-free fields need about five."""
 
 ROUNDS: Final = 6
-"""Most turns of shift and ramp, each found with the other held; every turn divides the error by about 90."""
+"""Most alternations of shift and ramp, each found with the other fixed; each divides the error by about 90."""
 
 WHOLE_UP_TO: Final = 2**22
 """Pixels of an object up to which the estimates use all of it."""
@@ -53,7 +59,7 @@ Span = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
-class Tile:
+class FieldTile:
     """Part of the object on which the fields are compared.
 
     ``origin`` is the centre of the evaluated region, the zero of phase ramps, from the tile's first pixel.
@@ -85,7 +91,7 @@ def register(
         Zero of the ramp.
     """
     tiles = [
-        Tile(
+        FieldTile(
             np.nan_to_num(reconstruction[span].astype(np.complex128), nan=0, posinf=0, neginf=0),
             truth[span].astype(np.complex128),
             chosen,
@@ -129,17 +135,20 @@ def ramped(field: Complex, origin: Pair, ramp: Pair) -> Complex:
     return turned
 
 
-def factor_of(seen: Complex, target: Complex) -> complex:
-    """Complex factor that brings ``seen`` nearest to ``target`` in the least-squares sense."""
-    energy = float(np.vdot(seen, seen).real)
-    return complex(np.vdot(seen, target)) / energy if energy > 0 else 0j
+def factor_of(field: Complex, target: Complex) -> complex:
+    """Complex factor that brings ``field`` nearest to ``target`` in the least-squares sense."""
+    energy = float(np.vdot(field, field).real)
+    return complex(np.vdot(field, target)) / energy if energy > 0 else 0j
 
 
 # -- tiles ------------------------------------------------------------------------------------------------------
 
 
 def _tiles(mask: Mask, margin: int) -> list[tuple[Span, Mask]]:
-    """Places of the tiles, each with a margin about its evaluated pixels, and what is evaluated in them."""
+    """Slices of the tiles, each with a margin around its evaluated pixels, and the pixels to evaluate in them."""
+    # Pixels of the mask are counted in a grid of squares (a sum over blocks of rows, then of columns); the bounding box
+    # of the occupied squares is divided into three by three parts, and in each part the fullest square is taken. Tiles
+    # far apart fix a ramp best, full ones the shift, and nine of them fit in memory whatever the size of the object.
     if mask.size <= WHOLE_UP_TO:
         return [((slice(None), slice(None)), mask)]
     counts = np.add.reduceat(
@@ -147,16 +156,16 @@ def _tiles(mask: Mask, margin: int) -> list[tuple[Span, Mask]]:
         np.arange(0, mask.shape[1], TILE_PX),
         axis=1,
     )
-    lit = np.argwhere(counts)
-    (top, left), (bottom, right) = lit.min(axis=0), lit.max(axis=0) + 1
-    found = []
+    occupied = np.argwhere(counts)
+    (top, left), (bottom, right) = occupied.min(axis=0), occupied.max(axis=0) + 1
+    corners = []
     for rows in np.array_split(np.arange(top, bottom), 3):
         for columns in np.array_split(np.arange(left, right), 3):
             part = counts[np.ix_(rows, columns)]
             if part.any():
                 row, column = np.unravel_index(int(part.argmax()), part.shape)
-                found.append((int(rows[row]) * TILE_PX, int(columns[column]) * TILE_PX))
-    return [_tile(mask, y, x, margin) for y, x in found]
+                corners.append((int(rows[row]) * TILE_PX, int(columns[column]) * TILE_PX))
+    return [_tile(mask, y, x, margin) for y, x in corners]
 
 
 def _tile(mask: Mask, y: int, x: int, margin: int) -> tuple[Span, Mask]:
@@ -165,22 +174,23 @@ def _tile(mask: Mask, y: int, x: int, margin: int) -> tuple[Span, Mask]:
         slice(max(0, x - margin), min(mask.shape[1], x + TILE_PX + margin)),
     )
     chosen = np.zeros((span[0].stop - span[0].start, span[1].stop - span[1].start), dtype=np.bool_)
-    own = (
+    inside = (
         slice(y - span[0].start, y - span[0].start + TILE_PX),
         slice(x - span[1].start, x - span[1].start + TILE_PX),
     )
-    chosen[own] = mask[span][own]
+    chosen[inside] = mask[span][inside]
     return span, chosen
 
 
-def _gather(tiles: Sequence[Tile], values: Callable[[Tile], NDArray[Any]]) -> NDArray[Any]:
-    """Values of all tiles in a row."""
+def _gather(tiles: Sequence[FieldTile], values: Callable[[FieldTile], NDArray[Any]]) -> NDArray[Any]:
+    """Values of all tiles as one vector."""
     return np.concatenate([values(tile) for tile in tiles])
 
 
 def _gauss_newton(columns: list[Complex], difference: Complex) -> NDArray[np.float64]:
     """Real coefficients of the least-squares fit of complex columns to a complex difference."""
     matrix = np.stack(columns, axis=1)
+    # Normal equations, scaled to a unit diagonal: columns of a ramp are hundreds of times larger than the others.
     normal, right = (matrix.conj().T @ matrix).real, (matrix.conj().T @ difference).real
     scale = np.sqrt(np.maximum(np.diag(normal), np.finfo(float).tiny))
     solved = np.linalg.lstsq(normal / np.outer(scale, scale), right / scale, rcond=1e-12)[0]
@@ -188,9 +198,9 @@ def _gauss_newton(columns: list[Complex], difference: Complex) -> NDArray[np.flo
     return steps
 
 
-def _residual(seen: Complex, target: Complex) -> float:
+def _residual(field: Complex, target: Complex) -> float:
     """Squared error after fitting the factor, relative to the target's energy."""
-    difference = target - factor_of(seen, target) * seen
+    difference = target - factor_of(field, target) * field
     energy = float(np.vdot(target, target).real)
     return float(np.vdot(difference, difference).real) / energy if energy > 0 else 0.0
 
@@ -198,74 +208,76 @@ def _residual(seen: Complex, target: Complex) -> float:
 # -- shift ------------------------------------------------------------------------------------------------------
 
 
-def _shift(tiles: Sequence[Tile], ramp: Pair, limit: float) -> Pair:
+def _shift(tiles: Sequence[FieldTile], ramp: Pair, limit: float) -> Pair:
     """Displacement (dy, dx) of fields without ramp, or zero where none is significant."""
-    level = [Tile(ramped(t.field, t.origin, ramp), t.truth, t.mask, t.origin) for t in tiles]
-    at_rest, whole_target = _gather(level, lambda t: t.field[t.mask]), _gather(level, lambda t: t.truth[t.mask])
-    unmoved = _residual(at_rest, whole_target)
-    if limit <= 0 or unmoved <= EXACT:
+    flattened = [FieldTile(ramped(t.field, t.origin, ramp), t.truth, t.mask, t.origin) for t in tiles]
+    whole_target = _gather(flattened, lambda t: t.truth[t.mask])
+    unshifted_error = _residual(_gather(flattened, lambda t: t.field[t.mask]), whole_target)
+    if limit <= 0 or unshifted_error <= EXACT:
         return 0.0, 0.0
-    smooth = [_smoothed(tile, limit) for tile in level]
+    smooth = [_smoothed(tile, limit) for tile in flattened]
     target = _gather(smooth, lambda t: t.truth[t.mask])
 
-    def seen_at(shift: Pair) -> Complex:
+    def field_at(shift: Pair) -> Complex:
         return _gather(smooth, lambda t: shifted(t.field, shift)[t.mask])
 
     whole = _whole_pixels(smooth, target, int(limit))
     shift = whole
     slopes = [_slope(smooth, axis) for axis in (0, 1)]
     for _ in range(STEPS):
-        seen = seen_at(shift)
-        seen = seen * factor_of(seen, target)
-        step = _gauss_newton([seen, 1j * seen, *slopes], target - seen)[2:]
+        field = field_at(shift)
+        field = field * factor_of(field, target)
+        # The factor is fitted along with the shift: what it explains must not be taken for a displacement.
+        step = _gauss_newton([field, 1j * field, *slopes], target - field)[2:]
         moved = tuple(float(np.clip(s + d, -limit, limit)) for s, d in zip(shift, step, strict=True))
         change = max(abs(a - b) for a, b in zip(moved, shift, strict=True))
         shift = (moved[0], moved[1])
         if change < 1e-7:
             break
-    before, at_whole, refined = (_residual(seen_at(s), target) for s in ((0.0, 0.0), whole, shift))
+    before, at_whole, refined = (_residual(field_at(s), target) for s in ((0.0, 0.0), whole, shift))
     best, least = (shift, refined) if refined < at_whole else (whole, at_whole)
+    # Smoothing correlates neighbours: a Gaussian of width s leaves one independent value per 4 pi s^2 pixels.
     independent = max(1.0, len(target) / (4 * np.pi * SMOOTHING_PX**2))
-    believed = (before - least) * independent > SIGNIFICANCE * least
-    lowers = _residual(_gather(level, lambda t: shifted(t.field, best)[t.mask]), whole_target) < unmoved
-    return best if believed and lowers else (0.0, 0.0)
+    significant = (before - least) * independent > SIGNIFICANCE * least
+    lowers = _residual(_gather(flattened, lambda t: shifted(t.field, best)[t.mask]), whole_target) < unshifted_error
+    return best if significant and lowers else (0.0, 0.0)
 
 
-def _smoothed(tile: Tile, limit: float) -> Tile:
+def _smoothed(tile: FieldTile, limit: float) -> FieldTile:
     """Smoothed fields in the bounding box of the mask with a margin, and the mask less the pixels that this blends."""
     margin = int(np.ceil(limit + 8 * SMOOTHING_PX))
     spans = []
     for axis in (1, 0):
-        lit = np.flatnonzero(tile.mask.any(axis=axis))
-        spans.append(slice(max(0, int(lit[0]) - margin), int(lit[-1]) + 1 + margin))
+        occupied = np.flatnonzero(tile.mask.any(axis=axis))
+        spans.append(slice(max(0, int(occupied[0]) - margin), int(occupied[-1]) + 1 + margin))
     box = (spans[0], spans[1])
     inner = scipy.ndimage.binary_erosion(tile.mask[box], iterations=int(np.ceil(3 * SMOOTHING_PX)), border_value=1)
     field, truth = (
         scipy.ndimage.gaussian_filter(f[box], SMOOTHING_PX, mode="nearest") for f in (tile.field, tile.truth)
     )
     origin = (tile.origin[0] - spans[0].start, tile.origin[1] - spans[1].start)
-    return Tile(field, truth, inner if np.count_nonzero(inner) >= 64 else tile.mask[box], origin)
+    return FieldTile(field, truth, inner if np.count_nonzero(inner) >= 64 else tile.mask[box], origin)
 
 
-def _whole_pixels(tiles: Sequence[Tile], target: Complex, limit: int) -> Pair:
+def _whole_pixels(tiles: Sequence[FieldTile], target: Complex, limit: int) -> Pair:
     """Displacement in whole pixels with the least squared error."""
-    places = [np.nonzero(tile.mask) for tile in tiles]
+    pixels = [np.nonzero(tile.mask) for tile in tiles]
     best, least = (0, 0), np.inf
     for dy in range(-limit, limit + 1):
         for dx in range(-limit, limit + 1):
-            seen = np.concatenate(
+            field = np.concatenate(
                 [
                     t.field[np.clip(y - dy, 0, t.mask.shape[0] - 1), np.clip(x - dx, 0, t.mask.shape[1] - 1)]
-                    for t, (y, x) in zip(tiles, places, strict=True)
+                    for t, (y, x) in zip(tiles, pixels, strict=True)
                 ]
             )
-            error = _residual(seen, target)
+            error = _residual(field, target)
             if error < least:
                 best, least = (dy, dx), error
     return float(best[0]), float(best[1])
 
 
-def _slope(tiles: Sequence[Tile], axis: int) -> Complex:
+def _slope(tiles: Sequence[FieldTile], axis: int) -> Complex:
     """Change of the truth with a displacement of one pixel along an axis."""
     reach = 0.05
 
@@ -279,7 +291,7 @@ def _slope(tiles: Sequence[Tile], axis: int) -> Complex:
 # -- ramp -------------------------------------------------------------------------------------------------------
 
 
-def _coarse_ramp(tile: Tile) -> Pair:
+def _coarse_ramp(tile: FieldTile) -> Pair:
     """Phase slope between the fields: the peak of the spectrum of truth times conjugate reconstruction."""
     product = np.where(tile.mask, tile.truth * tile.field.conj(), 0)
     shape = tuple(int(scipy.fft.next_fast_len(2 * n)) for n in product.shape)
@@ -289,25 +301,25 @@ def _coarse_ramp(tile: Tile) -> Pair:
     return ky, kx
 
 
-def _phase_ramp(tiles: Sequence[Tile], start: Pair, shift: Pair) -> Pair:
+def _phase_ramp(tiles: Sequence[FieldTile], start: Pair, shift: Pair) -> Pair:
     """Phase slope [rad/px] of least squared error near ``start``; zero where it does not lower the error."""
     target = _gather(tiles, lambda t: t.truth[t.mask])
     rows = _gather(tiles, lambda t: np.nonzero(t.mask)[0] - t.origin[0])
     columns = _gather(tiles, lambda t: np.nonzero(t.mask)[1] - t.origin[1])
-    level = _gather(tiles, lambda t: shifted(t.field, shift)[t.mask])
+    unramped = _gather(tiles, lambda t: shifted(t.field, shift)[t.mask])
 
-    def seen_at(ramp: Pair) -> Complex:
-        turned: Complex = level * np.exp(1j * (ramp[0] * rows)) * np.exp(1j * (ramp[1] * columns))
+    def field_at(ramp: Pair) -> Complex:
+        turned: Complex = unramped * np.exp(1j * (ramp[0] * rows)) * np.exp(1j * (ramp[1] * columns))
         return turned
 
     ramp = start
     for _ in range(STEPS):
-        seen = seen_at(ramp)
-        seen = seen * factor_of(seen, target)
-        step = _gauss_newton([seen, 1j * seen, 1j * rows * seen, 1j * columns * seen], target - seen)[2:]
+        field = field_at(ramp)
+        field = field * factor_of(field, target)
+        step = _gauss_newton([field, 1j * field, 1j * rows * field, 1j * columns * field], target - field)[2:]
         ramp = (ramp[0] + float(step[0]), ramp[1] + float(step[1]))
         if np.abs(step).max() < 1e-13:
             break
-    before, now = _residual(level, target), _residual(seen_at(ramp), target)
-    significant = before > EXACT and (before - now) * len(target) > SIGNIFICANCE * now
+    before, after = _residual(unramped, target), _residual(field_at(ramp), target)
+    significant = before > EXACT and (before - after) * len(target) > SIGNIFICANCE * after
     return ramp if significant else (0.0, 0.0)

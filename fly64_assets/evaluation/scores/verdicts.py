@@ -1,44 +1,136 @@
-"""Who beats whom in a cell, in plain words.
+"""Whether a method is better than a uniform object, and whether two methods can be told apart.
 
-Belongs here: verdicts against a flat object and between arms. Does not belong here: scores (``metrics``), verdicts over
-repeats (``repeats``).
+Belongs here: verdicts on one run and statistics over repeats. Does not belong here: scores (``metrics``) and sentences
+about a whole study (``report.summary``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
-LEVEL: Final = 0.02
-"""Relative difference of the primary score below which two arms of a single run are called level."""
+import numpy as np
+import scipy.stats
 
-SAME: Final = 1e-6
-"""Relative difference below which an arm *is* flat."""
+LEAST_DIFFERENCE: Final = 0.02
+"""Relative difference of the primary score below which two methods of a single run are not distinguishable."""
+
+EQUAL: Final = 1e-6
+"""Relative difference below which a reconstruction *is* the uniform object."""
+
+ALPHA: Final = 0.05
+"""Probability that two equal methods are called different."""
+
+VERDICT_TEXTS: Final = {
+    "better than flat": "better than the uniform object",
+    "worse than flat": "worse than the uniform object",
+    "level with flat": "equal to the uniform object",
+}
+"""What readers see for the verdicts that stand in files."""
+
+Samples = Mapping[int, float]
+"""Values of one score by repeat."""
 
 
-def flat_verdict(error: float | None, flat: float | None) -> str | None:
-    """``better than flat``, ``worse than flat`` or ``level with flat``; None where there is nothing to judge."""
-    if error is None or flat is None:
+def uniform_verdict(error: float | None, uniform: float | None) -> str | None:
+    """Verdict on an error, as it stands in files (a key of :data:`VERDICT_TEXTS`); None where an error is missing."""
+    if error is None or uniform is None:
         return None
-    if abs(error - flat) <= SAME * flat:
+    if abs(error - uniform) <= EQUAL * uniform:
         return "level with flat"
-    return "better than flat" if error < flat else "worse than flat"
+    return "better than flat" if error < uniform else "worse than flat"
 
 
 def contests(errors: Mapping[str, float | None], primary: str) -> tuple[Mapping[str, Any], ...]:
-    """Every pair of scored arms in plain words, by the RMSE of the primary part."""
+    """Every pair of scored methods in plain words, by the RMSE of the primary part."""
     unit = " rad" if primary == "phase" else ""
-    found: list[dict[str, Any]] = []
-    scored = [(arm, error) for arm, error in errors.items() if error is not None]
+    documents: list[dict[str, Any]] = []
+    scored = [(method, error) for method, error in errors.items() if error is not None]
     for pair in combinations(scored, 2):
         (winner, low), (loser, high) = sorted(pair, key=lambda entry: entry[1])
         percent = 100 * (1 - low / high) if high > 0 else 0.0
         numbers = f"({primary} RMSE {low:.3g} against {high:.3g}{unit})"
-        if percent < 100 * LEVEL:
-            sentence = f"{winner} and {loser} are level {numbers}"
-            found.append({"winner": None, "loser": None, "percent": percent, "sentence": sentence})
+        if percent < 100 * LEAST_DIFFERENCE:
+            sentence = f"{winner} and {loser} are not distinguishable {numbers}"
+            documents.append({"winner": None, "loser": None, "percent": percent, "sentence": sentence})
         else:
             sentence = f"{winner} beats {loser} by {percent:.0f} % {numbers}"
-            found.append({"winner": winner, "loser": loser, "percent": percent, "sentence": sentence})
-    return tuple(found)
+            documents.append({"winner": winner, "loser": loser, "percent": percent, "sentence": sentence})
+    return tuple(documents)
+
+
+# -- repeats -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over repeats; ``standard_error`` is None for a single one."""
+
+    value: float
+    standard_error: float | None
+    repeats: int
+
+
+def mean(samples: Samples) -> Mean | None:
+    """Mean and standard error of the mean; None where there is no value.
+
+    Examples
+    --------
+    >>> mean({1: 0.25, 2: 0.75})
+    Mean(value=0.5, standard_error=0.25, repeats=2)
+    """
+    values = np.array(list(samples.values()))
+    if not len(values):
+        return None
+    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return Mean(float(values.mean()), error, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired comparison of two methods.
+
+    Attributes
+    ----------
+    repeats : int
+        Repeats in which both have a value.
+    p : float or None
+        Probability of so large a mean difference between equal methods (paired t-test, two-sided); None with fewer
+        than two repeats.
+    """
+
+    repeats: int
+    p: float | None
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether p is below :data:`ALPHA`; None where there is no p."""
+        return None if self.p is None else self.p < ALPHA
+
+
+def difference(first: Samples, second: Samples) -> Difference:
+    """Compare two methods repeat by repeat: both had the same noise, so that their differences are what counts."""
+    common = sorted(set(first) & set(second))
+    if len(common) < 2:
+        return Difference(len(common), None)
+    differences = np.array([first[repeat] - second[repeat] for repeat in common])
+    spread = float(differences.std(ddof=1))
+    if spread <= 1e-12 * float(np.abs(differences).max(initial=0.0)):
+        # Every repeat gives the same difference: certain if there is one at all.
+        return Difference(len(common), 0.0 if differences.any() else 1.0)
+    return Difference(len(common), float(scipy.stats.ttest_1samp(differences, 0.0).pvalue))
+
+
+def split_samples(documents: Mapping[int, Mapping[str, Any]], split: str) -> dict[str, dict[str, dict[int, float]]]:
+    """Scores of one split by method, ``part metric`` and repeat, from the comparison documents of a cell by repeat."""
+    samples: dict[str, dict[str, dict[int, float]]] = {}
+    for repeat, document in documents.items():
+        rows: Sequence[Mapping[str, Any]] = document["splits"].get(split, {}).get("rows", [])
+        for row in rows:
+            by_repeat = samples.setdefault(row["arm"], {}).setdefault(f"{row['part']} {row['metric']}", {})
+            if row["value"] is not None:
+                by_repeat[repeat] = float(row["value"])
+    return samples

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fixtures.scan import write_data_set
 
 from fly64_assets.cli.main import main
-from fly64_assets.contract import schema
 from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
 from fly64_assets.physics.counts import stored_amplitude
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
+from fly64_assets.physics.measurement import Measurement
 
 N, SIDE = 64, 128
 
@@ -28,22 +29,8 @@ def data(tmp_path_factory):
     scale = intensity_scale(1e5, exit_wave_energies(obj, probe, x, y))
     counts = random.poisson(patch_counts(obj, probe, x, y, scale))
     path = tmp_path_factory.mktemp("data") / "scan.npz"
-    metadata = schema.build_metadata(
-        patch_size=N,
-        nphotons=1e5,
-        intensity_scale=scale,
-        expected_mean_counts=1e5,
-        base_name="made.npz",
-        base_sha256="ab" * 32,
-        parameters_sha256="cd" * 32,
-        seeds={"simulation": 3},
-        transformations=[schema.transformation("simulate", {"dose": 1e5})],
-    )
-    arrays = {schema.FRAMES: stored_amplitude(counts, scale)}
-    arrays |= schema.small_arrays(obj.astype(np.complex64), probe, x, y, np.arange(40), metadata)
-    with path.open("wb") as file:
-        write_npz(file, arrays)
-    return path, obj
+    measured = Measurement(stored_amplitude(counts, scale), scale, probe, x, y, obj.shape, np.arange(40))
+    return write_data_set(path, measured, obj), obj
 
 
 def fly64(*arguments):

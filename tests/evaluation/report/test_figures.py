@@ -68,7 +68,7 @@ def test_cell_figure_is_a_picture_of_all_arms(whole):
     assert pixels.shape[1] > 900
     assert len(np.unique(pixels.astype(int) @ [65536, 256, 1])) > 500
     # Loss curves and ring correlations have the colours of the palette.
-    for colour in figures.ARM_COLOURS[:2]:
+    for colour in figures.COLOURS[:2]:
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert np.all(np.abs(pixels.astype(int) - rgb) <= 2, axis=2).sum() > 50
 

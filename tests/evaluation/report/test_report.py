@@ -13,14 +13,18 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fly64_assets.evaluation.report.figures import cell_figure, limit_figure
-from fly64_assets.evaluation.report.inline import data_uri
+from fly64_assets.evaluation.report.figures import (
+    QUANTITIES,
+    cell_pictures,
+    loss_history,
+    method_style,
+    picture_name,
+    tiles,
+)
 from fly64_assets.evaluation.report.markdown import render_markdown
-from fly64_assets.evaluation.report.page import render_report
-from fly64_assets.evaluation.report.plots import arm_style, correlation_figure, dose_figure, photon_figure, study_plots
-from fly64_assets.evaluation.report.summary import dose_sentence, study_summary
-from fly64_assets.evaluation.report.tables import STUDY_COLUMNS, study_table
-from fly64_assets.evaluation.report.tiles import QUANTITIES, tiles
+from fly64_assets.evaluation.report.page import data_uri, render_report
+from fly64_assets.evaluation.report.plots import correlation_figure, dose_figure, photon_figure, study_plots
+from fly64_assets.evaluation.report.summary import TABLE_COLUMNS, dose_sentence, study_summary, study_table
 from fly64_assets.evaluation.scores.compare import SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
@@ -56,7 +60,7 @@ def comparison():
             "lsqml": obj * np.exp(1j * rng.normal(0, 0.9, obj.shape)),
             "other": "failed: <script>alert(1)</script> out of memory",
         }
-        splits[split] = SplitInput(measurement=measurement, arms=arms, scan_box=scan_box(x, y))
+        splits[split] = SplitInput(measurement=measurement, methods=arms, scan_box=scan_box(x, y))
     return compare_cell(1000, "baseline", obj, splits, evaluation=DESIGN.evaluation, metrics=DESIGN.metrics_config)
 
 
@@ -101,9 +105,9 @@ def summary(comparison):
 def test_verdicts_come_first_and_say_who_wins(summary):
     sentence = summary["verdicts"][0]["sentence"]
     assert sentence.startswith(
-        "At 1,000 photons per frame, on the half that the network never saw: baseline: pinn is best (pinn 0.0"
+        "At 1,000 photons per frame, on the test half, which no method was trained on: baseline: pinn is best (pinn 0.0"
     )
-    assert "lsqml worse than flat" in sentence
+    assert "lsqml worse than the uniform object" in sentence
     assert "sparse: no result (train: 3 of 91 positions are 51.2 px apart; 4 are needed for gridsize 2)" in sentence
     assert "the disk is full" in summary["verdicts"][1]["sentence"]
 
@@ -111,11 +115,20 @@ def test_verdicts_come_first_and_say_who_wins(summary):
 @pytest.mark.parametrize(
     ("pinn", "lsqml", "words"),
     [
-        (0.30, 0.40, "no arm beats a flat object (pinn 0.300, lsqml 0.400, flat 0.250 rad)"),
-        (0.25, 0.40, "no arm beats a flat object"),
-        (0.20, 0.30, "pinn is best (pinn 0.200, lsqml 0.300, flat 0.250 rad; lsqml worse than flat)"),
-        (0.200, 0.202, "pinn and lsqml are level (pinn 0.200, lsqml 0.202, flat 0.250 rad; less than 2 % apart)"),
-        (0.20, 0.10, "lsqml is best (lsqml 0.100, pinn 0.200, flat 0.250 rad)"),
+        (0.30, 0.40, "no method is better than a uniform object (pinn 0.300, lsqml 0.400, uniform object 0.250 rad)"),
+        (0.25, 0.40, "no method is better than a uniform object"),
+        (
+            0.20,
+            0.30,
+            "pinn is best (pinn 0.200, lsqml 0.300, uniform object 0.250 rad; lsqml worse than the uniform object)",
+        ),
+        (
+            0.200,
+            0.202,
+            "pinn and lsqml are not distinguishable (pinn 0.200, lsqml 0.202, uniform object 0.250 rad; "
+            "less than 2 % apart)",
+        ),
+        (0.20, 0.10, "lsqml is best (lsqml 0.100, pinn 0.200, uniform object 0.250 rad)"),
     ],
 )
 def test_a_verdict_in_every_case(pinn, lsqml, words):
@@ -125,12 +138,37 @@ def test_a_verdict_in_every_case(pinn, lsqml, words):
     assert f"dense: {words}" in dose_sentence(1000, [cell])
 
 
-@pytest.mark.parametrize(("third", "words"), [(0.25, ", ahead of third ("), (0.202, " (")])
-def test_a_verdict_between_level_arms_says_whom_both_are_ahead_of(third, words):
-    errors = {"pinn": 0.200, "lsqml": 0.201, "third": third, "flat": 0.3, "truth": 0.0}
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ({"third": 0.25}, "pinn and lsqml are not distinguishable, ahead of third (pinn 0.200"),
+        # The third is level with the second, but not with the best.
+        ({"lsqml": 0.203, "third": 0.2045}, "pinn and lsqml are not distinguishable (pinn 0.200"),
+        ({"third": 0.202}, "pinn, lsqml and third are not distinguishable (pinn 0.200"),
+        ({"third": 0.202, "tv_ml": 0.23}, "pinn, lsqml and third are not distinguishable, ahead of tv_ml (pinn 0.200"),
+        ({"third": 0.15, "tv_ml": 0.1}, "tv_ml is best (tv_ml 0.100, third 0.150, pinn 0.200, lsqml 0.201"),
+        ({"third": 0.35, "tv_ml": 0.4}, "rad; third and tv_ml worse than the uniform object; less than 2 % apart)"),
+        ({"third": None, "tv_ml": None}, "pinn and lsqml are not distinguishable (pinn 0.200, lsqml 0.201, uniform"),
+    ],
+)
+def test_a_verdict_on_more_than_two_methods(errors, words):
+    errors = {"pinn": 0.200, "lsqml": 0.201, "flat": 0.3, "truth": 0.0} | errors
     arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
     cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
-    assert f"dense: pinn and lsqml are level{words}pinn 0.200" in dose_sentence(1000, [cell])
+    assert words in dose_sentence(1000, [cell])
+
+
+def repeated(errors):
+    """The sentence on methods with an error in each of some repeats."""
+    arms = {
+        arm: {
+            "values": {"phase rmse": float(np.mean(v))},
+            "standard_errors": {"phase rmse": float(np.std(v, ddof=1) / np.sqrt(len(v)))},
+            "samples": {str(k + 1): x for k, x in enumerate(v)},
+        }
+        for arm, v in errors.items()
+    }
+    return dose_sentence(1000, [{"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}])
 
 
 @pytest.mark.parametrize(
@@ -138,23 +176,32 @@ def test_a_verdict_between_level_arms_says_whom_both_are_ahead_of(third, words):
     [
         ((0.10, 0.11, 0.12), (0.20, 0.21, 0.22), "pinn is best (pinn 0.110 ± 0.006, lsqml 0.210 ± 0.006"),
         ((0.10, 0.11, 0.12), (0.20, 0.21, 0.22), "; significant, p = 0 over 3 repeats"),
-        ((0.10, 0.20, 0.15), (0.16, 0.13, 0.19), "pinn and lsqml are level"),
+        ((0.10, 0.20, 0.15), (0.16, 0.13, 0.19), "pinn and lsqml are not distinguishable"),
         ((0.10, 0.20, 0.15), (0.16, 0.13, 0.19), "the difference is not significant, p = 0.8"),
         ((0.100, 0.150, 0.120), (0.101, 0.1512, 0.1209), "pinn is best"),
     ],
 )
 def test_a_verdict_over_repeats_says_whether_it_is_significant(pinn, lsqml, words):
     """Far apart is not enough where the repeats scatter, and close together is enough where they do not."""
-    arms = {
-        arm: {
-            "values": {"phase rmse": float(np.mean(v))},
-            "standard_errors": {"phase rmse": float(np.std(v, ddof=1) / np.sqrt(3))},
-            "samples": {str(k + 1): x for k, x in enumerate(v)},
-        }
-        for arm, v in {"pinn": pinn, "lsqml": lsqml, "flat": (0.25, 0.25, 0.25)}.items()
+    assert words in repeated({"pinn": pinn, "lsqml": lsqml, "flat": (0.25, 0.25, 0.25)})
+
+
+def test_repeats_decide_between_many_methods_against_the_best_one():
+    best, noise = np.array([0.10, 0.11, 0.12, 0.13]), np.array([0.03, -0.025, 0.02, -0.02])
+    errors = {
+        "pinn": best,
+        "close": best + 0.001 + noise,
+        "lsqml": best + 0.05,
+        "tv_ml": best + np.array([0.02, 0.021, 0.02, 0.019]),
     }
-    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
-    assert words in dose_sentence(1000, [cell])
+    sentence = repeated(errors)
+    assert "pinn and close are not distinguishable (pinn 0.115" in sentence
+    assert "; the difference is not significant, p = " in sentence
+    # Not ahead of tv_ml: the scatter of one of the two leaders does not allow to say so.
+    assert "ahead" not in sentence
+    del errors["close"]
+    assert "dense: pinn is best" in repeated(errors)
+    assert re.search(r"; significant, p ≤ \S+ over 4 repeats\)", repeated(errors))
 
 
 def test_scores_of_repeats_come_as_mean_and_standard_error(comparison):
@@ -218,13 +265,18 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def pictures(comparison):
     """What the comparison asset hands to the page for one cell."""
-    test = comparison.splits["test"]
-    figures = {f"1000/baseline/test/{arm}/{quantity}": png for (arm, quantity), png in tiles(test).items()}
-    figures["1000/baseline/test"] = cell_figure(
-        test, dose=1000, view="baseline", coverage_threshold=0.1, histories={"pinn": {"loss": [3.0, 2.0]}}
-    )
-    figures["1000/baseline/test/limit"] = limit_figure(test, dose=1000, view="baseline")
-    return figures
+    histories = {split: {"pinn": loss_history(np.array([3.0, 2.0]))} for split in ("train", "test")}
+    files = cell_pictures(comparison, coverage_threshold=0.1, histories=histories)
+    return {f"1000/baseline/{picture_name(file)}": png for file, png in files.items()}
+
+
+def test_pictures_of_a_cell_have_files_that_the_page_knows_by_name(pictures):
+    shown = {f"test/{arm}/{q}" for arm in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {"test/truth/error"}
+    shown |= {"test", "train", "test/limit", "train/limit"}
+    assert set(pictures) == {f"1000/baseline/{name}" for name in shown}
+    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
+    for file in ("comparison.json", "comparison_metrics.csv", "limit_test.npz", "loss.png", "result.json"):
+        assert picture_name(file) is None
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +295,8 @@ def test_the_page_is_whole_self_contained_and_escaped(summary, page):
     assert "url(" not in page
     assert "@import" not in page
     assert "&lt;script&gt;" in page
-    assert page.count("worse than flat") >= 2
+    assert page.count("worse than the uniform object") >= 2
+    assert "flat" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).split("<h2>Provenance")[0].replace("-flat", "")
     value = summary["cells"][0]["splits"]["test"]["arms"]["pinn"]["values"]["phase rmse"]
     assert f"{value:.4g}" in page
     assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).lower())
@@ -256,9 +309,9 @@ def test_verdicts_come_before_any_picture_and_table(page):
 def test_a_switch_shows_every_arm_in_every_quantity(summary, page):
     """One pair of buttons and one rule per arm and quantity; every tile hangs on exactly one rule."""
     for arm in ("truth", *summary["arms"]):
-        assert page.count(f'id="arm-{arm}"') == page.count(f'for="arm-{arm}">') == 1
+        assert page.count(f'id="method-{arm}"') == page.count(f'for="method-{arm}">') == 1
         for quantity in QUANTITIES:
-            assert f"#arm-{arm}:checked ~ #show-{quantity}:checked ~ main .of-{arm}.is-{quantity}" in page
+            assert f"#method-{arm}:checked ~ #show-{quantity}:checked ~ main .of-{arm}.is-{quantity}" in page
             compared = page.count(f'class="tile of-{arm} is-{quantity}"')
             absent = page.count(f'class="none of-{arm} is-{quantity}"')
             assert compared + absent == 1
@@ -277,7 +330,7 @@ def test_the_page_says_bound_efficiency_and_what_they_are_good_for(summary, page
     limit = summary["cells"][0]["splits"]["test"]["limit"]
     assert limit["state"] == "regular"
     assert f"Bound of unbiased estimates {limit['phase_rad']:.3g} rad" in page
-    assert "says that prior knowledge, not photons, carried the result" in page
+    assert "one above 1 that a prior or regularisation dominates" in page
     value = summary["cells"][0]["splits"]["test"]["arms"]["lsqml"]["values"]["phase efficiency"]
     assert value > 0
     singular = copy.deepcopy(summary)
@@ -295,8 +348,8 @@ def test_the_table_for_a_notebook_holds_every_score_with_its_reason(comparison):
     documents = {1: comparison.to_dict(), 2: comparison.to_dict()}
     text = study_table([{"dose": 1000, "view": "baseline", "comparisons": documents}]).decode()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert tuple(rows[0]) == STUDY_COLUMNS
-    assert len(rows) == 2 * len(comparison.csv_rows())
+    assert tuple(rows[0]) == TABLE_COLUMNS
+    assert len(rows) == 2 * sum(len(split.rows) for split in comparison.splits.values())
     assert {row["repeat"] for row in rows} == {"1", "2"}
     assert all(row["value"] or row["reason"] for row in rows)
     one = next(r for r in rows if (r["split"], r["arm"], r["part"], r["metric"]) == ("test", "pinn", "phase", "rmse"))
@@ -304,10 +357,17 @@ def test_the_table_for_a_notebook_holds_every_score_with_its_reason(comparison):
     assert one["limit"] == "regular"
 
 
-def test_arms_keep_their_style_in_any_number(summary):
-    names = [f"arm_{k}" for k in range(10)]
-    styles = [tuple(arm_style(names, name).values()) for name in names]
+def test_methods_have_different_styles_in_any_number():
+    names = [*("legacy_pinn", "pinn", "lsqml", "lsqml_from_pinn", "tv_ml"), *(f"method_{k}" for k in range(9))]
+    styles = [tuple(method_style(names, name).values()) for name in names]
     assert len(set(styles)) == len(names)
+    assert len({colour for colour, _ in styles[:5]}) == 5
+
+
+def test_known_methods_keep_their_style_beside_new_ones():
+    for names in (["pinn", "lsqml"], ["tv_ml", "pinn", "lsqml"], ["lsqml", "new", "pinn", "legacy_pinn"]):
+        assert method_style(names, "pinn")["color"] == "#0072B2"
+        assert method_style(names, "lsqml")["color"] == "#D55E00"
 
 
 def test_frames_per_second_belong_to_the_stages_own_split(comparison):
@@ -325,7 +385,7 @@ def test_markdown_holds_the_same_numbers(summary):
     assert f"| {value:.4f} |" in text
     bound = summary["cells"][0]["splits"]["test"]["limit"]["phase_rad"]
     assert f"| {bound:.3g} |" in text
-    assert "(worse than flat)" in text
+    assert "(worse than the uniform object)" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
@@ -339,7 +399,7 @@ def test_study_figures_are_small_pngs_with_ink_of_every_arm(summary):
         assert len(content) < 200_000
         pixels = image.imread(io.BytesIO(content))[..., :3]
         for arm in ("pinn", "lsqml"):
-            ink = np.array(colors.to_rgb(arm_style(summary["arms"], arm)["color"]))
+            ink = np.array(colors.to_rgb(method_style(summary["arms"], arm)["color"]))
             assert np.any(np.abs(pixels - ink).max(axis=-1) < 0.02)
 
 

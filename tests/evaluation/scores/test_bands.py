@@ -43,6 +43,11 @@ def noisy(obj, sigma, seed=30):
     return obj * np.exp(1j * np.random.default_rng(seed).normal(0, sigma, obj.shape))
 
 
+def ring_correlation(a, b):
+    """Of two whole pictures."""
+    return resolution.ring_correlation(lambda rows: (a[rows], b[rows]), a.shape)
+
+
 @pytest.fixture(scope="module")
 def arms(truth):
     """Arms that need everything alignment can do, and one with holes outside the region."""
@@ -77,21 +82,21 @@ def scored(truth, arms, train_split):
 @pytest.mark.parametrize("rows", [5, 32])
 def test_scores_do_not_depend_on_the_height_of_the_bands(scored, monkeypatch, rows):
     whole = scored()
-    assert whole.arms["whole"].alignment.shift_px != (0.0, 0.0)
-    assert not float(whole.arms["part"].alignment.shift_px[0]).is_integer()
-    assert whole.arms["refined"].alignment.ramp_rad_per_px != (0.0, 0.0)
+    assert whole.methods["whole"].alignment.shift_px != (0.0, 0.0)
+    assert not float(whole.methods["part"].alignment.shift_px[0]).is_integer()
+    assert whole.methods["refined"].alignment.ramp_rad_per_px != (0.0, 0.0)
     monkeypatch.setattr(bands, "BAND_PIXELS", 96 * rows)
     banded = scored()
     assert len(whole.rows) == len(banded.rows) > 100
     for one, other in zip(whole.rows, banded.rows, strict=True):
-        assert (one.arm, one.part, one.metric) == (other.arm, other.part, other.metric)
+        assert (one.method, one.part, one.metric) == (other.method, other.part, other.metric)
         assert (one.value is None) == (other.value is None), (one, other)
         if one.value is not None:
             assert other.value == pytest.approx(one.value, rel=1e-9, abs=1e-12), one
-    for arm, parts in whole.curves.items():
+    for method, parts in whole.curves.items():
         for part, curve in parts.items():
             if not isinstance(curve, str):
-                assert_allclose(banded.curves[arm][part].correlation, curve.correlation, atol=1e-10)
+                assert_allclose(banded.curves[method][part].correlation, curve.correlation, atol=1e-10)
     assert banded.photons.phase_floor_rad == pytest.approx(whole.photons.phase_floor_rad, rel=1e-12)
 
 
@@ -103,7 +108,7 @@ def test_windowed_scores_and_curves_of_any_size_do_not_depend_on_the_bands(monke
 
     def scores():
         part = Part(lambda p: (truth[p], other[p]), np.ones(shape, bool), rectangle, float(np.ptp(truth)))
-        curve = resolution.banded_ring_correlation(part.windows(), (rectangle.height, rectangle.width))
+        curve = resolution.ring_correlation(part.windows(), (rectangle.height, rectangle.width))
         values = [f(part).value for f in (metrics.mae, metrics.rmse, metrics.psnr, metrics.ssim)]
         return [*values, metrics.ms_ssim(part, 1.0).value, metrics.correlation(part.moments).value], curve
 
@@ -157,15 +162,12 @@ def test_tiles_find_a_region_that_fills_a_corner_alone(monkeypatch):
 def test_single_precision_gives_the_same_curve_and_a_flat_picture_stays_flat(monkeypatch):
     a = large(200).astype(np.complex128)
     b = noisy(a, 0.2)
-    double = resolution.ring_correlation(a, b)
+    double = ring_correlation(a, b)
     monkeypatch.setattr(resolution, "SINGLE_FROM", 1)
-    single = resolution.ring_correlation(a, b)
+    single = ring_correlation(a, b)
     assert_allclose(single.correlation, double.correlation, atol=1e-4)
     assert np.abs(single.correlation - double.correlation).max() > 0, "nothing was in single precision"
-    assert (
-        resolution.ring_correlation(np.abs(a), np.full(a.shape, 0.7))
-        == "the reconstruction is constant in the rectangle"
-    )
+    assert ring_correlation(np.abs(a), np.full(a.shape, 0.7)) == "the reconstruction is constant in the rectangle"
 
 
 class ComputedFrames:

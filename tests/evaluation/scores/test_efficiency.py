@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.evaluation.bound.limit import Bound, UnitLimit
-from fly64_assets.evaluation.scores.compare import FLAT, TRUTH, compare_split
+from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM, compare_split
 from fly64_assets.evaluation.scores.efficiency import BELOW, LEARNED, SCOPE, DoseLimit, efficiency
 from fly64_assets.evaluation.scores.metrics import Score
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
@@ -77,16 +77,16 @@ def test_the_comparison_reports_limit_and_efficiency_of_every_arm(truth, train_s
     noise = random.normal(size=truth.shape) * found.limit.error_map("phase")
     arms = {"iterative": truth * np.exp(1j * noise), "network": truth * np.exp(0.5j * noise), "lost": "failed: memory"}
     compared = compare_split(
-        "train", truth, dataclasses.replace(split, arms=arms, learned=frozenset({"network"})), **settings
+        "train", truth, dataclasses.replace(split, methods=arms, learned=frozenset({"network"})), **settings
     )
     # The map is a local mean of few probes, and the mean of the bound has an error of its own.
     allowed = 4 * found.limit.unit.phase.standard_error + 0.1
     assert compared.value("iterative", "phase", "efficiency") == pytest.approx(1, rel=allowed)
     assert compared.value("network", "phase", "efficiency") == pytest.approx(4, rel=allowed)
-    reasons = {(r.arm, r.metric): r.reason for r in compared.rows if (r.part, r.metric) == ("phase", "efficiency")}
+    reasons = {(r.method, r.metric): r.reason for r in compared.rows if (r.part, r.metric) == ("phase", "efficiency")}
     assert reasons["network", "efficiency"] == LEARNED
     assert reasons["lost", "efficiency"] == "failed: memory"
-    assert reasons[FLAT, "efficiency"] == reasons[TRUTH, "efficiency"] == "no estimate from these counts"
+    assert reasons[UNIFORM, "efficiency"] == reasons[TRUTH, "efficiency"] == "no estimate from these counts"
     document = json.loads(json.dumps(compared.to_dict(), allow_nan=False))["limit"]
     assert document["state"] == "regular"
     assert document["phase_rad"] > document["photon_floor_rad"]

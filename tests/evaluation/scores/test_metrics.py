@@ -11,9 +11,9 @@ from scipy.stats import poisson
 
 from fly64_assets.evaluation.scores import metrics
 from fly64_assets.evaluation.scores.alignment import align
+from fly64_assets.evaluation.scores.bands import Moments
 from fly64_assets.evaluation.scores.likelihood import LIKELIHOOD_FRAMES, nll_excess
 from fly64_assets.evaluation.scores.metrics import Part, amplitude_part, phase_part
-from fly64_assets.evaluation.scores.moments import Moments
 from fly64_assets.evaluation.scores.region import Rectangle
 from fly64_assets.physics.counts import RATE_FLOOR
 from fly64_assets.physics.forward import patch_counts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fly64_assets.evaluation.scores.repeats import ALPHA, Difference, Mean, difference, mean, split_samples
+from fly64_assets.evaluation.scores.verdicts import ALPHA, Difference, Mean, difference, mean, split_samples
 
 
 def test_mean_and_standard_error_of_known_values():
@@ -32,7 +32,7 @@ def test_pairing_finds_a_small_difference_under_common_noise():
     assert scipy.stats.ttest_ind(common, common + small).pvalue > 0.5, "unpaired, nobody would see it"
 
 
-def test_equal_arms_are_called_different_as_often_as_the_level_says():
+def test_equal_methods_are_called_different_as_often_as_the_level_says():
     random = np.random.default_rng(4)
     calls = [difference(*(dict(enumerate(random.normal(size=3))) for _ in range(2))).significant for _ in range(1500)]
     assert np.mean(calls) == pytest.approx(ALPHA, abs=4 * math.sqrt(ALPHA * (1 - ALPHA) / 1500))
