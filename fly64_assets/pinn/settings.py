@@ -58,8 +58,8 @@ class PinnSettings:
         return ARCHITECTURES[values.get("architecture", DEFAULT_ARCHITECTURE)](**values)
 
     def parameters(self) -> dict[str, Any]:
-        """What a training depends on, in plain types."""
-        return asdict(self)
+        """What a training depends on, in plain JSON types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

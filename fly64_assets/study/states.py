@@ -15,7 +15,7 @@ from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.sidecars import EXTERNAL
 from fly64_assets.study import stages
-from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.design import StudyDesign, upgraded
 from fly64_assets.study.layout import Layout, StageKey
 
 
@@ -104,11 +104,15 @@ def _state_after(
     wanted = stages.demand(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
+    parameters = stages.parameters(design, key)
+    if record is not None and upgraded(record.parameters)[0] == parameters:
+        # An older version recorded the same values under other names, or beside some that change nothing.
+        parameters = dict(record.parameters)
     return store.state(
         layout,
         key,
         wanted.inputs,
-        stages.parameters(design, key),
+        parameters,
         code_version=stages.CODE_VERSIONS[key.stage],
         quick=quick,
     )
