@@ -37,7 +37,7 @@ class Filters:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Arms that are asked for by name."""
+        """Methods that are asked for by name."""
         return (*self.networks, *((stages.WARM_ARM,) if self.warm else ()))
 
     @property
@@ -60,7 +60,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Run:
-    """One Dagster run: assets of one partition, and the stages that it settles."""
+    """One Dagster run: assets of one partition, and the stages that it builds."""
 
     assets: tuple[str, ...]
     partition: str | None
@@ -98,7 +98,7 @@ def to_build(design: StudyDesign, states: Mapping[StageKey, State], filters: Fil
             for other in stages.upstream(design, key)
             if not states[other].done and (other.stage in ("base", "view") or not stages.optional(key))
         ]
-    # A comparison without an arm is up to date until that arm exists.
+    # A comparison without a method is up to date until that method has a result.
     arms = {key for key in wanted if key.stage in ("inference", "reconstruction")}
     comparisons = (key for key in states if key.stage == "comparison" and filters.match(key))
     wanted |= {key for key in comparisons if arms & set(stages.upstream(design, key, stages.ALL_ARMS))}
@@ -135,7 +135,7 @@ class PhasePlan:
     missing : dict of StageKey to list of StageKey
         Requested stages, each with the inputs of other phases that it lacks.
     left_out : set of StageKey
-        Those of them that cannot be built without; a comparison can do without an arm.
+        Those of them that cannot be built without; a comparison can do without a method.
     """
 
     keys: list[StageKey]
@@ -178,7 +178,7 @@ def phases_before(design: StudyDesign, states: Mapping[StageKey, State], lacking
 
 
 def cell_runs(keys: list[StageKey], dose: int, view: str) -> list[Run]:
-    """The runs of one cell: views and arms in one, then the comparison on its own, so that it compares what exists."""
+    """The runs of one cell: view and methods together, then the comparison alone, so that it compares what exists."""
     mine = [key for key in keys if (key.dose, key.view) == (dose, view)]
     work = tuple(key for key in mine if key.stage != "comparison")
     last = tuple(key for key in mine if key.stage == "comparison")
