@@ -4,6 +4,7 @@ Belongs here: putting parts together. Does not belong here: what any part does. 
 engine (torch, ptychi, tensorflow); they run in processes of their own.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -89,7 +90,10 @@ def build_definitions(
     *, design: StudyDesign | None = None, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
     """The code location for a design, with some resources replaced if wanted."""
-    design = design or load_design(default_study())
+    if design is None:
+        design = load_design(default_study())
+        for note in design.notes:
+            logging.getLogger("fly64_assets").warning("study %s: %s", design.name, note)
     assets = build_assets(design)
     checks = build_checks(assets)
     return dg.Definitions(

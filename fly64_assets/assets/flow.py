@@ -219,7 +219,7 @@ def build_stage(
         layout,
         key,
         inputs=expected.inputs,
-        parameters=stages.parameters(design, key),
+        parameters=stages.parameters_beside(design, key, existing),
         design_sha256=design.sha256(),
         code_version=stage.code_version,
         seeds=design.repeat_seeds(key.repeat),

@@ -41,12 +41,9 @@ def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str) 
     metadata = split_metadata(
         scan,
         split,
-        scan_mode=design.scan,
-        axis=design.train_test_split_axis,
         patches=design.patches,
         base_name=layout.base_id,
         base_sha256=base_sha256,
-        base_history=scan.base.metadata.get("data_transformations", []),
         parameters_sha256=json_sha256(stages.parameters(design, work.key)),
     )
     path = layout.patched(work.at, split)

@@ -1,4 +1,4 @@
-"""Telling somebody that a run failed: a command line of the user's choice gets one JSON document on standard input.
+"""Alerts: for every failed run a command of the user's choice gets one JSON document on standard input.
 
 Belongs here: the reason of a failure, and the user's command. Does not belong here: the sensor (``sensors``), mail and
 chat (left to the command).
@@ -27,19 +27,19 @@ def notify(command: str, document: Mapping[str, Any]) -> None:
         If it cannot be started, takes too long, or ends with another status than 0.
     """
     try:
-        words = shlex.split(command)
+        arguments = shlex.split(command)
     except ValueError as error:
         raise Fly64Error(f"{command!r} is no command line: {error}") from error
     content = json.dumps(document, indent=2).encode()
     try:
-        done = subprocess.run(words, input=content, capture_output=True, timeout=SECONDS, check=False)
+        ended = subprocess.run(arguments, input=content, capture_output=True, timeout=SECONDS, check=False)
     except OSError as error:
-        raise Fly64Error(f"{words[0]!r} cannot be started ({error.strerror or error})") from error
+        raise Fly64Error(f"{arguments[0]!r} cannot be started ({error.strerror or error})") from error
     except subprocess.TimeoutExpired as error:
-        raise Fly64Error(f"{words[0]!r} was ended after {SECONDS} s") from error
-    if done.returncode:
-        words_said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
-        raise Fly64Error(f"{words[0]!r} ended with status {done.returncode}: {words_said or 'it said nothing'}")
+        raise Fly64Error(f"{arguments[0]!r} was ended after {SECONDS} s") from error
+    if ended.returncode:
+        output = (ended.stderr or ended.stdout).decode(errors="replace").strip()[-500:]
+        raise Fly64Error(f"{arguments[0]!r} ended with status {ended.returncode}: {output or 'it printed nothing'}")
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:

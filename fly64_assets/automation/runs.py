@@ -103,7 +103,7 @@ def audit(definitions: dg.Definitions, partition: str = "") -> list[CheckResult]
     if not result.success:
         failures = [failure_reason(event) for event in result.all_events if event.is_step_failure]
         raise Fly64Error("the audit itself failed: " + "; ".join(failures[:3]))
-    found = [
+    results = [
         CheckResult(
             evaluation.asset_check_key.asset_key.to_user_string(),
             evaluation.asset_check_key.name,
@@ -113,4 +113,4 @@ def audit(definitions: dg.Definitions, partition: str = "") -> list[CheckResult]
         )
         for evaluation in result.get_asset_check_evaluations()
     ]
-    return sorted(found, key=lambda one: (one.asset, one.partition, one.check))
+    return sorted(results, key=lambda each: (each.asset, each.partition, each.check))

@@ -44,8 +44,11 @@ class Session:
     data_root: Path
 
     def design(self) -> StudyDesign:
-        """The study's validated design."""
-        return load_design(self.study)
+        """The study's validated design; settings of an older design that have moved are said on standard error."""
+        design = load_design(self.study)
+        for note in design.notes:
+            click.echo(f"fly64: {note}", err=True)
+        return design
 
     def store(self, design: StudyDesign) -> ArtifactStore:
         """The study's artifacts."""

@@ -127,22 +127,6 @@ def _views_of_gridsizes(design: StudyDesign, views: tuple[str, ...], gridsizes: 
 # -- execution ----------------------------------------------------------------------------------------------------
 
 
-def _no_workers(_context: click.Context, _parameter: click.Parameter, value: int) -> None:
-    if value:
-        raise click.BadParameter(
-            f"{value} is not available: engines hold all frames of a cell in memory and load nothing in other "
-            "processes; only 0 is. Use --jobs for several cells at a time"
-        )
-
-
-def _csv_only(_context: click.Context, _parameter: click.Parameter, value: str) -> None:
-    if value != "csv":
-        raise click.BadParameter(
-            f"{value!r} is not available, only csv: every training writes history.csv (losses by epoch) beside its "
-            "bundle and into it, and the comparison draws it"
-        )
-
-
 _DRIVE_OPTIONS: Final = (
     click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing."),
     click.option(
@@ -171,20 +155,15 @@ _DRIVE_OPTIONS: Final = (
     ),
     click.option(
         "--num-workers",
-        type=click.IntRange(0),
-        default=0,
-        metavar="0",
-        callback=_no_workers,
+        type=click.Choice(["0"]),
         expose_value=False,
-        help="Processes that load frames: 0, since all frames are in memory.",
+        help="Processes that load frames: 0, since all frames of a cell are in memory; see --jobs.",
     ),
     click.option(
         "--logger",
-        default="csv",
-        metavar="csv",
-        callback=_csv_only,
+        type=click.Choice(["csv"]),
         expose_value=False,
-        help="Losses of a training by epoch: csv, the history.csv beside its bundle.",
+        help="Losses by epoch: csv, the history.csv beside every bundle.",
     ),
 )
 

@@ -58,8 +58,8 @@ class PinnSettings:
         return ARCHITECTURES[values.get("architecture", DEFAULT_ARCHITECTURE)](**values)
 
     def parameters(self) -> dict[str, Any]:
-        """What a training depends on, in plain types."""
-        return asdict(self)
+        """What a training depends on, in plain JSON types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,10 @@ class UnrolledSettings(PinnSettings):
     width: Count = 16
     """Filters of the network's first level."""
     levels: Annotated[
-        tuple[Number, ...], *LISTED, Rule("must fall and be positive, at least one", _falling, {"minItems": 1})
+        tuple[Number, ...],
+        *LISTED,
+        Rule("must fall and be positive, at least one", _falling, {"minItems": 1}),
+        unit("√photons per pixel"),
     ] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
     """Weights of total variation, in falling order, of the objects that the network is shown."""
     level_iterations: Count = 12

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,18 +32,11 @@ class Rule:
     text: str
 
 
-def broken_rules(subject: object, rules: Mapping[str, Rule]) -> Iterator[str]:
-    """Every broken rule as ``field = value: rule``."""
-    for name, rule in rules.items():
-        value = getattr(subject, name)
-        if not rule.holds(value):
-            yield f"{name} = {value!r}: must be {rule.text}"
-
-
-def _require(subject: object, rules: Mapping[str, Rule], further: Sequence[str] = ()) -> None:
-    problems = [*broken_rules(subject, rules), *further]
-    if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
+def _require(subject: Any, further: Sequence[str] = ()) -> None:
+    values = ((name, getattr(subject, name), rule) for name, rule in rules(type(subject)).items())
+    problems = [f"{name} = {value!r}: must be {rule.text}" for name, value, rule in values if not rule.holds(value)]
+    if problems or further:
+        lines = "\n".join(f"  - {problem}" for problem in (*problems, *further))
         raise LegacyConfigError(f"the {type(subject).__name__} is not valid:\n{lines}")
 
 
@@ -80,75 +73,21 @@ _TEXT: Final = Rule(lambda v: isinstance(v, str), "a text")
 _BACKEND: Final = _one_of("tensorflow", "pytorch")
 _SEED: Final = Rule(lambda v: _is_whole(v) and 0 <= v < 2**32, "a whole number in [0, 2**32)")
 
-MODEL_RULES: Final[Mapping[str, Rule]] = {
-    "N": _one_of(*NETWORK_PATCH_SIZES),
-    "gridsize": _whole(1),
-    "n_filters_scale": _whole(1),
-    "model_type": _one_of("pinn", "supervised"),
-    "amp_activation": _one_of("sigmoid", "swish", "softplus", "relu"),
-    "object_big": _SWITCH,
-    "probe_big": _SWITCH,
-    "probe_mask": _SWITCH,
-    "pad_object": _SWITCH,
-    "probe_scale": _POSITIVE,
-    "gaussian_smoothing_sigma": _NOT_NEGATIVE,
-}
-_SAMPLING_RULES: Final[Mapping[str, Rule]] = {
-    "n_groups": _or_none(_whole(1)),
-    "n_subsample": _or_none(_whole(1)),
-    "subsample_seed": _or_none(_SEED),
-    "neighbor_count": _whole(1),
-    "enable_oversampling": _SWITCH,
-    "neighbor_pool_size": _or_none(_whole(1)),
-    "output_dir": _PATH,
-    "backend": _BACKEND,
-}
-TRAINING_RULES: Final[Mapping[str, Rule]] = {
-    "train_data_file": _or_none(_PATH),
-    "test_data_file": _or_none(_PATH),
-    "batch_size": _POWER_OF_TWO,
-    "nepochs": _whole(1),
-    "mae_weight": _PORTION,
-    "nll_weight": _PORTION,
-    "realspace_mae_weight": _PORTION,
-    "realspace_weight": _PORTION,
-    "nphotons": _POSITIVE,
-    "n_images": _or_none(_whole(1)),
-    "positions_provided": _SWITCH,
-    "probe_trainable": _SWITCH,
-    "intensity_scale_trainable": _SWITCH,
-    "sequential_sampling": _SWITCH,
-    **_SAMPLING_RULES,
-}
-INFERENCE_RULES: Final[Mapping[str, Rule]] = {
-    "model_path": _PATH,
-    "test_data_file": _PATH,
-    "debug": _SWITCH,
-    **_SAMPLING_RULES,
-}
-EXECUTION_RULES: Final[Mapping[str, Rule]] = {
-    "accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps"),
-    "devices": _whole(1),
-    "strategy": _TEXT,
-    "deterministic": _SWITCH,
-    "precision": _TEXT,
-    "gradient_clip_val": _or_none(_POSITIVE),
-    "accum_steps": _whole(1),
-    "num_workers": _whole(0),
-    "pin_memory": _SWITCH,
-    "persistent_workers": _SWITCH,
-    "prefetch_factor": _or_none(_whole(1)),
-    "learning_rate": _POSITIVE,
-    "scheduler": _TEXT,
-    "enable_progress_bar": _SWITCH,
-    "enable_checkpointing": _SWITCH,
-    "checkpoint_save_top_k": _whole(-1),
-    "checkpoint_monitor_metric": _TEXT,
-    "checkpoint_mode": _one_of("min", "max"),
-    "early_stop_patience": _whole(1),
-    "logger_backend": _or_none(_TEXT),
-    "inference_batch_size": _or_none(_whole(1)),
-}
+
+def _setting(default: Any, rule: Rule, key: str | None = None) -> Any:
+    """A field with its rule, and its key in the dictionary where that is not the field's name ("": it has none)."""
+    return field(default=default, metadata={"rule": rule, "key": key})
+
+
+def rules(config: type[Any]) -> dict[str, Rule]:
+    """The rule of every field of a configuration, by name."""
+    return {f.name: f.metadata["rule"] for f in fields(config) if "rule" in f.metadata}
+
+
+def keys(config: type[Any]) -> dict[str, str]:
+    """The key in PtychoPINN's dictionary of every field of a configuration that has one, by the field's name."""
+    found = {f.name: f.metadata.get("key", "") for f in fields(config)}
+    return {name: name if key is None else key for name, key in found.items() if key != ""}
 
 
 # -- configurations -------------------------------------------------------------------------------------------
@@ -158,20 +97,20 @@ EXECUTION_RULES: Final[Mapping[str, Rule]] = {
 class ModelConfig:
     """The model. Raises :class:`LegacyConfigError` with every broken rule, as all configurations here do."""
 
-    N: int = 64
-    gridsize: int = 1
-    n_filters_scale: int = 2
-    model_type: str = "pinn"
-    amp_activation: str = "sigmoid"
-    object_big: bool = True
-    probe_big: bool = True
-    probe_mask: bool = False
-    pad_object: bool = True
-    probe_scale: float = 4.0
-    gaussian_smoothing_sigma: float = 0.0
+    N: int = _setting(64, _one_of(*NETWORK_PATCH_SIZES))
+    gridsize: int = _setting(1, _whole(1))
+    n_filters_scale: int = _setting(2, _whole(1))
+    model_type: str = _setting("pinn", _one_of("pinn", "supervised"))
+    amp_activation: str = _setting("sigmoid", _one_of("sigmoid", "swish", "softplus", "relu"))
+    object_big: bool = _setting(True, _SWITCH, "object.big")
+    probe_big: bool = _setting(True, _SWITCH, "probe.big")
+    probe_mask: bool = _setting(False, _SWITCH, "probe.mask")
+    pad_object: bool = _setting(True, _SWITCH)
+    probe_scale: float = _setting(4.0, _POSITIVE)
+    gaussian_smoothing_sigma: float = _setting(0.0, _NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
-        _require(self, MODEL_RULES)
+        _require(self)
 
 
 @dataclass(frozen=True)
@@ -179,28 +118,28 @@ class TrainingConfig:
     """A training. ``n_images`` is the deprecated name of ``n_groups``; None for both stands for 512."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    train_data_file: Path | str | None = None
-    test_data_file: Path | str | None = None
-    batch_size: int = 16
-    nepochs: int = 50
-    mae_weight: float = 0.0
-    nll_weight: float = 1.0
-    realspace_mae_weight: float = 0.0
-    realspace_weight: float = 0.0
-    nphotons: float = 1e9
-    n_groups: int | None = None
-    n_images: int | None = None
-    n_subsample: int | None = None
-    subsample_seed: int | None = None
-    neighbor_count: int = 4
-    enable_oversampling: bool = False
-    neighbor_pool_size: int | None = None
-    positions_provided: bool = True
-    probe_trainable: bool = False
-    intensity_scale_trainable: bool = True
-    output_dir: Path | str = "training_outputs"
-    sequential_sampling: bool = False
-    backend: str = "tensorflow"
+    train_data_file: Path | str | None = _setting(None, _or_none(_PATH), "train_data_file_path")
+    test_data_file: Path | str | None = _setting(None, _or_none(_PATH), "test_data_file_path")
+    batch_size: int = _setting(16, _POWER_OF_TWO)
+    nepochs: int = _setting(50, _whole(1))
+    mae_weight: float = _setting(0.0, _PORTION)
+    nll_weight: float = _setting(1.0, _PORTION)
+    realspace_mae_weight: float = _setting(0.0, _PORTION)
+    realspace_weight: float = _setting(0.0, _PORTION)
+    nphotons: float = _setting(1e9, _POSITIVE)
+    n_groups: int | None = _setting(None, _or_none(_whole(1)))
+    n_images: int | None = _setting(None, _or_none(_whole(1)), "")
+    n_subsample: int | None = _setting(None, _or_none(_whole(1)))
+    subsample_seed: int | None = _setting(None, _or_none(_SEED))
+    neighbor_count: int = _setting(4, _whole(1))
+    enable_oversampling: bool = _setting(False, _SWITCH)
+    neighbor_pool_size: int | None = _setting(None, _or_none(_whole(1)))
+    positions_provided: bool = _setting(True, _SWITCH, "positions.provided")
+    probe_trainable: bool = _setting(False, _SWITCH, "probe.trainable")
+    intensity_scale_trainable: bool = _setting(True, _SWITCH, "intensity_scale.trainable")
+    output_dir: Path | str = _setting("training_outputs", _PATH, "output_prefix")
+    sequential_sampling: bool = _setting(False, _SWITCH)
+    backend: str = _setting("tensorflow", _BACKEND, "")
 
     def __post_init__(self) -> None:
         further = _model_problem(self.model)
@@ -208,7 +147,7 @@ class TrainingConfig:
             further += (
                 f"n_images = {self.n_images}: is the old name of n_groups, which is {self.n_groups}; give one of them",
             )
-        _require(self, TRAINING_RULES, further)
+        _require(self, further)
 
     @property
     def groups(self) -> int:
@@ -220,21 +159,21 @@ class TrainingConfig:
 class InferenceConfig:
     """An inference; ``n_groups`` = None takes all positions."""
 
-    model_path: Path | str
-    test_data_file: Path | str
+    model_path: Path | str = _setting(MISSING, _PATH, "")
+    test_data_file: Path | str = _setting(MISSING, _PATH, "test_data_file_path")
     model: ModelConfig = field(default_factory=ModelConfig)
-    n_groups: int | None = None
-    n_subsample: int | None = None
-    subsample_seed: int | None = None
-    neighbor_count: int = 4
-    enable_oversampling: bool = False
-    neighbor_pool_size: int | None = None
-    debug: bool = False
-    output_dir: Path | str = "inference_outputs"
-    backend: str = "tensorflow"
+    n_groups: int | None = _setting(None, _or_none(_whole(1)))
+    n_subsample: int | None = _setting(None, _or_none(_whole(1)))
+    subsample_seed: int | None = _setting(None, _or_none(_SEED))
+    neighbor_count: int = _setting(4, _whole(1))
+    enable_oversampling: bool = _setting(False, _SWITCH)
+    neighbor_pool_size: int | None = _setting(None, _or_none(_whole(1)))
+    debug: bool = _setting(False, _SWITCH)
+    output_dir: Path | str = _setting("inference_outputs", _PATH, "output_prefix")
+    backend: str = _setting("tensorflow", _BACKEND, "")
 
     def __post_init__(self) -> None:
-        _require(self, INFERENCE_RULES, _model_problem(self.model))
+        _require(self, _model_problem(self.model))
 
 
 def _model_problem(model: object) -> tuple[str, ...]:
@@ -245,27 +184,27 @@ def _model_problem(model: object) -> tuple[str, ...]:
 class PyTorchExecutionConfig:
     """How and where a training runs. No field of it ever enters the dictionary (CONFIG-002)."""
 
-    accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    deterministic: bool = True
-    precision: str = "32-true"
-    gradient_clip_val: float | None = None
-    accum_steps: int = 1
-    num_workers: int = 0
-    pin_memory: bool = False
-    persistent_workers: bool = False
-    prefetch_factor: int | None = None
-    learning_rate: float = 1e-3
-    scheduler: str = "Default"
-    enable_progress_bar: bool = False
-    enable_checkpointing: bool = True
-    checkpoint_save_top_k: int = 1
-    checkpoint_monitor_metric: str = "val_loss"
-    checkpoint_mode: str = "min"
-    early_stop_patience: int = 100
-    logger_backend: str | None = "csv"
-    inference_batch_size: int | None = None
+    accelerator: str = _setting("auto", _one_of("auto", "cpu", "gpu", "cuda", "mps"))
+    devices: int = _setting(1, _whole(1))
+    strategy: str = _setting("auto", _TEXT)
+    deterministic: bool = _setting(True, _SWITCH)
+    precision: str = _setting("32-true", _TEXT)
+    gradient_clip_val: float | None = _setting(None, _or_none(_POSITIVE))
+    accum_steps: int = _setting(1, _whole(1))
+    num_workers: int = _setting(0, _whole(0))
+    pin_memory: bool = _setting(False, _SWITCH)
+    persistent_workers: bool = _setting(False, _SWITCH)
+    prefetch_factor: int | None = _setting(None, _or_none(_whole(1)))
+    learning_rate: float = _setting(1e-3, _POSITIVE)
+    scheduler: str = _setting("Default", _TEXT)
+    enable_progress_bar: bool = _setting(False, _SWITCH)
+    enable_checkpointing: bool = _setting(True, _SWITCH)
+    checkpoint_save_top_k: int = _setting(1, _whole(-1))
+    checkpoint_monitor_metric: str = _setting("val_loss", _TEXT)
+    checkpoint_mode: str = _setting("min", _one_of("min", "max"))
+    early_stop_patience: int = _setting(100, _whole(1))
+    logger_backend: str | None = _setting("csv", _or_none(_TEXT))
+    inference_batch_size: int | None = _setting(None, _or_none(_whole(1)))
 
     def __post_init__(self) -> None:
-        _require(self, EXECUTION_RULES)
+        _require(self)

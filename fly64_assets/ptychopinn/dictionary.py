@@ -8,51 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from fly64_assets.ptychopinn.configuration import InferenceConfig, LegacyConfigError, ModelConfig, TrainingConfig
-
-MODEL_KEYS: Final[Mapping[str, str]] = {
-    "N": "N",
-    "gridsize": "gridsize",
-    "n_filters_scale": "n_filters_scale",
-    "model_type": "model_type",
-    "amp_activation": "amp_activation",
-    "object_big": "object.big",
-    "probe_big": "probe.big",
-    "probe_mask": "probe.mask",
-    "pad_object": "pad_object",
-    "probe_scale": "probe_scale",
-    "gaussian_smoothing_sigma": "gaussian_smoothing_sigma",
-}
-_SAMPLING_KEYS: Final[Mapping[str, str]] = {
-    "test_data_file": "test_data_file_path",
-    "n_groups": "n_groups",
-    "n_subsample": "n_subsample",
-    "subsample_seed": "subsample_seed",
-    "neighbor_count": "neighbor_count",
-    "enable_oversampling": "enable_oversampling",
-    "neighbor_pool_size": "neighbor_pool_size",
-    "output_dir": "output_prefix",
-}
-TRAINING_KEYS: Final[Mapping[str, str]] = {
-    **_SAMPLING_KEYS,
-    "train_data_file": "train_data_file_path",
-    "batch_size": "batch_size",
-    "nepochs": "nepochs",
-    "mae_weight": "mae_weight",
-    "nll_weight": "nll_weight",
-    "realspace_mae_weight": "realspace_mae_weight",
-    "realspace_weight": "realspace_weight",
-    "nphotons": "nphotons",
-    "positions_provided": "positions.provided",
-    "probe_trainable": "probe.trainable",
-    "intensity_scale_trainable": "intensity_scale.trainable",
-    "sequential_sampling": "sequential_sampling",
-}
-INFERENCE_KEYS: Final[Mapping[str, str]] = {**_SAMPLING_KEYS, "debug": "debug"}
+from fly64_assets.ptychopinn.configuration import InferenceConfig, LegacyConfigError, ModelConfig, TrainingConfig, keys
 
 OTHER_DEFAULTS: Final[Mapping[str, Any]] = {
     "offset": 4,
@@ -83,14 +42,14 @@ RUN_TIME_KEYS: Final = ("intensity_scale", "probe", "timestamp")
 """Keys that old code writes while it runs; absent when a session begins."""
 
 
-def _defaults(config: type[TrainingConfig | ModelConfig], keys: Mapping[str, str]) -> dict[str, Any]:
-    return {keys[f.name]: f.default for f in fields(config) if f.name in keys}
+def _defaults(config: type[TrainingConfig | ModelConfig]) -> dict[str, Any]:
+    return {key: config.__dataclass_fields__[name].default for name, key in keys(config).items()}
 
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     **OTHER_DEFAULTS,
-    **_defaults(ModelConfig, MODEL_KEYS),
-    **_defaults(TrainingConfig, TRAINING_KEYS),
+    **_defaults(ModelConfig),
+    **_defaults(TrainingConfig),
     **UNSET,
 }
 """Every key of the dictionary with what it holds where a configuration has no such field."""
@@ -112,11 +71,9 @@ def legacy_parameters(
     LegacyConfigError
         If ``others`` names an unknown key, or one that the configuration sets.
     """
-    keys = INFERENCE_KEYS if isinstance(config, InferenceConfig) else TRAINING_KEYS
-    own = {key: getattr(config, name) for name, key in keys.items()}
+    own = {key: getattr(part, name) for part in (config, config.model) for name, key in keys(type(part)).items()}
     if isinstance(config, TrainingConfig):
         own["n_groups"] = config.groups
-    own |= {key: getattr(config.model, name) for name, key in MODEL_KEYS.items()}
     further = dict(others or {})
     wrong = sorted(name for name in further if name in own or name not in DEFAULTS)
     if wrong:

@@ -17,18 +17,16 @@ from typing import Any, Final
 import yaml
 
 from fly64_assets.ptychopinn.configuration import (
-    EXECUTION_RULES,
-    INFERENCE_RULES,
-    MODEL_RULES,
-    TRAINING_RULES,
     InferenceConfig,
     LegacyConfigError,
     ModelConfig,
     PyTorchExecutionConfig,
     Rule,
     TrainingConfig,
+    keys,
+    rules,
 )
-from fly64_assets.ptychopinn.dictionary import DEFAULTS, INFERENCE_KEYS, MODEL_KEYS, RUN_TIME_KEYS, TRAINING_KEYS
+from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS
 from fly64_assets.ptychopinn.support import SUPPORTED, UNUSED, unsupported
 
 UNDERSTOOD: Final = "understood"
@@ -52,8 +50,11 @@ class Entry:
 
 
 SECTIONS: Final = ("model", "training", "inference", "execution")
-RULES: Final[Mapping[str, Rule]] = {**MODEL_RULES, **INFERENCE_RULES, **TRAINING_RULES, **EXECUTION_RULES}
-FIELD_OF_KEY: Final = {key: name for keys in (TRAINING_KEYS, INFERENCE_KEYS, MODEL_KEYS) for name, key in keys.items()}
+_CONFIGS: Final = (ModelConfig, InferenceConfig, TrainingConfig)
+RULES: Final[Mapping[str, Rule]] = {
+    name: rule for config in (*_CONFIGS, PyTorchExecutionConfig) for name, rule in rules(config).items()
+}
+FIELD_OF_KEY: Final = {key: name for config in _CONFIGS for name, key in keys(config).items()}
 KEY_OF_FIELD: Final = {name: key for key, name in FIELD_OF_KEY.items()}
 
 DESIGN_FIELDS: Final[Mapping[str, str]] = {

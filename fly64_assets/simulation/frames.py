@@ -6,7 +6,7 @@ designs, Dagster. Peak memory does not grow with the number of frames beyond the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -42,14 +42,16 @@ class SimulatedScan:
         Object (H, W) and probe (N, N), complex64.
     x, y : (n,) float64 [px]
         Window centres of all frames, the same at every dose.
+    mode : ``uniform`` or ``base``
+        Whether the positions are drawn anew or the base's own.
     dose : int
         Expected photons per frame, averaged over all frames.
     scale : float
         s; exit waves times s are in square roots of photons.
     energies : (n,) float64
         Sum of |P O_j|^2 of every frame.
-    point : float [px]
-        Split point of the split axis.
+    axis, point : str, float [px]
+        Split axis, ``x`` or ``y``, and the coordinate that separates the halves.
     halves : mapping
         Frame indices of ``train`` and ``test``.
     seed, repeat : int
@@ -59,9 +61,11 @@ class SimulatedScan:
     base: Base
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    mode: str
     dose: int
     scale: float
     energies: NDArray[np.float64]
+    axis: str
     point: float
     halves: Mapping[str, NDArray[np.int64]]
     seed: int
@@ -132,42 +136,42 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
                 f"the {split} half of the scan is empty: all {len(x)} positions have the same {axis}; "
                 "give a base with another scan, or scan: uniform"
             )
-    return SimulatedScan(base, x, y, dose, scale, energies, point, halves, seed, repeat)
+    return SimulatedScan(base, x, y, scan, dose, scale, energies, axis, point, halves, seed, repeat)
 
 
 def split_metadata(
     scan: SimulatedScan,
     split: str,
     *,
-    scan_mode: str,
-    axis: str,
     patches: bool,
     base_name: str,
     base_sha256: str,
-    base_history: Sequence[Mapping[str, Any]],
     parameters_sha256: str,
 ) -> dict[str, Any]:
-    """The ``_metadata`` document of one half: what was done to the base, stage by stage.
+    """The ``_metadata`` document of one half: the history of the base, and what was done to it.
 
-    ``parameters_sha256`` is the hash of the design fields on which the file depends.
+    ``patches`` says whether the file holds the supervised patches; ``parameters_sha256`` is the hash of the design
+    fields on which the file depends.
     """
     frames = len(scan.x)
     steps = [
         transformation(
             "simulate",
-            {"dose": scan.dose, "scan": scan_mode, "positions": frames, "seed": scan.seed, "repeat": scan.repeat},
+            {"dose": scan.dose, "scan": scan.mode, "positions": frames, "seed": scan.seed, "repeat": scan.repeat},
         ),
         transformation("canonicalise", {"amplitude": "float32(sqrt(counts) / s)", "dc": "centre"}),
     ]
     if patches:
         steps.append(transformation("patch", {"interpolation": "bilinear"}))
     steps += [
-        transformation("split", {"axis": axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}),
+        transformation(
+            "split", {"axis": scan.axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}
+        ),
         transformation("validate", {"contract": "DATA-001"}),
     ]
     return build_metadata(
         scan.base.patch_size,
-        *base_history,
+        *scan.base.metadata.get("data_transformations", []),
         *steps,
         physics={
             "nphotons": float(scan.dose),
@@ -178,7 +182,7 @@ def split_metadata(
             "base": {"name": base_name, "sha256": base_sha256},
             "split": split,
             "split_point": scan.point,
-            "split_axis": axis,
+            "split_axis": scan.axis,
             "view": BASELINE,
             "parameters_sha256": parameters_sha256,
             "seeds": {"simulation": scan.seed},

@@ -21,7 +21,7 @@ from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import BASE, KINDS, REPORT, Cell, Coordinates, Dose, Half, StageKey
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
-from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.design import StudyDesign, upgraded
 
 Key = StageKey[Coordinates]
 Records = Mapping[Key, StageRecord]
@@ -419,6 +419,19 @@ def optional(key: Key, other: Key) -> bool:
 def parameters(design: StudyDesign, key: Key) -> dict[str, Any]:
     """Exactly the design's values on which a stage depends; a change of any other leaves its results fresh."""
     return stage_of(design, key).settings(design, key)
+
+
+def parameters_beside(design: StudyDesign, key: Key, record: StageRecord | None) -> dict[str, Any]:
+    """As :func:`parameters`, in the form of the record where that says the same.
+
+    An older version recorded the same values under other names, or beside some that change nothing.
+    """
+    current = parameters(design, key)
+    if record is None:
+        return current
+    then = upgraded(record.parameters)[0]
+    unused = {name: None for name in then if name in current and current[name] is None}
+    return dict(record.parameters) if then | unused == current else current
 
 
 def code_version(design: StudyDesign, key: Key) -> str:

@@ -108,7 +108,7 @@ def _state_after(
         layout,
         key,
         wanted.inputs,
-        stages.parameters(design, key),
+        stages.parameters_beside(design, key, record),
         code_version=stages.code_version(design, key),
         quick=quick,
     )

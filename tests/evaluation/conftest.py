@@ -97,12 +97,12 @@ def grid() -> Callable[[float, float, float, float, float], tuple[NDArray[np.flo
 
 @pytest.fixture(scope="session")
 def train_split(measured, grid) -> Callable[..., SplitInput]:
-    """The left half of the object at 1e5 photons per frame, with the arms that are asked for."""
+    """The left half of the object at 1e5 photons per frame, with the methods that are asked for."""
     x, y = grid(20, 44, 20, 76, 4)
     measurement = measured(1e5, x, y)
 
-    def split(arms, refined=frozenset()) -> SplitInput:
-        return SplitInput(measurement, arms, scan_box(x, y), frozenset(refined))
+    def split(methods, refined=frozenset()) -> SplitInput:
+        return SplitInput(measurement, methods, scan_box(x, y), frozenset(refined))
 
     return split
 
@@ -113,7 +113,7 @@ def test_split(measured, grid) -> Callable[..., SplitInput]:
     x, y = grid(52, 76, 20, 76, 4)
     measurement = measured(1e5, x, y)
 
-    def split(arms, refined=frozenset()) -> SplitInput:
-        return SplitInput(measurement, arms, scan_box(x, y), frozenset(refined))
+    def split(methods, refined=frozenset()) -> SplitInput:
+        return SplitInput(measurement, methods, scan_box(x, y), frozenset(refined))
 
     return split

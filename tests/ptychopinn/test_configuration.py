@@ -8,23 +8,18 @@ from pathlib import Path
 import pytest
 
 from fly64_assets.ptychopinn.configuration import (
-    EXECUTION_RULES,
-    INFERENCE_RULES,
-    MODEL_RULES,
-    TRAINING_RULES,
     InferenceConfig,
     LegacyConfigError,
     ModelConfig,
     PyTorchExecutionConfig,
     TrainingConfig,
+    keys,
+    rules,
 )
 from fly64_assets.ptychopinn.dictionary import (
     DEFAULTS,
-    INFERENCE_KEYS,
-    MODEL_KEYS,
     OTHER_DEFAULTS,
     RUN_TIME_KEYS,
-    TRAINING_KEYS,
     legacy_parameters,
 )
 
@@ -62,16 +57,11 @@ def test_an_inference_gets_the_old_defaults_where_it_has_no_field():
 
 
 def test_every_field_has_a_rule_and_a_key_or_is_known_to_have_none():
-    for config, rules in (
-        (ModelConfig, MODEL_RULES),
-        (TrainingConfig, TRAINING_RULES),
-        (InferenceConfig, INFERENCE_RULES),
-        (PyTorchExecutionConfig, EXECUTION_RULES),
-    ):
-        assert {f.name for f in fields(config)} - {"model"} == set(rules)
-    assert {f.name for f in fields(ModelConfig)} == set(MODEL_KEYS)
-    assert {f.name for f in fields(TrainingConfig)} - set(TRAINING_KEYS) == {"model", "n_images", "backend"}
-    assert {f.name for f in fields(InferenceConfig)} - set(INFERENCE_KEYS) == {"model", "model_path", "backend"}
+    for config in (ModelConfig, TrainingConfig, InferenceConfig, PyTorchExecutionConfig):
+        assert {f.name for f in fields(config)} - {"model"} == set(rules(config))
+    assert {f.name for f in fields(ModelConfig)} == set(keys(ModelConfig))
+    assert {f.name for f in fields(TrainingConfig)} - set(keys(TrainingConfig)) == {"model", "n_images", "backend"}
+    assert {f.name for f in fields(InferenceConfig)} - set(keys(InferenceConfig)) == {"model", "model_path", "backend"}
 
 
 def test_execution_never_enters_the_dictionary():

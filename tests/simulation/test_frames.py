@@ -34,12 +34,9 @@ def written(scan, split, tmp_path, patches=True, expected=None):
     metadata = split_metadata(
         scan,
         split,
-        scan_mode="uniform",
-        axis="y",
         patches=patches,
         base_name="test",
         base_sha256="0" * 64,
-        base_history=[],
         parameters_sha256="1" * 64,
     )
     with path.open("wb") as file:

@@ -23,12 +23,9 @@ def half(tmp_path_factory):
     metadata = split_metadata(
         scan,
         "train",
-        scan_mode="uniform",
-        axis="y",
         patches=True,
         base_name="test",
         base_sha256="0" * 64,
-        base_history=[],
         parameters_sha256="1" * 64,
     )
     path = tmp_path_factory.mktemp("views") / "train.npz"

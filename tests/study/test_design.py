@@ -1,7 +1,8 @@
-"""The study design: rules, forms, job matrix."""
+"""The study design: rules, forms, settings that moved, and its reference."""
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fly64_assets.errors import DesignError
-from fly64_assets.pinn.settings import CnnSettings
+from fly64_assets.lsqml.settings import LsqmlSettings
+from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings, cnn_settings
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.study.design import StudyDesign, load_design, shipped_designs
+from fly64_assets.study.documents import document_fields
+from fly64_assets.study.reference import SCHEMA, schema, sections, written
 
 
 def test_canonical_values():
@@ -168,6 +172,196 @@ def test_a_design_cannot_be_changed():
         design.overlap_views["dense"] = 0.1  # type: ignore[index]
 
 
+# One value outside the range of each field, as a document gives it.
+OUTSIDE = {
+    "name": "Fly 64",
+    "dose_list": [0.5],
+    "gridsizes": [3],
+    "neighbor_count": 7.0,
+    "patch_size_pixels": 100,
+    "overlap_views": {"dense": 1.0},
+    "train_test_split_axis": "z",
+    "rng_seeds": {"simulation": -1, "grouping": 1, "subsampling": 1},
+    "scan": "spiral",
+    "min_view_frames": 0,
+    "patches": 1,
+    "repeats": 0,
+    "seeds": [0],
+    "metrics_config": {
+        "ms_ssim_sigma": 0.0,
+        "emphasize_phase": "yes",
+        "report_amplitude": 1,
+        "frc_threshold": 1.0,
+    },
+    "evaluation": {"coverage_threshold": 0, "max_shift_px": 10.5},
+    "base": {
+        "amplitude": "cat",
+        "phase": "dog",
+        "object_size": 65,
+        "positions": 3,
+        "amplitude_range": [0.5, 0.5],
+        "phase_range": [1.0, 0.0],
+        "probe_radius": 0.5,
+        "probe_edge": 0.0,
+        "probe_curvature": float("inf"),
+        "pattern": "spiral",
+        "seed": 2**32,
+    },
+    "unrolled": {
+        "epochs": 0,
+        "learning_rate": 0.0,
+        "gradient_clip": float("inf"),
+        "patience": 0,
+        "validation_fraction": 1.0,
+        "architecture": "unet",
+        "width": 0,
+        "levels": [0.4, 0.4],
+        "level_iterations": 0,
+        "photon_parts": 2,
+        "folds": 8,
+        "steps_per_epoch": 0,
+        "tile": 12,
+        "tile_frames": 0,
+    },
+    "cnn": {
+        "epochs": True,
+        "learning_rate": float("nan"),
+        "gradient_clip": -1.0,
+        "patience": "many",
+        "validation_fraction": 0.0,
+        "architecture": "unet",
+        "batch_size": 24,
+        "samples_per_position": 0,
+        "n_filters_scale": 0,
+        "amplitude_max": 0.0,
+        "target_fraction": 1.0,
+        "thinning_fraction": 0.0,
+    },
+    "lsqml": {
+        "engine": "raar",
+        "epochs": 101,
+        "stopping": "never",
+        "probe": "unknown",
+        "subpixel": "cubic",
+        "batching": "none",
+        "batch_size": 0,
+        "momentum": 10.5,
+        "noise_model": "none",
+        "gaussian_epochs": -1,
+        "total_variation": 1.5,
+    },
+}
+
+
+def every_field():
+    """Name of every field of the design and of its sections, with a document in which it is out of its range."""
+    for field in document_fields(StudyDesign):
+        if field.name not in dict(sections(StudyDesign)):
+            yield field.name, {field.name: OUTSIDE[field.name]}
+    for name, cls in sections(StudyDesign):
+        own = getattr(cls, "architecture", name)
+        architecture = {"architecture": own} if own != name else {}
+        for field in document_fields(cls):
+            yield f"{name}.{field.name}", {name: {**architecture, field.name: OUTSIDE[own][field.name]}}
+
+
+@pytest.mark.parametrize(
+    ("place", "document"), list(every_field()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_range_of_every_field_is_enforced(place, document):
+    """A field that has no value above fails here: whoever adds a field says what is out of its range."""
+    with pytest.raises(DesignError) as caught:
+        StudyDesign.from_dict(document)
+    (problem,) = caught.value.problems
+    assert problem.startswith(place)
+
+
+def test_problems_of_types_ranges_names_and_between_fields_come_at_once():
+    document = {
+        "nmae": "x",
+        "min_view_frames": "four",
+        "base": {"positions": 1, "object_size": 60, "probe": 3},
+        "pinn": {"epochs": 0, "folds": 8, "epoch": 3},
+        "lsqml": {"momentum": -1},
+        "rng_seeds": {"simulation": 1},
+    }
+    with pytest.raises(DesignError) as caught:
+        StudyDesign.from_dict(document)
+    assert {problem.split(" = ")[0] for problem in caught.value.problems} == {
+        "nmae", "min_view_frames", "base.positions", "base.probe", "base.object_size", "pinn.epochs", "pinn.epoch",
+        "pinn.folds", "lsqml.momentum", "rng_seeds",
+    }  # fmt: skip
+    text = str(caught.value)
+    assert "nmae = 'x': unknown field (known: base, dose_list, " in text
+    assert "pinn.epoch = 3: unknown field (known: architecture, epochs, folds, " in text
+    assert "base.probe = 3: unknown field (known: amplitude, amplitude_range, " in text
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence", "expected"),
+    [
+        (
+            {"pinn": {"batch_size": 8}},
+            "pinn.batch_size was left out: it is a setting of the architecture cnn, not of unrolled",
+            UnrolledSettings(),
+        ),
+        (
+            {"pinn": {"architecture": "cnn", "tile": 7}},
+            "pinn.tile was left out: it is a setting of the architecture unrolled, not of cnn",
+            CnnSettings(),
+        ),
+        ({"lsqml": {"fast_shift": False}}, "lsqml.fast_shift was left out: it changes no result", LsqmlSettings()),
+        (
+            {"lsqml": {"windows": "fourier"}},
+            "lsqml.windows is called lsqml.subpixel now",
+            LsqmlSettings(subpixel="fourier"),
+        ),
+    ],
+)
+def test_a_setting_that_moved_loads_with_its_sentence(document, sentence, expected):
+    design = StudyDesign.from_dict(document)
+    (note,) = design.notes
+    assert note.startswith(sentence)
+    assert getattr(design, *document) == expected
+    again = StudyDesign.from_dict(design.to_dict())
+    assert (again.notes, again, again.sha256()) == ((), design, design.sha256())
+
+
+@pytest.mark.parametrize("settings", [UnrolledSettings(epochs=7, width=4), CnnSettings(epochs=7, batch_size=4)])
+def test_a_document_of_the_last_version_loads_to_the_same_values(settings):
+    """It held the settings of both architectures, whichever was in use."""
+    both = UnrolledSettings().parameters() | CnnSettings().parameters() | settings.parameters()
+    lsqml = LsqmlSettings(epochs=9).parameters() | {"fast_shift": True}
+    lsqml["windows"] = lsqml.pop("subpixel")
+    design = StudyDesign.from_dict({"pinn": both, "lsqml": lsqml})
+    assert (design.pinn, design.lsqml) == (settings, LsqmlSettings(epochs=9))
+
+
+def test_the_networks_do_not_depend_on_each_others_settings():
+    cnn, unrolled = CnnSettings().parameters(), UnrolledSettings().parameters()
+    assert set(cnn) & set(unrolled) == {f.name for f in dataclasses.fields(PinnSettings)} | {"architecture"}
+    for parameters in (cnn, unrolled):
+        assert PinnSettings.from_dict(json.loads(json.dumps(parameters))).parameters() == parameters
+    assert cnn_settings(UnrolledSettings(epochs=3, patience=2)) == CnnSettings(epochs=3, patience=2)
+    assert cnn_settings(CnnSettings(batch_size=4)) == CnnSettings(batch_size=4)
+
+
+def test_gridsize_binds_only_a_network_that_takes_groups():
+    design = StudyDesign.from_dict({"gridsizes": [2], "neighbor_count": 2, "min_view_frames": 1})
+    assert (design.gridsize("dense"), design.least_frames("dense")) == (2, 1)
+    grouping = dataclasses.replace(design, pinn=CnnSettings())
+    assert grouping.least_frames("dense") == 4
+    assert "OVERSAMPLING-001" in grouping.problems()[0]
+    assert StudyDesign().least_frames("dense") == 4
+
+
+def test_page_and_schema_are_those_of_the_fields():
+    folder = Path(__file__).parents[2] / "docs" / "reference"
+    text = (folder / "design.md").read_text()
+    assert written(text) == text, "run python -m fly64_assets.study.reference"
+    assert json.loads((folder / SCHEMA).read_text()) == schema(), "run python -m fly64_assets.study.reference"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -175,14 +369,29 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from([f.name for f in dataclasses.fields(StudyDesign)]), json_values, max_size=4))
+def documents(cls):
+    """Documents of a settings class: known, moved and unknown fields, right and wrong values, sections inside."""
+    inner = {}
+    for name, section in sections(cls):
+        inner[name] = inner.get(name, st.nothing()) | documents(section)
+    names = [f.name for f in document_fields(cls)] + ["windows", "fast_shift", "batch_size", "tile"]
+    near = st.sampled_from(["1e5", "cnn", "unrolled", "base", [0.5, 1], 1, 4, 0.5])
+    return st.fixed_dictionaries({}, optional={name: inner.get(name, near) | near | json_values for name in names})
+
+
+@settings(max_examples=200, deadline=None)
+@given(documents(StudyDesign))
 def test_any_document_gives_a_design_or_one_error(document):
     try:
-        problems = StudyDesign.from_dict(document).problems()
+        design = StudyDesign.from_dict(document)
     except DesignError as error:
-        problems = [] if error.problems else ["an error without a problem"]
-    assert problems == []
+        sentences = error.problems
+    else:
+        sentences = ("a design: valid",)
+        assert design.problems() == []
+        assert StudyDesign.from_dict(design.to_dict()) == design
+    assert sentences
+    assert all(": " in sentence for sentence in sentences)
 
 
 def test_recipe_rules():

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fly64_assets.lsqml.settings import LsqmlSettings
-from fly64_assets.pinn.settings import UnrolledSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import load_design
@@ -114,3 +114,33 @@ def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
             same = repeat != 2 or stage in ("view", "inference", "comparison")
             assert (one == other) is same, (stage, repeat)
     assert named.repeat_seeds(2) == dataclasses.replace(design, repeats=7).repeat_seeds(7)
+
+
+def test_results_of_an_older_version_stay_fresh(built):
+    """It recorded the settings of both networks, and of LSQML one under another name and one that changes nothing."""
+    design, store, layout = built.design, built.store, active_layout(built.store)
+    solved = StageKey("reconstruction", Half(1000, "dense", "test"), "lsqml")
+    older = {key: stages.parameters(design, key) for key in (TRAINING, solved)}
+    older[TRAINING]["pinn"] |= {k: v for k, v in CnnSettings().parameters().items() if k not in older[TRAINING]["pinn"]}
+    older[solved]["lsqml"] |= {"windows": older[solved]["lsqml"].pop("subpixel"), "fast_shift": True}
+    for key, parameters in older.items():
+        with store.build(
+            layout,
+            key,
+            inputs=stages.expected(store, layout, design, key).inputs,
+            parameters=parameters,
+            design_sha256=design.sha256(),
+            code_version=stages.code_version(design, key),
+            seeds={},
+        ) as build:
+            build.write_bytes(layout.folder_of(key) / "result.npz", b"numbers")
+            build.succeed({})
+
+    def names(design):
+        states = study_states(store, design)
+        return [states[key].name for key in older]
+
+    assert names(design) == ["fresh", "fresh"]
+    assert names(dataclasses.replace(design, pinn=dataclasses.replace(design.pinn, tile=64))) == ["stale", "fresh"]
+    assert names(dataclasses.replace(design, lsqml=LsqmlSettings(subpixel="fourier"))) == ["fresh", "stale"]
+    assert names(dataclasses.replace(design, pinn=CnnSettings())) == ["stale", "fresh"]

@@ -33,30 +33,27 @@ def clean(session: Session, kinds: Sequence[str], as_json: bool) -> None:
     """
     store = session.store(session.design())
     removed = remove_garbage(store, kinds) if kinds else []
-    found = find_garbage(store)
+    left = find_garbage(store)
+    items = [(item, True) for item in removed] + [(item, False) for item in left]
     if as_json:
-        rows = [(one, True) for one in removed] + [(one, False) for one in found]
-        print_json(
+        rows = [
             {
-                "garbage": [
-                    {
-                        "path": one.path.relative_to(store.folder).as_posix(),
-                        "kind": one.kind,
-                        "bytes": one.bytes,
-                        "why": one.why,
-                        "removed": gone,
-                    }
-                    for one, gone in rows
-                ]
+                "path": item.path.relative_to(store.folder).as_posix(),
+                "kind": item.kind,
+                "bytes": item.bytes,
+                "why": item.why,
+                "removed": gone,
             }
-        )
+            for item, gone in items
+        ]
+        print_json({"garbage": rows})
         return
-    for title, listed in (("removed", removed), ("of no use", found)):
-        for one in listed:
-            click.echo(f"{title:10} {one.kind:10} {one.bytes:>14,} {one.path.relative_to(store.folder)}: {one.why}")
+    for item, gone in items:
+        title = "removed" if gone else "of no use"
+        click.echo(f"{title:10} {item.kind:10} {item.bytes:>14,} {item.path.relative_to(store.folder)}: {item.why}")
     if removed:
-        click.echo(f"removed {len(removed)} of {sum(one.bytes for one in removed):,} bytes")
+        click.echo(f"removed {len(removed)} of {sum(item.bytes for item in removed):,} bytes")
     click.echo(
-        f"{len(found)} of no use, {sum(one.bytes for one in found):,} bytes, in {store.folder}"
-        + ("; remove with --remove KIND" if found and not kinds else "")
+        f"{len(left)} of no use, {sum(item.bytes for item in left):,} bytes, in {store.folder}"
+        + ("; remove with --remove KIND" if left and not kinds else "")
     )

@@ -35,7 +35,7 @@ GOOD, WARNING, BAD = "good", "warning", "bad"
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that was looked at: ``level`` is good, warning or bad."""
+    """What was found about one subject; ``level`` is good, warning or bad."""
 
     subject: str
     level: str
@@ -55,19 +55,19 @@ def doctor(session: Session, as_json: bool) -> None:
     Example:
       fly64 doctor
     """
-    found = []
-    for one in diagnoses(session):
-        found.append(one)
+    findings = []
+    for finding in diagnoses(session):
+        findings.append(finding)
         if not as_json:
-            click.echo(f"{MARKS[one.level]} {one.subject:12} {one.sentence}")
-    ill = any(one.level == BAD for one in found)
+            click.echo(f"{MARKS[finding.level]} {finding.subject:12} {finding.sentence}")
+    ok = all(finding.level != BAD for finding in findings)
     if as_json:
-        print_json({"ok": not ill, "findings": [asdict(one) for one in found]})
-    sys.exit(1 if ill else 0)
+        print_json({"ok": ok, "findings": [asdict(finding) for finding in findings]})
+    sys.exit(0 if ok else 1)
 
 
 def diagnoses(session: Session) -> Iterator[Diagnosis]:
-    """Everything that is looked at, one after the other."""
+    """Examine one subject after the other."""
     yield _versions()
     design = session.design()
     yield Diagnosis("design", GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
@@ -81,21 +81,19 @@ def diagnoses(session: Session) -> Iterator[Diagnosis]:
     yield from (_engine(name) for name in ENGINES)
 
 
-def _guarded(subject: str, look: Callable[[], Diagnosis]) -> Diagnosis:
-    """What ``look`` finds, or the error that it met as a finding."""
+def _guarded(subject: str, examine: Callable[[], Diagnosis]) -> Diagnosis:
+    """What ``examine`` finds, or the error that it met as a finding."""
     try:
-        return look()
+        return examine()
     except (OSError, Fly64Error) as error:
         return Diagnosis(subject, BAD, str(error))
 
 
 def _versions() -> Diagnosis:
-    found = {name: metadata.version(name) for name in ("dagster", "dagster-webserver")}
-    python = f"Python {platform.python_version()}, dagster {found['dagster']}"
-    if len(set(found.values())) > 1:
-        sentence = f"dagster {found['dagster']} and dagster-webserver {found['dagster-webserver']} differ; run `make`"
-        return Diagnosis("versions", BAD, sentence)
-    return Diagnosis("versions", GOOD, python)
+    dagster, webserver = metadata.version("dagster"), metadata.version("dagster-webserver")
+    if dagster != webserver:
+        return Diagnosis("versions", BAD, f"dagster {dagster} and dagster-webserver {webserver} differ; run `make`")
+    return Diagnosis("versions", GOOD, f"Python {platform.python_version()}, dagster {dagster}")
 
 
 def _existing(path: Path) -> Path:
@@ -117,10 +115,10 @@ def _file_system(root: Path) -> Diagnosis:
     with tempfile.TemporaryDirectory(dir=root, prefix=".doctor.") as folder:
         path = Path(folder) / "file"
         write_atomically(path, lambda file: file.write(b"fly64"))
-        with path.open("rb") as one, path.open("rb") as other:
-            fcntl.flock(one, fcntl.LOCK_EX)
+        with path.open("rb") as first, path.open("rb") as second:
+            fcntl.flock(first, fcntl.LOCK_EX)
             try:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return Diagnosis("files", GOOD, f"{root} can be written, flushed and locked")
     sentence = f"the file system of {root} ignores locks: let only one process at a time work on a study there"
@@ -150,11 +148,11 @@ def _study(session: Session, design: StudyDesign) -> Diagnosis:
 
 
 def _garbage(session: Session, design: StudyDesign) -> Diagnosis:
-    found = find_garbage(session.store(design))
-    if not found:
+    garbage = find_garbage(session.store(design))
+    if not garbage:
         return Diagnosis("garbage", GOOD, "no leftovers, superseded bases or orphans")
-    size = sum(one.bytes for one in found)
-    return Diagnosis("garbage", WARNING, f"{len(found)} of no use, {size:,} bytes: see `fly64 clean`")
+    size = sum(item.bytes for item in garbage)
+    return Diagnosis("garbage", WARNING, f"{len(garbage)} of no use, {size:,} bytes: see `fly64 clean`")
 
 
 def _machine() -> Diagnosis:

@@ -114,7 +114,7 @@ def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
     write_atomically(path, lambda file: write_view(dataset, kept, file, metadata=metadata))
 
 
-def _reconstruct(design: StudyDesign, half: Path, folder: Path, talk: bool) -> NDArray[np.complexfloating]:
+def _reconstruct(design: StudyDesign, half: Path, folder: Path, verbose: bool) -> NDArray[np.complexfloating]:
     """The object that LSQML finds in one half, with the design's settings, in a process of its own."""
     from fly64_assets.resources.gpu import GpuResource
 
@@ -129,7 +129,7 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, talk: bool) -> N
         "metadata": {"half": half.stem},
         "execution": execution.to_dict(),
     }
-    if talk:
+    if verbose:
         click.echo(f"{half.stem}: {design.lsqml.engine}, up to {design.lsqml.epochs} epochs", err=True)
     log = out / "ptychi.log"
     run_isolated("fly64_assets.lsqml.job:reconstruct_job", request, execution=execution, log_path=log)
@@ -146,7 +146,7 @@ def _object(path: Path) -> NDArray[np.complexfloating]:
 def _show(result: HalfSets) -> None:
     click.echo(f"two halves of {' and '.join(str(n) for n in result.frames)} frames")
     names: Sequence[tuple[str, str]] = (("frc_05", "threshold of the design"), ("frc_half_bit", "half-bit curve"))
-    for name, words in names:
+    for name, threshold in names:
         score: Any = result.scores[name]
         value = "none" if score.value is None else f"{score.value:.2f} px"
-        click.echo(f"  full period at the {words}: {value}{f' ({score.reason})' if score.reason else ''}")
+        click.echo(f"  full period at the {threshold}: {value}{f' ({score.reason})' if score.reason else ''}")

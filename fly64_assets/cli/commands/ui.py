@@ -63,10 +63,10 @@ def ui(session: Session, port: int, host: str) -> None:
 
 
 def _inbox(session: Session) -> Path:
-    """The folder that the sensor watches; the one in the data root is made, another is the user's."""
-    own = os.environ.get(INBOX_VARIABLE)
-    if own:
-        return Path(own)
+    """The folder that the sensor watches; the default one, in the data root, is created."""
+    given = os.environ.get(INBOX_VARIABLE)
+    if given:
+        return Path(given)
     folder = session.data_root / DEFAULT_INBOX
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -76,10 +76,10 @@ def _require_free(host: str, port: int) -> None:
     """Leave with one sentence where the address cannot be listened on."""
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.socket(family, kind, protocol) as one:
+        with socket.socket(family, kind, protocol) as listener:
             # A port that was in use a moment ago may be taken again, as the webserver does.
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(address)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
     except OSError as error:
         fail(
             f"{host}:{port} cannot be used ({error.strerror}): is a UI running there already? Open it, stop it, or "
@@ -89,7 +89,7 @@ def _require_free(host: str, port: int) -> None:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that receives every signal to stop, while nothing else happens on one.
+    """A list that collects the signals to stop; nothing else happens on one.
 
     The handlers are set even where a shell started this process in the background with Ctrl-C ignored: Dagster would
     otherwise ignore SIGTERM as well.
@@ -134,7 +134,7 @@ def _end_with_parent() -> None:
 
 
 def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[int]) -> None:
-    """Say when the page can be opened; return when a signal comes or the services end."""
+    """Print the address as soon as the page can be opened; return when a signal comes or the services end."""
     open_yet = False
     while not asked and services.poll() is None:
         if not open_yet and _answers(host, port):

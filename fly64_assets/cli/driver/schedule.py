@@ -49,7 +49,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Run:
-    """One Dagster run: assets of one partition, and the stages that it settles."""
+    """One Dagster run: assets of one partition, and the stages that it builds."""
 
     assets: tuple[str, ...]
     partition: str | None

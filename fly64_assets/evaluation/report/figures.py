@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -49,17 +50,18 @@ Pictures = Mapping[str, Mapping[str, NDArray[np.float64]]]
 
 
 def method_style(methods: Sequence[str], method: str) -> dict[str, Any]:
-    """Colour and marker of a method: reserved ones for :data:`KNOWN` names, for others the next ones in their order.
+    """Colour and marker of a method: fixed ones for :data:`KNOWN` names, for others the next free ones in their order.
 
     Examples
     --------
     >>> method_style(["pinn", "tv_ml", "lsqml"], "lsqml")
     {'color': '#D55E00', 'marker': 's'}
     >>> method_style(["pinn", "tv_ml", "lsqml"], "tv_ml")
-    {'color': '#E69F00', 'marker': 'v'}
+    {'color': '#009E73', 'marker': '^'}
     """
-    order = [*KNOWN, *(name for name in methods if name not in KNOWN)]
-    place = order.index(method)
+    fixed = {name: place for place, name in enumerate(KNOWN) if name in methods}
+    free = (place for place in itertools.count() if place not in fixed.values())
+    place = (fixed | dict(zip((name for name in methods if name not in KNOWN), free, strict=False)))[method]
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 

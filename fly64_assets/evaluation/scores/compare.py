@@ -137,15 +137,15 @@ class SplitComparison:
 
     def headlines(self) -> dict[str, Any]:
         """The numbers and verdicts to show first, by name, plain JSON types: phase errors, their bound, verdicts."""
-        shown = [name for name in self.methods if name != TRUTH]
-        errors = {f"phase_rmse_rad_{name}_{self.split}": self.value(name, "phase", "rmse") for name in shown}
+        scored = [name for name in self.methods if name != TRUTH]
+        errors = {f"phase_rmse_rad_{name}_{self.split}": self.value(name, "phase", "rmse") for name in scored}
         headlines: dict[str, Any] = {name: value for name, value in errors.items() if value is not None}
         bound = self.limit.error("phase")
         if bound is None:
             headlines[f"phase_limit_{self.split}"] = self.limit.reason or "none"
         else:
             headlines[f"phase_limit_rad_{self.split}"] = bound
-        results = {name: self.methods[name] for name in shown}
+        results = {name: result for name, result in self.methods.items() if name not in REFERENCES}
         headlines[f"verdicts_{self.split}"] = {
             name: VERDICT_TEXTS[result.verdict] if result.verdict else result.reason for name, result in results.items()
         }

@@ -12,15 +12,15 @@ from fly64_assets.study.design import load_design
 
 
 def study(errors, name="demo", spreads=None):
-    """A summary with one test split per cell: (dose, view) -> arm -> phase error."""
+    """A summary with one test split per cell: (dose, view) -> method -> phase error."""
     cells = []
-    for (dose, view), arms in errors.items():
+    for (dose, view), methods in errors.items():
         scored = {
-            arm: {
+            method: {
                 "values": {"phase rmse": value},
-                "standard_errors": {"phase rmse": (spreads or {}).get((dose, view, arm))},
+                "standard_errors": {"phase rmse": (spreads or {}).get((dose, view, method))},
             }
-            for arm, value in arms.items()
+            for method, value in methods.items()
         }
         cells.append({"dose": dose, "view": view, "splits": {"test": {"arms": scored}}})
     design = load_design("demo").to_dict()

@@ -37,12 +37,12 @@ def picture(data):
 @pytest.fixture(scope="module")
 def compared(truth, train_split):
     random = np.random.default_rng(40)
-    arms = {
+    methods = {
         "pinn": truth * np.exp(0.3j * random.normal(size=truth.shape)),
         "lsqml": truth * np.exp(0.05j * random.normal(size=truth.shape)),
         "legacy_pinn": "skipped: " + "a long reason that does not fit on one line " * 6,
     }
-    return compare_split("train", truth, train_split(arms), evaluation=EvaluationSettings(), metrics=MetricsConfig())
+    return compare_split("train", truth, train_split(methods), evaluation=EvaluationSettings(), metrics=MetricsConfig())
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def whole(compared):
     return drawn(compared, HISTORIES)
 
 
-def test_cell_figure_is_a_picture_of_all_arms(whole):
+def test_cell_figure_is_a_picture_of_all_methods(whole):
     pixels = picture(whole)
     assert pixels.shape[1] > 900
     assert len(np.unique(pixels.astype(int) @ [65536, 256, 1])) > 500

@@ -42,7 +42,7 @@ SKIP = "; ".join(
 
 @pytest.fixture(scope="module")
 def comparison():
-    """One cell: a good arm, a bad one, and one that failed."""
+    """One cell: a good method, a bad one, and one that failed."""
     rng = np.random.default_rng(5)
     axis = np.arange(110) / 9
     obj = (0.85 + 0.1 * np.sin(axis[:, None])) * np.exp(0.5j * np.sin(axis)[None, :] * np.cos(axis)[:, None])
@@ -55,12 +55,12 @@ def comparison():
         counts = poisson_counts(patch_counts(obj, probe, x, y, scale), np.arange(60), 1, 1000)
         amplitude = stored_amplitude(counts, scale)
         measurement = Measurement(amplitude, scale, probe, x, y, obj.shape, np.arange(60))
-        arms = {
+        methods = {
             "pinn": obj * np.exp(1j * rng.normal(0, 0.05, obj.shape)),
             "lsqml": obj * np.exp(1j * rng.normal(0, 0.9, obj.shape)),
             "other": "failed: <script>alert(1)</script> out of memory",
         }
-        splits[split] = SplitInput(measurement=measurement, methods=arms, scan_box=scan_box(x, y))
+        splits[split] = SplitInput(measurement=measurement, methods=methods, scan_box=scan_box(x, y))
     return compare_cell(1000, "baseline", obj, splits, evaluation=DESIGN.evaluation, metrics=DESIGN.metrics_config)
 
 
@@ -133,8 +133,8 @@ def test_verdicts_come_first_and_say_who_wins(summary):
 )
 def test_a_verdict_in_every_case(pinn, lsqml, words):
     errors = {"pinn": pinn, "lsqml": lsqml, "flat": 0.25, "truth": 0.0}
-    arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
-    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
+    methods = {method: {"values": {"phase rmse": error}} for method, error in errors.items()}
+    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": methods}}, "reason": ""}
     assert f"dense: {words}" in dose_sentence(1000, [cell])
 
 
@@ -153,22 +153,22 @@ def test_a_verdict_in_every_case(pinn, lsqml, words):
 )
 def test_a_verdict_on_more_than_two_methods(errors, words):
     errors = {"pinn": 0.200, "lsqml": 0.201, "flat": 0.3, "truth": 0.0} | errors
-    arms = {arm: {"values": {"phase rmse": error}} for arm, error in errors.items()}
-    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}
+    methods = {method: {"values": {"phase rmse": error}} for method, error in errors.items()}
+    cell = {"dose": 1000, "view": "dense", "splits": {"test": {"arms": methods}}, "reason": ""}
     assert words in dose_sentence(1000, [cell])
 
 
 def repeated(errors):
     """The sentence on methods with an error in each of some repeats."""
-    arms = {
-        arm: {
+    methods = {
+        method: {
             "values": {"phase rmse": float(np.mean(v))},
             "standard_errors": {"phase rmse": float(np.std(v, ddof=1) / np.sqrt(len(v)))},
             "samples": {str(k + 1): x for k, x in enumerate(v)},
         }
-        for arm, v in errors.items()
+        for method, v in errors.items()
     }
-    return dose_sentence(1000, [{"dose": 1000, "view": "dense", "splits": {"test": {"arms": arms}}, "reason": ""}])
+    return dose_sentence(1000, [{"dose": 1000, "view": "dense", "splits": {"test": {"arms": methods}}, "reason": ""}])
 
 
 @pytest.mark.parametrize(
@@ -218,21 +218,21 @@ def test_scores_of_repeats_come_as_mean_and_standard_error(comparison):
     }  # fmt: skip
     one = summary_of([cell])["cells"][0]["splits"]["test"]
     first = comparison.splits["test"].value("pinn", "phase", "rmse")
-    arm = one["arms"]["pinn"]
+    method = one["arms"]["pinn"]
     assert one["repeats"] == [1, 2, 3]
-    assert arm["values"]["phase rmse"] == pytest.approx(first * 3.4 / 3)
-    assert arm["standard_errors"]["phase rmse"] == pytest.approx(first * np.std([1, 1.1, 1.3], ddof=1) / np.sqrt(3))
+    assert method["values"]["phase rmse"] == pytest.approx(first * 3.4 / 3)
+    assert method["standard_errors"]["phase rmse"] == pytest.approx(first * np.std([1, 1.1, 1.3], ddof=1) / np.sqrt(3))
     assert one["arms"]["flat"]["standard_errors"]["phase rmse"] == 0
-    assert arm["values"]["phase psnr"] is not None
+    assert method["values"]["phase psnr"] is not None
     json.dumps(one, allow_nan=False)
 
 
 def test_outcome_and_verdict_are_separate(summary):
-    arms = summary["cells"][0]["splits"]["test"]["arms"]
-    assert (arms["lsqml"]["outcome"], arms["lsqml"]["verdict"]) == ("compared", "worse than flat")
-    assert (arms["pinn"]["outcome"], arms["pinn"]["verdict"]) == ("compared", "better than flat")
-    assert arms["other"]["outcome"] == "missing"
-    assert arms["truth"]["values"]["phase rmse"] == pytest.approx(0, abs=1e-7)
+    methods = summary["cells"][0]["splits"]["test"]["arms"]
+    assert (methods["lsqml"]["outcome"], methods["lsqml"]["verdict"]) == ("compared", "worse than flat")
+    assert (methods["pinn"]["outcome"], methods["pinn"]["verdict"]) == ("compared", "better than flat")
+    assert methods["other"]["outcome"] == "missing"
+    assert methods["truth"]["values"]["phase rmse"] == pytest.approx(0, abs=1e-7)
 
 
 def test_skips_failures_and_stale_cells_are_listed_once(summary):
@@ -271,7 +271,7 @@ def pictures(comparison):
 
 
 def test_pictures_of_a_cell_have_files_that_the_page_knows_by_name(pictures):
-    shown = {f"test/{arm}/{q}" for arm in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {"test/truth/error"}
+    shown = {f"test/{method}/{q}" for method in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {"test/truth/error"}
     shown |= {"test", "train", "test/limit", "train/limit"}
     assert set(pictures) == {f"1000/baseline/{name}" for name in shown}
     assert all(png.startswith(b"\x89PNG") for png in pictures.values())
@@ -306,14 +306,14 @@ def test_verdicts_come_before_any_picture_and_table(page):
     assert page.index('class="verdict"') < min(page.index("<img"), page.index("<table"))
 
 
-def test_a_switch_shows_every_arm_in_every_quantity(summary, page):
-    """One pair of buttons and one rule per arm and quantity; every tile hangs on exactly one rule."""
-    for arm in ("truth", *summary["arms"]):
-        assert page.count(f'id="method-{arm}"') == page.count(f'for="method-{arm}">') == 1
+def test_a_switch_shows_every_method_in_every_quantity(summary, page):
+    """One pair of buttons and one rule per method and quantity; every tile hangs on exactly one rule."""
+    for method in ("truth", *summary["arms"]):
+        assert page.count(f'id="method-{method}"') == page.count(f'for="method-{method}">') == 1
         for quantity in QUANTITIES:
-            assert f"#method-{arm}:checked ~ #show-{quantity}:checked ~ main .of-{arm}.is-{quantity}" in page
-            compared = page.count(f'class="tile of-{arm} is-{quantity}"')
-            absent = page.count(f'class="none of-{arm} is-{quantity}"')
+            assert f"#method-{method}:checked ~ #show-{quantity}:checked ~ main .of-{method}.is-{quantity}" in page
+            compared = page.count(f'class="tile of-{method} is-{quantity}"')
+            absent = page.count(f'class="none of-{method} is-{quantity}"')
             assert compared + absent == 1
     assert "The truth has no error." in page
     assert page.count(" checked>") == 2
@@ -336,8 +336,8 @@ def test_the_page_says_bound_efficiency_and_what_they_are_good_for(summary, page
     singular = copy.deepcopy(summary)
     one = singular["cells"][0]["splits"]["test"]
     one["limit"] |= {"state": "singular", "reason": "singular: 28 groups without common light", "phase_rad": None}
-    for arm in one["arms"].values():
-        arm["values"]["phase efficiency"] = None
+    for method in one["arms"].values():
+        method["values"]["phase efficiency"] = None
     text = render_report(singular, {})
     assert "No bound: singular: 28 groups without common light" in text
     assert ">singular</td>" in text
@@ -391,15 +391,15 @@ def test_markdown_holds_the_same_numbers(summary):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_study_figures_are_small_pngs_with_ink_of_every_arm(summary):
+def test_study_figures_are_small_pngs_with_ink_of_every_method(summary):
     from matplotlib import colors, image
 
     for figure in (dose_figure, photon_figure, correlation_figure):
         content = figure(summary, "test")
         assert len(content) < 200_000
         pixels = image.imread(io.BytesIO(content))[..., :3]
-        for arm in ("pinn", "lsqml"):
-            ink = np.array(colors.to_rgb(method_style(summary["arms"], arm)["color"]))
+        for method in ("pinn", "lsqml"):
+            ink = np.array(colors.to_rgb(method_style(summary["arms"], method)["color"]))
             assert np.any(np.abs(pixels - ink).max(axis=-1) < 0.02)
 
 

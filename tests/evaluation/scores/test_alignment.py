@@ -1,4 +1,4 @@
-"""Alignment: known ambiguities are removed, nothing else is, and noise or a flat object never moves."""
+"""Alignment: known ambiguities are removed, nothing else is, and noise or a uniform object never moves."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_shift_is_found_under_noise(band_limited, mask):
     assert result.shift_px == pytest.approx((0.7, -0.4), abs=0.03)
 
 
-def test_a_flat_object_stays_put(truth, mask):
+def test_a_uniform_object_is_not_shifted(truth, mask):
     result = align(np.full_like(truth, 0.3j), truth, mask, max_shift_px=2.0)
     assert result.shift_px == (0.0, 0.0)
     assert not result.at_limit

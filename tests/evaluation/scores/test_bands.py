@@ -49,7 +49,7 @@ def ring_correlation(a, b):
 
 
 @pytest.fixture(scope="module")
-def arms(truth):
+def methods(truth):
     """Arms that need everything alignment can do, and one with holes outside the region."""
     holed = noisy(truth, 0.2)
     holed[:3] = np.nan
@@ -63,14 +63,14 @@ def arms(truth):
 
 
 @pytest.fixture(scope="module")
-def scored(truth, arms, train_split):
-    """All scores of all arms; bands as the module has them."""
+def scored(truth, methods, train_split):
+    """All scores of all methods; bands as the module has them."""
 
     def score():
         return compare_split(
             "train",
             truth,
-            train_split(arms, {"refined"}),
+            train_split(methods, {"refined"}),
             evaluation=EvaluationSettings(),
             metrics=MetricsConfig(),
             limit=no_limit,
@@ -120,9 +120,9 @@ def test_windowed_scores_and_curves_of_any_size_do_not_depend_on_the_bands(monke
     assert_allclose(same.half_bit, curve.half_bit, rtol=1e-12)
 
 
-def test_rows_of_an_aligned_field_are_those_of_the_whole(truth, arms, mask):
-    for name, arm in arms.items():
-        aligned = align(arm, truth, mask, max_shift_px=2.0, remove_ramp=name == "refined")
+def test_rows_of_an_aligned_field_are_those_of_the_whole(truth, methods, mask):
+    for name, method in methods.items():
+        aligned = align(method, truth, mask, max_shift_px=2.0, remove_ramp=name == "refined")
         whole = aligned.field
         for part in (slice(0, 5), slice(40, 41), slice(90, 96)):
             assert_allclose(aligned.rows(part), whole[part], rtol=1e-12, atol=1e-13)
@@ -185,7 +185,7 @@ def test_scoring_takes_a_few_copies_of_the_object(monkeypatch, probe):
     """Bands and tiles as small beside this object as the real ones are beside one of 10 000 x 10 000 pixels."""
     side = 1500
     truth = large(side)
-    arm = noisy(truth, 0.1).astype(np.complex64)
+    method = noisy(truth, 0.1).astype(np.complex64)
     y, x = (c.ravel() for c in np.meshgrid(*[np.arange(20.0, side - 20, 40)] * 2, indexing="ij"))
     # Rows of bright discs that touch, so that the region reaches over the whole object.
     bright = np.ones((48, 48), np.complex64)
@@ -200,7 +200,7 @@ def test_scoring_takes_a_few_copies_of_the_object(monkeypatch, probe):
     compared = compare_split(
         "train",
         truth,
-        SplitInput(measurement, {"arm": arm}, scan_box(x, y)),
+        SplitInput(measurement, {"arm": method}, scan_box(x, y)),
         evaluation=EvaluationSettings(),
         metrics=MetricsConfig(),
         limit=no_limit,

@@ -1,4 +1,4 @@
-"""The comparison of a cell: one procedure for all arms, verdicts, reasons, and documents without NaN."""
+"""The comparison of a cell: one procedure for all methods, verdicts, reasons, and documents without NaN."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def compare_cell(limit):
 
 @pytest.fixture(scope="module")
 def compared(truth, train_split, compare_split):
-    """One split with a good arm, a bad one, a missing one and one that cannot be aligned."""
+    """One split with a good method, a bad one, a missing one and one that cannot be aligned."""
     broken = truth.copy()
     broken[48, 32] = np.nan
-    arms = {
+    methods = {
         "lsqml": noisy(truth, 0.05),
         "pinn": noisy(truth, 0.7, 31),
-        "legacy_pinn": "the arm is off in this study",
+        "legacy_pinn": "the method is off in this study",
         "broken": broken,
     }
-    return compare_split("train", truth, train_split(arms), evaluation=EVALUATION, metrics=METRICS)
+    return compare_split("train", truth, train_split(methods), evaluation=EVALUATION, metrics=METRICS)
 
 
 def test_truth_against_itself_is_perfect_in_every_metric(compared):
@@ -79,7 +79,7 @@ def test_truth_against_itself_is_perfect_in_every_metric(compared):
     assert own["complex", "nll_excess"][0] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_flat_object_scores_as_flat(compared, truth):
+def test_a_uniform_object_scores_as_uniform(compared, truth):
     flat = scores(compared, UNIFORM)
     alignment = compared.methods[UNIFORM].alignment
     assert alignment.shift_px == (0.0, 0.0)
@@ -106,9 +106,9 @@ def test_noise_of_the_phase_is_reported_as_its_standard_deviation(compared):
     )
 
 
-def test_ring_correlation_tells_the_arms_apart(compared):
+def test_ring_correlation_tells_the_methods_apart(compared):
     """A correlation of 1 for everybody is the sign of comparing a picture with itself."""
-    curves = {arm: compared.curves[arm]["complex"].correlation for arm in (TRUTH, "lsqml", "pinn")}
+    curves = {method: compared.curves[method]["complex"].correlation for method in (TRUTH, "lsqml", "pinn")}
     np.testing.assert_allclose(curves[TRUTH], 1, atol=1e-9)
     beyond = compared.curves[TRUTH]["complex"].frequency > 0.25
     # The object has no power there but what the window leaks; the noise has.
@@ -121,50 +121,50 @@ def test_ring_correlation_tells_the_arms_apart(compared):
 
 
 def test_outcome_and_verdict_are_two_things(compared):
-    arms = compared.methods
-    assert [arms[a].outcome for a in ("lsqml", "pinn", "legacy_pinn", "broken")] == [
+    methods = compared.methods
+    assert [methods[a].outcome for a in ("lsqml", "pinn", "legacy_pinn", "broken")] == [
         "compared",
         "compared",
         "missing",
         "failed",
     ]
-    assert arms["lsqml"].verdict == "better than flat"
-    assert arms["pinn"].verdict == "worse than flat"
-    assert arms["legacy_pinn"].reason == "the arm is off in this study"
-    assert "1 of" in arms["broken"].reason
-    assert "not finite" in arms["broken"].reason
+    assert methods["lsqml"].verdict == "better than flat"
+    assert methods["pinn"].verdict == "worse than flat"
+    assert methods["legacy_pinn"].reason == "the method is off in this study"
+    assert "1 of" in methods["broken"].reason
+    assert "not finite" in methods["broken"].reason
 
 
-def test_an_absent_arm_has_all_its_rows_without_value_and_with_the_reason(compared):
+def test_an_absent_method_has_all_its_rows_without_value_and_with_the_reason(compared):
     missing = scores(compared, "legacy_pinn")
     assert set(missing) == set(scores(compared, TRUTH))
-    assert set(missing.values()) == {(None, "the arm is off in this study")}
+    assert set(missing.values()) == {(None, "the method is off in this study")}
     assert all(value is None and "not finite" in reason for value, reason in scores(compared, "broken").values())
 
 
 def test_contests_name_winner_and_figures_and_leave_out_the_absent(compared):
     (contest,) = compared.contests
     assert (contest["winner"], contest["loser"]) == ("lsqml", "pinn")
-    low, high = (compared.value(arm, "phase", "rmse") for arm in ("lsqml", "pinn"))
+    low, high = (compared.value(method, "phase", "rmse") for method in ("lsqml", "pinn"))
     assert contest["percent"] == pytest.approx(100 * (1 - low / high))
     assert contest["sentence"] == (
         f"lsqml beats pinn by {100 * (1 - low / high):.0f} % (phase RMSE {low:.3g} against {high:.3g} rad)"
     )
 
 
-def test_all_arms_are_registered_by_the_same_procedure(truth, train_split, compare_split):
+def test_all_methods_are_registered_by_the_same_procedure(truth, train_split, compare_split):
     """The same picture under other names, phases, scales and shifts, with other surroundings: the same scores."""
     seen = noisy(truth, 0.1)
     region = compare_split("train", truth, train_split({}), evaluation=EVALUATION, metrics=METRICS).region
     surrounded = np.where(region.mask, seen, 7.0)
-    arms = {
+    methods = {
         "pinn": seen,
         "lsqml": seen.copy(),
         "turned": 9 * np.exp(-2j) * seen,
         "shifted": np.roll(seen, (1, -2), (0, 1)),
         "surrounded": surrounded,
     }
-    result = compare_split("train", truth, train_split(arms), evaluation=EVALUATION, metrics=METRICS)
+    result = compare_split("train", truth, train_split(methods), evaluation=EVALUATION, metrics=METRICS)
     expected = scores(result, "pinn")
     assert scores(result, "lsqml") == expected
     assert picture_scores(result, "surrounded") == picture_scores(result, "pinn")
@@ -181,15 +181,15 @@ def test_all_arms_are_registered_by_the_same_procedure(truth, train_split, compa
             assert "are not distinguishable" in contest["sentence"]
 
 
-def test_exactly_shifted_arm_scores_as_the_truth(truth, train_split, compare_split):
-    arms = {"pinn": 0.2j * np.roll(truth, (-1, 2), (0, 1))}
-    result = compare_split("train", truth, train_split(arms), evaluation=EVALUATION, metrics=METRICS)
+def test_exactly_shifted_method_scores_as_the_truth(truth, train_split, compare_split):
+    methods = {"pinn": 0.2j * np.roll(truth, (-1, 2), (0, 1))}
+    result = compare_split("train", truth, train_split(methods), evaluation=EVALUATION, metrics=METRICS)
     assert result.methods["pinn"].alignment.shift_px == pytest.approx((1, -2), abs=1e-6)
     assert result.value("pinn", "phase", "rmse") < 1e-6
     assert result.value("pinn", "complex", "correlation") == pytest.approx(1, abs=1e-10)
 
 
-def test_ramp_is_removed_for_the_arm_that_refined_the_probe_and_for_no_other(truth, train_split, compare_split):
+def test_ramp_is_removed_for_the_method_that_refined_the_probe_and_for_no_other(truth, train_split, compare_split):
     tilted = truth * np.exp(0.03j * np.arange(96)[None, :])
     result = compare_split(
         "train",
@@ -204,7 +204,7 @@ def test_ramp_is_removed_for_the_arm_that_refined_the_probe_and_for_no_other(tru
     assert result.methods["pinn"].to_dict()["alignment"]["ramp_removed"] is False
 
 
-def test_a_flat_arm_is_level_with_flat(truth, train_split, compare_split):
+def test_a_uniform_reconstruction_is_level_with_the_uniform_object(truth, train_split, compare_split):
     result = compare_split(
         "train", truth, train_split({"pinn": np.full_like(truth, 4j)}), evaluation=EVALUATION, metrics=METRICS
     )
@@ -214,8 +214,8 @@ def test_a_flat_arm_is_level_with_flat(truth, train_split, compare_split):
 def test_pixels_without_a_value_outside_the_region_cost_the_likelihood_alone(truth, train_split, compare_split):
     region = compare_split("train", truth, train_split({}), evaluation=EVALUATION, metrics=METRICS).region
     seen = noisy(truth, 0.1)
-    arms = {"whole": seen, "holed": np.where(region.mask, seen, np.nan)}
-    result = compare_split("train", truth, train_split(arms), evaluation=EVALUATION, metrics=METRICS)
+    methods = {"whole": seen, "holed": np.where(region.mask, seen, np.nan)}
+    result = compare_split("train", truth, train_split(methods), evaluation=EVALUATION, metrics=METRICS)
     assert picture_scores(result, "holed") == picture_scores(result, "whole")
     value, reason = scores(result, "holed")["complex", "nll_excess"]
     assert value is None
@@ -223,7 +223,7 @@ def test_pixels_without_a_value_outside_the_region_cost_the_likelihood_alone(tru
 
 
 def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split, test_split, compare_cell):
-    """An arm that is right on trained pixels and wrong elsewhere has learnt nothing that the test split rewards."""
+    """An method that is right on trained pixels and wrong elsewhere has learnt nothing that the test split rewards."""
     train, test = train_split({}), test_split({})
     box = train.scan_box
     trained = evaluation_region(
@@ -250,7 +250,7 @@ def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split,
     assert alone.splits["test"].region.trained_pixels == 0
 
 
-def test_an_empty_region_fails_every_arm_in_words_and_not_with_nan(truth, train_split, compare_split):
+def test_an_empty_region_fails_every_method_in_words_and_not_with_nan(truth, train_split, compare_split):
     train = train_split({"pinn": truth, "lsqml": "off"})
     same_place = compare_split(
         "test",

@@ -68,16 +68,20 @@ def test_what_has_no_efficiency_says_why():
         json.dumps(one.to_dict(), allow_nan=False)
 
 
-def test_the_comparison_reports_limit_and_efficiency_of_every_arm(truth, train_split, limit):
-    """With noise of the bound's own size in every pixel, the efficiency of an arm is 1."""
+def test_the_comparison_reports_limit_and_efficiency_of_every_method(truth, train_split, limit):
+    """With noise of the bound's own size in every pixel, the efficiency of an method is 1."""
     settings = {"evaluation": EvaluationSettings(), "metrics": MetricsConfig(), "limit": limit}
     split = train_split({})
     found = compare_split("train", truth, split, **settings)
     random = np.random.default_rng(40)
     noise = random.normal(size=truth.shape) * found.limit.error_map("phase")
-    arms = {"iterative": truth * np.exp(1j * noise), "network": truth * np.exp(0.5j * noise), "lost": "failed: memory"}
+    methods = {
+        "iterative": truth * np.exp(1j * noise),
+        "network": truth * np.exp(0.5j * noise),
+        "lost": "failed: memory",
+    }
     compared = compare_split(
-        "train", truth, dataclasses.replace(split, methods=arms, learned=frozenset({"network"})), **settings
+        "train", truth, dataclasses.replace(split, methods=methods, learned=frozenset({"network"})), **settings
     )
     # The map is a local mean of few probes, and the mean of the bound has an error of its own.
     allowed = 4 * found.limit.unit.phase.standard_error + 0.1

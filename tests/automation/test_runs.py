@@ -1,0 +1,54 @@
+"""One Dagster run in this process: its answer, the progress of its engines, the audit's failures."""
+
+import dagster as dg
+import pytest
+
+from fly64_assets.assets.progress import reporter
+from fly64_assets.automation.jobs import AUDIT
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
+from fly64_assets.automation.runs import audit, execute
+from fly64_assets.errors import Fly64Error
+
+
+@pytest.fixture(autouse=True)
+def instance(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+@dg.asset
+def engine(context: dg.AssetExecutionContext) -> None:
+    """Report twice, as an engine does."""
+    report = reporter(context, "dose_1000/dense: training pinn")
+    report(1, 2, {"loss": 0.5})
+    report(2, 2, {})
+
+
+@dg.asset
+def broken() -> None:
+    """Refuse, with a sentence."""
+    raise dg.Failure("patched_train.npz: another SHA256", allow_retries=False)
+
+
+def test_progress_reaches_whoever_started_the_run_under_its_label(instance):
+    heard = []
+    listen = lambda *numbers, label: heard.append((label, *numbers))  # noqa: E731
+    assert execute(dg.Definitions([engine]), ["engine"], None, base="mine_1234", progress=listen) == (True, "")
+    label = "dose_1000/dense: training pinn"
+    assert heard == [(label, 1, 2, {"loss": 0.5}), (label, 2, 2, {})]
+    (run,) = instance.get_runs()
+    assert run.tags.items() >= {COMMAND_TAG: RESUME, BASE_TAG: "mine_1234"}.items()
+    # The next run is heard by no one.
+    assert execute(dg.Definitions([engine]), ["engine"], None) == (True, "")
+    assert len(heard) == 2
+
+
+def test_a_failed_asset_is_named_with_its_reason():
+    assert execute(dg.Definitions([broken]), ["broken"], None) == (False, "broken: patched_train.npz: another SHA256")
+
+
+def test_an_audit_that_cannot_be_carried_out_says_so():
+    job = dg.define_asset_job(AUDIT, selection="broken")
+    with pytest.raises(Fly64Error, match=r"the audit itself failed: patched_train\.npz: another SHA256"):
+        audit(dg.Definitions([broken], jobs=[job]))
