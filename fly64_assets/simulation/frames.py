@@ -116,7 +116,17 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     Raises
     ------
     ContractError
-        If the object is too small, no light reaches the detector, or a half of the scan is empty.
+        If the object is too small, no photon reaches the detector, or a half of the scan is empty.
+
+    Examples
+    --------
+    >>> from fly64_assets.simulation.bases import make_base
+    >>> from fly64_assets.simulation.recipe import BaseRecipe
+    >>> base = make_base(BaseRecipe("coins", "grass", object_size=100, positions=20), patch_size=64)
+    >>> scan = simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
+    >>> amplitude = next(scan.amplitude_blocks("train"))
+    >>> amplitude.shape[1:], amplitude.dtype, {split: len(index) for split, index in scan.halves.items()}
+    ((64, 64), dtype('float32'), {'train': 11, 'test': 9})
     """
     try:
         if scan == "uniform":

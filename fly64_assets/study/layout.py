@@ -15,6 +15,7 @@ from typing import Any, Final
 from fly64_assets.errors import Fly64Error
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
+from fly64_assets.store.hashing import SHA256
 
 STAGES: Final = ("base", "simulated", "view", "training", "inference", "reconstruction", "comparison", "report")
 STAGE_FIELDS: Final = {
@@ -31,7 +32,6 @@ STAGE_FIELDS: Final = {
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,100}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class LayoutError(Fly64Error):
@@ -130,7 +130,7 @@ class StageKey:
 
 def base_id(path_or_stem: Path | str, sha256: str) -> str:
     """Name of a base: its file's stem, reduced to ``[a-z0-9_]``, and the first 8 hex digits of its SHA256."""
-    if not _SHA256.fullmatch(sha256):
+    if not SHA256.fullmatch(sha256):
         raise LayoutError(f"{sha256!r} is not a SHA256: 64 lower-case hex digits are expected")
     stem = Path(path_or_stem).name.removesuffix(".npz")
     safe = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:64].strip("_")
