@@ -151,7 +151,7 @@ def _baseline_box(work: Work, split: str) -> ScanBox:
     path = work.layout.patched(work.key.dose or 0, split, work.key.repeat)
     verified(path)
     baseline = load_measurement(path)
-    return scan_box(baseline.x, baseline.y)
+    return scan_box(baseline.scan)
 
 
 def _histories(work: Work, split: str) -> dict[str, dict[str, list[float]]]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from fly64_assets.assets.flow import Work
 from fly64_assets.contract.npz import open_npz, write_npz
 from fly64_assets.errors import Fly64Error
-from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
-from fly64_assets.evaluation.bound.limit_file import limit_arrays, limit_from_arrays
+from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit, limit_arrays, limit_from_arrays
 from fly64_assets.evaluation.scores.compare import LimitSource
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages

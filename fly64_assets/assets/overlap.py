@@ -94,7 +94,6 @@ def _describe(work: Work, cut: Mapping[str, SplitView]) -> Mapping[str, Any]:
 
     shown: dict[str, Any] = {}
     base = load_base(work.layout.base)
-    height, width = base.object.shape
     for split, one in cut.items():
         shown[f"frames_{split}"] = len(one.kept)
         if one.metrics is None:
@@ -102,5 +101,5 @@ def _describe(work: Work, cut: Mapping[str, SplitView]) -> Mapping[str, Any]:
             continue
         shown[f"measured_overlap_{split}"] = one.metrics["metric_2_image_based_avg"]
         frames = work.dataset(work.layout.view_frames(work.key.dose or 0, one.view, split, work.key.repeat))
-        shown[f"scan_{split}"] = picture(scan_figure(base.probe, frames.x, frames.y, (height, width)))
+        shown[f"scan_{split}"] = picture(scan_figure(base.probe, frames.scan))
     return shown
