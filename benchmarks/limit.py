@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,11 +36,10 @@ def positions(design, base, view):
     found = {}
     for split in SPLITS:
         index = scan.halves[split]
-        x, y = scan.x[index], scan.y[index]
+        found[split] = part = scan.positions[index]
         if view != BASELINE:
-            kept = select_spaced(np.c_[x, y], design.spacing_thresholds[view], design.patch_size_pixels).kept
-            x, y = x[kept], y[kept]
-        found[split] = (x, y)
+            coords = np.c_[part.x, part.y]
+            found[split] = part[select_spaced(coords, design.spacing_thresholds[view], design.patch_size_pixels).kept]
     return found
 
 
@@ -55,19 +55,19 @@ def main() -> None:
     base = make_base(design.base, design.patch_size_pixels)
     print("view      split  known<  frames  wall s  CPU s  products  phase var / floor      amplitude var / floor")
     for view in options.view:
-        xy = positions(design, base, view)
+        scans = positions(design, base, view)
         for split in options.split:
-            x, y = (np.round(c) for c in xy[split]) if options.whole_pixels else xy[split]
+            scan = scans[split]
+            if options.whole_pixels:
+                scan = replace(scan, x=np.round(scan.x), y=np.round(scan.y))
             region = evaluation_region(
                 base.probe,
-                x,
-                y,
-                base.object.shape,
+                scan,
                 threshold=design.evaluation.coverage_threshold,
-                scan_box=scan_box(x, y),
-                train_xy=xy["train"] if split == "test" else None,
+                scan_box=scan_box(scan),
+                train_scan=scans["train"] if split == "test" else None,
             )
-            problem = limits.LimitProblem(base.object, base.probe, x, y, region.mask, region.threshold_value)
+            problem = limits.LimitProblem(base.object, base.probe, scan, region.mask, region.threshold_value)
             photons = (region.illumination * np.abs(base.object) ** 2)[region.mask]
             floor = float((1 / (4 * photons)).mean())
             for share in options.known_below:
@@ -75,7 +75,7 @@ def main() -> None:
                 wall, cpu = time.perf_counter(), time.process_time()
                 found = limits.dose_limit(problem)
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                line = f"{view:9} {split:6} {share:6g}  {len(x):6}  {wall:6.1f}  {cpu:5.1f}  {found.iterations:8}  "
+                line = f"{view:9} {split:6} {share:6g}  {len(scan):6}  {wall:6.1f}  {cpu:5.1f}  {found.iterations:8}  "
                 if found.phase is None:
                     print(line + "; ".join(found.singular))
                     continue

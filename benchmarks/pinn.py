@@ -55,7 +55,7 @@ def measurement(positions: int) -> Measurement:
     base = make_base(BaseRecipe("coins", "grass", 448, positions), 64)
     scan = simulate(base, dose=DOSE, scan="uniform", axis="y", seed=7)
     amplitude, index = np.concatenate(list(scan.amplitude_blocks("train"))), scan.halves["train"]
-    x, y = scan.x[index], scan.y[index]
+    x, y = scan.positions.x[index], scan.positions.y[index]
     order = np.argsort(np.maximum(np.abs(x - np.median(x)), np.abs(y - np.median(y))))
     return Measurement(amplitude[order], scan.scale, base.probe, x[order], y[order], base.object.shape, index[order])
 

@@ -43,7 +43,7 @@ def write_measurement(frames: int, folder: Path) -> None:
         stored[start : start + len(block)] = block
         start += len(block)
     stored.flush()
-    rest = (scan.scale, base.probe, scan.x[index], scan.y[index], base.object.shape, index)
+    rest = (scan.scale, base.probe, scan.positions.x[index], scan.positions.y[index], base.object.shape, index)
     (folder / "rest.pickle").write_bytes(pickle.dumps(rest))
 
 

@@ -97,7 +97,7 @@ def halves(source: BaseRecipe | Path, patch_size: int, dose: int, scan: str, axi
     found = {}
     for split, index in simulated.halves.items():
         frames = np.concatenate(list(simulated.amplitude_blocks(split)))
-        x, y, metadata = simulated.x[index], simulated.y[index], {"scale": simulated.scale}
+        x, y, metadata = simulated.positions.x[index], simulated.positions.y[index], {"scale": simulated.scale}
         found[split] = Dataset(frames, base.object, base.probe, x, y, index, None, metadata)
     return found
 
@@ -116,10 +116,9 @@ def cell_of(design: StudyDesign, view: str, dose: int) -> Cell | str:
         frames, x, y, index = (a[selected.kept] for a in (whole.diffraction, whole.x, whole.y, whole.scan_index))
         measured[split] = Measurement(frames, whole.metadata["scale"], whole.probe, x, y, whole.object.shape, index)
     train_half, test, baseline = measured["train"], measured["test"], datasets["test"]
-    box = scan_box(baseline.x, baseline.y)
-    threshold, lit = design.evaluation.coverage_threshold, (train_half.x, train_half.y)
-    scanned = (test.probe, test.x, test.y, test.object_shape)
-    region = evaluation_region(*scanned, threshold=threshold, scan_box=box, train_xy=lit)
+    box = scan_box(baseline.scan)
+    threshold = design.evaluation.coverage_threshold
+    region = evaluation_region(test.probe, test.scan, threshold=threshold, scan_box=box, train_scan=train_half.scan)
     return Cell(view, dose, baseline.object, train_half, test, box, region)
 
 
@@ -247,9 +246,9 @@ def equal_quality(run: Run, error: float, peer: Run) -> dict:
 
 def entries(cell: Cell, design: StudyDesign, runs: dict[str, list[Run]]) -> Iterator[dict]:
     arms = {f"{arm} {k}": run.object for arm, own in runs.items() for k, run in enumerate(own)}
-    data, lit = SplitInput(cell.test, arms, cell.box), (cell.train.x, cell.train.y)
+    data = SplitInput(cell.test, arms, cell.box)
     settings = {"evaluation": design.evaluation, "metrics": design.metrics_config}
-    compared = compare_split("test", cell.truth, data, **settings, train_xy=lit)
+    compared = compare_split("test", cell.truth, data, **settings, train_scan=cell.train.scan)
     scores = {a: [compared.value(f"{a} {k}", "phase", "rmse") for k in range(len(own))] for a, own in runs.items()}
     peer = statistics.mean(scores["lsqml"]) if "lsqml" in scores else None
     for arm, own in runs.items():

@@ -18,6 +18,7 @@ from fly64_assets.physics import counts, forward
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.overlap import select_spaced
+from fly64_assets.physics.windows import Scan
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
@@ -56,8 +57,8 @@ def train_half(base: Base, dose: int, view: str) -> Measurement:
     amplitude = np.concatenate(list(scan.amplitude_blocks("train")))
     kept = np.arange(len(index))
     if SPACING[view]:
-        kept = select_spaced(np.c_[scan.x[index], scan.y[index]], SPACING[view], 64).kept
-    x, y = scan.x[index][kept], scan.y[index][kept]
+        kept = select_spaced(np.c_[scan.positions.x[index], scan.positions.y[index]], SPACING[view], 64).kept
+    x, y = scan.positions.x[index][kept], scan.positions.y[index][kept]
     return Measurement(amplitude[kept], scan.scale, base.probe, x, y, base.object.shape, index[kept])
 
 
@@ -65,30 +66,31 @@ def raster(base: Base, dose: int) -> Measurement:
     """The upper half of a raster of whole pixels, :data:`STEP` apart: 512 frames for an object of 320 px."""
     centres = np.arange(36.0, base.object.shape[0] - 35, STEP)
     y, x = (axis.ravel() for axis in np.meshgrid(centres, centres, indexing="ij"))
-    scale = forward.intensity_scale(dose, forward.exit_wave_energies(base.object, base.probe, x, y))
+    scan = Scan(x, y, base.object.shape, base.patch_size)
+    scale = forward.intensity_scale(dose, forward.exit_wave_energies(base.object, base.probe, scan))
     index = np.arange(len(x) // 2)
-    x, y = x[index], y[index]
+    scan = scan[index]
     amplitude = np.empty((len(index), *base.probe.shape), np.float32)
     for part in forward.blocks(len(index)):
-        rates = forward.patch_counts(base.object, base.probe, x[part], y[part], scale)
+        rates = forward.patch_counts(base.object, base.probe, scan[part], scale)
         amplitude[part] = counts.stored_amplitude(counts.poisson_counts(rates, index[part], 7, dose), scale)
-    return Measurement(amplitude, scale, base.probe, x, y, base.object.shape, index)
+    return Measurement(amplitude, scale, base.probe, scan.x, scan.y, base.object.shape, index)
 
 
 def evaluated(m: Measurement) -> np.ndarray:
     """Pixels that count in a study."""
-    return evaluation_region(m.probe, m.x, m.y, m.object_shape, threshold=0.1, scan_box=scan_box(m.x, m.y)).mask
+    return evaluation_region(m.probe, m.scan, threshold=0.1, scan_box=scan_box(m.scan)).mask
 
 
 def interior(m: Measurement) -> np.ndarray:
     """Pixels without the dim rim of the scan."""
-    light = illumination(m.probe, m.x, m.y, m.object_shape)
+    light = illumination(m.probe, m.scan)
     return light >= INTERIOR * light.max()
 
 
 def phase_floor(m: Measurement, truth: np.ndarray, mask: np.ndarray) -> float:
     """Root of the mean of 1 / (4 n_r) [rad]."""
-    photons = expected_photons(illumination(m.probe, m.x, m.y, m.object_shape), truth, m.intensity_scale)
+    photons = expected_photons(illumination(m.probe, m.scan), truth, m.intensity_scale)
     return float(np.sqrt(phase_variance_floor(photons[mask]).mean()))
 
 

@@ -28,6 +28,7 @@ from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 
 PROBE_SIDE = 64
 STEP_PX = 24
@@ -37,11 +38,18 @@ PHOTONS_PER_FRAME = 1e4
 class ComputedFrames:
     """Amplitudes of the frames that are asked for, for an intensity scale of 1 or more."""
 
-    def __init__(self, truth, probe, x, y, scale):
-        self.truth, self.probe, self.x, self.y, self.scale = truth, probe, x, y, scale
+    def __init__(self, truth, probe, scan, scale):
+        self.truth, self.probe, self.scan, self.scale = truth, probe, scan, scale
 
     def __getitem__(self, frames):
-        counts = np.rint(patch_counts(self.truth, self.probe, self.x[frames], self.y[frames], self.scale))
+        counts = np.rint(
+            patch_counts(
+                self.truth,
+                self.probe,
+                self.scan[frames],
+                self.scale,
+            )
+        )
         return (np.sqrt(counts) / self.scale).astype(np.float32)
 
 
@@ -104,13 +112,13 @@ def main() -> None:
     probe = disc_probe()
     y, x = (c.ravel() for c in np.meshgrid(*[np.arange(40.0, size - 40, STEP_PX)] * 2, indexing="ij"))
     scale = float(np.sqrt(PHOTONS_PER_FRAME / (0.72 * np.sum(np.abs(probe) ** 2))))
-    frames = ComputedFrames(truth, probe, x, y, scale)
+    frames = ComputedFrames(truth, probe, Scan(x, y, truth.shape, len(probe)), scale)
     measurement = Measurement(frames, scale, probe, x, y, truth.shape, np.arange(len(x)))
     start, cpu = time.perf_counter(), time.process_time()
     compared = compare_split(
         "train",
         truth,
-        SplitInput(measurement, {"arm": reconstruction}, scan_box(x, y)),
+        SplitInput(measurement, {"arm": reconstruction}, scan_box(measurement.scan)),
         evaluation=EvaluationSettings(),
         metrics=MetricsConfig(),
         limit=no_limit,

@@ -90,5 +90,5 @@ def describe_base(layout: Layout) -> dict[str, Any]:
         "probe_diameter_px": probe_diameter_px(base.probe),
         "positions": len(base.x),
         "object": picture(preview(base.object)),
-        "scan": picture(scan_figure(base.probe, base.x, base.y, (height, width))),
+        "scan": picture(scan_figure(base.probe, base.scan)),
     }

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.npz import load_base, load_measurement, open_npz, write_npz
 from fly64_assets.errors import Fly64Error
-from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
-from fly64_assets.evaluation.bound.limit_file import limit_arrays, limit_from_arrays
+from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit, limit_arrays, limit_from_arrays
 from fly64_assets.evaluation.report.figures import loss_history
 from fly64_assets.evaluation.scores.compare import LimitSource, SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import ScanBox, scan_box
@@ -108,7 +107,7 @@ def _baseline_box(work: Work[Cell], split: str) -> ScanBox:
     path = work.layout.patched(work.at.whole_dose, split)
     verified(path)
     baseline = load_measurement(path)
-    return scan_box(baseline.x, baseline.y)
+    return scan_box(baseline.scan)
 
 
 def _histories(work: Work[Cell], split: str) -> dict[str, dict[str, list[float]]]:

@@ -57,9 +57,8 @@ def _describe(dataset: Dataset, view: SplitView) -> Mapping[str, Any]:
 
     if view.metrics is None:
         return {f"frames_{view.split}": len(view.kept), f"skipped_{view.split}": view.reason}
-    x, y = dataset.x[view.kept], dataset.y[view.kept]
     return {
         f"frames_{view.split}": len(view.kept),
         f"measured_overlap_{view.split}": view.metrics["metric_2_image_based_avg"],
-        f"scan_{view.split}": picture(scan_figure(dataset.probe, x, y, dataset.object.shape)),
+        f"scan_{view.split}": picture(scan_figure(dataset.probe, dataset.scan[view.kept])),
     }

@@ -123,9 +123,9 @@ def physics(context: CheckContext) -> Problems:
                 problems.append(f"{split}: counts of frames {part.start} ... {part.stop - 1} are not whole numbers")
             photons += float(counts.sum())
         frames += dataset.frames
-        x, y = dataset.x[:PARSEVAL_FRAMES], dataset.y[:PARSEVAL_FRAMES]
-        detected = patch_counts(dataset.object, dataset.probe, x, y, scale).sum(axis=(1, 2))
-        emitted = scale**2 * exit_wave_energies(dataset.object, dataset.probe, x, y)
+        scan = dataset.scan[:PARSEVAL_FRAMES]
+        detected = patch_counts(dataset.object, dataset.probe, scan, scale).sum(axis=(1, 2))
+        emitted = scale**2 * exit_wave_energies(dataset.object, dataset.probe, scan)
         if not np.allclose(detected, emitted, rtol=1e-6):
             problems.append(f"{split}: Parseval's theorem fails: photons on the detector differ from the exit wave's")
     if abs(photons / frames - at.dose) > 5 * math.sqrt(at.dose / frames):

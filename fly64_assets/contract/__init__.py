@@ -1,5 +1,5 @@
 """DATA-001, the data contract: what a data set file holds, how it is written, read, judged and converted.
 
-``schema`` names keys and builds metadata, ``npz`` writes and loads files, ``validate`` judges arrays,
-``canonical`` converts the forms found in the wild. Nothing here knows Dagster, the store or the engines.
+``schema`` names keys, ``metadata`` builds the ``_metadata`` document, ``npz`` writes and loads files, ``validate``
+judges arrays, ``canonical`` converts other common forms. Nothing here knows studies, Dagster, the store or the engines.
 """

@@ -1,6 +1,6 @@
-"""Distrustful access to the members of an NPZ archive.
+"""Safe access to the members of an NPZ archive from an untrusted source.
 
-Belongs here: every check that stands between bytes from outside and an array. Does not belong here: what the
+Belongs here: every check between the bytes of a file and an array. Does not belong here: what the
 arrays mean (``validate``) and writing (``npz``). No pickle is ever loaded: object arrays are recognised by their
 header alone.
 """
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fly64_assets.errors import ContractError
 
 DEFAULT_MAX_BYTES: Final = 16 * 2**30
-"""Largest total size of the unpacked members that is read without the user's word, unless the file itself is larger."""
+"""Largest total size of the unpacked members that is read by default, unless the file itself is larger."""
 
 MAPPED_FROM_BYTES: Final = 2**20
 """Stored members of at least this size are memory-mapped, smaller ones are read."""
@@ -78,7 +78,7 @@ class Header:
 
 
 class Archive:
-    """An open NPZ file whose directory has been checked; arrays are fetched one by one."""
+    """An open NPZ file whose directory has been checked; arrays are read one by one."""
 
     def __init__(self, file: BinaryIO, name: str, max_bytes: int | None) -> None:
         self._file = file
@@ -90,7 +90,7 @@ class Archive:
             raise ContractError(
                 f"{name} is not a complete zip archive ({_text(problem)}); expected an .npz file, as numpy writes it"
             ) from problem
-        # What unpacks to no more than the file's own size is no bomb.
+        # An archive that unpacks to no more than the file's own size cannot be a zip bomb.
         limit = max(DEFAULT_MAX_BYTES, _identity(file)[0]) if max_bytes is None else max_bytes
         self._members = self._checked(members, limit)
 

@@ -1,4 +1,4 @@
-"""Walking through large arrays in parts, so that memory does not grow with the number of frames.
+"""Reading large arrays in blocks, so that memory does not grow with the number of frames.
 
 Belongs here: the order in which rows are visited. Does not belong here: what is done with them.
 """

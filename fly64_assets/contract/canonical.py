@@ -1,7 +1,7 @@
-"""Canonicalisation: data sets and bases in the forms found in the wild, turned into DATA-001 arrays.
+"""Canonicalisation: data sets and bases in other common forms, turned into DATA-001 arrays.
 
 Belongs here: conversions, each of which leaves a record. Does not belong here: judging the result (``validate``).
-What cannot be told from the file alone is refused, with the guess that the caller may confirm by an option.
+What the file alone does not show is refused, with a guess that the caller may confirm by an option.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _read(path: Path, max_bytes: int | None, unread: Iterable[str] = ()) -> _Con
 
 
 class _Conversion:
-    """The arrays of one file on their way to the canonical form, and the record of what was done."""
+    """The arrays of one file during conversion, and the record of what was done to them."""
 
     def __init__(self, where: str, arrays: dict[str, NDArray[Any]]) -> None:
         self.where = where
@@ -206,7 +206,7 @@ class _Conversion:
                     guesses.append(f"'{key}' looks like {wanted}: confirm with rename {key}={wanted}")
             if schema.XCOORDS in missing and looks_like_positions(key, array, None):
                 guesses.append(
-                    f"'{key}' looks like positions as pairs, whose order cannot be told from the file: "
+                    f"'{key}' looks like positions as pairs, whose order the file does not show: "
                     f"store {schema.XCOORDS} (columns) and {schema.YCOORDS} (rows) in object pixels"
                 )
         return guesses
@@ -220,8 +220,7 @@ class _Conversion:
             if self.arrays[key].ndim != axes:
                 modes = " (one probe mode only)" if key == schema.PROBE else ""
                 raise ContractError(
-                    f"{self.where}: {key} has shape {array.shape}; expected {axes} axes{modes}, and how to come by "
-                    "them cannot be told"
+                    f"{self.where}: {key} has shape {array.shape}; expected {axes} axes{modes}; store it with as many"
                 )
             self.record("drop_axes", key=key, shape=list(array.shape))
 
@@ -240,7 +239,7 @@ class _Conversion:
         positions = coordinate_length(self.arrays)
         if shape[0] == shape[1] == shape[2]:
             raise ContractError(
-                f"{self.where}: diffraction has shape {shape}, and which axis counts the frames cannot be told; "
+                f"{self.where}: diffraction has shape {shape}, which does not show the axis of the frames; "
                 "frames_last = False (the first axis) is the likelier: confirm it, or give frames_last = True"
             )
         if shape[0] == shape[1] != shape[2] != positions:

@@ -14,9 +14,9 @@ import scipy.signal
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Finding, error, warning
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.metadata import SCHEMA_VERSION, decode_metadata, finite_number, physics_parameters
-from fly64_assets.contract.report import Finding, error, warning
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.overlap import BASELINE

@@ -23,8 +23,8 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
 from fly64_assets.contract.blocks import row_blocks
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import ContractReport
 from fly64_assets.contract.metadata import decode_metadata
-from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
 from fly64_assets.errors import ContractError

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.metadata import encode_metadata, recorded_scale
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 
 FRAMES: Final = "diffraction"
 LEGACY_FRAMES: Final = "diff3d"
@@ -90,6 +91,11 @@ class Dataset:
         """Scale s, with (s X)^2 = photon counts. Raises :class:`ContractError` where none is recorded."""
         return recorded_scale(self.metadata)
 
+    @property
+    def scan(self) -> Scan:
+        """Positions and the object's grid, on which their windows lie."""
+        return Scan(self.x, self.y, (self.object.shape[0], self.object.shape[1]), int(self.probe.shape[0]))
+
     def measurement(self) -> Measurement:
         """The part of the data set that an experiment knows: no object values, no patches."""
         height, width = self.object.shape
@@ -118,6 +124,11 @@ class Base:
     def patch_size(self) -> int:
         """Probe side N in pixels."""
         return int(self.probe.shape[0])
+
+    @property
+    def scan(self) -> Scan:
+        """Positions and the object's grid, on which their windows lie."""
+        return Scan(self.x, self.y, (self.object.shape[0], self.object.shape[1]), self.patch_size)
 
 
 # -- arrays to write ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Finding, error, information, warning
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
@@ -23,7 +24,6 @@ from fly64_assets.contract.frames import (
     squeezed,
     unknown_keys,
 )
-from fly64_assets.contract.report import Finding, error, information, warning
 from fly64_assets.contract.schema import Arrays
 
 KEYS: Final = "DATA-001.keys"

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import documents, schema, structure, values
 from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import ContractReport, Finding, error, information
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
 from fly64_assets.contract.metadata import finite_number, physics_parameters
-from fly64_assets.contract.report import ContractReport, Finding, error, information
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.physics.scan import SPLITS
 
@@ -38,6 +38,12 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
     -------
     ContractReport
         All findings. No content of the arrays raises an exception.
+
+    Examples
+    --------
+    >>> report = validate({"xcoords": np.arange(3.0)})
+    >>> report.ok, report.errors[0].message
+    (False, 'missing diffraction, objectGuess, probeGuess, ycoords; found xcoords')
     """
     plain, findings = _plain(arrays)
     document, unreadable = documents.read_metadata(plain)
@@ -127,10 +133,10 @@ def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
     findings = [
         error(finding.code, f"{name}: {finding.message}") for name, (_, found) in read.items() for finding in found
     ]
-    papers = {name: document or {} for name, (document, _) in read.items()}
+    stored = {name: document or {} for name, (document, _) in read.items()}
     findings += _shared_findings(halves)
-    findings += _separation_findings(halves, papers)
-    bases = [_base_digest(document) for document in papers.values()]
+    findings += _separation_findings(halves, stored)
+    bases = [_base_digest(document) for document in stored.values()]
     if None not in bases and bases[0] != bases[1]:
         findings.append(error(documents.METADATA, f"train comes from base {bases[0]}, test from base {bases[1]}"))
     return ContractReport.of(findings)
@@ -207,10 +213,10 @@ def _shared_findings(halves: Mapping[str, Arrays]) -> Iterator[Finding]:
             yield error(SPLIT, f"train and test share {shared.size} frames, the first with scan_index {shared[0]}")
 
 
-def _separation_findings(halves: Mapping[str, Arrays], papers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    points = {name: finite_number(document.get("split_point")) for name, document in papers.items()}
-    axes = {name: document.get("split_axis") or "y" for name, document in papers.items()}
-    for name, document in papers.items():
+def _separation_findings(halves: Mapping[str, Arrays], stored: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    points = {name: finite_number(document.get("split_point")) for name, document in stored.items()}
+    axes = {name: document.get("split_axis") or "y" for name, document in stored.items()}
+    for name, document in stored.items():
         if document.get("split") not in (None, name):
             yield error(SPLIT, f"the file given as {name} records split = {document['split']!r}")
         if points[name] is None:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.blocks import row_blocks
+from fly64_assets.contract.findings import Finding, error, warning
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
-from fly64_assets.contract.report import Finding, error, warning
 from fly64_assets.contract.schema import Arrays
 
 FINITE: Final = "DATA-001.finite"
@@ -141,7 +141,7 @@ def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics)
     share = _corner_share(statistics.intensity)
     if share is None:
         if frames.values.size and not statistics.intensity.any():
-            yield warning(CENTRE, f"{frames.key}: every value is zero; where the centre is cannot be told")
+            yield warning(CENTRE, f"{frames.key}: every value is zero, so nothing shows where the centre is")
         return
     if share < CORNER_SHARE_WARNING:
         return
@@ -151,7 +151,7 @@ def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics)
         yield error(CENTRE, f"{said}: the DC is not in the centre; apply fftshift to the frames")
     else:
         because = "" if expected is None else f"; the probe's own far field has {expected:.0%} there"
-        yield warning(CENTRE, f"{said}{because}, so whether the DC is in the centre cannot be told")
+        yield warning(CENTRE, f"{said}{because}, so whether the DC is in the centre is not certain")
 
 
 def _corner_share(intensity: NDArray[np.float64]) -> float | None:

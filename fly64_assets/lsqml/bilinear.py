@@ -15,25 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fly64_assets.physics.torch_windows import Windows
+
 NEARLY_WHOLE = 1e-4
 """Positions are float32; one this close to a whole pixel is that pixel [px]."""
-
-
-def between(corners: Tensor, fractions: Tensor) -> Tensor:
-    """Windows (b, N, N) between the pixels (b, N + 1, N + 1), moved by fractions of a pixel (b, 2), y then x."""
-    fy, fx = fractions[:, 0, None, None], fractions[:, 1, None, None]
-    rows = torch.lerp(corners[:, :-1], corners[:, 1:], fy.to(corners.dtype))
-    return torch.lerp(rows[:, :, :-1], rows[:, :, 1:], fx.to(corners.dtype))
-
-
-def spread(windows: Tensor, fractions: Tensor) -> Tensor:
-    """Adjoint of :func:`between`: windows (b, N, N) on the pixels (b, N + 1, N + 1)."""
-    fy, fx = fractions[:, 0, None, None], fractions[:, 1, None, None]
-    rows = torch.nn.functional.pad(windows * (1 - fy), (0, 0, 0, 1))
-    rows[:, 1:] += windows * fy
-    columns = torch.nn.functional.pad(rows * (1 - fx), (0, 1))
-    columns[:, :, 1:] += rows * fx
-    return columns
 
 
 class BilinearWindows:
@@ -50,33 +35,19 @@ class BilinearWindows:
 
     def read(self, image: Tensor, positions: Tensor, size: int) -> Tensor:
         """Windows (b, N, N) of an image (H, W), differentiable."""
-        pixels, fractions = self._geometry(positions, size, image.shape[-1])
-        return between(image.reshape(-1)[pixels], fractions)
+        return self.at(positions, size).read(image)
 
     def add(self, positions: Tensor, windows: Tensor, shape: tuple[int, int]) -> Tensor:
         """Image (H, W) of summed windows (b, N, N): the adjoint of :meth:`read`."""
-        pixels, fractions = self._geometry(positions, windows.shape[-1], shape[1])
-        columns = spread(windows, fractions)
-        image = torch.zeros(shape[0] * shape[1], dtype=windows.dtype, device=windows.device)
-        if not windows.is_complex():
-            return image.index_add_(0, pixels.reshape(-1), columns.reshape(-1)).view(shape)
-        parts = torch.view_as_real(image)
-        parts.index_add_(0, pixels.reshape(-1), torch.view_as_real(columns.contiguous()).view(-1, 2))
-        return image.view(shape)
+        image = torch.zeros(shape, dtype=windows.dtype, device=windows.device)
+        self.at(positions, windows.shape[-1]).add(image, windows)
+        return image
 
-    def corners(self, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """First pixels (b, 2) int64 of the windows, and how far (b, 2) the windows lie beyond them [px]; y then x."""
+    def at(self, positions: Tensor, size: int) -> Windows:
+        """Windows of side ``size`` at positions (b, 2) of the library, y then x [px]."""
         corner = positions.detach() + self.model.object.pos_origin_coords - (size - 1) / 2
         whole = torch.floor(corner + NEARLY_WHOLE)
-        return whole.long(), (corner - whole).clamp(min=0)
-
-    def _geometry(self, positions: Tensor, size: int, width: int) -> tuple[Tensor, Tensor]:
-        """Flat pixels (b, N + 1, N + 1) that windows are read from, and the fractions of a pixel (b, 2)."""
-        whole, fractions = self.corners(positions, size)
-        top, left = whole.unbind(1)
-        side = torch.arange(size + 1, device=positions.device)
-        pixels = (top * width + left)[:, None, None] + side[:, None] * width + side
-        return pixels, fractions
+        return Windows(whole.long(), size, (corner - whole).clamp(min=0), fused=True)
 
     # -- in the shape of the library's own functions ---------------------------------------------------------------
 

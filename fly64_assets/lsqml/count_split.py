@@ -113,7 +113,7 @@ class Photons:
         self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], index: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         m = self._measurement
-        return patch_counts(obj, probe, m.x[index], m.y[index], m.intensity_scale)
+        return patch_counts(obj, probe, m.scan[index], m.intensity_scale)
 
 
 def _some(frames: int, most: int) -> NDArray[np.int64]:

@@ -142,7 +142,7 @@ def _run(
     obj, probe = np.ones(measurement.object_shape) if start is None else start, measurement.probe
     obj = obj.astype(np.complex64)
     photons = Photons(measurement, held_out_fraction(settings.stopping), seed)
-    coverage = illumination(measurement.probe, measurement.x, measurement.y, measurement.object_shape)
+    coverage = illumination(measurement.probe, measurement.scan)
     lit = coverage > 0
     rows: list[tuple[float, ...]] = []
     options: list[dict[str, Any]] = []

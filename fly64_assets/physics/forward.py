@@ -1,4 +1,4 @@
-"""Forward model of a ptychography scan: patches, exit waves, photon scale, expected counts.
+"""Forward model of a ptychography scan: exit waves, photon scale, expected counts.
 
 Symbols: object O (H, W), probe P (N, N), window centres (x_j, y_j), unitary 2-D Fourier transform F.
 The model is that of Hoidn, Mishra and Mehta, Sci. Rep. 13, 22789 (2023), with absolute photon counts.
@@ -13,6 +13,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from fly64_assets.physics.windows import Scan, read
+
 BLOCK_FRAMES = 64
 """Frames handled at a time where the caller does not care; no result depends on it."""
 
@@ -23,52 +25,21 @@ def blocks(n: int, size: int = BLOCK_FRAMES) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def extract_patches(
-    obj: NDArray[np.complexfloating], x: NDArray[np.float64], y: NDArray[np.float64], patch_size: int
-) -> NDArray[np.complex128]:
-    """Windows of the object centred at (x, y), bilinear between pixels, zero outside the object.
-
-    Rows y - N/2 ... y + N/2 - 1 and the like for columns; integer positions give plain slices.
-
-    Parameters
-    ----------
-    obj : (H, W) complex
-    x, y : (n,) float64 [px]
-    patch_size : int
-        Window side N.
-
-    Returns
-    -------
-    (n, N, N) complex128
-    """
-    half = patch_size // 2
-    height, width = obj.shape
-    left, top = np.floor(x).astype(np.int64) - half, np.floor(y).astype(np.int64) - half
-    fx, fy = (x - np.floor(x))[:, None, None], (y - np.floor(y))[:, None, None]
-    window = patch_size + 1
-    inside = left.min() >= 0 and top.min() >= 0 and left.max() + window <= width and top.max() + window <= height
-    if not inside:
-        # A margin of one window on each side holds every window that touches the object.
-        obj = np.pad(obj, window)
-        left = np.clip(left + window, 0, width + window)
-        top = np.clip(top + window, 0, height + window)
-    view = np.lib.stride_tricks.sliding_window_view(obj, (window, window))
-    corners = view[top, left].astype(np.complex128)
-    rows = corners[:, :-1] + fy * (corners[:, 1:] - corners[:, :-1])
-    patches: NDArray[np.complex128] = rows[:, :, :-1] + fx * (rows[:, :, 1:] - rows[:, :, :-1])
-    return patches
-
-
 def exit_wave_energies(
-    obj: NDArray[np.complexfloating],
-    probe: NDArray[np.complexfloating],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scan: Scan
 ) -> NDArray[np.float64]:
-    """Energy of every exit wave, sum over pixels of |P O_j|^2, shape (n,), each summed by itself in float64."""
-    energies = np.empty(len(x))
-    for part in blocks(len(x)):
-        waves = probe * extract_patches(obj, x[part], y[part], probe.shape[0])
+    """Energy of every exit wave, sum over pixels of |P O_j|^2, shape (n,), each summed by itself in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scan = Scan(np.array([8.0, 9.5]), np.array([8.0, 8.0]), (16, 16), patch_size=4)
+    >>> exit_wave_energies(np.full((16, 16), 0.5j), np.ones((4, 4)), scan)
+    array([4., 4.])
+    """
+    energies = np.empty(len(scan))
+    for part in blocks(len(scan)):
+        waves = probe * read(obj, scan[part])
         energies[part] = (waves.real**2 + waves.imag**2).reshape(len(waves), -1).sum(axis=1)
     return energies
 
@@ -94,11 +65,19 @@ def expected_counts(waves: NDArray[np.complexfloating], scale: float) -> NDArray
 
 
 def patch_counts(
-    obj: NDArray[np.complexfloating],
-    probe: NDArray[np.complexfloating],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    scale: float,
+    obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scan: Scan, scale: float
 ) -> NDArray[np.float64]:
-    """Expected counts (n, N, N) of the frames at (x, y); for a few frames at a time."""
-    return expected_counts(probe * extract_patches(obj, x, y, probe.shape[0]), scale)
+    """Expected counts (n, N, N) of the frames of a scan; for a few frames at a time.
+
+    Examples
+    --------
+    With the scale of 1000 photons per frame the expected counts sum to 1000.
+
+    >>> import numpy as np
+    >>> obj, probe = np.ones((16, 16)), np.ones((4, 4))
+    >>> scan = Scan(np.array([8.0, 9.5]), np.array([8.0, 8.0]), obj.shape, patch_size=4)
+    >>> scale = intensity_scale(1000, exit_wave_energies(obj, probe, scan))
+    >>> patch_counts(obj, probe, scan, scale).sum(axis=(1, 2)).round(6)
+    array([1000., 1000.])
+    """
+    return expected_counts(probe * read(obj, scan), scale)

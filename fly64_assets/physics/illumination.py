@@ -1,9 +1,11 @@
-"""Where the light falls: probe diameter and illumination of the object by a set of frames."""
+"""Probe diameter, and the illumination of the object by a set of frames."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fly64_assets.physics.windows import Scan, add
 
 
 def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
@@ -13,6 +15,13 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     centre. Between pixels the energy is interpolated over the disc's area.
 
     Raises ``ValueError`` for a probe without energy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> radius = np.hypot(*np.meshgrid(np.arange(-64, 64), np.arange(-64, 64)))
+    >>> round(probe_diameter_px(np.exp(-(radius**2) / (4 * 8.0**2)).astype(complex)), 2)  # 2.355 sigma
+    18.84
     """
     intensity = np.abs(probe.astype(np.complex128)) ** 2
     total = float(intensity.sum())
@@ -29,31 +38,24 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     return 2.0 * float(np.sqrt(area / np.pi))
 
 
-def illumination(
-    probe: NDArray[np.complexfloating],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    object_shape: tuple[int, int],
-) -> NDArray[np.float64]:
-    """Summed probe intensity W(r) = sum_j |P(r - r_j)|^2 on the object's grid, (H, W) float64.
+def illumination(probe: NDArray[np.complexfloating], scan: Scan) -> NDArray[np.float64]:
+    """Summed probe intensity W(r) = sum_j |P(r - r_j)|^2 on the grid of a scan, (H, W) float64.
 
-    Sub-pixel positions share each probe pixel bilinearly between its neighbours; light outside is dropped.
+    Sub-pixel positions share each probe pixel bilinearly between its neighbours; what falls outside is dropped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scan = Scan(np.array([2.0, 2.5]), np.array([1.0, 1.0]), (3, 5), patch_size=2)
+    >>> illumination(np.ones((2, 2)), scan)
+    array([[0. , 1.5, 2. , 0.5, 0. ],
+           [0. , 1.5, 2. , 0.5, 0. ],
+           [0. , 0. , 0. , 0. , 0. ]])
     """
-    size = probe.shape[0]
-    margin = size + 1
-    height, width = object_shape
-    total = np.zeros((height + 2 * margin, width + 2 * margin))
+    total = np.zeros(scan.object_shape)
     intensity = np.abs(probe.astype(np.complex128)) ** 2
-    floor_x, floor_y = np.floor(x), np.floor(y)
-    left = np.clip(floor_x.astype(np.int64) - size // 2 + margin, 0, width + margin)
-    top = np.clip(floor_y.astype(np.int64) - size // 2 + margin, 0, height + margin)
-    for j in range(len(x)):
-        fx, fy = x[j] - floor_x[j], y[j] - floor_y[j]
-        for dy, wy in ((0, 1 - fy), (1, fy)):
-            for dx, wx in ((0, 1 - fx), (1, fx)):
-                row, column = top[j] + dy, left[j] + dx
-                total[row : row + size, column : column + size] += (wy * wx) * intensity
-    return total[margin : margin + height, margin : margin + width]
+    add(total, scan, np.broadcast_to(intensity, (len(scan), *intensity.shape)))
+    return total
 
 
 def disc_illumination(probe: NDArray[np.complexfloating], diameter_px: float) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.physics.counts import counts_from_amplitude
 from fly64_assets.physics.forward import blocks
+from fly64_assets.physics.windows import Scan
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Measurement:
     def frames(self) -> int:
         """Number of frames n."""
         return len(self.x)
+
+    @property
+    def scan(self) -> Scan:
+        """Positions and the grid on which their windows lie."""
+        return Scan(self.x, self.y, self.object_shape, self.patch_size)
 
     @property
     def patch_size(self) -> int:

@@ -7,13 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Positions = NDArray[np.float64]
+from fly64_assets.physics.windows import Scan
 
 SPLITS: Final = ("train", "test")
 """The two halves of a scan."""
 
 
-def uniform_positions(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> tuple[Positions, Positions]:
+def uniform_scan(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> Scan:
     """Draw ``n`` window centres uniformly over an object, such that every window lies inside it.
 
     Parameters
@@ -27,13 +27,18 @@ def uniform_positions(seed: int, n: int, object_shape: tuple[int, int], patch_si
 
     Returns
     -------
-    x, y : (n,) float64 [px]
-        Column and row of the window centres, in [N/2, W - N/2) and [N/2, H - N/2).
+    Scan
+        With window centres in [N/2, W - N/2) and [N/2, H - N/2).
 
     Raises
     ------
     ValueError
         If the object is too small.
+
+    Examples
+    --------
+    >>> uniform_scan(seed=42, n=2, object_shape=(100, 100), patch_size=20).x.round(2)
+    array([39.96, 86.06])
     """
     height, width = object_shape
     if min(height, width) < patch_size + 2:
@@ -45,16 +50,16 @@ def uniform_positions(seed: int, n: int, object_shape: tuple[int, int], patch_si
     random = np.random.RandomState(seed)
     x = random.uniform(buffer, width - buffer, n)
     y = random.uniform(buffer, height - buffer, n)
-    return x, y
+    return Scan(x, y, object_shape, patch_size)
 
 
-def split_point(coordinate: Positions) -> float:
+def split_point(coordinate: NDArray[np.float64]) -> float:
     """Middle of the coordinate's range [px]: positions below it are train, the rest test."""
     low, high = float(np.min(coordinate)), float(np.max(coordinate))
     return low + 0.5 * (high - low)
 
 
-def split_indices(coordinate: Positions, point: float) -> dict[str, NDArray[np.int64]]:
+def split_indices(coordinate: NDArray[np.float64], point: float) -> dict[str, NDArray[np.int64]]:
     """Indices of the frames of each half: ``train`` where the coordinate is below ``point``, else ``test``."""
     below = coordinate < point
     return {"train": np.flatnonzero(below), "test": np.flatnonzero(~below)}

@@ -31,6 +31,8 @@ class Windows:
     fractions : (n, 2) float32, optional
         How far every window lies beyond its corner [px], row and column; None for windows at whole pixels. With
         fractions a window needs one row and one column more than N.
+    fused : bool
+        Interpolate by ``torch.lerp``, in one pass over the pixels instead of three; it rounds differently.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class Windows:
     corners: Tensor
     size: int
     fractions: Tensor | None = None
+    fused: bool = False
 
     @classmethod
     def of(cls, scan: Scan, device: torch.device | str = "cpu") -> Windows:
@@ -93,7 +96,7 @@ class Windows:
             flat = grid.contiguous()
             overlapping = flat.as_strided((flat.numel() - self.reach + 1, self.reach), (1, 1))
             pixels = overlapping.index_select(0, strips.reshape(-1)).view(-1, self.reach, self.reach)
-        return pixels if self.fractions is None else interpolate(pixels, self.fractions)
+        return pixels if self.fractions is None else interpolate(pixels, self.fractions, fused=self.fused)
 
     def add(self, grid: Tensor, windows: Tensor) -> None:
         """Add windows (n, N, N) to a contiguous grid (H, W) in place: the exact adjoint of :meth:`read`."""
@@ -105,9 +108,12 @@ class Windows:
         return self.corners[:, 0] * width + self.corners[:, 1]
 
 
-def interpolate(pixels: Tensor, fractions: Tensor) -> Tensor:
+def interpolate(pixels: Tensor, fractions: Tensor, *, fused: bool = False) -> Tensor:
     """Windows (n, N, N) between the pixels (n, N + 1, N + 1), moved by fractions of a pixel (n, 2), row and column."""
     fy, fx = fractions[:, 0, None, None], fractions[:, 1, None, None]
+    if fused:
+        rows = torch.lerp(pixels[:, :-1], pixels[:, 1:], fy.to(pixels.dtype))
+        return torch.lerp(rows[:, :, :-1], rows[:, :, 1:], fx.to(pixels.dtype))
     rows = pixels[:, :-1] + fy * (pixels[:, 1:] - pixels[:, :-1])
     return rows[:, :, :-1] + fx * (rows[:, :, 1:] - rows[:, :, :-1])
 

@@ -21,7 +21,7 @@ DEFAULT_GROUPS: Final = 512
 
 
 class LegacyConfigError(Fly64Error):
-    """A legacy configuration breaks rules, or the legacy dictionary is used without or against its session."""
+    """A configuration of PtychoPINN breaks rules, or its dictionary is used without or against its session."""
 
 
 @dataclass(frozen=True)

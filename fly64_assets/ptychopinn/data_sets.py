@@ -1,7 +1,7 @@
-"""PtychoPINN's NPZ files: into the contract with a report of every key, and back with the legacy keys.
+"""PtychoPINN's NPZ files: into the contract with a report of every key, and back with PtychoPINN's keys.
 
-Belongs here: the way of one file. Does not belong here: conversions (:mod:`fly64_assets.contract.canonical`), the
-judgement of the result (:mod:`fly64_assets.contract.validate`).
+Belongs here: the import and export of one file. Does not belong here: conversions
+(:mod:`fly64_assets.contract.canonical`), the judgement of the result (:mod:`fly64_assets.contract.validate`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def import_data_set(
 
 
 def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
-    """Write a data set with the legacy keys beside its own (``diff3d``); returns the keys in the file.
+    """Write a data set with PtychoPINN's keys beside its own (``diff3d``); returns the keys in the file.
 
     Raises
     ------

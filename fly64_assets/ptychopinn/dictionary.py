@@ -1,4 +1,4 @@
-"""The legacy dictionary ``params.cfg`` as a function of a configuration: every key, always.
+"""PtychoPINN's dictionary ``params.cfg`` as a function of a configuration: every key, always.
 
 Belongs here: which field becomes which key, and the default of every other key. Does not belong here: the dictionary
 as state (:mod:`fly64_assets.ptychopinn.session`).

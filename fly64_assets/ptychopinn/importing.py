@@ -71,7 +71,7 @@ DESIGN_FIELDS: Final[Mapping[str, str]] = {
     "gradient_clip_val": "pinn.gradient_clip",
     "early_stop_patience": "pinn.patience",
 }
-"""Field of the design that a legacy field becomes."""
+"""Field of the design that a field of PtychoPINN becomes."""
 
 GPU_FIELDS: Final = ("accelerator", "devices", "precision", "deterministic")
 _COUNTED: Final = "a study counts: every position of a view is a seed, pinn.samples_per_position times"
@@ -100,7 +100,7 @@ REMARKS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ImportedConfiguration:
-    """A foreign configuration: the objects that it makes, the design fields that it becomes, and what was said.
+    """A configuration of PtychoPINN: the objects and design fields that it becomes, and an entry for every key.
 
     ``config`` and ``execution`` hold what is legal; refused keys are left at their defaults there.
     """

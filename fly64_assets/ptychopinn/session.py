@@ -1,4 +1,4 @@
-"""Sessions: the only way in which the legacy dictionary is ever filled, and always put back.
+"""Sessions: the only way in which PtychoPINN's dictionary is filled, and always put back.
 
 Belongs here: the state behind old modules, one owner at a time. Does not belong here: what the keys mean
 (:mod:`fly64_assets.ptychopinn.dictionary`), Dagster.
@@ -49,9 +49,9 @@ class _Former:
 
 
 class LegacySession(Mapping[str, Any]):
-    """The legacy parameters of one job, for as long as its session is open, in the thread that opened it.
+    """PtychoPINN's parameters of one job, for as long as its session is open, in the thread that opened it.
 
-    Comes from :func:`legacy_session` alone. What needs the legacy dictionary takes a session as an argument, so that
+    Comes from :func:`legacy_session` alone. What needs the dictionary takes a session as an argument, so that
     it cannot run before the dictionary is filled (CONFIG-001).
     """
 
@@ -106,7 +106,7 @@ def legacy_session(
     others: Mapping[str, Any] | None = None,
     wait_seconds: float = 0.0,
 ) -> Iterator[LegacySession]:
-    """Fill the legacy dictionary for the body of a ``with`` statement.
+    """Fill PtychoPINN's dictionary for the body of a ``with`` statement.
 
     This project's own dictionary is filled, and that of the package ``ptycho`` where it can be imported. Keys that the
     dictionaries held before are gone for that time, also those that are not known here.

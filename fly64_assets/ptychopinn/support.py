@@ -1,4 +1,4 @@
-"""Which legacy values the networks of this project can honour, and why they cannot honour the others.
+"""Which of PtychoPINN's values the networks of this project can honour, and why they cannot honour the others.
 
 Belongs here: one rule for each key that changes what a training does. Does not belong here: whether a value is legal
 at all (:mod:`fly64_assets.ptychopinn.configuration`).

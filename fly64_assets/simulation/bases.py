@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import erfc
 
 from fly64_assets.contract.schema import Base
-from fly64_assets.physics.scan import uniform_positions
+from fly64_assets.physics.scan import uniform_scan
+from fly64_assets.physics.windows import Scan
 from fly64_assets.simulation.recipe import BaseRecipe
 
 
@@ -37,14 +38,14 @@ def make_base(recipe: BaseRecipe, patch_size: int) -> Base:
     amplitude = _into_range(picture(recipe.amplitude, size), recipe.amplitude_range)
     phase = _into_range(picture(recipe.phase, size), recipe.phase_range)
     if recipe.pattern == "uniform":
-        x, y = uniform_positions(recipe.seed, recipe.positions, (size, size), patch_size)
+        scan = uniform_scan(recipe.seed, recipe.positions, (size, size), patch_size)
     else:
-        x, y = raster_positions(recipe.seed, recipe.positions, (size, size), patch_size)
+        scan = raster_scan(recipe.seed, recipe.positions, (size, size), patch_size)
     return Base(
         object=(amplitude * np.exp(1j * phase)).astype(np.complex64),
         probe=soft_disc_probe(patch_size, recipe.probe_radius, recipe.probe_edge, recipe.probe_curvature),
-        x=x,
-        y=y,
+        x=scan.x,
+        y=scan.y,
         metadata={},
     )
 
@@ -86,10 +87,8 @@ def soft_disc_probe(patch_size: int, radius: float, edge: float, curvature: floa
     return probe
 
 
-def raster_positions(
-    seed: int, n: int, object_shape: tuple[int, int], patch_size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Row by row over the whole object, each position moved by up to a quarter step; n positions, (x, y) [px]."""
+def raster_scan(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> Scan:
+    """Row by row over the whole object, each position moved by up to a quarter step; n positions."""
     height, width = object_shape
     low = patch_size / 2
     span_x, span_y = width - patch_size - 1, height - patch_size - 1
@@ -100,7 +99,7 @@ def raster_positions(
     jitter = np.random.RandomState(seed).uniform(-0.25, 0.25, (2, n))
     x = low + (index % columns + 0.5 + jitter[0]) * step_x
     y = low + (index // columns + 0.5 + jitter[1]) * step_y
-    return x, y
+    return Scan(x, y, object_shape, patch_size)
 
 
 def _into_range(levels: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:

@@ -25,11 +25,11 @@ from fly64_assets.physics.forward import (
     exact_mean,
     exit_wave_energies,
     expected_counts,
-    extract_patches,
     intensity_scale,
 )
 from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import split_indices, split_point, uniform_positions
+from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
+from fly64_assets.physics.windows import Scan, read
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SimulatedScan:
     ----------
     base : Base
         Object (H, W) and probe (N, N), complex64.
-    x, y : (n,) float64 [px]
+    positions : Scan
         Window centres of all frames, the same at every dose.
     mode : ``uniform`` or ``base``
         Whether the positions are drawn anew or the base's own.
@@ -59,8 +59,7 @@ class SimulatedScan:
     """
 
     base: Base
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    positions: Scan
     mode: str
     dose: int
     scale: float
@@ -93,7 +92,7 @@ class SimulatedScan:
             yield frames[part]
 
     def _patches(self, index: NDArray[np.int64]) -> NDArray[np.complex128]:
-        return extract_patches(self.base.object, self.x[index], self.y[index], self.base.patch_size)
+        return read(self.base.object, self.positions[index])
 
 
 def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: int = 1) -> SimulatedScan:
@@ -116,27 +115,36 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     Raises
     ------
     ContractError
-        If the object is too small, no light reaches the detector, or a half of the scan is empty.
+        If the object is too small, no photon reaches the detector, or a half of the scan is empty.
+
+    Examples
+    --------
+    >>> from fly64_assets.simulation.bases import make_base
+    >>> from fly64_assets.simulation.recipe import BaseRecipe
+    >>> base = make_base(BaseRecipe("coins", "grass", object_size=100, positions=20), patch_size=64)
+    >>> scan = simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
+    >>> amplitude = next(scan.amplitude_blocks("train"))
+    >>> amplitude.shape[1:], amplitude.dtype, {split: len(index) for split, index in scan.halves.items()}
+    ((64, 64), dtype('float32'), {'train': 11, 'test': 9})
     """
     try:
+        positions = base.scan
         if scan == "uniform":
-            x, y = uniform_positions(seed, len(base.x), _shape(base.object), base.patch_size)
-        else:
-            x, y = base.x, base.y
-        energies = exit_wave_energies(base.object, base.probe, x, y)
+            positions = uniform_scan(seed, len(positions), positions.object_shape, positions.patch_size)
+        energies = exit_wave_energies(base.object, base.probe, positions)
         scale = intensity_scale(dose, energies)
     except ValueError as error:
         raise ContractError(f"the base cannot be simulated: {error}") from error
-    coordinate = y if axis == "y" else x
+    coordinate = positions.y if axis == "y" else positions.x
     point = split_point(coordinate)
     halves = split_indices(coordinate, point)
     for split, index in halves.items():
         if len(index) == 0:
             raise ContractError(
-                f"the {split} half of the scan is empty: all {len(x)} positions have the same {axis}; "
+                f"the {split} half of the scan is empty: all {len(positions)} positions have the same {axis}; "
                 "give a base with another scan, or scan: uniform"
             )
-    return SimulatedScan(base, x, y, scan, dose, scale, energies, axis, point, halves, seed, repeat)
+    return SimulatedScan(base, positions, scan, dose, scale, energies, axis, point, halves, seed, repeat)
 
 
 def split_metadata(
@@ -153,7 +161,7 @@ def split_metadata(
     ``patches`` says whether the file holds the supervised patches; ``parameters_sha256`` is the hash of the design
     fields on which the file depends.
     """
-    frames = len(scan.x)
+    frames = len(scan.positions)
     steps = [
         transformation(
             "simulate",
@@ -226,10 +234,7 @@ def write_split(
         npz.add_blocks(FRAMES, shape, np.dtype(np.float32), scan.amplitude_blocks(split))
         if patches:
             npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), scan.patch_blocks(split))
-        rest = small_arrays(scan.base.object, scan.base.probe, scan.x[index], scan.y[index], index, metadata)
+        own = scan.positions[index]
+        rest = small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata)
         for name, array in rest.items():
             npz.add(name, array)
-
-
-def _shape(obj: NDArray[np.complex64]) -> tuple[int, int]:
-    return int(obj.shape[0]), int(obj.shape[1])

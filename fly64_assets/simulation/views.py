@@ -100,7 +100,7 @@ def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> d
 
 def view_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
     """Expected photons per frame of the kept frames, from the truth and the photon scale of the data set."""
-    energies = exit_wave_energies(dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept])
+    energies = exit_wave_energies(dataset.object, dataset.probe, dataset.scan[kept])
     return dataset.intensity_scale**2 * exact_mean(energies)
 
 

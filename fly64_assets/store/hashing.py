@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fly64_assets.errors import ArtifactError
+
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
+"""How a digest is written. The contract, which imports nothing of the store, has its own."""
 
 SETTLED_SECONDS: Final = 1.0
 """A file changed this recently is hashed anew each time: a second change within the clock's grain would not show."""

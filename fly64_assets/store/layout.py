@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.store.hashing import SHA256
 from fly64_assets.store.keys import (
     BASE,
     KINDS,
@@ -28,12 +29,11 @@ from fly64_assets.store.keys import (
 )
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def base_id(path_or_stem: Path | str, sha256: str) -> str:
     """Name of a base: its file's stem, reduced to ``[a-z0-9_]``, and the first 8 hex digits of its SHA256."""
-    if not _SHA256.fullmatch(sha256):
+    if not SHA256.fullmatch(sha256):
         raise LayoutError(f"{sha256!r} is not a SHA256: 64 lower-case hex digits are expected")
     stem = Path(path_or_stem).name.removesuffix(".npz")
     safe = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:64].strip("_")

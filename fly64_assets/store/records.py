@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -16,12 +15,11 @@ from typing import Any, Final
 
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.store.hashing import json_bytes, json_sha256
+from fly64_assets.store.hashing import SHA256, json_bytes, json_sha256
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.sidecars import Provenance, verified, write_artifact
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OUTCOMES: Final = ("succeeded", "failed", "skipped")
 _FIELDS: Final = (
     "outcome", "reason", "inputs", "parameters", "parameters_sha256", "code_version", "outputs", "diagnostics",
@@ -113,7 +111,7 @@ def _problem(record: StageRecord) -> str:
     if not isinstance(record.values, dict) or not isinstance(record.parameters, dict):
         return "values or parameters are no mappings"
     for files in (record.inputs, record.outputs):
-        if not isinstance(files, dict) or not all(_SHA256.fullmatch(str(sha256)) for sha256 in files.values()):
+        if not isinstance(files, dict) or not all(SHA256.fullmatch(str(sha256)) for sha256 in files.values()):
             return "inputs or outputs are no mappings of names to SHA256"
     names = [PurePosixPath(str(name)) for name in (*record.outputs, *record.diagnostics)]
     if any(name.is_absolute() or ".." in name.parts or "\0" in str(name) for name in names):

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import posixpath
-import re
 import socket
 import stat
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from typing import Any, Final
 from fly64_assets import __version__
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.atomic import Writer, commit, explained, make_folder, write_atomically
-from fly64_assets.store.hashing import json_bytes, json_sha256, sha256_file
+from fly64_assets.store.hashing import SHA256, json_bytes, json_sha256, sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout, stage_of
 
@@ -32,7 +31,6 @@ SUFFIX: Final = ".manifest.json"
 EXTERNAL: Final = "external:"
 """Prefix of an input that lies outside the data root: only its name is kept, so that a study can be moved."""
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _LARGEST_SIDECAR: Final = 16 * 2**20
 _LIBRARIES: Final = (
     "dagster", "h5py", "lightning", "matplotlib", "numpy", "ptychi", "scikit-image", "scipy", "tensorflow", "torch"
@@ -224,7 +222,7 @@ def _problem(document: Any, path: Path) -> str:
     size, inputs = document.get("bytes"), document.get("inputs")
     if isinstance(size, bool) or not isinstance(size, int) or not isinstance(inputs, dict):
         return "does not hold a size and inputs"
-    if not _SHA256.fullmatch(str(document.get("sha256"))):
+    if not SHA256.fullmatch(str(document.get("sha256"))):
         return "does not hold a SHA256"
     return ""
 

@@ -8,6 +8,7 @@ import pytest
 from fly64_assets.contract import schema
 from fly64_assets.contract.metadata import build_metadata, transformation
 from fly64_assets.physics import counts, forward, scan
+from fly64_assets.physics.windows import Scan, read
 
 N = 16
 DOSE = 1000.0
@@ -30,10 +31,11 @@ def make_probe(size: int = N) -> np.ndarray:
 def make_arrays(indices: slice | np.ndarray = slice(None), **metadata: object) -> dict[str, np.ndarray]:
     """A valid data set of FRAMES positions, or the part of it at ``indices``."""
     obj, probe = make_object(), make_probe()
-    x, y = scan.uniform_positions(7, FRAMES, obj.shape, N)
-    energies = forward.exit_wave_energies(obj, probe, x, y)
+    positions = scan.uniform_scan(7, FRAMES, obj.shape, N)
+    x, y = positions.x, positions.y
+    energies = forward.exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe)))
     scale = forward.intensity_scale(DOSE, energies)
-    rates = forward.patch_counts(obj, probe, x, y, scale)
+    rates = forward.patch_counts(obj, probe, Scan(x, y, obj.shape, len(probe)), scale)
     amplitude = counts.stored_amplitude(counts.poisson_counts(rates, np.arange(FRAMES), 3, int(DOSE)), scale)
     physics = {
         "nphotons": DOSE,
@@ -55,7 +57,7 @@ def make_arrays(indices: slice | np.ndarray = slice(None), **metadata: object) -
         x=x[indices],
         y=y[indices],
         scan_index=np.arange(FRAMES)[indices],
-        patches=forward.extract_patches(obj, x, y, N).astype(np.complex64)[indices],
+        patches=read(obj, Scan(x, y, obj.shape, N)).astype(np.complex64)[indices],
         metadata=document,
     )
     return schema.dataset_arrays(dataset)
@@ -68,7 +70,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def halves() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    _, y = scan.uniform_positions(7, FRAMES, make_object().shape, N)
+    y = scan.uniform_scan(7, FRAMES, make_object().shape, N).y
     point = scan.split_point(y)
     parts = scan.split_indices(y, point)
     train, test = (make_arrays(parts[s], split=s, split_point=point, split_axis="y") for s in ("train", "test"))

@@ -13,6 +13,7 @@ from fly64_assets.evaluation.scores.compare import SplitInput
 from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 
 SIDE = 96
 PROBE_SIDE = 32
@@ -75,8 +76,9 @@ def measured(
     """Poisson measurement of the truth at a dose [photons per frame] and positions (n,)."""
 
     def measure(dose: float, x: NDArray[np.float64], y: NDArray[np.float64]) -> Measurement:
-        scale = intensity_scale(dose, exit_wave_energies(truth, probe, x, y))
-        counts = np.random.default_rng(5).poisson(patch_counts(truth, probe, x, y, scale))
+        scan = Scan(x, y, truth.shape, len(probe))
+        scale = intensity_scale(dose, exit_wave_energies(truth, probe, scan))
+        counts = np.random.default_rng(5).poisson(patch_counts(truth, probe, scan, scale))
         amplitude = (np.sqrt(counts) / scale).astype(np.float32)
         shape = (truth.shape[0], truth.shape[1])
         return Measurement(amplitude, scale, probe, x, y, shape, np.arange(len(x), dtype=np.int64))
@@ -102,7 +104,7 @@ def train_split(measured, grid) -> Callable[..., SplitInput]:
     measurement = measured(1e5, x, y)
 
     def split(methods, refined=frozenset()) -> SplitInput:
-        return SplitInput(measurement, methods, scan_box(x, y), frozenset(refined))
+        return SplitInput(measurement, methods, scan_box(measurement.scan), frozenset(refined))
 
     return split
 
@@ -114,6 +116,6 @@ def test_split(measured, grid) -> Callable[..., SplitInput]:
     measurement = measured(1e5, x, y)
 
     def split(methods, refined=frozenset()) -> SplitInput:
-        return SplitInput(measurement, methods, scan_box(x, y), frozenset(refined))
+        return SplitInput(measurement, methods, scan_box(measurement.scan), frozenset(refined))
 
     return split

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 
 from fly64_assets.cli.main import main
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.findings import ContractReport
 from fly64_assets.contract.npz import load_base, load_dataset, load_measurement, open_npz, validate_file, write_npz
-from fly64_assets.contract.report import ContractReport
 from fly64_assets.contract.validate import validate
 from fly64_assets.errors import Fly64Error
 from fly64_assets.pinn.bundle import MEMBERS, Bundle, read_bundle, write_bundle

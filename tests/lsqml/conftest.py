@@ -33,7 +33,7 @@ class Scan:
     def lit(self, least: float = 0.3) -> np.ndarray:
         """Pixels that got at least this part of the greatest illumination."""
         m = self.measurement
-        light = illumination(m.probe, m.x, m.y, m.object_shape)
+        light = illumination(m.probe, m.scan)
         return light > least * light.max()
 
     def phase_error(self, found: np.ndarray) -> float:

@@ -10,8 +10,8 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml.bilinear import BilinearWindows
 from fly64_assets.lsqml.engine import reconstruct
 from fly64_assets.lsqml.settings import LsqmlSettings
-from fly64_assets.physics.forward import extract_patches
-from fly64_assets.physics.scan import uniform_positions
+from fly64_assets.physics.scan import uniform_scan
+from fly64_assets.physics.windows import Scan, read
 
 SHAPE, N = (90, 101), 16
 
@@ -24,7 +24,8 @@ def windows():
 @pytest.fixture
 def positions():
     """(n, 2) y, x; the first on whole pixels, as float32 may only nearly hold them."""
-    x, y = uniform_positions(3, 12, SHAPE, N)
+    positions = uniform_scan(3, 12, SHAPE, N)
+    x, y = positions.x, positions.y
     x[0], y[0], y[1] = 40, 30, 55
     return torch.from_numpy(np.stack([y, x], axis=1).astype(np.float32))
 
@@ -37,7 +38,7 @@ def test_windows_are_those_of_the_forward_model(windows, positions):
     image = field(*SHAPE)
     found = windows.read(image, positions, N)
     y, x = positions.double().numpy().T
-    np.testing.assert_allclose(found.numpy(), extract_patches(image.numpy(), x, y, N), atol=2e-5)
+    np.testing.assert_allclose(found.numpy(), read(image.numpy(), Scan(x, y, image.numpy().shape, N)), atol=2e-5)
     np.testing.assert_array_equal(found[0].numpy(), image[22:38, 32:48].numpy())
 
 

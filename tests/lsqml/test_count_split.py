@@ -76,6 +76,6 @@ def test_photons_kept_aside_judge_in_all_frames_though_few_judge_the_fit(scanned
     m = s.measurement
     divided = Photons(m, 0.2, 1)
     aside = m.counts() - counts_of(divided)
-    rates = 0.2 * np.maximum(patch_counts(s.object, m.probe, m.x, m.y, m.intensity_scale), 1e-12)
+    rates = 0.2 * np.maximum(patch_counts(s.object, m.probe, m.scan, m.intensity_scale), 1e-12)
     expected = 2 * (xlogy(aside, aside / rates) - aside + rates).mean()
     assert divided.judge(s.object, m.probe).held_out == pytest.approx(expected, rel=1e-9)

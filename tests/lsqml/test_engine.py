@@ -52,7 +52,7 @@ def test_outside_the_light_the_object_is_one_and_the_coverage_zero(scanned):
     probe[np.hypot(*(np.mgrid[:64, :64] - 32)) > 20] = 0
     m = replace(s.measurement, probe=probe, x=np.minimum(s.measurement.x, 90))
     found = run(m, epochs=3)
-    light = illumination(m.probe, m.x, m.y, m.object_shape)
+    light = illumination(m.probe, m.scan)
     dark = light == 0
     assert 0.1 < dark.mean() < 0.9
     assert (found.object[dark] == 1).all()
@@ -141,7 +141,7 @@ def bright(s) -> Measurement:
     """The same scan with 10 000 times the photons and no noise but rounding."""
     m = s.measurement
     scale = 100 * m.intensity_scale
-    rates = patch_counts(s.object, m.probe, m.x, m.y, scale)
+    rates = patch_counts(s.object, m.probe, m.scan, scale)
     return replace(m, amplitude=np.sqrt(np.rint(rates)) / scale, intensity_scale=scale)
 
 

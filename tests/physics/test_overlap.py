@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from fly64_assets.physics.overlap import compute_overlap_metrics, disc_overlap, select_spaced
-from fly64_assets.physics.scan import split_indices, split_point, uniform_positions
+from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
 
 
 @pytest.fixture(scope="module")
 def halves():
-    x, y = uniform_positions(42, 10304, (464, 464), 128)
+    positions = uniform_scan(42, 10304, (464, 464), 128)
+    x, y = positions.x, positions.y
     coords = np.c_[x, y]
     return {split: coords[index] for split, index in split_indices(y, split_point(y)).items()}
 
@@ -43,7 +44,8 @@ def test_golden_selection(halves, split, spacing, kept, bound):
     ],
 )
 def test_orientation_figures(object_shape, n, expected):
-    x, y = uniform_positions(42, n, object_shape, 64)
+    positions = uniform_scan(42, n, object_shape, 64)
+    x, y = positions.x, positions.y
     for split, index in split_indices(y, split_point(y)).items():
         coords = np.c_[x, y][index]
         assert tuple(len(select_spaced(coords, s, 64).kept) for s in (19.2, 51.2)) == expected[split]

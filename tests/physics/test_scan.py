@@ -1,15 +1,16 @@
-"""Golden positions and split of spec 03 (seed 42, n = 10304, 464 x 464 object, N = 128)."""
+"""Golden positions and split (seed 42, n = 10304, 464 x 464 object, N = 128)."""
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from fly64_assets.physics.scan import split_indices, split_point, uniform_positions
+from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return uniform_positions(42, 10304, (464, 464), 128)
+    scan = uniform_scan(42, 10304, (464, 464), 128)
+    return scan.x, scan.y
 
 
 def test_golden_positions(golden):
@@ -39,4 +40,4 @@ def test_windows_stay_inside(golden):
 
 def test_object_too_small_is_named():
     with pytest.raises(ValueError, match="65 x 200 px is too small for windows of 64 px: each side needs at least 66"):
-        uniform_positions(42, 10, (65, 200), 64)
+        uniform_scan(42, 10, (65, 200), 64)

@@ -58,7 +58,7 @@ def clean():
         inner[4:-4, 4:-4] = soft_probe(N)[4:-4, 4:-4]
         obj = make_object() if obj is None else obj
         made = replace(make_measurement(n), probe=inner)
-        rates = forward.patch_counts(obj, inner, made.x, made.y, made.intensity_scale)
+        rates = forward.patch_counts(obj, inner, made.scan, made.intensity_scale)
         return made, np.fft.ifftshift(rates, axes=(-2, -1))
 
     return build

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from fly64_assets.physics import counts, forward
+from fly64_assets.physics.windows import Scan, read
 from fly64_assets.pinn.forward import ForwardModel, poisson_loss, probe_window
 
 N = 32
 
 
 def truth(measurement, obj):
-    return torch.from_numpy(forward.extract_patches(obj, measurement.x, measurement.y, N))
+    return torch.from_numpy(read(obj, measurement.scan))
 
 
 def test_rates_are_those_of_the_physics(measurement, obj, probe):
@@ -44,7 +45,7 @@ def test_loss_is_that_of_the_physics(measurement):
 
 def test_the_truth_is_more_likely_than_a_flat_and_than_a_shifted_object(measurement, obj, probe):
     model, observed = ForwardModel(probe, N), torch.from_numpy(measurement.counts())
-    shifted = forward.extract_patches(obj, measurement.x + 0.5, measurement.y, N)
+    shifted = read(obj, Scan(measurement.x + 0.5, measurement.y, obj.shape, N))
     patches = {"truth": truth(measurement, obj), "shifted": torch.from_numpy(shifted)}
     patches["flat"] = torch.ones_like(patches["truth"])
     losses = {

@@ -12,7 +12,7 @@ from fixtures.scan import write_data_set
 
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
-from fly64_assets.physics import forward
+from fly64_assets.physics.windows import read
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.job import infer_job, train_job
 
@@ -41,7 +41,7 @@ def request(measurement, folder, settings):
 def cell(tmp_path_factory, measurement, obj, settings):
     """One cell trained in this process, and in another process with another truth in the file."""
     root = tmp_path_factory.mktemp("cell")
-    patches = forward.extract_patches(obj, measurement.x, measurement.y, N)
+    patches = read(obj, measurement.scan)
     file = write_data_set(root / "train.npz", measurement, obj, patches)
     swapped = write_data_set(root / "swapped.npz", measurement, np.ones_like(obj), np.zeros_like(patches))
     other = request(swapped, root / "there", settings)

@@ -15,6 +15,7 @@ from fly64_assets.cli.commands.ptychopinn import broken_rules
 from fly64_assets.contract import schema
 from fly64_assets.contract.npz import load_dataset, open_npz, validate_file, write_npz
 from fly64_assets.physics import counts, forward, scan
+from fly64_assets.physics.windows import Scan
 from fly64_assets.ptychopinn.configuration import (
     InferenceConfig,
     LegacyConfigError,
@@ -152,9 +153,12 @@ def raw():
     obj = np.exp(0.5j * np.sin(columns / 3.0 + rows / 5.0))
     inner = np.mgrid[:size, :size] - size // 2
     probe = np.exp(-(inner[0] ** 2 + inner[1] ** 2) / 12.0).astype(np.complex64)
-    x, y = scan.uniform_positions(5, 12, shape, size)
-    scale = forward.intensity_scale(1e4, forward.exit_wave_energies(obj, probe, x, y))
-    values = counts.poisson_counts(forward.patch_counts(obj, probe, x, y, scale), np.arange(12), 3, 10000)
+    positions = scan.uniform_scan(5, 12, shape, size)
+    x, y = positions.x, positions.y
+    scale = forward.intensity_scale(1e4, forward.exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe))))
+    values = counts.poisson_counts(
+        forward.patch_counts(obj, probe, Scan(x, y, obj.shape, len(probe)), scale), np.arange(12), 3, 10000
+    )
     return {
         "diff3d": np.moveaxis(values, 0, -1).astype(np.uint16),
         "objectGuess": obj.astype(np.complex128),

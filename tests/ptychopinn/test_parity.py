@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fly64_assets.physics import forward as physics
+from fly64_assets.physics.windows import Scan
 from fly64_assets.pinn.architectures import EncoderDecoder, build_network
 from fly64_assets.pinn.cnn.canvas import shared_patches
 from fly64_assets.pinn.cnn.keras.weights import from_keras, initial_weights, to_keras, weight_shapes
@@ -47,8 +48,10 @@ def make_case(size, gridsize, samples=1):
     offsets = generator.uniform(-size / 5, size / 5, (samples, gridsize**2, 2))
     offsets -= offsets.mean(axis=1, keepdims=True)
     y, x = (size + offsets[..., axis].ravel() for axis in (0, 1))
-    scale = physics.intensity_scale(1e4, physics.exit_wave_energies(obj, probe, x, y))
-    counts = generator.poisson(physics.patch_counts(obj, probe, x, y, scale)).reshape(*offsets.shape[:2], size, size)
+    scale = physics.intensity_scale(1e4, physics.exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe))))
+    counts = generator.poisson(physics.patch_counts(obj, probe, Scan(x, y, obj.shape, len(probe)), scale)).reshape(
+        *offsets.shape[:2], size, size
+    )
     network = build_network(spec, probe, seed=3)
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     arrays = {"probe": probe, "counts": counts, "offsets": offsets.astype(np.float32)}

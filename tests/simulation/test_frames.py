@@ -11,7 +11,7 @@ from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.npz import NpzWriter, load_dataset
 from fly64_assets.contract.validate import validate, validate_pair
 from fly64_assets.errors import ContractError
-from fly64_assets.physics.forward import extract_patches
+from fly64_assets.physics.windows import read
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate, split_metadata, write_split
 from fly64_assets.simulation.recipe import BaseRecipe
@@ -52,7 +52,7 @@ def test_both_halves_obey_the_contract(scan, tmp_path):
         assert report.findings == (), (split, report.findings)
     assert validate_pair(arrays["train"], arrays["test"]).ok
     assert sorted(np.concatenate([d.scan_index for d in sets.values()])) == list(range(120))
-    patches = extract_patches(scan.base.object, sets["test"].x, sets["test"].y, 64)
+    patches = read(scan.base.object, sets["test"].scan)
     np.testing.assert_array_equal(sets["test"].patches, patches.astype(np.complex64))
     operations = [step["operation"] for step in sets["train"].metadata["data_transformations"]]
     assert operations == ["simulate", "canonicalise", "patch", "split", "validate"]
@@ -78,12 +78,12 @@ def test_noise_and_patches_do_not_depend_on_blocks(scan, size):
 
 def test_doses_share_positions_but_not_noise(base, scan):
     other = simulate(base, dose=10000, scan="uniform", axis="y", seed=42)
-    np.testing.assert_array_equal(other.x, scan.x)
+    np.testing.assert_array_equal(other.positions.x, scan.positions.x)
     a, b = next(scan.amplitude_blocks("train")), next(other.amplitude_blocks("train"))
     assert np.abs((a * scan.scale) ** 2 - (b * other.scale) ** 2 / 10).max() > 1
     again = simulate(base, dose=1000, scan="uniform", axis="y", seed=42, repeat=2)
     assert (next(again.amplitude_blocks("train")) != a).any()
-    np.testing.assert_array_equal(again.x, scan.x)
+    np.testing.assert_array_equal(again.positions.x, scan.positions.x)
 
 
 def test_equal_scans_are_equal_bytes(base, scan, tmp_path):
@@ -112,8 +112,8 @@ def test_a_written_half_is_judged_by_what_the_file_gives_back(scan, tmp_path, mo
 
 def test_own_positions_and_x_axis(base):
     scan = simulate(base, dose=1000, scan="base", axis="x", seed=1)
-    np.testing.assert_array_equal(scan.x, base.x)
-    assert scan.x[scan.halves["train"]].max() < scan.point <= scan.x[scan.halves["test"]].min()
+    np.testing.assert_array_equal(scan.positions.x, base.x)
+    assert scan.positions.x[scan.halves["train"]].max() < scan.point <= scan.positions.x[scan.halves["test"]].min()
 
 
 def test_a_scan_that_cannot_be_split_is_refused(base):

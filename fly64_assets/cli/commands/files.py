@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from fly64_assets.cli.console import MARKS, clean_errors, file_argument, json_option, print_json
+from fly64_assets.contract.findings import ContractReport
 from fly64_assets.contract.npz import validate_file
-from fly64_assets.contract.report import ContractReport
 from fly64_assets.errors import ContractError
 
 

@@ -1,7 +1,7 @@
-"""Directions of the object about which a scan says nothing, found without its information matrix.
+"""Connected components of the illumination: frames that share no illuminated pixel have free phases.
 
-Belongs here: free phases of frames that share no light. Does not belong here: directions that only the matrix shows
-(``limit``).
+Belongs here: what a graph of frames and pixels shows without the information matrix. Does not belong here: directions
+that only the matrix shows (``limit``).
 """
 
 from __future__ import annotations
@@ -13,64 +13,72 @@ import scipy.sparse
 import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
+from fly64_assets.physics.windows import Scan, corner_weights
+
 
 @dataclass(frozen=True)
-class Islands:
-    """Groups of frames that are linked by pixels which more than one of them lights.
+class Components:
+    """Connected components: two frames are connected if both illuminate a pixel, or through frames between them.
 
     Attributes
     ----------
     frame : (n,) int64
-        Island of each frame.
+        Component of each frame.
     pixel : (H, W) int64
-        Island of each pixel, -1 where no frame lights it.
+        Component of each pixel, -1 where no frame illuminates it.
     """
 
     frame: NDArray[np.int64]
     pixel: NDArray[np.int64]
 
-    def inside(self, mask: NDArray[np.bool_]) -> int:
-        """Number of islands that have pixels in a mask."""
+    def within(self, mask: NDArray[np.bool_]) -> int:
+        """Number of components that have pixels in a mask (H, W)."""
         return len(np.unique(self.pixel[mask & (self.pixel >= 0)]))
 
 
-def find_islands(
-    probe: NDArray[np.complexfloating],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    unknown: NDArray[np.bool_],
-    least_light: float,
-) -> Islands:
-    """Islands of frames (n,) on unknown pixels (H, W): linked are frames that both light a pixel enough.
+def connected_components(
+    probe: NDArray[np.complexfloating], scan: Scan, unknown: NDArray[np.bool_], least_intensity: float
+) -> Components:
+    """Connected components of the frames of a scan over the unknown pixels (H, W).
 
-    Each island may turn its phase by itself and leave every count as it is, so that more than one makes the phase of
-    all pixels unknowable relative to one another.
+    The phase of each component can be shifted by a constant of its own without a change of any count. With more than
+    one component the phases of all pixels are therefore undetermined relative to one another.
 
     Parameters
     ----------
-    least_light : float
-        |P|^2 from which a frame counts as lighting a pixel.
+    least_intensity : float
+        |P|^2 from which a frame counts as illuminating a pixel.
+
+    Examples
+    --------
+    Two frames that overlap, and one far away:
+
+    >>> import numpy as np
+    >>> scan = Scan(np.array([4.0, 6.0, 15.0]), np.full(3, 4.0), (8, 20), patch_size=4)
+    >>> found = connected_components(np.ones((4, 4)), scan, np.ones((8, 20), bool), least_intensity=0.5)
+    >>> found.within(np.ones((8, 20), bool)), bool(found.frame[0] == found.frame[1])
+    (2, True)
     """
     height, width = unknown.shape
-    rows, columns = np.nonzero(np.abs(probe) ** 2 >= least_light)
+    rows, columns = np.nonzero(np.abs(probe) ** 2 >= least_intensity)
+    # A graph with one node per frame and one per pixel: linear in the probe's pixels, where frames against frames
+    # would be quadratic in the frames.
     frames, pixels = [], []
-    for j in range(len(x)):
-        top = int(np.floor(y[j])) - probe.shape[0] // 2
-        left = int(np.floor(x[j])) - probe.shape[0] // 2
-        # Interpolation spreads a probe's pixel over two by two pixels of the object.
-        for dy in (0, 1) if y[j] % 1 else (0,):
-            for dx in (0, 1) if x[j] % 1 else (0,):
-                row, column = rows + top + dy, columns + left + dx
-                inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-                lit = row[inside] * width + column[inside]
-                lit = lit[unknown.ravel()[lit]]
-                frames.append(np.full(len(lit), j))
-                pixels.append(len(x) + lit)
+    for j, ((top, left), (fy, fx)) in enumerate(zip(scan.corners.tolist(), scan.fractions.tolist(), strict=True)):
+        for dy, dx, weight in corner_weights(fy, fx):
+            if not weight:
+                continue
+            row, column = rows + top + dy, columns + left + dx
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            touched = row[inside] * width + column[inside]
+            touched = touched[unknown.ravel()[touched]]
+            frames.append(np.full(len(touched), j))
+            pixels.append(len(scan) + touched)
     edges = (np.concatenate(frames), np.concatenate(pixels))
-    nodes = len(x) + height * width
+    nodes = len(scan) + height * width
     graph = scipy.sparse.coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(nodes, nodes)).tocsr()
     label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
-    touched = np.zeros(nodes, dtype=np.bool_)
-    touched[edges[1]] = True
-    pixel = np.where(touched, label, -1)[len(x) :].reshape(height, width)
-    return Islands(label[: len(x)], pixel)
+    illuminated = np.zeros(nodes, dtype=np.bool_)
+    illuminated[edges[1]] = True
+    pixel = np.where(illuminated, label, -1)[len(scan) :].reshape(height, width)
+    return Components(label[: len(scan)], pixel)

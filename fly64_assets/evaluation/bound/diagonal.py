@@ -1,11 +1,11 @@
 """The diagonal of the inverse of an information matrix that is too large to be written down.
 
-Belongs here: preconditioned conjugate gradients and random probing. Does not belong here: the matrix
-(``information``) and what its inverse means (``limit``).
+Belongs here: preconditioned conjugate gradients and the stochastic estimate of a diagonal. Does not belong here: the
+matrix (``information``) and what its inverse means (``limit``).
 
 For a vector v of independent random signs the expectation of v (B v), taken pixel by pixel, is the diagonal of B
-(Hutchinson, Commun. Stat. 19, 433, 1990; Bekas, Kokiopoulou and Saad, Appl. Numer. Math. 57, 1214, 2007). B v is
-solved for, B = G I^-1 G^T, where G takes the weighted mean away that the evaluation fits.
+(Hutchinson, Commun. Stat. 19, 433, 1990; Bekas, Kokiopoulou and Saad, Appl. Numer. Math. 57, 1214, 2007). Here
+B = G I^-1 G^T, where G subtracts the weighted mean that the evaluation fits; I^-1 is applied by conjugate gradients.
 """
 
 from __future__ import annotations
@@ -20,65 +20,65 @@ from numpy.typing import NDArray
 
 from fly64_assets.evaluation.bound.information import Field, ObjectInformation
 
-PROBES: Final = 5
+RANDOM_VECTORS: Final = 5
 """Random vectors; their spread is the error estimate."""
 
-SYMBOL_PROBES: Final = 3
+SPECTRUM_VECTORS: Final = 3
 """Random vectors from which the preconditioner is estimated."""
 
 TRUNCATION: Final = 0.01
-"""Share of v B v still to come, by extrapolation, at which the iteration stops."""
+"""Part of v B v that is still missing, by extrapolation, at which the iteration stops."""
 
 STRIDE: Final = 10
-"""Iterations between two looks at that share."""
+"""Iterations between two estimates of that part."""
 
 MOST_ITERATIONS: Final = 600
 """Iterations after which a matrix counts as singular."""
 
 SMOOTHING_PX: Final = 4.0
-"""Gaussian width of the local mean that makes a map of few probes."""
+"""Gaussian width [px] of the local mean that makes a map of a few random vectors."""
 
 SPECTRAL_SMOOTHING: Final = 0.33
 """Gaussian width, in units of the spectrum of one window, over which the preconditioner's spectrum is averaged."""
 
-LEAST_SYMBOL: Final = 0.01
+LEAST_SPECTRUM: Final = 0.01
 """Least information in the preconditioner relative to its largest: noise must not make it indefinite."""
 
 
 @dataclass(frozen=True)
-class Probing:
-    """What probing found on the grid (h, w) of the information.
+class DiagonalEstimate:
+    """A diagonal on the grid (h, w) of the information, estimated with random vectors.
 
     Attributes
     ----------
     samples : list of (h, w) complex128
-        v (B v) of every probe: real part for the logarithm of the amplitude, imaginary for the phase.
+        v (B v) of every random vector: real part for the logarithm of the amplitude, imaginary for the phase.
     phase, log_amplitude : (h, w) float64
         Local mean of the samples: 1 / (4 n_r) times the smoothed ratio of the samples to it, never below it.
     truncation : float
-        Largest share that an iteration was still to add.
+        Largest part of v B v that an iteration left out.
     stuck_at : (row, column) or None
-        Where the solution was largest if the iteration did not settle.
+        Where the solution was largest if the iteration did not converge.
     """
 
     samples: list[NDArray[np.complex128]]
     phase: NDArray[np.float64]
     log_amplitude: NDArray[np.float64]
     truncation: float
-    probes: int
+    random_vectors: int
     iterations: int
     stuck_at: tuple[int, int] | None
 
 
-def probe_diagonal(
+def estimate_diagonal(
     information: ObjectInformation, mask: NDArray[np.bool_], weights: NDArray[np.float64], seed: int
-) -> Probing:
+) -> DiagonalEstimate:
     """Diagonal of G I^-1 G^T over a mask (h, w), with G d = d - sum(weights d)."""
     random = np.random.default_rng(seed)
     preconditioner = Preconditioner(information, random)
     samples: list[NDArray[np.complex128]] = []
     truncation, iterations = 0.0, 0
-    for _ in range(PROBES):
+    for _ in range(RANDOM_VECTORS):
         signs = _signs(random, mask)
         right = (signs - weights * signs.sum()).astype(np.complex64)
         solution = solve(information, preconditioner, right)
@@ -88,13 +88,13 @@ def probe_diagonal(
             size = np.abs(x) * np.sqrt(information.photons)
             row, column = np.unravel_index(int(size.argmax()), size.shape)
             nothing = np.zeros(mask.shape)
-            return Probing([], nothing, nothing, np.inf, len(samples), iterations, (int(row), int(column)))
+            return DiagonalEstimate([], nothing, nothing, np.inf, len(samples), iterations, (int(row), int(column)))
         truncation = max(truncation, solution.remaining)
         x -= (weights * x).sum()
         samples.append(np.where(mask, signs.real * x.real + 1j * signs.imag * x.imag, 0))
     mean: Field = np.mean(samples, axis=0)
     maps = [_local(part, information.photons, mask) for part in (mean.imag, mean.real)]
-    return Probing(samples, maps[0], maps[1], truncation, PROBES, iterations, None)
+    return DiagonalEstimate(samples, maps[0], maps[1], truncation, RANDOM_VECTORS, iterations, None)
 
 
 def _signs(random: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.complex128]:
@@ -115,7 +115,7 @@ def _local(sample: NDArray[np.float64], photons: NDArray[np.float64], mask: NDAr
 
 @dataclass(frozen=True)
 class Solution:
-    """x with I x = b; ``remaining`` is the share of b x that further iterations would add, by extrapolation."""
+    """x with I x = b; ``remaining`` is the part of b x that further iterations would add, by extrapolation."""
 
     x: Field
     iterations: int
@@ -126,7 +126,7 @@ def solve(information: ObjectInformation, preconditioner: Preconditioner, right:
     """Solve I x = b for a b without a part in the null space.
 
     b x grows with every step by a known positive amount (Golub and Meurant, BIT 37, 687, 1997), so that the gain of the
-    last steps against that of the steps before says how much is left.
+    last steps relative to that of the steps before gives what is left.
     """
     x = np.zeros_like(right)
     residual = right.copy()
@@ -153,7 +153,7 @@ def solve(information: ObjectInformation, preconditioner: Preconditioner, right:
 
 
 def _remaining(gains: list[float]) -> float:
-    """What a geometric series through the last two strides still adds, relative to all so far."""
+    """What a geometric series through the last two strides would still add, relative to the sum so far."""
     before, now = sum(gains[-2 * STRIDE : -STRIDE]), sum(gains[-STRIDE:])
     return float("inf") if now >= before else now * now / (before - now) / sum(gains)
 
@@ -175,7 +175,7 @@ class Preconditioner:
         self._unknown = unknown
         self._grid = tuple(int(scipy.fft.next_fast_len(n)) for n in unknown.shape)
         spectrum = np.zeros((2, 2, *self._grid), dtype=np.complex128)
-        for _ in range(SYMBOL_PROBES):
+        for _ in range(SPECTRUM_VECTORS):
             signs = _signs(random, unknown)
             image = information.apply((signs / self._root).astype(np.complex64)) / self._root
             cause, effect = (
@@ -185,12 +185,12 @@ class Preconditioner:
             for row in range(2):
                 for column in range(2):
                     spectrum[row, column] += effect[row] * cause[column].conj()
-        spectrum /= SYMBOL_PROBES * np.count_nonzero(unknown)
+        spectrum /= SPECTRUM_VECTORS * np.count_nonzero(unknown)
         width = [SPECTRAL_SMOOTHING * n / information.patch_size for n in self._grid]
         smooth = scipy.ndimage.gaussian_filter(spectrum, (0, 0, *width), mode="wrap")
         matrices = np.moveaxis(smooth, (0, 1), (2, 3))
         values, vectors = np.linalg.eigh((matrices + matrices.conj().swapaxes(2, 3)) / 2)
-        values = np.maximum(values, LEAST_SYMBOL * values.max())
+        values = np.maximum(values, LEAST_SPECTRUM * values.max())
         inverse = np.einsum("yxab,yxb,yxcb->acyx", vectors, 1 / values, vectors.conj())
         self._inverse = inverse[..., : self._grid[1] // 2 + 1].astype(np.complex64)
 

@@ -1,7 +1,7 @@
 """Fisher information of an object in the photon counts of a scan with a known probe.
 
 Belongs here: the information matrix, as an operator and, for small fields, as an array. Does not belong here: its
-inverse (``limit``), and where it is singular for reasons that need no matrix (``islands``).
+inverse (``limit``), and where it is singular for reasons that need no matrix (``components``).
 
 Unknown are the logarithm of the amplitude and the phase of every pixel, O = exp(a + i phi). With the far field
 F_jq = (F P O_j)_q, O_j the window of frame j, Poisson counts of the mean |s F_jq|^2 have the expected information
@@ -25,8 +25,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from fly64_assets.physics.forward import blocks, extract_patches
+from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.windows import Scan, add, common_part, read
 
 SHARES: Final = 2
 """Parts into which the frames are divided, one thread each; fixed, so that sums come out the same everywhere."""
@@ -39,56 +40,35 @@ Field = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Window:
-    """The part of the object's grid that the frames' windows reach, with positions that count from its corner.
+class Part:
+    """The smallest part of the object's grid that holds every frame's window; it may reach beyond the object.
 
     Attributes
     ----------
-    top, left : int
-        Corner on the object's grid; negative where windows reach beyond the object.
-    shape : (h, w)
-    x, y : (n,) float64 [px]
-        Positions on the window's own grid; every frame lies inside.
+    scan : Scan
+        The positions, on the grid of the part.
     """
 
-    top: int
-    left: int
-    shape: tuple[int, int]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    scan: Scan
+
+    @classmethod
+    def of(cls, scan: Scan) -> Part:
+        """The part of the object's grid that the windows of a scan need."""
+        return cls(scan.tight())
 
     def cut(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The window of an array on the object's grid, zero beyond it."""
-        cut = np.zeros(self.shape, dtype=array.dtype)
-        inside, there = self._overlap((array.shape[0], array.shape[1]))
-        cut[inside] = array[there]
+        """The part of an array on the object's grid, zero beyond it."""
+        cut = np.zeros(self.scan.object_shape, dtype=array.dtype)
+        whole, own = common_part(self.scan.origin, self.scan.object_shape, (array.shape[0], array.shape[1]))
+        cut[own] = array[whole]
         return cut
 
     def paste(self, cut: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-        """The inverse of :meth:`cut`: an array (H, W) that is zero outside the window."""
+        """The inverse of :meth:`cut`: an array (H, W) that is zero outside this part."""
         array = np.zeros(shape, dtype=cut.dtype)
-        inside, there = self._overlap(shape)
-        array[there] = cut[inside]
+        whole, own = common_part(self.scan.origin, self.scan.object_shape, shape)
+        array[whole] = cut[own]
         return array
-
-    def _overlap(self, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        inside, there = [], []
-        for start, size, whole in zip((self.top, self.left), self.shape, shape, strict=True):
-            low, high = max(0, start), min(whole, start + size)
-            there.append(slice(low, high))
-            inside.append(slice(low - start, high - start))
-        return (inside[0], inside[1]), (there[0], there[1])
-
-
-def scan_window(x: NDArray[np.float64], y: NDArray[np.float64], patch_size: int) -> Window:
-    """Smallest window that holds every frame with the pixel that interpolation adds."""
-    corners, ends = [], []
-    for centre in (y, x):
-        first = np.floor(centre).astype(np.int64) - patch_size // 2
-        corners.append(int(first.min()))
-        ends.append(int(first.max()) + patch_size + 1)
-    shape = (ends[0] - corners[0], ends[1] - corners[1])
-    return Window(corners[0], corners[1], shape, x - corners[1], y - corners[0])
 
 
 class ObjectInformation:
@@ -97,9 +77,9 @@ class ObjectInformation:
     Parameters
     ----------
     obj : (h, w) complex
-        On a grid that holds every frame's window (see :func:`scan_window`); not zero on unknown pixels.
+        On the grid of the scan, which holds every frame's window (see :class:`Part`); not zero on unknown pixels.
     probe : (N, N) complex
-    x, y : (n,) float64 [px]
+    scan : Scan
     unknown : (h, w) bool
         Pixels that are to be estimated; all others are taken as known.
     dtype : numpy dtype
@@ -123,29 +103,24 @@ class ObjectInformation:
         self,
         obj: Field,
         probe: Field,
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
+        scan: Scan,
         unknown: NDArray[np.bool_],
         dtype: type[np.complex64] | type[np.complex128] = np.complex64,
     ) -> None:
-        real = np.float32 if dtype is np.complex64 else np.float64
         size = probe.shape[0]
-        self.shape = (obj.shape[0], obj.shape[1])
+        self.shape = scan.object_shape
+        self._scan, self._dtype = scan, dtype
         self.unknown = unknown
         self.patch_size = size
-        self.photons = illumination(probe, x, y, self.shape) * np.abs(obj.astype(np.complex128)) ** 2
+        self.photons = illumination(probe, scan) * np.abs(obj.astype(np.complex128)) ** 2
         self._object = obj.astype(dtype)
         self._conjugate = np.where(unknown, 4 * obj.conj(), 0).astype(dtype)
         self._probe = probe.astype(dtype)
-        self._left = np.floor(x).astype(np.int64) - size // 2
-        self._top = np.floor(y).astype(np.int64) - size // 2
-        self._fx = (x - np.floor(x)).astype(real)[:, None, None]
-        self._fy = (y - np.floor(y)).astype(real)[:, None, None]
-        parts = list(blocks(len(x), FRAMES))
+        parts = list(blocks(len(scan), FRAMES))
         self._shares = [parts[k::SHARES] for k in range(SHARES)]
-        self._phases = np.empty((len(x), size, size), dtype=dtype)
+        self._phases = np.empty((len(scan), size, size), dtype=dtype)
         for part in parts:
-            exit_waves = probe * extract_patches(obj, x[part], y[part], size)
+            exit_waves = probe * read(obj, scan[part])
             far = scipy.fft.fft2(exit_waves.astype(dtype), norm="ortho")
             modulus = np.abs(far)
             self._phases[part] = np.divide(far, modulus, out=np.zeros_like(far), where=modulus > 0)
@@ -173,30 +148,9 @@ class ObjectInformation:
         """Sum over some frames of S_j^T conj(P) F^H u Re(conj(u) F P S_j wave)."""
         total = np.zeros_like(wave)
         for part in share:
-            exit_waves: Field = self._probe * self._windows(wave, part)
+            exit_waves: Field = self._probe * read(wave, self._scan[part], self._dtype)
             far: Field = scipy.fft.fft2(exit_waves, norm="ortho")
             unit = self._phases[part]
             seen = unit * (far.real * unit.real + far.imag * unit.imag)
-            self._add(total, self._probe.conj() * scipy.fft.ifft2(seen, norm="ortho"), part)
+            add(total, self._scan[part], self._probe.conj() * scipy.fft.ifft2(seen, norm="ortho"))
         return total
-
-    def _windows(self, wave: Field, part: slice) -> Field:
-        """Bilinear windows, as ``extract_patches`` but in the operator's own precision."""
-        side = self._probe.shape[0] + 1
-        corners = np.lib.stride_tricks.sliding_window_view(wave, (side, side))[self._top[part], self._left[part]]
-        rows = corners[:, :-1] + self._fy[part] * (corners[:, 1:] - corners[:, :-1])
-        windows: Field = rows[:, :, :-1] + self._fx[part] * (rows[:, :, 1:] - rows[:, :, :-1])
-        return windows
-
-    def _add(self, total: Field, windows: Field, part: slice) -> None:
-        """The adjoint of :meth:`_windows`: add windows onto the grid."""
-        frames, size, _ = windows.shape
-        fx, fy = self._fx[part], self._fy[part]
-        wide = np.zeros((frames, size, size + 1), dtype=windows.dtype)
-        wide[:, :, 1:] = fx * windows
-        wide[:, :, :-1] += windows - wide[:, :, 1:]
-        spread = np.zeros((frames, size + 1, size + 1), dtype=windows.dtype)
-        spread[:, 1:] = fy * wide
-        spread[:, :-1] += wide - spread[:, 1:]
-        for frame, top, left in zip(spread, self._top[part], self._left[part], strict=True):
-            total[top : top + size + 1, left : left + size + 1] += frame

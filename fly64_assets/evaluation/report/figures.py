@@ -21,6 +21,7 @@ from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, TRU
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.windows import Scan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -362,18 +363,17 @@ def preview(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = N
     return png(figure, max_bytes=PREVIEW_BYTES)
 
 
-def scan_figure(
-    probe: NDArray[np.complexfloating], x: NDArray[np.float64], y: NDArray[np.float64], object_shape: tuple[int, int]
-) -> bytes:
-    """Positions (n,) [px] on the illumination they give, and the probe's amplitude; under 200 kB."""
+def scan_figure(probe: NDArray[np.complexfloating], scan: Scan) -> bytes:
+    """Positions of a scan on the illumination they give, and the probe's amplitude; under 200 kB."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[2, 1])
-    total = illumination(probe, x, y, object_shape)
-    image = draw_picture(axes[0], total, "cividis", (0, object_shape[1], object_shape[0], 0))
-    axes[0].plot(x + 0.5, y + 0.5, ".", color="white", markersize=max(0.6, min(4.0, 90 / np.sqrt(len(x)))), alpha=0.8)
-    axes[0].set_title(f"{len(x)} positions on their illumination W", fontsize=9)
+    total = illumination(probe, scan)
+    image = draw_picture(axes[0], total, "cividis", (0, scan.object_shape[1], scan.object_shape[0], 0))
+    size = max(0.6, min(4.0, 90 / np.sqrt(len(scan))))
+    axes[0].plot(scan.x + 0.5, scan.y + 0.5, ".", color="white", markersize=size, alpha=0.8)
+    axes[0].set_title(f"{len(scan)} positions on their illumination W", fontsize=9)
     figure.colorbar(image, ax=axes[0], shrink=0.85)
     image = draw_picture(axes[1], np.abs(probe), "gray", (0, probe.shape[1], probe.shape[0], 0))
     axes[1].set_title("probe amplitude", fontsize=9)

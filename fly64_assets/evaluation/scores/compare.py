@@ -28,6 +28,7 @@ from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, contests, uniform_verdict
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 
 UNIFORM: Final = "flat"
 TRUTH: Final = "truth"
@@ -221,15 +222,15 @@ def compare_cell(
         A text says why the split does not exist.
     """
     train = splits.get("train")
-    trained = (train.measurement.x, train.measurement.y) if isinstance(train, SplitInput) else None
+    trained = train.measurement.scan if isinstance(train, SplitInput) else None
     compared, skipped = {}, {}
     for split, data in splits.items():
         if isinstance(data, str):
             skipped[split] = data
             continue
-        train_xy = trained if split == "test" else None
+        train_scan = trained if split == "test" else None
         compared[split] = compare_split(
-            split, truth, data, evaluation=evaluation, metrics=metrics, train_xy=train_xy, limit=limit
+            split, truth, data, evaluation=evaluation, metrics=metrics, train_scan=train_scan, limit=limit
         )
     return CellComparison(dose, view, compared, skipped)
 
@@ -241,19 +242,17 @@ def compare_split(
     *,
     evaluation: EvaluationSettings,
     metrics: MetricsConfig,
-    train_xy: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    train_scan: Scan | None = None,
     limit: LimitSource = dose_limit,
 ) -> SplitComparison:
     """Score every method of one split, a uniform object and the truth itself, all aligned by the same procedure."""
     m = data.measurement
     region = evaluation_region(
         m.probe,
-        m.x,
-        m.y,
-        (truth.shape[0], truth.shape[1]),
+        m.scan,
         threshold=evaluation.coverage_threshold,
         scan_box=data.scan_box,
-        train_xy=train_xy,
+        train_scan=train_scan,
     )
     uniform = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
     candidates = {**data.methods, UNIFORM: uniform, TRUTH: truth}
@@ -290,7 +289,7 @@ def compare_split(
 def _bound(truth: NDArray[np.complexfloating], data: SplitInput, region: Region, limit: LimitSource) -> UnitLimit | str:
     m = data.measurement
     try:
-        return limit(LimitProblem(truth, m.probe, m.x, m.y, region.mask, region.threshold_value))
+        return limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value))
     except ValueError as error:
         return str(error)
 

@@ -104,10 +104,7 @@ def compare_halves(
             raise ValueError(f"a reconstruction has shape {obj.shape}, the measurement asks for {half.object_shape}")
     frames = (halves[0].frames, halves[1].frames)
     masks = [
-        evaluation_region(
-            m.probe, m.x, m.y, m.object_shape, threshold=coverage_threshold, scan_box=scan_box(m.x, m.y)
-        ).mask
-        for m in halves
+        evaluation_region(m.probe, m.scan, threshold=coverage_threshold, scan_box=scan_box(m.scan)).mask for m in halves
     ]
     mask = masks[0] & masks[1]
     rectangle = largest_rectangle(mask, LEAST_RECTANGLE_PX)

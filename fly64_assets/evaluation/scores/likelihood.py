@@ -71,6 +71,7 @@ def _rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
 
 def _negative_log_likelihood(rows: Complex, m: Measurement, frames: NDArray[np.int64], top: int, counts: Real) -> Real:
     """Per frame (b,), up to a constant of the data; ``rows`` of the object from ``top`` on."""
-    rates = np.maximum(patch_counts(rows, m.probe, m.x[frames], m.y[frames] - top, m.intensity_scale), RATE_FLOOR)
+    scan = m.scan[frames].on((top, 0), (rows.shape[0], rows.shape[1]))
+    rates = np.maximum(patch_counts(rows, m.probe, scan, m.intensity_scale), RATE_FLOOR)
     total: Real = (rates - counts * np.log(rates)).sum(axis=(-2, -1))
     return total

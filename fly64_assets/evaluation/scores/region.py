@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.physics.illumination import disc_illumination, illumination, probe_diameter_px
+from fly64_assets.physics.windows import Scan
 
 LEAST_RECTANGLE_PX: Final = 7
 """Least side of a rectangle for windowed metrics: the window of the structural similarity."""
@@ -95,20 +96,18 @@ def no_rectangle_reason() -> str:
     return f"the evaluated region holds no rectangle of {LEAST_RECTANGLE_PX} x {LEAST_RECTANGLE_PX} px"
 
 
-def scan_box(x: NDArray[np.float64], y: NDArray[np.float64]) -> ScanBox:
-    """Bounding box of positions (n,) [px]; for a split, those of its baseline view."""
-    return ScanBox(float(x.min()), float(x.max()), float(y.min()), float(y.max()))
+def scan_box(scan: Scan) -> ScanBox:
+    """Bounding box of the positions of a scan [px]; for a split, those of its baseline view."""
+    return ScanBox(float(scan.x.min()), float(scan.x.max()), float(scan.y.min()), float(scan.y.max()))
 
 
 def evaluation_region(
     probe: NDArray[np.complexfloating],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    object_shape: tuple[int, int],
+    scan: Scan,
     *,
     threshold: float,
     scan_box: ScanBox,
-    train_xy: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    train_scan: Scan | None = None,
 ) -> Region:
     """Pixels where W(r) is at least ``threshold`` times one frame's mean illumination over its disc.
 
@@ -116,24 +115,23 @@ def evaluation_region(
     ----------
     probe : (N, N) complex
         The known probe; the same for every method.
-    x, y : (n,) float64 [px]
-        Positions of the split's frames.
-    object_shape : (H, W)
+    scan : Scan
+        Positions of the split's frames, on the object's grid.
     threshold : float
         Factor of sum |P|^2 / (pi D^2 / 4), D the probe's diameter.
     scan_box : ScanBox
         Box of the split's baseline positions, to which the covered fraction refers.
-    train_xy : (x, y), optional
+    train_scan : Scan, optional
         Positions of the cell's training frames; what they illuminate above the threshold is left out.
     """
     diameter = probe_diameter_px(probe)
     value = threshold * disc_illumination(probe, diameter)
-    total = illumination(probe, x, y, object_shape)
+    total = illumination(probe, scan)
     bright = total >= value
     mask = bright
-    if train_xy is not None:
-        mask = bright & ~(illumination(probe, *train_xy, object_shape) >= value)
-    rows, columns = np.arange(object_shape[0]), np.arange(object_shape[1])
+    if train_scan is not None:
+        mask = bright & ~(illumination(probe, train_scan) >= value)
+    rows, columns = (np.arange(side) for side in scan.object_shape)
     in_box = np.outer(
         (rows >= scan_box.y_min) & (rows <= scan_box.y_max), (columns >= scan_box.x_min) & (columns <= scan_box.x_max)
     )

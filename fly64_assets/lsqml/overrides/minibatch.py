@@ -145,7 +145,7 @@ def obstacle(reconstructor: Any) -> str | None:
         "the first epoch rescales the probe": epoch > 0 or not options.rescale_probe_intensity_in_first_epoch,
     }
     reasons = [reason for reason, fulfilled in checks.items() if not fulfilled]
-    if not reasons and not _scan(reconstructor).inside(group.object.lateral_shape):
+    if not reasons and not _scan(reconstructor).windows.inside(group.object.lateral_shape):
         return "windows reach out of the object"
     return reasons[0] if reasons else None
 
@@ -158,25 +158,26 @@ def _minibatch(self: Any, indices: Tensor, y_true: Tensor) -> None:
     self._initialize_probe_step_size_buffer()
     self._initialize_momentum_buffers()
 
-    windows = epoch.scan.windows(indices)
-    patches = windows.read(epoch.object[windows.rectangle].contiguous())
+    lit = epoch.scan.windows[indices].rectangle
+    windows = epoch.scan.windows[indices].within(lit[0].start, lit[1].start)
+    patches = windows.read(epoch.object[lit])
     probe = self.parameter_group.probe.data[0, 0].detach()
     probes = epoch.scan.probes_at(indices, probe).expand_as(patches)
-    update = epoch.update[windows.rectangle].contiguous()
+    update = epoch.update[lit].contiguous()
     directions = torch.empty_like(patches), torch.empty_like(patches)
     ramps, spectrum = epoch.scan.ramps_of(indices), torch.zeros_like(probe)
     for frames, chi in exit_wave_changes(self, (patches, probes), y_true, indices):
         torch.mul(chi, probes[frames].conj(), out=directions[0][frames])  # (24b)
         torch.mul(chi, patches[frames].conj(), out=directions[1][frames])  # (24a)
-        windows.add(update, frames, directions[0][frames])
+        windows[frames].add(update, directions[0][frames])
         spectrum += summed_spectrum(directions[1][frames], ramps and (ramps[0][frames], ramps[1][frames]))
-    epoch.update[windows.rectangle] = update
+    epoch.update[lit] = update
     probe_step = torch.fft.ifft2(spectrum) / len(indices)
 
-    weighted = update * epoch.weight[windows.rectangle]
+    weighted = update * epoch.weight[lit]
     equations = [
         step_equations(
-            windows.read(weighted, frames),
+            windows[frames].read(weighted),
             probe_step,
             (patches[frames], probes[frames]),
             (directions[0][frames], directions[1][frames]),

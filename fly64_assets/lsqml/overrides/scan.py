@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fly64_assets.lsqml.bilinear import BilinearWindows
 from fly64_assets.lsqml.overrides.shift import phase_ramps
-from fly64_assets.lsqml.overrides.windows import Windows, WindowsBetween
+from fly64_assets.physics.torch_windows import Windows
 
 KEPT_PROBES_BYTES: Final = 2**28
 """Shifted probes are kept from epoch to epoch if all of them fit in here."""
@@ -28,17 +28,14 @@ def bilinear_windows(forward_model: Any) -> BilinearWindows | None:
 
 @dataclass
 class FixedScan:
-    """Window corners and sub-pixel offsets of all positions, and the probes shifted by them.
+    """Windows of all positions, and the probes shifted by their sub-pixel offsets.
 
     Attributes
     ----------
-    corners : (n, 2) int64
-        First pixel of each window, y then x.
+    windows : Windows
+        Of all positions; at whole pixels where the library moves the probe.
     ramps : pair of (n, N) complex, or None
         Phases of the sub-pixel offsets; None where the probe stays where it is.
-    fractions : (n, 2) or None
-        Sub-pixel offsets of windows that are read bilinearly.
-    shape : (N, N)
     positions : (n, 2) float
         Of the library, y then x [px].
     probes : (n, N, N) complex or None
@@ -47,45 +44,25 @@ class FixedScan:
         The probe that they were shifted from.
     """
 
-    corners: Tensor
+    windows: Windows
     ramps: tuple[Tensor, Tensor] | None
-    shape: tuple[int, int]
     positions: Tensor
-    fractions: Tensor | None = None
     probes: Tensor | None = None
     kept: Tensor | None = None
 
     @classmethod
     def of(cls, forward_model: Any) -> FixedScan:
         """Geometry as the library's forward model has it."""
-        between = bilinear_windows(forward_model)
-        if between is not None:
-            positions = forward_model.probe_positions.data.detach()
-            size = forward_model.probe.get_spatial_shape()
-            corners, fractions = between.corners(positions, size[0])
-            return cls(corners, None, tuple(size), positions, fractions)
-        _, centres, offsets = (part.detach() for part in forward_model.get_probe_grid_position_data())
+        positions = forward_model.probe_positions.data.detach()
         height, width = forward_model.probe.get_spatial_shape()
+        bilinear = bilinear_windows(forward_model)
+        if bilinear is not None:
+            return cls(bilinear.at(positions, height), None, positions)
+        _, centres, offsets = (part.detach() for part in forward_model.get_probe_grid_position_data())
         half = torch.tensor([(height - 1) / 2, (width - 1) / 2], dtype=centres.dtype)
-        corners = (centres - half).round().long()
+        windows = Windows((centres - half).round().long(), height)
         ramps = phase_ramps(offsets, (height, width)) if bool(offsets.any()) else None
-        return cls(corners, ramps, (height, width), forward_model.probe_positions.data.detach())
-
-    def inside(self, object_shape: tuple[int, int]) -> bool:
-        """Whether all windows lie within the object."""
-        limit = torch.tensor(object_shape) - torch.tensor(self._reach)
-        return bool((self.corners >= 0).all() & (self.corners <= limit).all())
-
-    def windows(self, indices: Tensor) -> Windows | WindowsBetween:
-        """Windows of some positions."""
-        whole = Windows.at(self.corners[indices], self._reach)
-        return whole if self.fractions is None else WindowsBetween(whole, self.fractions[indices])
-
-    @property
-    def _reach(self) -> tuple[int, int]:
-        """Pixels that a window is read from."""
-        more = int(self.fractions is not None)
-        return self.shape[0] + more, self.shape[1] + more
+        return cls(windows, ramps, positions)
 
     def ramps_of(self, indices: Tensor) -> tuple[Tensor, Tensor] | None:
         """Phases of the sub-pixel offsets of some positions."""
@@ -98,8 +75,8 @@ class FixedScan:
         self.kept, self.probes = probe, None
         if probe is None or self.ramps is None:
             return
-        if len(self.corners) * probe.numel() * probe.element_size() <= KEPT_PROBES_BYTES:
-            every = torch.split(torch.arange(len(self.corners)), KEPT_AT_ONCE)
+        if len(self.windows) * probe.numel() * probe.element_size() <= KEPT_PROBES_BYTES:
+            every = torch.split(torch.arange(len(self.windows)), KEPT_AT_ONCE)
             self.probes = torch.cat([self.probes_at(part, probe) for part in every])
 
     def probes_at(self, indices: Tensor, probe: Tensor) -> Tensor:

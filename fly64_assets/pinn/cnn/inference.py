@@ -92,7 +92,7 @@ def stitched_patches(
             patches[part] = _finite(predict(_counts(measurement, groups[part]), measurement.intensity_scale), part)
             progress(part.stop, measurement.frames, {})
         weight = _central(light, measurement.patch_size)
-        stitched = stitch(patches, weight, measurement.x, measurement.y, measurement.object_shape)
+        stitched = stitch(patches, weight, measurement.scan)
         del patches
     coverage = stitched.coverage.astype(np.float32)
     return Reconstruction(stitched.object.astype(np.complex64), coverage, measurement.frames)

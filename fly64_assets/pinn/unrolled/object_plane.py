@@ -6,6 +6,7 @@ networks, losses. Imported by engine processes only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.torch_windows import Windows
+from fly64_assets.physics.windows import common_part
 from fly64_assets.pinn.forward import ForwardModel, probe_window
 
 MARGIN: Final = 2
@@ -88,19 +91,11 @@ class ObjectPlane:
         self.window = window = self.physics.window
         self.frames = len(order) if learned is None else learned
         self.object_shape = measurement.object_shape
-        x, y = measurement.x[order], measurement.y[order]
-        whole_x, whole_y = np.floor(x), np.floor(y)
-        left, top = (whole.astype(np.int64) - window // 2 for whole in (whole_x, whole_y))
-        self.origin = (int(top.min()) - MARGIN, int(left.min()) - MARGIN)
-        self.top, self.left = top - self.origin[0], left - self.origin[1]
-        self.shape = tuple(
-            -(-(int(corner.max()) + window + 1 + MARGIN) // STEP) * STEP for corner in (self.top, self.left)
-        )
-        self._fractions = [
-            torch.from_numpy((centre - whole).astype(np.float32)).to(self.device)[:, None, None]
-            for centre, whole in ((y, whole_y), (x, whole_x))
-        ]
-        self._corner = torch.from_numpy(self.top * self.shape[1] + self.left).to(self.device)
+        scan = replace(measurement.scan[order], patch_size=window).tight(MARGIN)
+        height, width = (-(-side // STEP) * STEP for side in scan.object_shape)
+        self.origin, self.shape = scan.origin, (height, width)
+        self.top, self.left = scan.corners.T
+        self._windows = Windows.of(scan, self.device)
         self.illumination = self._illuminated()
 
     def blocks(self) -> list[slice]:
@@ -119,20 +114,11 @@ class ObjectPlane:
         origin : (row, column)
             Pixel of the plane on which the part begins.
         """
-        fy, fx = (fraction[rows] for fraction in self._fractions)
-        windows = obj.reshape(-1)[self._pixels(rows, obj.shape[1], origin)]
-        windows = windows[:, :-1] + fy * (windows[:, 1:] - windows[:, :-1])
-        return windows[:, :, :-1] + fx * (windows[:, :, 1:] - windows[:, :, :-1])
+        return self._windows[rows].within(*origin).read(obj)
 
     def add(self, obj: torch.Tensor, windows: torch.Tensor, rows: slice) -> None:
         """Add windows (b, M, M) complex64 to an object (H, W), in place: the adjoint of :meth:`read`."""
-        fy, fx = (fraction[rows] for fraction in self._fractions)
-        spread = torch.nn.functional.pad(windows * (1 - fy), (0, 1, 0, 1))
-        spread[:, 1:, :-1] += windows * fy
-        columns = spread * (1 - fx)
-        columns[:, :, 1:] += spread[:, :, :-1] * fx
-        target = torch.view_as_real(obj).view(-1, 2)
-        target.index_add_(0, self._pixels(rows, obj.shape[1]).reshape(-1), torch.view_as_real(columns).reshape(-1, 2))
+        self._windows[rows].add(obj, windows)
 
     def inside(self, top: int, left: int, height: int, width: int) -> NDArray[np.int64]:
         """Learned frames whose windows lie in a part of the plane, (k,) int64."""
@@ -155,21 +141,8 @@ class ObjectPlane:
 
     def _place(self, values: torch.Tensor, grid: NDArray[Any]) -> None:
         """Write the part of the plane that lies on the grid into it."""
-        on_plane, on_grid = [], []
-        for origin, side, limit in zip(self.origin, self.shape, self.object_shape, strict=True):
-            low = min(max(0, origin), limit)
-            high = max(low, min(limit, origin + side))
-            on_grid.append(slice(low, high))
-            on_plane.append(slice(low - origin, high - origin))
-        grid[tuple(on_grid)] = values.cpu().numpy()[tuple(on_plane)]
-
-    def _pixels(self, rows: slice | torch.Tensor, width: int, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
-        """Flat indices (b, M + 1, M + 1) of the windows in a plane of that width."""
-        side = torch.arange(self.window + 1, device=self.device)
-        corner = self._corner[rows]
-        row = corner // self.shape[1] - origin[0]
-        column = corner % self.shape[1] - origin[1]
-        return (row * width + column)[:, None, None] + side[:, None] * width + side
+        on_grid, on_plane = common_part(self.origin, self.shape, self.object_shape)
+        grid[on_grid] = values.cpu().numpy()[on_plane]
 
     def _illuminated(self) -> torch.Tensor:
         intensity = (self.physics.weight * self.physics.peak).to(torch.complex64)

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from fly64_assets.physics.scan import split_indices, split_point, uniform_positions
+from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
 
 
 def test_overlap_prints_the_golden_document(fly64, tmp_path):
-    x, y = uniform_positions(42, 10304, (464, 464), 128)
+    scan = uniform_scan(42, 10304, (464, 464), 128)
+    x, y = scan.x, scan.y
     train = split_indices(y, split_point(y))["train"]
     path = tmp_path / "positions.npz"
     np.savez(path, xcoords=x[train], ycoords=y[train])

@@ -12,6 +12,7 @@ from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
 from fly64_assets.physics.counts import stored_amplitude
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 
 N, SIDE = 64, 128
 
@@ -26,8 +27,8 @@ def data(tmp_path_factory):
     squared = grid[:, None] ** 2 + grid[None, :] ** 2
     probe = np.exp(-squared / 200 + 0.02j * squared).astype(np.complex64)
     x, y = random.uniform(44, 84, (2, 40))
-    scale = intensity_scale(1e5, exit_wave_energies(obj, probe, x, y))
-    counts = random.poisson(patch_counts(obj, probe, x, y, scale))
+    scale = intensity_scale(1e5, exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe))))
+    counts = random.poisson(patch_counts(obj, probe, Scan(x, y, obj.shape, len(probe)), scale))
     path = tmp_path_factory.mktemp("data") / "scan.npz"
     measured = Measurement(stored_amplitude(counts, scale), scale, probe, x, y, obj.shape, np.arange(40))
     return write_data_set(path, measured, obj), obj

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from fly64_assets.evaluation.bound import limit as limits
-from fly64_assets.evaluation.bound.components import find_islands
-from fly64_assets.evaluation.bound.information import ObjectInformation, scan_window
+from fly64_assets.evaluation.bound.components import connected_components
+from fly64_assets.evaluation.bound.information import ObjectInformation, Part
 from fly64_assets.evaluation.bound.limit import LimitProblem, dose_limit, estimated_limit, exact_limit
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.windows import Scan
 
 SIDE, N = 26, 16
 
@@ -38,9 +39,9 @@ def small_problem(n=24, threshold=0.5):
     """A field small enough for the dense matrix, lit by many overlapping frames at sub-pixel positions."""
     obj, probe = random_object(1), curved_probe()
     x, y = positions(2, n)
-    light = illumination(probe, x, y, obj.shape)
+    light = illumination(probe, Scan(x, y, obj.shape, len(probe)))
     least = threshold * light.max()
-    return LimitProblem(obj, probe, x, y, light >= least, least)
+    return LimitProblem(obj, probe, Scan(x, y, obj.shape, len(probe)), light >= least, least)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,12 @@ def test_the_matrix_is_the_information_of_poisson_counts_by_finite_differences()
     pixels = np.flatnonzero(unknown)
 
     def counts(direction):
-        return patch_counts(obj * np.exp(direction.reshape(obj.shape)), probe, x, y, s).ravel()
+        return patch_counts(
+            obj * np.exp(direction.reshape(obj.shape)),
+            probe,
+            Scan(x, y, obj.shape, len(probe)),
+            s,
+        ).ravel()
 
     slopes = []
     for unit in (1, 1j):
@@ -75,7 +81,7 @@ def test_the_matrix_is_the_information_of_poisson_counts_by_finite_differences()
             slopes.append((counts(direction) - counts(-direction)) / (2 * step))
     slopes = np.array(slopes)
     expected = (slopes / counts(np.zeros(obj.size))) @ slopes.T
-    ours = s**2 * ObjectInformation(obj, probe, x, y, unknown, np.complex128).dense()
+    ours = s**2 * ObjectInformation(obj, probe, Scan(x, y, obj.shape, len(probe)), unknown, np.complex128).dense()
     np.testing.assert_allclose(ours, expected, atol=1e-6 * np.abs(expected).max())
 
 
@@ -83,8 +89,8 @@ def test_amplitude_and_phase_of_a_pixel_share_four_times_its_photons():
     """With whole-pixel positions the two diagonals add up to 4 n, the most that coherent light can tell."""
     obj, probe = random_object(5), curved_probe()
     x, y = (np.round(p) for p in positions(6, 9))
-    unknown = illumination(probe, x, y, obj.shape) > 0.1
-    information = ObjectInformation(obj, probe, x, y, unknown, np.complex128)
+    unknown = illumination(probe, Scan(x, y, obj.shape, len(probe))) > 0.1
+    information = ObjectInformation(obj, probe, Scan(x, y, obj.shape, len(probe)), unknown, np.complex128)
     diagonal = np.diag(information.dense())
     pixels = np.count_nonzero(unknown)
     np.testing.assert_allclose(diagonal[:pixels] + diagonal[pixels:], 4 * information.photons[unknown], rtol=1e-10)
@@ -111,10 +117,8 @@ def test_flat_object_and_uniform_probe_in_closed_form():
     for order in (1, 3):
         probe = chirp(order, size)
         matrix = np.zeros_like(total)
-        window = scan_window(centre, centre, size)
-        information = ObjectInformation(
-            window.cut(flat), probe, window.x, window.y, window.cut(everywhere), np.complex128
-        )
+        part = Part.of(Scan(centre, centre, flat.shape, size))
+        information = ObjectInformation(part.cut(flat), probe, part.scan, part.cut(everywhere), np.complex128)
         matrix += information.dense()
         values = np.linalg.eigvalsh(matrix)
         np.testing.assert_allclose(values, np.repeat([0.0, 4.0], size**2), atol=1e-8)
@@ -143,7 +147,7 @@ def two_pixels(b):
     probe[16, 16:18] = 1
     mask = np.zeros(obj.shape, dtype=bool)
     mask[20, 20:22] = True
-    return LimitProblem(obj, probe, np.array([20.0]), np.array([20.0]), mask, 1.0)
+    return LimitProblem(obj, probe, Scan(np.array([20.0]), np.array([20.0]), obj.shape, len(probe)), mask, 1.0)
 
 
 def test_two_pixels_in_closed_form():
@@ -166,8 +170,8 @@ def test_two_pixels_in_closed_form():
 def test_two_equal_pixels_cannot_tell_which_is_brighter():
     found = dose_limit(two_pixels(1.0))
     assert found.phase is None
-    assert "2 of 2 evaluated pixels have a part in" in found.singular[0]
-    assert "frames say nothing" in found.singular[0]
+    assert "2 of 2 evaluated pixels have a component in" in found.singular[0]
+    assert "frames leave undetermined" in found.singular[0]
 
 
 # -- the bound ----------------------------------------------------------------------------------------------------
@@ -176,16 +180,16 @@ def test_two_equal_pixels_cannot_tell_which_is_brighter():
 def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
     """Fisher scoring to the maximum of the likelihood at many photons, the global factor fitted as for every arm."""
     random = np.random.default_rng(7)
-    window = scan_window(problem.x, problem.y, N)
-    obj = window.cut(problem.truth)
-    light = illumination(problem.probe, window.x, window.y, window.shape)
+    part = Part.of(problem.scan)
+    obj = part.cut(problem.truth)
+    light = illumination(problem.probe, part.scan)
     unknown = (light >= limits.KNOWN_BELOW * problem.least_light) & (obj != 0)
-    mask = window.cut(problem.mask)
+    mask = part.cut(problem.mask)
     s = 2000.0
     inverse = np.linalg.pinv(
-        s**2 * ObjectInformation(obj, problem.probe, window.x, window.y, unknown, np.complex128).dense(), rcond=1e-10
+        s**2 * ObjectInformation(obj, problem.probe, part.scan, unknown, np.complex128).dense(), rcond=1e-10
     )
-    far = np.fft.fft2(problem.probe * windows(obj, window), norm="ortho")
+    far = np.fft.fft2(problem.probe * windows(obj, part.scan), norm="ortho")
     pixels = np.count_nonzero(unknown)
     errors = []
     expected = np.abs(s * far) ** 2
@@ -194,9 +198,9 @@ def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
         direction = np.zeros(obj.shape, dtype=complex)
         for _step in range(3):
             seen = obj * np.exp(direction)
-            wave = s * np.fft.fft2(problem.probe * windows(seen, window), norm="ortho")
+            wave = s * np.fft.fft2(problem.probe * windows(seen, part.scan), norm="ortho")
             pull = np.fft.ifft2((counts / np.abs(wave) ** 2 - 1) * wave, norm="ortho") * s * problem.probe.conj()
-            gradient = 2 * seen.conj() * spread(pull, window)
+            gradient = 2 * seen.conj() * spread(pull, part.scan)
             score = np.concatenate([gradient[unknown].real, gradient[unknown].imag])
             step = inverse @ score
             direction[unknown] += step[:pixels] + 1j * step[pixels:]
@@ -210,10 +214,10 @@ def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
         assert 4 * error < 0.25 * found, "the test would not tell an efficient estimator from another"
 
 
-def windows(obj, window):
+def windows(obj, scan):
     """Bilinear windows, written out independently."""
     views = []
-    for x, y in zip(window.x, window.y, strict=True):
+    for x, y in zip(scan.x - scan.origin[1], scan.y - scan.origin[0], strict=True):
         left, top = int(np.floor(x)) - N // 2, int(np.floor(y)) - N // 2
         fx, fy = x % 1, y % 1
         cut = obj[top : top + N + 1, left : left + N + 1]
@@ -224,9 +228,9 @@ def windows(obj, window):
     return np.array(views)
 
 
-def spread(views, window):
-    total = np.zeros(window.shape, dtype=complex)
-    for view, x, y in zip(views, window.x, window.y, strict=True):
+def spread(views, scan):
+    total = np.zeros(scan.object_shape, dtype=complex)
+    for view, x, y in zip(views, scan.x - scan.origin[1], scan.y - scan.origin[0], strict=True):
         left, top = int(np.floor(x)) - N // 2, int(np.floor(y)) - N // 2
         for dy, wy in ((0, 1 - y % 1), (1, y % 1)):
             for dx, wx in ((0, 1 - x % 1), (1, x % 1)):
@@ -257,7 +261,7 @@ def test_error_estimate_of_the_probing_is_that_of_the_spread_over_seeds(problem,
 
 
 def test_the_bound_lies_above_what_coherent_light_can_tell_at_all(problem, exact):
-    photons = illumination(problem.probe, problem.x, problem.y, problem.truth.shape) * np.abs(problem.truth) ** 2
+    photons = illumination(problem.probe, problem.scan) * np.abs(problem.truth) ** 2
     inside = problem.mask
     # The fitted factor takes one of as many phases as there are pixels.
     assert np.all(exact.phase_map[inside] > (1 - 3 / inside.sum()) / (4 * photons[inside]))
@@ -268,9 +272,9 @@ def test_the_bound_lies_above_what_coherent_light_can_tell_at_all(problem, exact
 
 
 def test_more_frames_can_only_lower_the_bound(problem, exact):
-    more = dataclasses.replace(
-        problem, x=np.concatenate([problem.x, problem.x + 0.4]), y=np.concatenate([problem.y, problem.y - 0.3])
-    )
+    x, y = problem.scan.x, problem.scan.y
+    doubled = dataclasses.replace(problem.scan, x=np.concatenate([x, x + 0.4]), y=np.concatenate([y, y - 0.3]))
+    more = dataclasses.replace(problem, scan=doubled)
     both = exact_limit(dataclasses.replace(more, least_light=2 * problem.least_light))
     assert both.phase.variance < 0.6 * exact.phase.variance
 
@@ -279,7 +283,11 @@ def test_windows_that_reach_beyond_the_object_are_handled():
     inside = small_problem()
     cut = (slice(5, 21), slice(4, 22))
     edge = LimitProblem(
-        inside.truth[cut], inside.probe, inside.x - 4, inside.y - 5, inside.mask[cut], inside.least_light
+        inside.truth[cut],
+        inside.probe,
+        Scan(inside.scan.x - 4, inside.scan.y - 5, inside.truth[cut].shape, N),
+        inside.mask[cut],
+        inside.least_light,
     )
     padded = np.zeros_like(inside.truth)
     padded[cut] = inside.truth[cut]
@@ -291,7 +299,7 @@ def test_windows_that_reach_beyond_the_object_are_handled():
 # -- where there is none ------------------------------------------------------------------------------------------
 
 
-def islands_problem(bridge=False):
+def separate_problem(bridge=False):
     """Two groups of frames 12 px apart, lit by discs of 4 px radius, with or without frames from one to the other."""
     shape = (28, 40)
     rows, columns = np.indices((N, N)) - N // 2
@@ -301,38 +309,38 @@ def islands_problem(bridge=False):
     if bridge:
         x = np.concatenate([x, np.arange(14.3, 26, 1.7)])
     y = random.uniform(13, 15, len(x))
-    light = illumination(probe, x, y, shape)
-    return LimitProblem(obj, probe, x, y, light > 1.0, 1.0)
+    light = illumination(probe, Scan(x, y, shape, len(probe)))
+    return LimitProblem(obj, probe, Scan(x, y, obj.shape, len(probe)), light > 1.0, 1.0)
 
 
-def test_groups_without_common_light_are_singular_by_name():
-    apart = islands_problem()
+def test_groups_without_a_common_pixel_are_singular_by_name():
+    apart = separate_problem()
     found = dose_limit(apart)
     assert (found.phase, found.amplitude, found.method) == (None, None, "structure")
-    assert "2 groups without common light" in found.singular[-1]
+    assert "2 groups that share no illuminated pixel" in found.singular[-1]
     assert "1 free phases besides the global one" in found.singular[-1]
     # The dense matrix says the same without knowing why.
-    assert "evaluated pixels have a part in" in exact_limit(apart).singular[0]
+    assert "evaluated pixels have a component in" in exact_limit(apart).singular[0]
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_a_bridge_of_light_makes_them_one():
-    joined = islands_problem(bridge=True)
+def test_frames_in_between_connect_them():
+    joined = separate_problem(bridge=True)
     found = dose_limit(joined)
     assert found.singular == ()
     assert found.phase.variance > 0
 
 
-def test_islands_of_frames_and_pixels():
-    apart = islands_problem()
-    unknown = illumination(apart.probe, apart.x, apart.y, apart.mask.shape) >= 0.1
-    islands = find_islands(apart.probe, apart.x, apart.y, unknown, 0.1)
-    assert len(set(islands.frame[:12])) == len(set(islands.frame[12:])) == 1
-    assert islands.frame[0] != islands.frame[12]
-    assert islands.inside(apart.mask) == 2
+def test_connected_components_of_frames_and_pixels():
+    apart = separate_problem()
+    unknown = illumination(apart.probe, apart.scan) >= 0.1
+    found = connected_components(apart.probe, apart.scan, unknown, 0.1)
+    assert len(set(found.frame[:12])) == len(set(found.frame[12:])) == 1
+    assert found.frame[0] != found.frame[12]
+    assert found.within(apart.mask) == 2
     left_only = apart.mask & (np.arange(40) < 20)
-    assert islands.inside(left_only) == 1
-    assert np.all(islands.pixel[apart.mask] >= 0)
+    assert found.within(left_only) == 1
+    assert np.all(found.pixel[apart.mask] >= 0)
 
 
 def test_fewer_values_than_unknowns_are_singular_by_count():
@@ -340,18 +348,18 @@ def test_fewer_values_than_unknowns_are_singular_by_count():
     obj = random_object(10)
     mask = np.zeros(obj.shape, dtype=bool)
     mask[10:16, 10:16] = True
-    found = dose_limit(LimitProblem(obj, probe, np.array([13.0]), np.array([13.0]), mask, 1.0))
-    assert found.singular == (
-        "256 measured values for 512 unknowns: amplitude and phase of 256 pixels that light reaches",
+    found = dose_limit(
+        LimitProblem(obj, probe, Scan(np.array([13.0]), np.array([13.0]), obj.shape, len(probe)), mask, 1.0)
     )
+    assert found.singular == ("256 measured values for 512 unknowns: amplitude and phase of 256 illuminated pixels",)
 
 
-def test_an_iteration_that_does_not_settle_is_called_singular(problem, monkeypatch):
+def test_an_iteration_that_does_not_converge_is_called_singular(problem, monkeypatch):
     monkeypatch.setattr("fly64_assets.evaluation.bound.diagonal.MOST_ITERATIONS", 20)
     monkeypatch.setattr("fly64_assets.evaluation.bound.diagonal.TRUNCATION", 1e-9)
     found = estimated_limit(problem)
     assert found.phase is None
-    assert "did not settle" in found.singular[0]
+    assert "did not converge" in found.singular[0]
 
 
 def test_pixels_without_light_or_transmission_are_refused_in_words(problem):
@@ -367,8 +375,8 @@ def test_the_digest_knows_every_input(problem):
     changed = [
         dataclasses.replace(problem, truth=problem.truth * 1.0001),
         dataclasses.replace(problem, probe=problem.probe * 1.0001),
-        dataclasses.replace(problem, x=problem.x + 0.001),
-        dataclasses.replace(problem, y=problem.y + 0.001),
+        dataclasses.replace(problem, scan=dataclasses.replace(problem.scan, x=problem.scan.x + 0.001)),
+        dataclasses.replace(problem, scan=dataclasses.replace(problem.scan, y=problem.scan.y + 0.001)),
         dataclasses.replace(problem, mask=~problem.mask),
         dataclasses.replace(problem, least_light=problem.least_light * 2),
     ]

@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.bound.limit import Bound, UnitLimit
-from fly64_assets.evaluation.bound.limit_file import limit_arrays, limit_from_arrays
+from fly64_assets.evaluation.bound.limit import Bound, UnitLimit, limit_arrays, limit_from_arrays
 
 REGULAR = UnitLimit(
     Bound(4.0, 0.02, 0.005),

@@ -48,8 +48,8 @@ def compared(truth, train_split):
 @pytest.fixture(scope="module")
 def empty(truth, train_split):
     split = train_split({"pinn": truth, "lsqml": "off"})
-    xy = (split.measurement.x, split.measurement.y)
-    return compare_split("test", truth, split, evaluation=EvaluationSettings(), metrics=MetricsConfig(), train_xy=xy)
+    lit = split.measurement.scan
+    return compare_split("test", truth, split, evaluation=EvaluationSettings(), metrics=MetricsConfig(), train_scan=lit)
 
 
 def drawn(comparison, histories, **options):
@@ -117,7 +117,7 @@ def test_preview_greys_what_is_masked_or_not_finite(truth, mask):
 def test_scan_and_frames_are_pictures_under_the_limit(measured, grid):
     x, y = grid(20, 70, 20, 70, 5)
     measurement = measured(1e3, x, y)
-    scan = scan_figure(measurement.probe, x, y, measurement.object_shape)
+    scan = scan_figure(measurement.probe, measurement.scan)
     assert len(scan) <= PREVIEW_BYTES
     picture(scan)
     data = frames_figure(measurement.counts(slice(0, 4)))

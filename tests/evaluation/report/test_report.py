@@ -30,6 +30,7 @@ from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 from fly64_assets.study.design import load_design
 
 N = 32
@@ -51,8 +52,10 @@ def comparison():
     splits = {}
     for split, low in (("train", 16), ("test", 60)):
         x, y = rng.uniform(16, 94, 60), rng.uniform(low, low + 34, 60)
-        scale = intensity_scale(1000, exit_wave_energies(obj, probe, x, y))
-        counts = poisson_counts(patch_counts(obj, probe, x, y, scale), np.arange(60), 1, 1000)
+        scale = intensity_scale(1000, exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe))))
+        counts = poisson_counts(
+            patch_counts(obj, probe, Scan(x, y, obj.shape, len(probe)), scale), np.arange(60), 1, 1000
+        )
         amplitude = stored_amplitude(counts, scale)
         measurement = Measurement(amplitude, scale, probe, x, y, obj.shape, np.arange(60))
         methods = {
@@ -60,7 +63,7 @@ def comparison():
             "lsqml": obj * np.exp(1j * rng.normal(0, 0.9, obj.shape)),
             "other": "failed: <script>alert(1)</script> out of memory",
         }
-        splits[split] = SplitInput(measurement=measurement, methods=methods, scan_box=scan_box(x, y))
+        splits[split] = SplitInput(measurement=measurement, methods=methods, scan_box=scan_box(measurement.scan))
     return compare_cell(1000, "baseline", obj, splits, evaluation=DESIGN.evaluation, metrics=DESIGN.metrics_config)
 
 

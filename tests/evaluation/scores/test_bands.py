@@ -17,6 +17,7 @@ from fly64_assets.evaluation.scores.region import Rectangle, scan_box
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.windows import Scan
 
 
 def no_limit(problem):
@@ -173,11 +174,11 @@ def test_single_precision_gives_the_same_curve_and_a_flat_picture_stays_flat(mon
 class ComputedFrames:
     """Frames that take no memory: computed from the truth when they are read."""
 
-    def __init__(self, truth, probe, x, y):
-        self.truth, self.probe, self.x, self.y = truth, probe, x, y
+    def __init__(self, truth, probe, scan):
+        self.truth, self.probe, self.scan = truth, probe, scan
 
     def __getitem__(self, frames):
-        return np.sqrt(np.rint(patch_counts(self.truth, self.probe, self.x[frames], self.y[frames], 1.0)))
+        return np.sqrt(np.rint(patch_counts(self.truth, self.probe, self.scan[frames], 1.0)))
 
 
 @pytest.mark.slow
@@ -190,7 +191,13 @@ def test_scoring_takes_a_few_copies_of_the_object(monkeypatch, probe):
     # Rows of bright discs that touch, so that the region reaches over the whole object.
     bright = np.ones((48, 48), np.complex64)
     measurement = Measurement(
-        ComputedFrames(truth, bright, x, y), 1.0, bright, x, y, truth.shape, np.arange(len(x), dtype=np.int64)
+        ComputedFrames(truth, bright, Scan(x, y, truth.shape, len(bright))),
+        1.0,
+        bright,
+        x,
+        y,
+        truth.shape,
+        np.arange(len(x), dtype=np.int64),
     )
     monkeypatch.setattr(bands, "BAND_PIXELS", bands.BAND_PIXELS * side**2 // 10**8)
     monkeypatch.setattr(resolution, "SINGLE_FROM", side**2 // 10)
@@ -200,7 +207,7 @@ def test_scoring_takes_a_few_copies_of_the_object(monkeypatch, probe):
     compared = compare_split(
         "train",
         truth,
-        SplitInput(measurement, {"arm": method}, scan_box(x, y)),
+        SplitInput(measurement, {"arm": method}, scan_box(measurement.scan)),
         evaluation=EvaluationSettings(),
         metrics=MetricsConfig(),
         limit=no_limit,

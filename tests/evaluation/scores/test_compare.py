@@ -226,9 +226,7 @@ def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split,
     """An method that is right on trained pixels and wrong elsewhere has learnt nothing that the test split rewards."""
     train, test = train_split({}), test_split({})
     box = train.scan_box
-    trained = evaluation_region(
-        train.measurement.probe, train.measurement.x, train.measurement.y, truth.shape, threshold=0.1, scan_box=box
-    ).mask
+    trained = evaluation_region(train.measurement.probe, train.measurement.scan, threshold=0.1, scan_box=box).mask
     learnt = np.where(trained, truth, noisy(truth, 0.3))
     cell = compare_cell(
         100_000,
@@ -258,7 +256,7 @@ def test_an_empty_region_fails_every_method_in_words_and_not_with_nan(truth, tra
         train,
         evaluation=EVALUATION,
         metrics=METRICS,
-        train_xy=(train.measurement.x, train.measurement.y),
+        train_scan=train.measurement.scan,
     )
     assert same_place.region.pixels == 0
     assert same_place.methods["pinn"].outcome == "failed"
@@ -271,7 +269,7 @@ def test_an_empty_region_fails_every_method_in_words_and_not_with_nan(truth, tra
 
 def test_photons_of_the_region_belong_to_the_splits_own_frames(compared, truth, train_split):
     m = train_split({}).measurement
-    region = evaluation_region(m.probe, m.x, m.y, truth.shape, threshold=0.1, scan_box=scan_box(m.x, m.y))
+    region = evaluation_region(m.probe, m.scan, threshold=0.1, scan_box=scan_box(m.scan))
     photons = m.intensity_scale**2 * region.illumination * np.abs(truth) ** 2
     assert compared.photons.photons_per_pixel == pytest.approx(photons[region.mask].mean())
     assert compared.photons.phase_floor_rad == pytest.approx(np.sqrt((1 / (4 * photons[region.mask])).mean()))

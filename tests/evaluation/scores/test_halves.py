@@ -73,7 +73,7 @@ def test_the_photons_of_the_halves_are_independent(truth, measured, grid):
     m = measured(2e3, *grid(30, 60, 30, 60, 3))
     residuals = []
     for half in frame_halves(m):
-        expected = patch_counts(truth, m.probe, half.x, half.y, m.intensity_scale)
+        expected = patch_counts(truth, m.probe, half.scan, m.intensity_scale)
         noise = (half.counts() - expected) / np.sqrt(expected + 1e-9)
         residuals.append(np.where(expected > 0.5, noise, 0)[: m.frames // 2].ravel())
     a, b = residuals

@@ -211,7 +211,7 @@ def test_excess_agrees_with_the_poisson_distribution_of_scipy_over_many_blocks(t
     excess = nll_excess({"other": other}, truth, measurement)["other"].value
     total = 0.0
     for sign, obj in ((1, other), (-1, truth)):
-        rates = patch_counts(obj, probe, measurement.x, measurement.y, measurement.intensity_scale)
+        rates = patch_counts(obj, probe, measurement.scan, measurement.intensity_scale)
         total -= sign * poisson.logpmf(measurement.counts(), np.maximum(rates, RATE_FLOOR)).sum()
     assert excess == pytest.approx(total / len(x), rel=1e-7)
 
@@ -220,7 +220,7 @@ def test_expected_excess_is_the_divergence_of_the_two_poisson_distributions(trut
     measurement = measured(1e5, *grid(30, 60, 30, 60, 5))
     other = truth * np.exp(0.05j * np.random.default_rng(25).normal(size=truth.shape))
     true, wrong = (
-        np.maximum(patch_counts(o, probe, measurement.x, measurement.y, measurement.intensity_scale), RATE_FLOOR)
+        np.maximum(patch_counts(o, probe, measurement.scan, measurement.intensity_scale), RATE_FLOOR)
         for o in (truth, other)
     )
     divergence = (wrong - true - true * np.log(wrong / true)).sum() / measurement.frames
@@ -233,7 +233,7 @@ def test_expected_excess_is_the_divergence_of_the_two_poisson_distributions(trut
 def test_an_object_that_fits_the_noise_has_a_negative_excess(truth, probe, measured, grid):
     """The truth brightened to the number of photons that came, C for Lambda: C - Lambda - C log(C / Lambda) <= 0."""
     measurement = measured(500, *grid(40, 50, 40, 50, 5))
-    expected = patch_counts(truth, probe, measurement.x, measurement.y, measurement.intensity_scale).sum()
+    expected = patch_counts(truth, probe, measurement.scan, measurement.intensity_scale).sum()
     came = measurement.counts().sum()
     fitted = truth * math.sqrt(came / expected)
     excess = nll_excess({"fitted": fitted}, truth, measurement)["fitted"].value

@@ -15,6 +15,7 @@ from fly64_assets.evaluation.scores.photon_budget import (
 )
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.windows import Scan
 
 
 def test_floor_of_even_illumination_in_closed_form():
@@ -57,8 +58,10 @@ def test_floor_is_the_inverse_information_of_a_phase_in_poisson_counts():
 
 def test_photons_through_all_pixels_are_the_photons_on_the_detector(truth, probe, grid):
     x, y = grid(30, 60, 30, 60, 6)
-    photons = expected_photons(illumination(probe, x, y, truth.shape), truth, 12.5)
-    assert photons.sum() == pytest.approx(patch_counts(truth, probe, x, y, 12.5).sum(), rel=1e-6)
+    photons = expected_photons(illumination(probe, Scan(x, y, truth.shape, len(probe))), truth, 12.5)
+    assert photons.sum() == pytest.approx(
+        patch_counts(truth, probe, Scan(x, y, truth.shape, len(probe)), 12.5).sum(), rel=1e-6
+    )
 
 
 def test_what_has_no_floor_says_why():

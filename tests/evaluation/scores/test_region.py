@@ -19,6 +19,11 @@ from fly64_assets.evaluation.scores.region import (
     largest_rectangle,
     scan_box,
 )
+from fly64_assets.physics.windows import Scan
+
+
+def scan(x, y):
+    return Scan(np.array(x), np.array(y), (96, 96), 32)
 
 
 def brute_force_area(mask, least_side):
@@ -60,9 +65,7 @@ def test_one_gaussian_frame_counts_on_the_disc_of_the_closed_form():
     sigma, threshold = 6.0, 0.1
     rows, columns = np.indices((64, 64)) - 32
     probe = np.exp(-(rows**2 + columns**2) / (4 * sigma**2)).astype(np.complex64)
-    region = evaluation_region(
-        probe, np.array([50.0]), np.array([40.0]), (96, 96), threshold=threshold, scan_box=ScanBox(50, 50, 40, 40)
-    )
+    region = evaluation_region(probe, scan([50.0], [40.0]), threshold=threshold, scan_box=ScanBox(50, 50, 40, 40))
     assert region.probe_diameter_px == pytest.approx(sigma * np.sqrt(8 * np.log(2)), rel=0.01)
     assert region.threshold_value == pytest.approx(threshold / np.log(2), rel=0.02)
     radius = np.sqrt(2 * sigma**2 * np.log(np.log(2) / threshold))
@@ -76,22 +79,18 @@ def test_one_gaussian_frame_counts_on_the_disc_of_the_closed_form():
 
 
 def test_the_threshold_refers_to_the_probe_and_not_to_the_number_of_frames(probe):
-    once = evaluation_region(
-        probe, np.array([48.0]), np.array([48.0]), (96, 96), threshold=0.1, scan_box=ScanBox(48, 48, 48, 48)
-    )
-    many = evaluation_region(
-        probe, np.full(9, 48.0), np.full(9, 48.0), (96, 96), threshold=0.9, scan_box=ScanBox(48, 48, 48, 48)
-    )
+    once = evaluation_region(probe, scan([48.0], [48.0]), threshold=0.1, scan_box=ScanBox(48, 48, 48, 48))
+    many = evaluation_region(probe, scan([48.0] * 9, [48.0] * 9), threshold=0.9, scan_box=ScanBox(48, 48, 48, 48))
     np.testing.assert_array_equal(once.mask, many.mask)
     assert many.threshold_value == pytest.approx(9 * once.threshold_value)
 
 
 def test_covered_fraction_counts_pixels_of_the_baseline_box(probe, grid):
     x, y = grid(30, 60, 30, 60, 3)
-    box = scan_box(x, y)
+    box = scan_box(scan(x, y))
     assert box == ScanBox(30, 60, 30, 60)
-    dense = evaluation_region(probe, x, y, (96, 96), threshold=0.1, scan_box=box)
-    sparse = evaluation_region(probe, x[:1], y[:1], (96, 96), threshold=0.1, scan_box=box)
+    dense = evaluation_region(probe, scan(x, y), threshold=0.1, scan_box=box)
+    sparse = evaluation_region(probe, scan(x[:1], y[:1]), threshold=0.1, scan_box=box)
     assert dense.covered_fraction == 1.0
     assert sparse.covered_fraction == np.count_nonzero(sparse.mask[30:61, 30:61]) / 31**2
     assert 0 < sparse.covered_fraction < 0.5
@@ -99,17 +98,17 @@ def test_covered_fraction_counts_pixels_of_the_baseline_box(probe, grid):
 
 def test_a_box_without_a_pixel_centre_has_nothing_covered(probe):
     x, y = np.array([40.4]), np.array([40.6])
-    region = evaluation_region(probe, x, y, (96, 96), threshold=0.1, scan_box=scan_box(x, y))
+    region = evaluation_region(probe, scan(x, y), threshold=0.1, scan_box=scan_box(scan(x, y)))
     assert region.covered_fraction == 0.0
     assert region.pixels > 0
 
 
 def test_trained_pixels_leave_the_test_region(probe, grid):
-    train, test = grid(20, 44, 20, 76, 4), grid(52, 76, 20, 76, 4)
-    box = scan_box(*test)
-    whole = evaluation_region(probe, *test, (96, 96), threshold=0.1, scan_box=box)
-    trained = evaluation_region(probe, *train, (96, 96), threshold=0.1, scan_box=box).mask
-    kept = evaluation_region(probe, *test, (96, 96), threshold=0.1, scan_box=box, train_xy=train)
+    train, test = scan(*grid(20, 44, 20, 76, 4)), scan(*grid(52, 76, 20, 76, 4))
+    box = scan_box(test)
+    whole = evaluation_region(probe, test, threshold=0.1, scan_box=box)
+    trained = evaluation_region(probe, train, threshold=0.1, scan_box=box).mask
+    kept = evaluation_region(probe, test, threshold=0.1, scan_box=box, train_scan=train)
     assert np.any(whole.mask & trained), "the two halves overlap, or this test shows nothing"
     np.testing.assert_array_equal(kept.mask, whole.mask & ~trained)
     assert kept.trained_pixels == np.count_nonzero(whole.mask & trained)
@@ -118,8 +117,8 @@ def test_trained_pixels_leave_the_test_region(probe, grid):
 
 
 def test_a_split_that_was_trained_everywhere_is_empty_and_says_why_it_has_no_rectangle(probe, grid):
-    xy = grid(30, 60, 30, 60, 4)
-    region = evaluation_region(probe, *xy, (96, 96), threshold=0.1, scan_box=scan_box(*xy), train_xy=xy)
+    positions = scan(*grid(30, 60, 30, 60, 4))
+    region = evaluation_region(probe, positions, threshold=0.1, scan_box=scan_box(positions), train_scan=positions)
     assert region.pixels == 0
     document = json.loads(json.dumps(region.to_dict(), allow_nan=False))
     assert document["rectangle"] is None

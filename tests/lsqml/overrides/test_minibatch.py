@@ -145,7 +145,7 @@ def test_moved_positions_are_seen_at_the_next_epoch(started, minibatch):
     assert reconstructor.fast_epoch.scan is before
     reconstructor.parameter_group.probe_positions.tensor += 1.0
     minibatch.begin_epoch(reconstructor)
-    assert torch.equal(reconstructor.fast_epoch.scan.corners, before.corners + 1)
+    assert torch.equal(reconstructor.fast_epoch.scan.windows.corners, before.windows.corners + 1)
 
 
 def test_the_overrides_do_not_outlive_a_reconstruction(scanned):

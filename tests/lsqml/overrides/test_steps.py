@@ -39,12 +39,12 @@ def test_probes_are_shifted_like_the_librarys(started, monkeypatch, kept):
 def test_windows_lie_where_the_librarys_patches_lie(started, read):
     reconstructor, indices, _ = started(windows=read)
     scan = FixedScan.of(reconstructor.forward_model)
-    windows = scan.windows(indices)
     obj = reconstructor.parameter_group.object.data[0].detach()
-    found = windows.read(obj[windows.rectangle].contiguous())
+    rows, columns = scan.windows[indices].rectangle
+    found = scan.windows[indices].within(rows.start, columns.start).read(obj[rows, columns])
     assert torch.equal(found, reconstructor.forward_model.extract_object_patches(indices)[:, 0].detach())
-    assert scan.inside(tuple(obj.shape))
-    assert not scan.inside((obj.shape[0] // 2, obj.shape[1]))
+    assert scan.windows.inside(tuple(obj.shape))
+    assert not scan.windows.inside((obj.shape[0] // 2, obj.shape[1]))
 
 
 @pytest.mark.parametrize("noise", ["GAUSSIAN", "POISSON"])

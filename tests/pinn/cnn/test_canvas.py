@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fly64_assets.errors import EngineError
-from fly64_assets.physics.forward import extract_patches
+from fly64_assets.physics.windows import Scan, read
 from fly64_assets.pinn.cnn import canvas as canvas_module
 from fly64_assets.pinn.cnn.canvas import OverlapCanvas, canvas_side, shared_patches
 
@@ -22,7 +22,7 @@ def true_patches(obj, offsets):
     """Windows of the object about its middle, one group per row."""
     middle = np.array(obj.shape) // 2
     y, x = (offsets.numpy().reshape(-1, 2) + middle).T
-    return torch.from_numpy(extract_patches(obj, x, y, M).reshape(*offsets.shape[:2], M, M))
+    return torch.from_numpy(read(obj, Scan(x, y, obj.shape, M)).reshape(*offsets.shape[:2], M, M))
 
 
 def test_placing_and_reading_are_adjoint():

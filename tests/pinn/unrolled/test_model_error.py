@@ -6,6 +6,7 @@ import torch
 
 from fly64_assets.physics import forward
 from fly64_assets.physics.counts import poisson_loss
+from fly64_assets.physics.windows import Scan
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 
 N = 32
@@ -26,8 +27,8 @@ def tensor(values):
 def rates(obj, probe):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(18, 68, 256), rng.uniform(18, 60, 256)
-    scale = forward.intensity_scale(1e3, forward.exit_wave_energies(obj, probe, x, y))
-    return np.fft.ifftshift(forward.patch_counts(obj, probe, x, y, scale), axes=(-2, -1))
+    scale = forward.intensity_scale(1e3, forward.exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe))))
+    return np.fft.ifftshift(forward.patch_counts(obj, probe, Scan(x, y, obj.shape, len(probe)), scale), axes=(-2, -1))
 
 
 @pytest.mark.parametrize("photons", [50.0, 300.0])
@@ -62,9 +63,11 @@ def test_an_object_known_on_average_beats_made_up_details(obj, probe):
         return 0.3 * (rng.standard_normal(obj.shape) + 1j * rng.standard_normal(obj.shape))
 
     truth, made_up = obj + details(), obj + details()
-    scale = forward.intensity_scale(1e3, forward.exit_wave_energies(obj, probe, x, y))
+    scale = forward.intensity_scale(1e3, forward.exit_wave_energies(obj, probe, Scan(x, y, obj.shape, len(probe))))
     expected = {
-        name: np.fft.ifftshift(forward.patch_counts(values, probe, x, y, scale), axes=(-2, -1))
+        name: np.fft.ifftshift(
+            forward.patch_counts(values, probe, Scan(x, y, values.shape, len(probe)), scale), axes=(-2, -1)
+        )
         for name, values in (("truth", truth), ("average", obj), ("made up", made_up))
     }
     counts = rng.poisson(expected.pop("truth"))

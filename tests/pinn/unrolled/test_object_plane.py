@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fly64_assets.physics import forward, illumination
+from fly64_assets.physics import illumination
+from fly64_assets.physics.windows import Scan, read
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 
 N, M = 32, 24
@@ -44,7 +45,7 @@ def test_windows_are_those_of_the_forward_model(positions, request, obj):
     measurement = request.getfixturevalue(positions)
     scene = ObjectPlane(measurement)
     assert scene.window == M
-    expected = forward.extract_patches(obj, measurement.x, measurement.y, N)[:, 4:-4, 4:-4]
+    expected = read(obj, measurement.scan)[:, 4:-4, 4:-4]
     found = torch.cat([scene.read(plane_of(scene, obj), rows) for rows in scene.blocks()])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
@@ -64,7 +65,7 @@ def test_adding_is_the_adjoint_of_reading(measurement):
 def test_light_is_the_illumination_of_the_physics(positions, request):
     measurement = request.getfixturevalue(positions)
     inner = inner_probe(measurement.probe)
-    expected = illumination.illumination(inner, measurement.x, measurement.y, measurement.object_shape)
+    expected = illumination.illumination(inner, measurement.scan)
     scene = ObjectPlane(measurement)
     peak = float((np.abs(inner) ** 2).max())
     np.testing.assert_allclose(scene.coverage() * peak, expected, atol=1e-5 * expected.max())
@@ -76,11 +77,11 @@ def test_only_the_measured_frames_of_the_order_give_light(measurement, obj):
     order = np.random.default_rng(0).permutation(64)
     scene, first = ObjectPlane(measurement, order=order, learned=50), order[:50]
     inner = inner_probe(measurement.probe)
-    expected = illumination.illumination(inner, measurement.x[first], measurement.y[first], obj.shape)
+    expected = illumination.illumination(inner, measurement.scan[first])
     np.testing.assert_allclose(scene.coverage() * (np.abs(inner) ** 2).max(), expected, atol=1e-4)
     assert (scene.frames, scene.blocks()[-1].stop) == (50, 50)
     hidden = torch.arange(50, 64)
-    expected = forward.extract_patches(obj, measurement.x[order[50:]], measurement.y[order[50:]], M)
+    expected = read(obj, Scan(measurement.x[order[50:]], measurement.y[order[50:]], obj.shape, M))
     np.testing.assert_allclose(scene.read(plane_of(scene, obj), hidden).numpy(), expected, atol=1e-5)
 
 

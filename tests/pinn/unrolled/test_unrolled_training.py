@@ -229,7 +229,7 @@ def test_held_out_frames_influence_nothing_that_is_learned_from(prepare, measure
     inner = np.zeros_like(measurement.probe)
     inner[4:-4, 4:-4] = measurement.probe[4:-4, 4:-4]
     shown = rows[:192]
-    expected = illumination.illumination(inner, measurement.x[shown], measurement.y[shown], obj.shape)
+    expected = illumination.illumination(inner, measurement.scan[shown])
     np.testing.assert_allclose(task.scene.coverage() * (np.abs(inner) ** 2).max(), expected, atol=1e-3)
 
 

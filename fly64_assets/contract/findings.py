@@ -1,4 +1,4 @@
-"""The verdict of a validation: findings with stable codes, and the report that holds all of them.
+"""The result of a validation: findings with stable codes, and the report that holds all of them.
 
 Belongs here: the value types. Does not belong here: the rules themselves (``structure``, ``values``, ``documents``).
 """
