@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.figures import Extent, draw_picture, percentile_limits, png
+from fly64_assets.engines.figures import Extent, draw_object, draw_picture, percentile_limits, png
 from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, TRUTH, CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
@@ -146,7 +146,6 @@ def cell_figure(
     view: str,
     coverage_threshold: float,
     histories: Histories,
-    max_bytes: int | None = None,
 ) -> bytes:
     """Truth, every method, phase errors, ring correlations and loss curves of one split.
 
@@ -157,8 +156,6 @@ def cell_figure(
         Factor of the evaluation region, stated in the figure.
     histories : method -> series -> values per epoch
         Loss curves; may be empty.
-    max_bytes : int, optional
-        Upper limit of the picture's size, reached by a lower resolution.
     """
     from matplotlib.figure import Figure
 
@@ -189,7 +186,7 @@ def cell_figure(
         f"{100 * comparison.region.covered_fraction:.0f} % of the scanned box",
         fontsize=10,
     )
-    return png(figure, max_bytes=max_bytes)
+    return png(figure)
 
 
 def phase_strip(comparison: SplitComparison) -> bytes:
@@ -347,19 +344,13 @@ def _labels(axis: Axes, title: str, x_label: str, y_label: str) -> None:
 # -- one data set ------------------------------------------------------------------------------------------------
 
 
-def preview(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_] | None = None) -> bytes:
-    """Small picture of an object's amplitude and phase (H, W), under 200 kB."""
+def preview(obj: NDArray[np.complexfloating]) -> bytes:
+    """Small picture of an object's amplitude and phase (H, W), under 200 kB; pixels that are not finite are grey."""
     from matplotlib.figure import Figure
 
-    known = np.isfinite(obj) if mask is None else mask & np.isfinite(obj)
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    safe = np.where(known, obj, 1)
-    extent = (0, obj.shape[1], obj.shape[0], 0)
-    pictures = {"amplitude": np.abs(safe), "phase": np.angle(safe)}
-    for axis, (quantity, picture) in zip(figure.subplots(1, 2), pictures.items(), strict=True):
-        image = draw_picture(axis, np.where(known, picture, np.nan), MAPS[quantity], extent)
-        axis.set_title(LABELS[quantity], fontsize=9)
-        figure.colorbar(image, ax=axis, shrink=0.85)
+    known = np.isfinite(obj)
+    draw_object(figure, list(figure.subplots(1, 2)), np.where(known, obj, 1), known)
     return png(figure, max_bytes=PREVIEW_BYTES)
 
 

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
+from fly64_assets.evaluation.scores import metrics as score
 from fly64_assets.evaluation.scores.alignment import Alignment, align
+from fly64_assets.evaluation.scores.bands import Pictures, cropped, masked_moments, rows_of
 from fly64_assets.evaluation.scores.efficiency import DoseLimit, efficiency
 from fly64_assets.evaluation.scores.likelihood import nll_excess
-from fly64_assets.evaluation.scores.method_scores import method_scores
-from fly64_assets.evaluation.scores.metrics import no_score
+from fly64_assets.evaluation.scores.metrics import Part, Score, no_score
 from fly64_assets.evaluation.scores.photon_budget import PhotonBudget, photon_budget
-from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region
-from fly64_assets.evaluation.scores.resolution import RingCorrelation
+from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region, no_rectangle_reason
+from fly64_assets.evaluation.scores.resolution import RingCorrelation, resolution, ring_correlation
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, contests, uniform_verdict
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.measurement import Measurement
@@ -44,6 +45,9 @@ PICTURE_METRICS: Final = (
 COMPLEX_METRICS: Final = ("correlation", "frc_05", "frc_half_bit", "nll_excess")
 DOCUMENT_VERSION: Final = 2
 """Raised when the comparison document changes its members."""
+
+Curve = RingCorrelation | str
+"""A ring correlation, or why there is none."""
 
 LimitSource = Callable[[LimitProblem], UnitLimit]
 """Where a bound comes from: :func:`dose_limit`, or bounds that were computed before."""
@@ -125,7 +129,7 @@ class SplitComparison:
     rows: tuple[Row, ...]
     methods: Mapping[str, MethodResult]
     contests: tuple[Mapping[str, Any], ...]
-    curves: Mapping[str, Mapping[str, RingCorrelation | str]]
+    curves: Mapping[str, Mapping[str, Curve]]
     truth: NDArray[np.complexfloating] = field(repr=False)
     fields: Mapping[str, Alignment] = field(repr=False)
 
@@ -265,10 +269,10 @@ def compare_split(
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
     bound = DoseLimit(_bound(truth, data, region, limit), m.intensity_scale, photons.phase_floor_rad)
     rows: list[Row] = []
-    curves: dict[str, dict[str, RingCorrelation | str]] = {}
+    curves: dict[str, dict[str, Curve]] = {}
     for name, result in aligned.items():
         if isinstance(result, Alignment):
-            scores, curves[name] = method_scores(result, truth, region, metrics)
+            scores, curves[name] = _method_scores(result, truth, region, metrics)
             scores["complex", "nll_excess"] = likelihood[name]
             for part in _parts(metrics):
                 scores[part, "efficiency"] = (
@@ -328,3 +332,49 @@ def _result(
         return MethodResult("missing" if isinstance(candidate, str) else "failed", aligned, None, None)
     verdict = None if name in REFERENCES else uniform_verdict(errors[name], errors[UNIFORM])
     return MethodResult("compared", None, verdict, aligned)
+
+
+# -- scores of one aligned reconstruction ------------------------------------------------------------------------
+
+
+def _method_scores(
+    aligned: Alignment, truth: NDArray[np.complexfloating], region: Region, metrics: MetricsConfig
+) -> tuple[dict[tuple[str, str], Score], dict[str, Curve]]:
+    """Scores by part and metric but likelihood and efficiency, and correlation curves by part; truth (H, W)."""
+    scores: dict[tuple[str, str], Score] = {}
+    curves: dict[str, Curve] = {}
+    for name in _parts(metrics):
+        make_part = score.phase_part if name == "phase" else score.amplitude_part
+        part = make_part(aligned, truth, region.mask, region.rectangle)
+        curves[name] = _curve(part.pictures, region)
+        scores |= {(name, metric): value for metric, value in _picture_scores(part, metrics).items()}
+        scores |= {(name, metric): value for metric, value in _resolutions(curves[name], metrics).items()}
+
+    def fields(rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        return rows_of(truth, rows), aligned.rows(rows)
+
+    curves["complex"] = _curve(fields, region)
+    scores["complex", "correlation"] = score.correlation(masked_moments(fields, region.mask))
+    scores |= {("complex", metric): value for metric, value in _resolutions(curves["complex"], metrics).items()}
+    return scores, curves
+
+
+def _curve(pictures: Pictures, region: Region) -> Curve:
+    if region.rectangle is None:
+        return no_rectangle_reason()
+    return ring_correlation(cropped(pictures, region.rectangle), (region.rectangle.height, region.rectangle.width))
+
+
+def _picture_scores(part: Part, metrics: MetricsConfig) -> dict[str, Score]:
+    return {
+        "mae": score.mae(part),
+        "rmse": score.rmse(part),
+        "psnr": score.psnr(part),
+        "ssim": score.ssim(part),
+        "ms_ssim": score.ms_ssim(part, metrics.ms_ssim_sigma),
+        "correlation": score.correlation(part.moments),
+    }
+
+
+def _resolutions(curve: Curve, metrics: MetricsConfig) -> dict[str, Score]:
+    return {"frc_05": resolution(curve, metrics.frc_threshold), "frc_half_bit": resolution(curve)}

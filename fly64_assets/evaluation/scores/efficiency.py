@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.bound.limit import Bound, UnitLimit
+from fly64_assets.evaluation.bound.limit import UnitLimit
 from fly64_assets.evaluation.scores.metrics import Score, no_score
 
 SCOPE: Final = (
@@ -62,15 +62,11 @@ class DoseLimit:
             return self.unit
         return "singular: " + "; ".join(self.unit.singular) if self.unit.singular else None
 
-    def bound(self, part: str) -> Bound | None:
-        """Bound for s = 1 of ``phase`` or ``amplitude``."""
+    def error(self, part: str) -> float | None:
+        """Least root-mean-square error of an unbiased estimate of ``phase`` or ``amplitude`` at the cell's dose."""
         if isinstance(self.unit, str):
             return None
-        return self.unit.phase if part == "phase" else self.unit.amplitude
-
-    def error(self, part: str) -> float | None:
-        """Least root-mean-square error of an unbiased estimate at the cell's dose."""
-        bound = self.bound(part)
+        bound = self.unit.phase if part == "phase" else self.unit.amplitude
         return None if bound is None else float(np.sqrt(bound.variance)) / self.intensity_scale
 
     def error_map(self, part: str) -> NDArray[np.float64] | None:
