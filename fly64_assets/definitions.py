@@ -29,7 +29,7 @@ from fly64_assets.resources.legacy_config import LegacyConfigResource
 from fly64_assets.resources.study import ArtifactStoreResource, InboxResource, StudyResource
 from fly64_assets.study.design import StudyDesign, load_design
 from fly64_assets.study.manifests import write_manifests
-from fly64_assets.study.stages import STAGES, Stage
+from fly64_assets.study.table import STAGES, Stage
 
 COMPUTE: Final[Mapping[str, Compute]] = {
     "simulated": simulate_dose,

@@ -20,8 +20,8 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.intake import intake_file, intake_from_design
-from fly64_assets.study.stages import Stage
 from fly64_assets.study.states import active_layout, base_state
+from fly64_assets.study.table import Stage
 
 
 class BaseFile(dg.Config):

@@ -20,6 +20,8 @@ from fly64_assets.store.keys import Cell, Coordinates, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
+from fly64_assets.study.states import existing_splits
+from fly64_assets.study.table import ON_REQUEST
 
 
 def compare(work: Work[Cell]) -> Mapping[str, Any]:
@@ -70,7 +72,7 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
 
 def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
     view = work.store.required(work.layout, StageKey("view", work.at))
-    if split not in stages.existing_splits(view):
+    if split not in existing_splits(view):
         return str(view.values["splits"][split]["reason"])
     frames = work.layout.view_frames(work.at.half(split))
     verified(frames)
@@ -88,7 +90,7 @@ def _methods(work: Work[Cell], split: str) -> dict[StageKey[Coordinates], StageR
     """Every method that reconstructs this split, with its record; without one that is on request and has not run."""
     keys = [key for key in stages.upstream(work.design, work.key) if key.method and key.split in (None, split)]
     records = {key: work.store.record(work.layout, key) for key in keys}
-    return {key: record for key, record in records.items() if record or key.method not in stages.ON_REQUEST}
+    return {key: record for key, record in records.items() if record or key.method not in ON_REQUEST}
 
 
 def _object(

@@ -33,8 +33,8 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Stage
-from fly64_assets.study.states import active_layout
+from fly64_assets.study.states import active_layout, expected
+from fly64_assets.study.table import STAGES, Stage
 
 GATE = "gate"
 """Name of the check inside every asset: inputs are what their sidecars say, inputs and outputs obey their contract."""
@@ -96,9 +96,7 @@ def stage_asset(
 
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
-        deps=[
-            dg.AssetDep(asset, partition_mapping=mapping_between(stages.STAGES[asset], stage)) for asset in stage.needs
-        ],
+        deps=[dg.AssetDep(asset, partition_mapping=mapping_between(STAGES[asset], stage)) for asset in stage.needs],
         partitions_def=partitions,
         automation_condition=condition_of(stage),
         pool=POOL if stage.engine else None,
@@ -205,12 +203,12 @@ def build_stage(
     compute: Compute,
 ) -> tuple[StageRecord, Mapping[str, Any]]:
     """One build: what it needs, its work or its skip, its record."""
-    expected = stages.expected(store, layout, design, key)
-    if expected.waits_for:
-        raise Fly64Error(f"{key.label} cannot run: {expected.waits_for}")
+    wanted = expected(store, layout, design, key)
+    if wanted.waits_for:
+        raise Fly64Error(f"{key.label} cannot run: {wanted.waits_for}")
     gpu: GpuResource | None = context.resources.gpu if stage.engine else None
     existing = store.record(layout, key)
-    if gpu is not None and not expected.skip and existing is not None and existing.outcome != "failed":
+    if gpu is not None and not wanted.skip and existing is not None and existing.outcome != "failed":
         # An execution that is impossible here is refused while the result that exists is still there; without one,
         # the build itself fails, and its record says why.
         gpu.execution()
@@ -218,7 +216,7 @@ def build_stage(
     with store.build(
         layout,
         key,
-        inputs=expected.inputs,
+        inputs=wanted.inputs,
         parameters=stages.parameters_beside(design, key, existing),
         design_sha256=design.sha256(),
         code_version=stage.code_version,
@@ -229,9 +227,9 @@ def build_stage(
     ) as build:
         if build.done:
             context.log.info(f"{key.label}: already there, from the same inputs and parameters")
-        elif expected.skip:
-            context.log.info(f"{key.label}: skipped: {expected.skip}")
-            build.skip(expected.skip, {})
+        elif wanted.skip:
+            context.log.info(f"{key.label}: skipped: {wanted.skip}")
+            build.skip(wanted.skip, {})
         else:
             execution = gpu.execution() if gpu else Execution()
             context.log.info(f"{key.label}: {gpu.describe(execution) if gpu else 'begins'}")

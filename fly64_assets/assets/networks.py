@@ -11,6 +11,8 @@ from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
+from fly64_assets.study.states import existing_splits
+from fly64_assets.study.table import TRAIN
 
 TENSORFLOW = "tensorflow"
 
@@ -18,7 +20,7 @@ TENSORFLOW = "tensorflow"
 def train_network(work: Work[Cell]) -> Mapping[str, Any]:
     """Train the network of one cell in an engine process."""
     key, layout, build = work.key, work.layout, work.build
-    frames = layout.view_frames(work.at.half(stages.TRAIN))
+    frames = layout.view_frames(work.at.half(TRAIN))
     request = {
         "measurement": str(frames),
         "output_folder": str(build.scratch),
@@ -52,7 +54,7 @@ def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
     verified(bundle)
     description: dict[str, Any] = {}
     values: dict[str, Any] = {"execution": work.execution.to_dict(), "splits": {}}
-    for split in stages.existing_splits(_view(work)):
+    for split in existing_splits(_view(work)):
         frames = layout.view_frames(cell.half(split))
         verified(frames)
         request = {
@@ -82,12 +84,12 @@ def _dictionary(work: Work[Cell]) -> dict[str, Any]:
     view = _view(work)
     files = {
         split: layout.view_frames(cell.half(split)).relative_to(layout.data_root).as_posix()
-        for split in stages.existing_splits(view)
+        for split in existing_splits(view)
     }
-    frames = int(view.values["splits"][stages.TRAIN]["n_accepted"])
+    frames = int(view.values["splits"][TRAIN]["n_accepted"])
     config, others = training_config(
         training_job(work.design, cell.dose, cell.view, cell.repeat, frames),
-        train_data_file=files[stages.TRAIN],
+        train_data_file=files[TRAIN],
         test_data_file=files.get("test"),
         output_dir=layout.folder_of(work.key).relative_to(layout.data_root).as_posix(),
     )

@@ -12,8 +12,8 @@ from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey, Study
 from fly64_assets.store.sidecars import library_versions, verified
 from fly64_assets.study import stages
-from fly64_assets.study.stages import Key
 from fly64_assets.study.states import study_states
+from fly64_assets.study.table import STAGES, Key, design_cells
 
 SHOWN_STAGES = ("view", "training", "inference", "reconstruction", "comparison")
 
@@ -27,7 +27,7 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
 
     design, layout, key = work.design, work.layout, work.key
     states = study_states(work.store, design, quick=True)
-    cells = [_cell(work, states, cell) for dose in design.doses for cell in stages.design_cells(design, dose)]
+    cells = [_cell(work, states, cell) for dose in design.doses for cell in design_cells(design, dose)]
     views = [
         {
             "name": view,
@@ -72,7 +72,7 @@ def _belongs(key: Key, cell: Cell) -> bool:
 
 def _comparisons(work: Work[Study], cell: Cell) -> dict[int, dict[str, Any]]:
     """Comparison documents of a cell by repeat, those that exist; one of older code counts as out of date alone."""
-    keys = stages.keys_of(work.design, stages.STAGES["comparison"], cell)
+    keys = stages.keys_of(work.design, STAGES["comparison"], cell)
     documents = {key.repeat: _document(work, key, "comparison.json") for key in keys}
     return {
         repeat: document
@@ -115,7 +115,7 @@ def _overlap(work: Work[Study], cell: Cell) -> dict[str, Any]:
 def _figures(work: Work[Study]) -> dict[str, bytes]:
     """Pictures of all cells that were compared, by the names that the report knows."""
     figures: dict[str, bytes] = {}
-    for key in stages.STAGES["comparison"].keys(work.design, repeats=[1]):
+    for key in STAGES["comparison"].keys(work.design, repeats=[1]):
         record = work.store.record(work.layout, key)
         for output in record.outputs if record else ():
             path = work.layout.folder / output

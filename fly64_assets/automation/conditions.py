@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.study.stages import STAGES, Stage
+from fly64_assets.study.table import STAGES, Stage
 
 
 def condition_of(stage: Stage) -> dg.AutomationCondition[Any] | None:

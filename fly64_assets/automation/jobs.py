@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from fly64_assets.study.stages import JOBS, job_assets
+from fly64_assets.study.table import JOBS, job_assets
 
 INGEST = "ingest"
 AUDIT = "audit"

@@ -9,7 +9,7 @@ import dagster as dg
 
 from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Stage
+from fly64_assets.study.table import Stage
 
 DOSE = "dose"
 VIEW = "view"

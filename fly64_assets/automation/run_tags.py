@@ -12,7 +12,7 @@ from fly64_assets.automation.partitions import coordinates_of, partition_of
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import CHOSEN, ArtifactStore
 from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
-from fly64_assets.study.stages import STAGES, Stage
+from fly64_assets.study.table import STAGES, Stage
 
 BASE_TAG = "fly64/base"
 DOSE_TAG = "fly64/dose"

@@ -19,7 +19,7 @@ from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.inbox import Memory, content, imported, look, unfinished_simulations
 from fly64_assets.study.intake import base_problem
-from fly64_assets.study.stages import STAGES
+from fly64_assets.study.table import STAGES
 
 NEW_BASE = "new_base_npz"
 INTERVAL_SECONDS = 15

@@ -15,8 +15,9 @@ from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Key, Stage, keys_of
+from fly64_assets.study.stages import keys_of
 from fly64_assets.study.states import active_layout
+from fly64_assets.study.table import Key, Stage
 
 
 def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule) -> dg.AssetChecksDefinition:

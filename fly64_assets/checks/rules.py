@@ -25,7 +25,7 @@ from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Stage
+from fly64_assets.study.table import Stage
 
 PARSEVAL_FRAMES: Final = 16
 """Frames of each half on which Parseval's theorem is checked."""

@@ -20,8 +20,8 @@ from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.driver.schedule import Filters
 from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.table import BACKENDS
 
 MOST_JOBS: Final = 4
 GPU_SETTINGS: Final = ("accelerator", "devices", "precision", "deterministic")
@@ -47,7 +47,7 @@ backend_option = click.option(
     "--backend",
     "backends",
     multiple=True,
-    type=click.Choice(tuple(stages.BACKENDS)),
+    type=click.Choice(tuple(BACKENDS)),
     help="Of the networks; repeatable. Default: pytorch, and what has run before.",
 )
 from_pinn_option = click.option(
@@ -85,7 +85,7 @@ def chosen(
 ) -> Filters:
     """The filters that the options of a command mean for a study; what the study does not have is a usage error."""
     cells = chosen_cells(design, doses, views, gridsizes)
-    networks = tuple(stages.BACKENDS[backend] for backend in backends)
+    networks = tuple(BACKENDS[backend] for backend in backends)
     methods = (*networks, *(("lsqml_from_pinn",) if from_pinn else ()))
     return Filters(*cells, tuple(splits), tuple(stage_names), networks, methods)
 

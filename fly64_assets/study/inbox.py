@@ -24,7 +24,8 @@ from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import BASE, Dose
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import STAGES, keys_of
+from fly64_assets.study.stages import keys_of
+from fly64_assets.study.table import STAGES
 
 NEW: Final = "new"
 """Seen, and not read yet."""

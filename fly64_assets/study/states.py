@@ -6,19 +6,22 @@ Belongs here: records compared with what would be built now. Does not belong her
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.artifacts import CHOSEN, IMPORTED, ArtifactStore, State
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.store.artifacts import CHOSEN, IMPORTED, ArtifactStore, Inputs, State
 from fly64_assets.store.hashing import sha256_file
-from fly64_assets.store.keys import BASE
+from fly64_assets.store.keys import BASE, REPORT, Cell, Dose, Half
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import EXTERNAL
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Key
+from fly64_assets.study.table import TRAIN, Key
 
 
 def active_layout(store: ArtifactStore) -> Layout:
@@ -74,7 +77,7 @@ def study_states(
     states: dict[Key, State] = {}
     active = store.active_base()
     layout = store.layout(active.base_id) if active else None
-    for key in stages.study_keys(design, stages.ON_REQUEST):
+    for key in stages.study_keys(design, ON_REQUEST):
         requested = not stages.stage_of(design, key).on_request or key.method in methods
         if not requested and not (layout and layout.record(key).exists()):
             continue
@@ -101,7 +104,7 @@ def _state_after(
         if record is None:
             return State("missing", f"waits for {other.label}{_why(before)}", None)
         return State("stale", f"{other.label} is {before.name}{_why(before)}", record)
-    wanted = stages.expected(store, layout, design, key)
+    wanted = expected(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
     return store.state(
@@ -117,3 +120,84 @@ def _state_after(
 def _why(state: State) -> str:
     """The reason of a stage that failed or was damaged, in brackets; empty for others, which lead to one."""
     return f" ({state.reason})" if state.record is not None and state.name in ("failed", "missing") else ""
+
+
+# -- expected inputs ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a stage would work from now.
+
+    Attributes
+    ----------
+    inputs : paths, or mapping of path to SHA256
+        Files to read (each verified against its sidecar by the store), or what a skip rests on.
+    skip : str
+        Why the stage cannot exist, repeated from upstream; empty if it can.
+    waits_for : str
+        What has to be built before; empty if the stage can run.
+    """
+
+    inputs: Inputs = ()
+    skip: str = ""
+    waits_for: str = ""
+
+
+def expected(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key) -> Expected:
+    """What ``key`` would work from, given the records on disk."""
+    records: dict[Key, StageRecord] = {}
+    for other in stages.upstream(design, key):
+        record = store.record(layout, other)
+        if record is not None and record.outcome != "failed":
+            records[other] = record
+        elif not stages.optional(key, other):
+            why = f"failed ({record.reason})" if record else "has no valid result"
+            return Expected(waits_for=f"{other.label} {why}; run it first")
+    if key == REPORT:
+        return Expected({layout.record(other): record.data_sha256 for other, record in records.items()})
+    for other, record in records.items():
+        reason = "" if stages.optional(key, other) else _skip_reason(key, record)
+        if reason:
+            return Expected({layout.record(other): record.data_sha256}, skip=reason)
+    return Expected(tuple(dict.fromkeys(_files(layout, key, records))))
+
+
+def existing_splits(view: StageRecord) -> tuple[str, ...]:
+    """Splits for which a view exists."""
+    return tuple(split for split in SPLITS if view.values["splits"][split]["outcome"] == "succeeded")
+
+
+def _skip_reason(key: Key, upstream_record: StageRecord) -> str:
+    """Why a stage cannot exist, as the record of one that it needs says; empty if that does not prevent it."""
+    if upstream_record.outcome == "skipped":
+        return upstream_record.reason
+    half = key.split or (TRAIN if key.method else "")
+    if upstream_record.key.stage == "view" and half:
+        facts = upstream_record.values["splits"][half]
+        return str(facts["reason"]) if facts["outcome"] == "skipped" else ""
+    return ""
+
+
+def _files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
+    """Files that a stage reads, given the records of what it needs."""
+    at = key.at
+    if isinstance(at, Dose) or key.stage == "comparison":
+        yield layout.base
+    if key.stage in ("view", "comparison") and isinstance(at, Cell):
+        yield from (layout.patched(at.whole_dose, split) for split in SPLITS)
+    cell = at.cell if isinstance(at, Half) else at
+    if not isinstance(cell, Cell) or key.stage == "view":
+        return
+    for other, record in records.items():
+        if other.stage == "view":
+            splits = (key.split,) if key.split else (TRAIN,) if key.stage == "training" else existing_splits(record)
+            yield from (layout.view_frames(cell.half(split)) for split in splits)
+            if key.stage == "comparison":
+                yield from (layout.view_metrics(cell.half(split)) for split in splits)
+        elif other.stage == "training":
+            yield layout.result(other)
+        elif other.stage == "inference" and key.split:
+            yield layout.result(other, key.split)
+        elif other.method and record.outcome == "succeeded":
+            yield from (layout.folder / name for name in record.outputs if name.endswith(".npz"))

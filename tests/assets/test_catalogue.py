@@ -11,7 +11,7 @@ from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import STAGES
+from fly64_assets.study.table import STAGES
 
 ENGINES = {asset for asset, stage in STAGES.items() if stage.kind in ("training", "inference", "reconstruction")}
 

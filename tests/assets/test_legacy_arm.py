@@ -13,6 +13,7 @@ from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.store.keys import Cell, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.states import active_layout, study_states
+from fly64_assets.study.table import STAGES
 
 CELL = "10000|dense"
 BUNDLE = StageKey("training", Cell(10000, "dense"), "legacy_pinn", 2)
@@ -91,7 +92,7 @@ def test_a_cell_in_tensorflow(graph):
     assert study_states(graph.store, design)[COMPARISON].name == "fresh"
 
     # A design that says something else than what was trained is found out.
-    keys = stages.keys_of(design, stages.STAGES["legacy_pinn_bundle"], BUNDLE.at)
+    keys = stages.keys_of(design, STAGES["legacy_pinn_bundle"], BUNDLE.at)
     assert judge(graph.store, design, keys, RULES["config_001"])[0]
     for other in (replace(design, neighbor_count=9), replace(design, pinn=replace(design.pinn, epochs=3))):
         passed, text = judge(graph.store, other, keys, RULES["config_001"])

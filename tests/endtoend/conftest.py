@@ -21,7 +21,7 @@ from endtoend.storm import Answers, storm
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.store.keys import Dose
 from fly64_assets.study.intake import npz_bytes, recipe_base
-from fly64_assets.study.stages import job_assets
+from fly64_assets.study.table import job_assets
 
 DOSE = 10000
 """The dose whose input gets damaged."""

@@ -30,7 +30,7 @@ from fly64_assets.store.records import find_records
 from fly64_assets.store.sidecars import SUFFIX, verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.study.states import active_layout, base_state
+from fly64_assets.study.states import active_layout, base_state, expected
 
 FULL = os.environ.get("FLY64_FAULTS") == "full"
 DOSE, VIEW, ARM = 10000, "dense", "pinn"
@@ -137,7 +137,7 @@ class Study:
         """Name of the state of a stage, given what it would read now; every byte of it hashed."""
         if key == BASE:
             return base_state(self.store, self.design).name
-        wanted = stages.expected(self.store, self.layout, self.design, key)
+        wanted = expected(self.store, self.layout, self.design, key)
         if wanted.waits_for:
             return "missing"
         asked, code = stages.parameters(self.design, key), stages.code_version(self.design, key)

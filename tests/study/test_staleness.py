@@ -13,6 +13,7 @@ from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.states import study_states
+from fly64_assets.study.table import STAGES
 
 SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
 COMPARISON = StageKey("comparison", Cell(1000, "dense"))
@@ -131,7 +132,7 @@ def test_code_versions_follow_the_design_and_not_the_partitions(graph):
         ("overlap_view", {"rng_seeds": dict(design.rng_seeds) | {"subsampling": 1}}),
         ("pinn_bundle", {"pinn": UnrolledSettings(epochs=99)}),
     ):
-        stage = stages.STAGES[asset]
+        stage = STAGES[asset]
         before = stages.asset_version(design, stage)
         assert stages.asset_version(dataclasses.replace(design, **changed), stage) != before
         more = dataclasses.replace(design, dose_list=(1e3, 1e4, 1e5), overlap_views={"dense": 0.7}, repeats=2)

@@ -9,7 +9,8 @@ from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import load_design
-from fly64_assets.study.states import active_layout, study_states
+from fly64_assets.study.states import active_layout, expected, study_states
+from fly64_assets.study.table import ON_REQUEST
 
 SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
 TRAINING = StageKey("training", Cell(1000, "dense"), "pinn", 2)
@@ -83,7 +84,7 @@ def test_only_a_resuming_run_leaves_alone_what_is_fresh(built):
 def test_every_stage_comes_after_what_it_needs():
     design = dataclasses.replace(load_design("fly64"), repeats=2)
     seen = set()
-    keys = list(stages.study_keys(design, stages.ON_REQUEST))
+    keys = list(stages.study_keys(design, ON_REQUEST))
     for key in keys:
         assert seen.issuperset(stages.upstream(design, key)), key
         seen.add(key)
@@ -127,7 +128,7 @@ def test_results_of_an_older_version_stay_fresh(built):
         with store.build(
             layout,
             key,
-            inputs=stages.expected(store, layout, design, key).inputs,
+            inputs=expected(store, layout, design, key).inputs,
             parameters=parameters,
             design_sha256=design.sha256(),
             code_version=stages.code_version(design, key),

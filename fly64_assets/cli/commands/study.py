@@ -27,8 +27,8 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.layout import Layout
-from fly64_assets.study.stages import Key
 from fly64_assets.study.states import active_layout, study_states
+from fly64_assets.study.table import Key
 
 SUMMARY: Final = "metrics_summary.json"
 _NAME: Final = re.compile(r"[a-z0-9_]{1,100}")

@@ -24,8 +24,8 @@ from fly64_assets.cli.driver.runs import dagster_home, run_assets
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, dose_run, single_run
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Key
 from fly64_assets.study.states import active_layout, study_states
+from fly64_assets.study.table import Key
 
 States = Mapping[Key, State]
 

@@ -12,7 +12,7 @@ from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import BASE, KINDS, REPORT
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.stages import Key
+from fly64_assets.study.table import Key
 
 STAGE_NAMES = tuple(KINDS)
 

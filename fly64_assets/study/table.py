@@ -1,0 +1,361 @@
+"""The table of stages: one record for each asset of the study.
+
+Belongs here: which assets there are, what each needs and depends on. Dependencies, jobs, automation, run tags, states,
+plans and filters are derived from this table (``study.stages``). To add a method, add its records. Does not belong
+here: what a stage computes (``assets``), what is on disk (``study.states``), Dagster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.pinn.settings import CnnSettings, PinnSettings, cnn_settings
+from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.store.keys import KINDS, Cell, Coordinates, Dose, Half, StageKey
+from fly64_assets.study.design import StudyDesign
+
+Key = StageKey[Coordinates]
+Settings = Callable[[StudyDesign, Key], dict[str, Any]]
+"""Exactly the values of a design on which a stage depends, those of its inputs not repeated."""
+
+TRAIN: Final = "train"
+"""The half of the scan on which networks are trained."""
+
+
+def design_cells(design: StudyDesign, dose: int, repeat: int = 1) -> Iterator[Cell]:
+    """All cells of one dose."""
+    yield from (Cell(dose, view, repeat) for view in design.views)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One asset of the study.
+
+    Attributes
+    ----------
+    asset : str
+        Name of the asset.
+    kind : str
+        Kind of work, one of ``store.keys.KINDS``: its coordinates, folder and main files.
+    description : str
+        What the asset is, for the scientist who finds it in the UI.
+    group, tool : str
+        Group of the asset in the UI, and the library that does the work.
+    needs : tuple of str
+        Assets whose results it uses; the first is the one whose update calls for it.
+    reads_base : bool
+        Whether it reads the base file too, although a new base reaches it through ``needs`` only.
+    method : str
+        The method that trains or reconstructs; empty for kinds without methods.
+    split : str
+        The half of the scan that it works on; empty for both.
+    settings : callable
+        The design's values on which it depends.
+    code_version : str
+        Raised when the code gives other results for the same inputs.
+    engine : str
+        Module whose jobs do the work in a process of their own; empty for work in the process of the run.
+    section : str
+        Section of the design with the settings of its method.
+    job : str
+        Named job that materialises it.
+    on_request : bool
+        Whether it is a part of a study only where somebody asked for it, or where it has run already.
+    checks : tuple of str
+        Checks of its own, beside those that all assets have.
+    """
+
+    asset: str
+    kind: str
+    description: str
+    group: str = "data"
+    tool: str = "numpy"
+    needs: tuple[str, ...] = ()
+    reads_base: bool = False
+    method: str = ""
+    split: str = ""
+    settings: Settings = lambda _design, _key: {}
+    code_version: str = "1"
+    engine: str = ""
+    section: str = ""
+    job: str = "cell"
+    on_request: bool = False
+    checks: tuple[str, ...] = ()
+
+    def method_in(self, design: StudyDesign) -> str:
+        """Name of its method in a study: the section's own engine, where the design chooses one."""
+        if self.section and self.method == self.section:
+            return str(getattr(getattr(design, self.section), "engine", self.method))
+        return self.method
+
+    def key(self, design: StudyDesign, at: Coordinates) -> Key:
+        """Its stage at some coordinates; of a cell's halves the one that it works on."""
+        kind = KINDS[self.kind]
+        if kind.coordinates is Half and isinstance(at, Cell):
+            at = at.half(self.split)
+        view = at.view if isinstance(at, Cell) else ""
+        gridsize = design.gridsize(view) if kind.has_gridsize else 0
+        return StageKey(self.kind, at, self.method_in(design) if kind.has_method else "", gridsize)
+
+    def keys(self, design: StudyDesign, repeats: Iterable[int] | None = None) -> Iterator[Key]:
+        """All its stages in a study, or in some repeats of it."""
+        coordinates = KINDS[self.kind].coordinates
+        if coordinates not in (Dose, Cell, Half):
+            yield StageKey(self.kind, coordinates())
+            return
+        for repeat in range(1, design.repeats + 1) if repeats is None else repeats:
+            for dose in design.doses:
+                for place in [Dose(dose, repeat)] if coordinates is Dose else design_cells(design, dose, repeat):
+                    yield self.key(design, place)
+
+    @property
+    def partitioned_by(self) -> type[Coordinates]:
+        """What a partition of the asset is: a dose, a cell, or the study as a whole."""
+        coordinates = KINDS[self.kind].coordinates
+        return Cell if coordinates is Half else coordinates
+
+
+# -- settings -----------------------------------------------------------------------------------------------------
+
+
+def _base_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
+    document: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
+    if isinstance(design.base, BaseRecipe):
+        document["recipe"] = design.to_dict()["base"]
+    return document
+
+
+def _simulated_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+    return {
+        "dose": key.dose,
+        "patch_size_pixels": design.patch_size_pixels,
+        "scan": design.scan,
+        "train_test_split_axis": design.train_test_split_axis,
+        "seed": design.rng_seeds["simulation"],
+        "repeat": design.repeat_seed(key.repeat),
+        "patches": design.patches,
+    }
+
+
+def _view_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+    view = str(key.view)
+    return {
+        "view": view,
+        "overlap": None if view == BASELINE else design.overlap_views[view],
+        "gridsize": design.gridsize(view),
+        "neighbor_count": design.neighbor_count,
+        "patch_size_pixels": design.patch_size_pixels,
+        "least_frames": design.least_frames(view),
+        "seed": design.rng_seeds["subsampling"],
+    }
+
+
+def _network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Settings:
+    def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+        network = network_of(design)
+        groups = isinstance(network, CnnSettings) and key.gridsize > 1
+        return {
+            "arm": key.method,
+            "gridsize": key.gridsize,
+            # Only samples of several frames have neighbours.
+            "neighbor_count": design.neighbor_count if groups else None,
+            "patch_size_pixels": design.patch_size_pixels,
+            "seed": design.repeat_seeds(key.repeat)["grouping"],
+            "pinn": network.parameters(),
+        }
+
+    return settings
+
+
+def _method_settings(_design: StudyDesign, key: Key) -> dict[str, Any]:
+    return {"arm": key.method}
+
+
+def _iterative_settings(section: str, **fixed: Any) -> Settings:
+    def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+        seed = design.repeat_seeds(key.repeat)["grouping"]
+        return {"split": key.split, "seed": seed, section: getattr(design, section).parameters(), **fixed}
+
+    return settings
+
+
+def _comparison_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
+    document = design.to_dict()
+    # A comparison of older code has other columns: it is out of date.
+    version = STAGES["comparison"].code_version
+    return {"evaluation": document["evaluation"], "metrics_config": document["metrics_config"], "version": version}
+
+
+def _report_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
+    return {"name": design.name}
+
+
+# -- records ------------------------------------------------------------------------------------------------------
+
+
+def _network(
+    method: str, *, train: str, infer: str, settings: Settings, checks: tuple[str, ...] = (), **common: Any
+) -> tuple[Stage, Stage]:
+    """The two assets of a network: its training on the train half, and its reconstruction of both halves."""
+    return (
+        Stage(
+            f"{method}_bundle", "training", train, needs=("overlap_view",), method=method, settings=settings,
+            code_version="3", checks=("learned", *checks), **common,
+        ),
+        Stage(
+            f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
+            settings=_method_settings, code_version="2", **common,
+        ),
+    )  # fmt: skip
+
+
+def _iterative(
+    method: str, description: str, *, section: str, needs: tuple[str, ...] = (), code_version: str = "1", **common: Any
+) -> Iterator[Stage]:
+    """The two assets of an iterative method: one for each half of the scan."""
+    fixed = {"start": "pinn"} if needs else {}
+    for split in SPLITS:
+        yield Stage(
+            f"{method}_reconstruction_{split}", "reconstruction", description.format(split=split), tool="pytorch",
+            needs=("overlap_view", *needs), method=method, split=split, section=section,
+            settings=_iterative_settings(section, **fixed), code_version=code_version, **common,
+        )  # fmt: skip
+
+
+_PINN: Final = _network(
+    "pinn",
+    train="A network trained on the view's train frames by the photon likelihood alone; it never sees the truth. The "
+    "bundle `wts.h5.zip` holds everything needed to run it again.",
+    infer="The object that the trained network reconstructs from the train half and from the unseen test half.",
+    settings=_network_settings(lambda design: design.pinn),
+    group="pinn",
+    tool="pytorch",
+    engine="fly64_assets.pinn.job",
+)
+_LEGACY_PINN: Final = _network(
+    "legacy_pinn",
+    train="The published network (`cnn`) in TensorFlow, trained on the train frames by the photon likelihood alone. "
+    "Its parameters go through PtychoPINN's dictionary, filled for this training and put back after it; the bundle "
+    "holds a snapshot, which the check `config_001` compares with the design. Either backend runs the bundle.",
+    infer="The object that the TensorFlow network reconstructs from the train half and from the unseen test half.",
+    settings=_network_settings(lambda design: cnn_settings(design.pinn)),
+    checks=("config_001",),
+    group="legacy",
+    tool="tensorflow",
+    engine="fly64_assets.pinn.cnn.keras.job",
+    job="legacy_cell",
+    on_request=True,
+)
+_LSQML: Final = tuple(
+    _iterative(
+        "lsqml",
+        "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
+        "probe, starting from a uniform object. It uses all frames and never sees the truth.",
+        section="lsqml",
+        code_version="3",
+        group="lsqml",
+        engine="fly64_assets.lsqml.job",
+    )
+)
+_LSQML_FROM_PINN: Final = tuple(
+    _iterative(
+        "lsqml_from_pinn",
+        "The same solver on the same {split} frames, started from the network's object of this half instead of a "
+        "uniform one: a method of its own, built on request. It never sees the truth.",
+        section="lsqml",
+        needs=("pinn_reconstruction",),
+        code_version="3",
+        group="lsqml",
+        engine="fly64_assets.lsqml.job",
+        job="lsqml_from_pinn_cell",
+        on_request=True,
+    )
+)
+_METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_LSQML, *_LSQML_FROM_PINN)
+
+STAGES: Final[Mapping[str, Stage]] = {
+    stage.asset: stage
+    for stage in (
+        Stage(
+            "base_dataset",
+            "base",
+            "The object, the probe and the scan positions from which the whole study is simulated. Made from the "
+            "design's recipe (pictures for amplitude and phase), or imported from a file: one that the run config "
+            "names, one put into the watched folder, or with `fly64 base import FILE`. An imported base stays the "
+            "active one until another is chosen.",
+            settings=_base_settings,
+            job="ingest",
+        ),
+        Stage(
+            "simulated_dataset",
+            "simulated",
+            "Noisy diffraction frames at one dose (photons per frame), split into a train and a test half. Every frame "
+            "is the squared Fourier amplitude of probe times object window, scaled so that the mean frame holds the "
+            "dose, with seeded Poisson noise. All doses share the same positions.",
+            needs=("base_dataset",),
+            settings=_simulated_settings,
+            job="simulate",
+            checks=("physics",),
+        ),
+        Stage(
+            "overlap_view",
+            "view",
+            "The frames that one overlap view keeps of each half, and their measured overlap. `baseline` keeps every "
+            "frame; a spaced view keeps positions at least (1 - f) N apart. A view with too few positions is recorded "
+            "as skipped, with the measured number; its threshold is never lowered.",
+            needs=("simulated_dataset",),
+            settings=_view_settings,
+            checks=("oversampling_001",),
+        ),
+        *_METHODS,
+        Stage(
+            "comparison",
+            "comparison",
+            "Every method against the truth on one evaluation region, beside a uniform object as the baseline. Methods "
+            "that are missing, failed or skipped are named with their reason; the others are compared.",
+            group="report",
+            needs=("overlap_view", *(stage.asset for stage in _METHODS if stage.kind != "training")),
+            reads_base=True,
+            settings=_comparison_settings,
+            code_version="2",
+        ),
+        Stage(
+            "study_report",
+            "report",
+            "The answer of the study: one self-contained page over all cells, the same as Markdown, and the manifests. "
+            "Cells that failed, were skipped or are out of date are shown as such, with their reason.",
+            group="report",
+            tool="html",
+            needs=("comparison",),
+            settings=_report_settings,
+            code_version="2",
+            job="report",
+        ),
+    )
+}
+"""Every asset of the study by name, each after those that it needs."""
+
+ON_REQUEST: Final = tuple(dict.fromkeys(stage.method for stage in STAGES.values() if stage.on_request))
+"""Methods that are a part of a study only where somebody asked for them, or where they have run already."""
+
+BACKENDS: Final = {"pytorch": "pinn", "tensorflow": "legacy_pinn"}
+"""Method by the library in which its network is written."""
+
+JOBS: Final[Mapping[str, str]] = {
+    "ingest": "Make or import the base.",
+    "simulate": "Simulate the frames of a dose.",
+    "cell": "Views, every default method and the comparison of a cell.",
+    "legacy_cell": "The TensorFlow network of a cell, and the comparison with it.",
+    "lsqml_from_pinn_cell": "LSQML started from the network's object of a cell, and the comparison with it.",
+    "report": "Write the report over all cells.",
+}
+
+
+def job_assets(job: str) -> tuple[str, ...]:
+    """Assets that a named job materialises: those of its own, and what compares them."""
+    own = tuple(stage.asset for stage in STAGES.values() if stage.job == job)
+    return own if "comparison" in own or not any(STAGES[asset].method for asset in own) else (*own, "comparison")
