@@ -87,7 +87,6 @@ def _skip_reason(rule: ViewRule, where: str, kept: int, offered: int) -> str:
 def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> dict[str, Any]:
     return compute_overlap_metrics(
         coords,
-        # A view for a network without groups may hold too few frames for one.
         rule.gridsize if len(coords) >= rule.gridsize**2 else 1,
         1.0,
         VIEW_GROUPS,
@@ -109,13 +108,14 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
 
     ``parameters_sha256`` is the hash of the design fields on which the file depends.
     """
-    groups = {"gridsize": rule.gridsize, "neighbor_count": rule.neighbor_count}
-    can_be_grouped = min(len(selected.kept), rule.neighbor_count) >= rule.gridsize**2 or rule.gridsize == 1
+    # A view for a network without groups may hold too few frames, or neighbours, for one.
+    grouped = rule.gridsize == 1 or min(len(selected.kept), rule.neighbor_count) >= rule.gridsize**2
     return derive_metadata(
         dataset.metadata,
         transformation("view", {"view": selected.view, **selected.facts}),
         physics={
-            **(groups if can_be_grouped else {}),
+            "gridsize": rule.gridsize if grouped else None,
+            "neighbor_count": rule.neighbor_count,
             "expected_mean_counts": view_mean_counts(dataset, selected.kept),
         },
         fields={"view": selected.view, "parameters_sha256": parameters_sha256},
