@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.metadata import derive_metadata, transformation
-from fly64_assets.contract.npz import data_set_writer
-from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, small_arrays
+from fly64_assets.contract.npz import write_data_set
+from fly64_assets.contract.schema import Dataset, small_arrays
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
@@ -150,17 +150,16 @@ def write_view(
     ContractError
         If the written file breaks DATA-001.
     """
-    where = f"view {metadata.get('view')}: {metadata.get('split')}"
-    with data_set_writer(file, where, expected) as npz:
-        shape = (len(kept), *dataset.diffraction.shape[1:])
-        npz.add_blocks(FRAMES, shape, np.dtype(np.float32), _rows(dataset.diffraction, kept))
-        if dataset.patches is not None:
-            npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), _rows(dataset.patches, kept))
-        rest = small_arrays(
+    write_data_set(
+        file,
+        small_arrays(
             dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], dataset.scan_index[kept], metadata
-        )
-        for name, array in rest.items():
-            npz.add(name, array)
+        ),
+        _rows(dataset.diffraction, kept),
+        None if dataset.patches is None else _rows(dataset.patches, kept),
+        where=f"view {metadata.get('view')}: {metadata.get('split')}",
+        expected=expected,
+    )
 
 
 def _rows(frames: NDArray[Any], kept: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
