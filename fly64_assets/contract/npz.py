@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -126,24 +125,45 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
             writer.add(name, array)
 
 
-@contextmanager
-def data_set_writer(file: BinaryIO, where: str, expected: Expectations | None = None) -> Iterator[NpzWriter]:
-    """Write a DATA-001 file member by member, and judge it when all members are there.
+def write_data_set(
+    file: BinaryIO,
+    arrays: Mapping[str, NDArray[Any]],
+    frames: Iterable[NDArray[np.float32]],
+    patches: Iterable[NDArray[np.complex64]] | None,
+    *,
+    where: str,
+    expected: Expectations | None = None,
+) -> None:
+    """Write a DATA-001 file, frames block by block, and judge what the file gives back.
 
-    This is where a data set meets the contract: what the file gives back is judged, before whoever opened it gives it
+    This is the one place where the contract is judged for a data set made here: before whoever opened the file gives it
     its final name. Readers rely on the SHA256 that is recorded then.
 
     Parameters
     ----------
     file : BinaryIO
-        A file on disk, open for writing and empty.
+        A new file on disk, open for writing.
+    arrays : mapping of str to array
+        Everything besides frames and patches (see :func:`fly64_assets.contract.schema.small_arrays`).
+    frames, patches : iterables of (b, N, N) float32 and complex64
+        Consecutive blocks of all n frames; ``patches`` is None where the file has none.
     where : str
-        What the file is, for the message of the :class:`ContractError` that lists all errors.
+        What the file is, for the message of an error.
     expected : Expectations, optional
         What a study expects besides (see :func:`fly64_assets.contract.validate.validate`).
+
+    Raises
+    ------
+    ContractError
+        With every rule that the written file breaks.
     """
+    shape = (len(arrays[schema.SCAN_INDEX]), *arrays[schema.PROBE].shape)
     with NpzWriter(file) as writer:
-        yield writer
+        writer.add_blocks(schema.FRAMES, shape, np.float32, frames)
+        if patches is not None:
+            writer.add_blocks(schema.PATCHES, shape, np.complex64, patches)
+        for name, array in arrays.items():
+            writer.add(name, array)
     file.flush()
     validate_file(Path(file.name), expected=expected).raise_if_failed(where)
 

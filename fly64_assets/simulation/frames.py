@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.metadata import build_metadata, transformation
-from fly64_assets.contract.npz import data_set_writer
-from fly64_assets.contract.schema import FRAMES, PATCHES, Base, small_arrays
+from fly64_assets.contract.npz import write_data_set
+from fly64_assets.contract.schema import Base, small_arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import (
@@ -228,13 +228,12 @@ def write_split(
         If the written file breaks DATA-001.
     """
     index = scan.halves[split]
-    size = scan.base.patch_size
-    shape = (len(index), size, size)
-    with data_set_writer(file, f"dose_{scan.dose}: the {split} half", expected) as npz:
-        npz.add_blocks(FRAMES, shape, np.dtype(np.float32), scan.amplitude_blocks(split))
-        if patches:
-            npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), scan.patch_blocks(split))
-        own = scan.positions[index]
-        rest = small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata)
-        for name, array in rest.items():
-            npz.add(name, array)
+    own = scan.positions[index]
+    write_data_set(
+        file,
+        small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata),
+        scan.amplitude_blocks(split),
+        scan.patch_blocks(split) if patches else None,
+        where=f"dose_{scan.dose}: the {split} half",
+        expected=expected,
+    )

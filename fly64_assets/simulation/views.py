@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.expectations import Expectations
 from fly64_assets.contract.metadata import derive_metadata, transformation
-from fly64_assets.contract.npz import data_set_writer
-from fly64_assets.contract.schema import FRAMES, PATCHES, Dataset, small_arrays
+from fly64_assets.contract.npz import write_data_set
+from fly64_assets.contract.schema import Dataset, small_arrays
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
@@ -87,7 +87,6 @@ def _skip_reason(rule: ViewRule, where: str, kept: int, offered: int) -> str:
 def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> dict[str, Any]:
     return compute_overlap_metrics(
         coords,
-        # A view for a network without groups may hold too few frames for one.
         rule.gridsize if len(coords) >= rule.gridsize**2 else 1,
         1.0,
         VIEW_GROUPS,
@@ -109,13 +108,14 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
 
     ``parameters_sha256`` is the hash of the design fields on which the file depends.
     """
-    groups = {"gridsize": rule.gridsize, "neighbor_count": rule.neighbor_count}
-    can_be_grouped = min(len(selected.kept), rule.neighbor_count) >= rule.gridsize**2 or rule.gridsize == 1
+    # A view for a network without groups may hold too few frames, or neighbours, for one.
+    grouped = rule.gridsize == 1 or min(len(selected.kept), rule.neighbor_count) >= rule.gridsize**2
     return derive_metadata(
         dataset.metadata,
         transformation("view", {"view": selected.view, **selected.facts}),
         physics={
-            **(groups if can_be_grouped else {}),
+            "gridsize": rule.gridsize if grouped else None,
+            "neighbor_count": rule.neighbor_count,
             "expected_mean_counts": view_mean_counts(dataset, selected.kept),
         },
         fields={"view": selected.view, "parameters_sha256": parameters_sha256},
@@ -150,17 +150,16 @@ def write_view(
     ContractError
         If the written file breaks DATA-001.
     """
-    where = f"view {metadata.get('view')}: {metadata.get('split')}"
-    with data_set_writer(file, where, expected) as npz:
-        shape = (len(kept), *dataset.diffraction.shape[1:])
-        npz.add_blocks(FRAMES, shape, np.dtype(np.float32), _rows(dataset.diffraction, kept))
-        if dataset.patches is not None:
-            npz.add_blocks(PATCHES, shape, np.dtype(np.complex64), _rows(dataset.patches, kept))
-        rest = small_arrays(
+    write_data_set(
+        file,
+        small_arrays(
             dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], dataset.scan_index[kept], metadata
-        )
-        for name, array in rest.items():
-            npz.add(name, array)
+        ),
+        _rows(dataset.diffraction, kept),
+        None if dataset.patches is None else _rows(dataset.patches, kept),
+        where=f"view {metadata.get('view')}: {metadata.get('split')}",
+        expected=expected,
+    )
 
 
 def _rows(frames: NDArray[Any], kept: NDArray[np.int64]) -> Iterator[NDArray[Any]]:

@@ -59,6 +59,20 @@ def test_a_view_keeps_distances_and_becomes_a_data_set(half, tmp_path):
         write_view(half, dense.kept, file, metadata=metadata, expected=other)
 
 
+def test_a_view_may_hold_too_few_frames_for_a_group_where_none_is_needed(half, tmp_path):
+    few = dataclasses.replace(DENSE, spacing_px=70.0, least_frames=1, neighbor_count=2)
+    view = split_view(half, few, 1000, "train")
+    assert 1 <= len(view.kept) < 4
+    assert "metric_1_group_based_avg" not in view.metrics
+    metadata = view_metadata(half, view, few, parameters_sha256="2" * 64)
+    assert metadata["physics_parameters"]["gridsize"] is None
+    expected = Expectations("test", 64, (1000,), {"baseline": 1, "dense": 2}, 2, patches=True)
+    path = tmp_path / "dense.npz"
+    with path.open("wb") as file:
+        write_view(half, view.kept, file, metadata=metadata, expected=expected)
+    assert load_dataset(path).frames == len(view.kept)
+
+
 def test_a_view_with_too_few_frames_is_skipped_with_the_measured_number(half):
     far = dataclasses.replace(DENSE, spacing_px=1000.0)
     assert split_view(half, far, 1000, "train").reason == (
