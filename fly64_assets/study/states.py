@@ -21,7 +21,7 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import EXTERNAL
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.table import TRAIN, Key
+from fly64_assets.study.table import ON_REQUEST, TRAIN, Key
 
 
 def active_layout(store: ArtifactStore) -> Layout:
