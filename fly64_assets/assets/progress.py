@@ -3,13 +3,12 @@
 Belongs here: passing on ``(done, total, values)``. Does not belong here: drawing bars (``cli``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import dagster as dg
 
 from fly64_assets.automation.runs import progress_listener
-
-Progress = Callable[[int, int, Mapping[str, float]], None]
+from fly64_assets.engines.process import Progress
 
 
 def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.lsqml.deviance import deviance, expected_deviance
+from fly64_assets.physics.counts import frame_generator, thin_counts
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.scan import evenly_spread
 
 JUDGED_FRAMES: Final = 256
 """Frames on which the deviance of the fitted counts is evaluated after every epoch."""
@@ -67,22 +69,20 @@ class Photons:
         n, size = measurement.frames, measurement.patch_size
         self.scale = measurement.intensity_scale * math.sqrt(1 - held_out)
         self.fitted = np.empty((n, size, size), np.float32)
-        self._judged = _some(n, JUDGED_FRAMES)
-        self._judging = _some(n, max(JUDGED_FRAMES, ASIDE_PIXELS // size**2)) if held_out else np.empty(0, np.int64)
+        self._judged = evenly_spread(n, JUDGED_FRAMES)
+        self._judging = (
+            evenly_spread(n, max(JUDGED_FRAMES, ASIDE_PIXELS // size**2)) if held_out else np.empty(0, np.int64)
+        )
         self._aside = np.empty((len(self._judging), size, size), np.float32)
         for part in blocks(n):
             counts = measurement.counts(part)
-            aside = self._taken(counts, part, seed) if held_out else np.zeros_like(counts)
+            aside = np.zeros_like(counts)
+            if held_out:
+                for row, frame in enumerate(range(part.start, part.stop)):
+                    aside[row] = thin_counts(counts[row], held_out, frame_generator(seed, 0, frame))[1]
             self.fitted[part] = np.fft.ifftshift(counts - aside, axes=(-2, -1))
             rows = np.flatnonzero((self._judging >= part.start) & (self._judging < part.stop))
             self._aside[rows] = aside[self._judging[rows] - part.start]
-
-    def _taken(self, counts: NDArray[np.float64], part: slice, seed: int) -> NDArray[np.float64]:
-        taken = np.empty_like(counts)
-        for row, frame in enumerate(range(part.start, part.stop)):
-            generator = np.random.Generator(np.random.Philox(key=[seed, 0], counter=[0, 0, frame, 0]))
-            taken[row] = generator.binomial(counts[row].astype(np.int64), self._held_out)
-        return taken
 
     def judge(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> Judgement:
         """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's."""
@@ -114,8 +114,3 @@ class Photons:
     ) -> NDArray[np.float64]:
         m = self._measurement
         return patch_counts(obj, probe, m.scan[index], m.intensity_scale)
-
-
-def _some(frames: int, most: int) -> NDArray[np.int64]:
-    """All frames, or as many as ``most`` of them, evenly spread."""
-    return np.unique(np.linspace(0, frames - 1, most).astype(np.int64))

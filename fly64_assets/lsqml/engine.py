@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.count_split import Photons
 from fly64_assets.lsqml.options import WHOLE_PIXEL_ENGINES, engine_options
@@ -27,8 +28,6 @@ from fly64_assets.lsqml.stopping import Watch, held_out_fraction
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement, check_scan
-
-Progress = Callable[[int, int, Mapping[str, float]], None]
 
 MARGIN: Final = 2
 """Pixels around the object in which the library's sub-pixel windows may reach out."""

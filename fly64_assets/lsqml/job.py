@@ -14,7 +14,8 @@ from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.figures import draw_object, png
-from fly64_assets.lsqml.engine import Progress, Reconstruction, reconstruct
+from fly64_assets.engines.process import Progress
+from fly64_assets.lsqml.engine import Reconstruction, reconstruct
 from fly64_assets.lsqml.settings import LsqmlSettings
 
 LOG_EVERY: Final = 10

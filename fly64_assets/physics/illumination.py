@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.physics.windows import Scan, add
+
+LEAST_COVERAGE: Final = 1e-2
+"""Illumination, in frames at the peak of their weight, below which a pixel counts as not measured."""
 
 
 def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:

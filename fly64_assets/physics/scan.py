@@ -63,3 +63,14 @@ def split_indices(coordinate: NDArray[np.float64], point: float) -> dict[str, ND
     """Indices of the frames of each half: ``train`` where the coordinate is below ``point``, else ``test``."""
     below = coordinate < point
     return {"train": np.flatnonzero(below), "test": np.flatnonzero(~below)}
+
+
+def evenly_spread(n: int, most: int) -> NDArray[np.int64]:
+    """Indices of all ``n`` frames, or of ``most`` of them evenly spread over the scan.
+
+    Examples
+    --------
+    >>> evenly_spread(9, 3).tolist(), evenly_spread(3, 9).tolist()
+    ([0, 4, 8], [0, 1, 2])
+    """
+    return np.unique(np.linspace(0, n - 1, most).astype(np.int64))

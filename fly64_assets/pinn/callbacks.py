@@ -7,13 +7,12 @@ processes only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
 import torch
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
+from fly64_assets.engines.process import Progress
 
 
 class BestWeights(lightning.Callback):  # type: ignore[misc]

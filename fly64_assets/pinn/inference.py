@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.architectures import EncoderDecoder, UnrolledNetwork, build_network
 from fly64_assets.pinn.bundle import Bundle
-from fly64_assets.pinn.callbacks import Progress
 from fly64_assets.pinn.cnn.inference import bundled_spec, require_patch_size, require_shapes, stitched_patches
-from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane

@@ -22,8 +22,8 @@ import torch
 
 from fly64_assets.contract.npz import load_measurement
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import Progress
 from fly64_assets.pinn.bundle import read_bundle
-from fly64_assets.pinn.callbacks import Progress
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.results import timed_reconstruction, write_training
 from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings

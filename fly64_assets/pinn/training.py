@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement
-from fly64_assets.pinn.callbacks import BestWeights, History, Progress
+from fly64_assets.pinn.callbacks import BestWeights, History
 from fly64_assets.pinn.cnn.training import PatchTraining
 from fly64_assets.pinn.ranks import ranks
 from fly64_assets.pinn.results import Trained

@@ -7,8 +7,8 @@ from fly64_assets.physics import forward
 from fly64_assets.physics.counts import (
     counts_from_amplitude,
     frame_generator,
+    negative_log_likelihood,
     poisson_counts,
-    poisson_loss,
     stored_amplitude,
     thin_counts,
 )
@@ -116,9 +116,13 @@ def test_loss_prefers_the_truth(scene):
     counts = poisson_counts(
         forward.patch_counts(obj, probe, Scan(x, y, (90, 101), N), scale), np.arange(len(x)), 42, 100000
     )
-    truth = poisson_loss(forward.patch_counts(obj, probe, Scan(x, y, (90, 101), N), scale), counts)
-    flat = poisson_loss(forward.patch_counts(np.ones_like(obj), probe, Scan(x, y, (90, 101), N), scale), counts)
-    shifted = poisson_loss(forward.patch_counts(obj, probe, Scan(x + 0.3, y, obj.shape, N), scale), counts)
+    truth = negative_log_likelihood(forward.patch_counts(obj, probe, Scan(x, y, (90, 101), N), scale), counts).mean()
+    flat = negative_log_likelihood(
+        forward.patch_counts(np.ones_like(obj), probe, Scan(x, y, (90, 101), N), scale), counts
+    ).mean()
+    shifted = negative_log_likelihood(
+        forward.patch_counts(obj, probe, Scan(x + 0.3, y, obj.shape, N), scale), counts
+    ).mean()
     assert truth < shifted < flat
 
 

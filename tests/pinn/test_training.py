@@ -8,7 +8,7 @@ import torch
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.physics.counts import poisson_loss
+from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
 from fly64_assets.pinn.cnn import training as patch_training
 from fly64_assets.pinn.cnn.samples import Samples
@@ -118,7 +118,7 @@ def test_a_training_that_does_not_improve_ends_and_keeps_its_best_weights(run, w
         scale = torch.from_numpy(samples.learned_scale[batch.frames])[..., None, None]
         patches = network(torch.from_numpy(samples.learned[batch.frames]), scale)
         rates = network.physics.rates(patches, samples.validated_scale).detach().numpy()
-        losses.append(poisson_loss(rates, samples.validated[samples.validated_row[batch.frames]]))
+        losses.append(negative_log_likelihood(rates, samples.validated[samples.validated_row[batch.frames]]).mean())
     assert np.mean(losses) == pytest.approx(result.best["validation_loss"], rel=1e-4)
 
 

@@ -9,9 +9,12 @@ from dagster._core.loader import LoadingContextForTest
 
 from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.definitions import build_definitions
-from fly64_assets.pinn.settings import UnrolledSettings
+from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
 from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.documents import document_fields
+from fly64_assets.study.reference import sections
 from fly64_assets.study.states import study_states
 from fly64_assets.study.table import STAGES
 
@@ -137,3 +140,88 @@ def test_code_versions_follow_the_design_and_not_the_partitions(graph):
         assert stages.asset_version(dataclasses.replace(design, **changed), stage) != before
         more = dataclasses.replace(design, dose_list=(1e3, 1e4, 1e5), overlap_views={"dense": 0.7}, repeats=2)
         assert stages.asset_version(more, stage) == before
+
+
+# -- which stages a field of the design makes stale -----------------------------------------------------------------
+
+NETWORKS = {"pinn_bundle", "legacy_pinn_bundle"}
+LSQML = {f"{method}_reconstruction_{split}" for method in ("lsqml", "lsqml_from_pinn") for split in ("train", "test")}
+
+TOP_LEVEL = {
+    "name": ("other", {"study_report"}),
+    "dose_list": ((1e3, 2e4), set()),
+    "gridsizes": ((2,), {"overlap_view"} | NETWORKS),
+    "neighbor_count": (9, {"overlap_view", "legacy_pinn_bundle"}),
+    "patch_size_pixels": (128, {"base_dataset", "simulated_dataset", "overlap_view"} | NETWORKS),
+    "overlap_views": ({"dense": 0.6, "sparse": 0.2}, {"overlap_view"}),
+    "train_test_split_axis": ("x", {"simulated_dataset"}),
+    "scan": ("base", {"simulated_dataset"}),
+    "min_view_frames": (9, {"overlap_view"}),
+    "patches": (False, {"simulated_dataset"}),
+    "repeats": (2, set()),
+    "seeds": ((2,), {"simulated_dataset"} | NETWORKS | LSQML),
+    "rng_seeds": (
+        {"simulation": 1, "grouping": 1, "subsampling": 1},
+        {"simulated_dataset", "overlap_view"} | NETWORKS | LSQML,
+    ),
+}
+"""Another value of each field of the design itself, and the assets that depend on it directly."""
+
+SECTIONS = {
+    "base": {"base_dataset"},
+    "metrics_config": {"comparison"},
+    "evaluation": {"comparison"},
+    "unrolled": {"pinn_bundle"},
+    "shared by the networks": NETWORKS,
+    "cnn": NETWORKS,
+    "lsqml": LSQML,
+}
+"""Assets that depend directly on the fields of each section; under `unrolled`, `legacy_pinn` takes what is shared."""
+
+
+def dependent(design, other):
+    """Assets whose parameters differ between two designs, in at least one partition that both have."""
+    found = set()
+    for asset, stage in stages.STAGES.items():
+        there = {key.at: stage.settings(other, key) for key in stage.keys(other)}
+        if any(key.at in there and stage.settings(design, key) != there[key.at] for key in stage.keys(design)):
+            found.add(asset)
+    return found
+
+
+def another(value):
+    """A value that differs, whether or not it is in the field's range."""
+    if isinstance(value, bool):
+        return not value
+    return (*value, 1.0) if isinstance(value, tuple) else value + ("x" if isinstance(value, str) else 1)
+
+
+def fields_of_sections():
+    shared = {field.name for field in dataclasses.fields(PinnSettings)}
+    for name, cls in sections(StudyDesign):
+        for field in dataclasses.fields(cls):
+            if field.name != "architecture":
+                section = getattr(cls, "architecture", name)
+                if section == "unrolled" and field.name in shared:
+                    section = "shared by the networks"
+                yield name, cls(), field.name, section
+
+
+@pytest.mark.parametrize(
+    "name", [f.name for f in document_fields(StudyDesign) if f.name not in dict(sections(StudyDesign))]
+)
+def test_a_field_of_the_design_makes_exactly_its_stages_stale(name):
+    design, (value, expected) = StudyDesign(), TOP_LEVEL[name]
+    assert dependent(design, dataclasses.replace(design, **{name: value})) == expected
+
+
+@pytest.mark.parametrize(("name", "settings", "field", "section"), list(fields_of_sections()))
+def test_a_field_of_a_section_makes_exactly_its_stages_stale(name, settings, field, section):
+    design = dataclasses.replace(StudyDesign(), **{name: settings})
+    changed = dataclasses.replace(settings, **{field: another(getattr(settings, field))})
+    assert dependent(design, dataclasses.replace(design, **{name: changed})) == SECTIONS[section]
+
+
+def test_neighbours_concern_the_network_only_where_it_takes_groups():
+    design = StudyDesign(pinn=CnnSettings())
+    assert dependent(design, dataclasses.replace(design, neighbor_count=9)) == {"overlap_view"} | NETWORKS

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.evaluation.scores.bands import Complex, Field, bands, rows_of
 from fly64_assets.evaluation.scores.metrics import Score, no_score
-from fly64_assets.physics.counts import RATE_FLOOR
+from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
 
@@ -72,6 +72,4 @@ def _rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
 def _negative_log_likelihood(rows: Complex, m: Measurement, frames: NDArray[np.int64], top: int, counts: Real) -> Real:
     """Per frame (b,), up to a constant of the data; ``rows`` of the object from ``top`` on."""
     scan = m.scan[frames].on((top, 0), (rows.shape[0], rows.shape[1]))
-    rates = np.maximum(patch_counts(rows, m.probe, scan, m.intensity_scale), RATE_FLOOR)
-    total: Real = (rates - counts * np.log(rates)).sum(axis=(-2, -1))
-    return total
+    return negative_log_likelihood(patch_counts(rows, m.probe, scan, m.intensity_scale), counts)

@@ -13,9 +13,8 @@ from typing import Final
 import torch
 
 from fly64_assets.errors import EngineError
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 
-LEAST_COVERAGE: Final = 1e-2
-"""Summed weight below which a canvas pixel is not measured and keeps the value 1."""
 ALIGNMENTS: Final = 1
 CORRECTIONS: Final = 1
 

@@ -7,19 +7,16 @@ training group (:mod:`fly64_assets.pinn.cnn.canvas`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.windows import Scan, add, read
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
-
-LEAST_COVERAGE: Final = 1e-2
-"""Coverage, in frames at the weight's peak, below which a pixel counts as not measured."""
 
 
 @dataclass(frozen=True)

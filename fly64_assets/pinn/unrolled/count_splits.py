@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.physics.counts import thin_counts
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
 
@@ -147,14 +148,9 @@ def _divided(counts: NDArray[np.float64], number: int, splits: int, kept: int, s
 
     Depends on nothing but the frame, its index in the measurement and the seed.
     """
-    divided = np.zeros((kept + 1, *counts.shape), np.int64)
-    divided[kept] = counts
-    # Most pixels hold no photon; drawing for the others alone is several times faster.
-    lit = divided[kept] > 0
-    rest = divided[kept][lit]
+    divided = np.empty((kept + 1, *counts.shape), np.int64)
+    divided[kept] = rest = counts
     generator = np.random.Generator(np.random.Philox(key=[seed, number]))
     for split in range(kept):
-        taken = generator.binomial(rest, 1.0 / (splits - split))
-        divided[split][lit] = taken
-        rest = rest - taken
+        rest, divided[split] = thin_counts(rest, 1.0 / (splits - split), generator)
     return divided

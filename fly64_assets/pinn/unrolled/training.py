@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
 from fly64_assets.pinn.cnn.grouping import Indices
 from fly64_assets.pinn.cnn.samples import FEWEST_HELD_OUT
@@ -117,7 +118,7 @@ class UnrolledTraining(TrainingTask):
         self.seed = seed
         self.ranks = ranks
         self.frames_trained = 0
-        self.judged = np.unique(np.linspace(0, scene.frames - 1, JUDGED_FRAMES).astype(np.int64))
+        self.judged = evenly_spread(scene.frames, JUDGED_FRAMES)
         self.held_out = np.arange(scene.frames, photons.frames)
         self._folds = sorted(fold for fold in shown if fold != VALIDATION)
         self._scatter = self._fitted_scatter(shown[FIRST_FOLD].obj, FIRST_FOLD, FIRST_ROUNDS, None)
@@ -337,7 +338,7 @@ def turn_back(plane: torch.Tensor, which: int) -> torch.Tensor:
 
 def _path_loss(scene: ObjectPlane, photons: CountSplits, plane: torch.Tensor, scale: float) -> float:
     """Loss of the first fold's photons, with the scatter that this object leaves unexplained."""
-    some = np.unique(np.linspace(0, scene.frames - 1, JUDGED_FRAMES).astype(np.int64))
+    some = evenly_spread(scene.frames, JUDGED_FRAMES)
     counts = _tensor(photons.split(FIRST_FOLD, some), scene)
     rates = scene.physics.corner_rates(scene.read(plane, torch.from_numpy(some).to(plane.device)), scale)
     return float(poisson_loss(rates + fitted_background(rates, counts, FIRST_ROUNDS), counts))

@@ -22,8 +22,8 @@ from fly64_assets.evaluation.scores.region import (
 from fly64_assets.physics.windows import Scan
 
 
-def scan(x, y):
-    return Scan(np.array(x), np.array(y), (96, 96), 32)
+def scan(x, y, size=32):
+    return Scan(np.array(x), np.array(y), (96, 96), size)
 
 
 def brute_force_area(mask, least_side):
@@ -65,7 +65,7 @@ def test_one_gaussian_frame_counts_on_the_disc_of_the_closed_form():
     sigma, threshold = 6.0, 0.1
     rows, columns = np.indices((64, 64)) - 32
     probe = np.exp(-(rows**2 + columns**2) / (4 * sigma**2)).astype(np.complex64)
-    region = evaluation_region(probe, scan([50.0], [40.0]), threshold=threshold, scan_box=ScanBox(50, 50, 40, 40))
+    region = evaluation_region(probe, scan([50.0], [40.0], 64), threshold=threshold, scan_box=ScanBox(50, 50, 40, 40))
     assert region.probe_diameter_px == pytest.approx(sigma * np.sqrt(8 * np.log(2)), rel=0.01)
     assert region.threshold_value == pytest.approx(threshold / np.log(2), rel=0.02)
     radius = np.sqrt(2 * sigma**2 * np.log(np.log(2) / threshold))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.windows import Scan, read
-from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE, stitch
+from fly64_assets.pinn.cnn.stitching import stitch
 
 M = 16
 

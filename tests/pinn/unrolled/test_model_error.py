@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fly64_assets.physics import forward
-from fly64_assets.physics.counts import poisson_loss
+from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.physics.windows import Scan
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 
@@ -71,9 +71,9 @@ def test_an_object_known_on_average_beats_made_up_details(obj, probe):
         for name, values in (("truth", truth), ("average", obj), ("made up", made_up))
     }
     counts = rng.poisson(expected.pop("truth"))
-    without = {name: poisson_loss(rates, counts) for name, rates in expected.items()}
+    without = {name: negative_log_likelihood(rates, counts).mean() for name, rates in expected.items()}
     scatter = {name: fitted_background(tensor(rates), tensor(counts), 60).numpy() for name, rates in expected.items()}
-    fitted = {name: poisson_loss(rates + scatter[name], counts) for name, rates in expected.items()}
+    fitted = {name: negative_log_likelihood(rates + scatter[name], counts).mean() for name, rates in expected.items()}
     assert without["made up"] < without["average"] - 100
     assert fitted["average"] < fitted["made up"] - 10
     assert fitted["average"] < without["average"] - 100

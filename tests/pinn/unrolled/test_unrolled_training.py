@@ -8,7 +8,7 @@ import torch
 
 from fly64_assets.errors import EngineError
 from fly64_assets.physics import forward, illumination
-from fly64_assets.physics.counts import poisson_loss
+from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.pinn.architectures import UnrolledNetwork
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.unrolled.model_error import fitted_background
@@ -129,7 +129,7 @@ def test_the_object_to_change_predicts_best(task, measurement, settings):
     windows = task.scene.read(plane, slice(0, 64))
     rates = task.scene.physics.corner_rates(windows, measurement.intensity_scale / np.sqrt(settings.photon_parts))
     rates = rates + fitted_background(rates, torch.from_numpy(observed), 60)
-    assert poisson_loss(rates.numpy(), observed) == pytest.approx(losses[task.spec.base], rel=1e-6)
+    assert negative_log_likelihood(rates.numpy(), observed).mean() == pytest.approx(losses[task.spec.base], rel=1e-6)
     facts = task.facts()
     assert facts["base_level"] == task.spec.levels[task.spec.base]
     assert facts["path_losses"] == losses
@@ -150,7 +150,7 @@ def test_losses_are_those_of_the_physics(task):
         frames = torch.from_numpy(tile.frames)
         windows = task.scene.read(task.shown[tile.fold].obj, frames)
         rates = task.scene.physics.corner_rates(windows, task.scale) + task._scatter
-        expected = poisson_loss(rates.numpy(), task.photons.split(tile.fold, tile.frames))
+        expected = negative_log_likelihood(rates.numpy(), task.photons.split(tile.fold, tile.frames)).mean()
         assert loss == pytest.approx(expected * task.photons.splits / task.photons.photons, rel=1e-4)
 
 
@@ -175,7 +175,7 @@ def test_judgement_compares_with_a_flat_object_and_says_how_the_phase_spreads(pr
     rates = np.broadcast_to(rates, (64, N, N)).copy()
     learned, unseen = (task.photons.split(which, np.arange(64)) for which in (FIRST_FOLD, VALIDATION))
     scatter = fitted_background(torch.from_numpy(rates), torch.from_numpy(learned), 60).numpy()
-    assert flat_loss == pytest.approx(poisson_loss(rates + scatter, unseen), rel=1e-5)
+    assert flat_loss == pytest.approx(negative_log_likelihood(rates + scatter, unseen).mean(), rel=1e-5)
     assert task.facts()["validation_loss_before"] < flat_loss - 100
 
 
@@ -242,7 +242,7 @@ def test_the_loss_of_held_out_frames_counts_half(prepare, measured):
     for frames in (np.arange(190), np.arange(190, 200)):
         windows = task.scene.read(task.shown[VALIDATION].obj, torch.from_numpy(frames))
         rates = task.scene.physics.corner_rates(windows, task.scale) + task._scatter
-        losses.append(poisson_loss(rates.numpy(), task.photons.split(VALIDATION, frames)))
+        losses.append(negative_log_likelihood(rates.numpy(), task.photons.split(VALIDATION, frames)).mean())
     assert logged["held_out_frames_loss"] == pytest.approx(losses[1], rel=1e-4)
     assert logged["validation_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert logged["generalisation_gap"] == 0

@@ -10,15 +10,14 @@ additions, whose order would not be the same every time on a GPU.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import fly64_assets.engines.tensorflow_compat  # noqa: F401  # isort: skip  (before tensorflow)
 import tensorflow as tf
 
-Tensor = Any
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 
-LEAST_COVERAGE: Final = 1e-2
-"""Summed weight below which a canvas pixel is not measured and keeps the value 1."""
+Tensor = Any
 
 
 class OverlapCanvas:
