@@ -1,7 +1,7 @@
 """Do two data roots hold the same results? For changes of structure that must not change a number.
 
-Every array of every NPZ file, the weights of every bundle and every score of the comparisons are compared by their place in
-the tree. Metadata, records and sidecars are not: they hold times, hosts and versions.
+Every array of every NPZ file, the weights of every bundle and every score of the comparisons are compared by their
+place in the tree. Metadata, records and sidecars are not: they hold times, hosts and versions.
 
     python benchmarks/same_results.py BEFORE AFTER [--tolerance 1e-6]
 
@@ -69,11 +69,11 @@ def files(root: Path) -> Iterator[Path]:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-    """Largest difference of every array that differs, infinite where shape or type do."""
+    """Largest difference of every array that differs, infinite where shape or type do; what is new is no difference."""
     found = {}
-    for name in sorted({*before, *after}):
-        first, second = before.get(name), after.get(name)
-        if first is None or second is None or first.shape != second.shape or first.dtype != second.dtype:
+    for name, first in before.items():
+        second = after.get(name)
+        if second is None or first.shape != second.shape or first.dtype != second.dtype:
             found[name] = np.inf
         elif not np.array_equal(first, second, equal_nan=True):
             found[name] = float(np.nanmax(np.abs(first.astype(np.complex128) - second)))
