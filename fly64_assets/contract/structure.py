@@ -67,21 +67,14 @@ def base_key_findings(arrays: Arrays) -> Iterator[Finding]:
         yield error(KEYS, f"missing {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'no array'}")
 
 
-def dtype_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Arrays whose dtype is not the canonical one."""
+def dtype_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Finding]:
+    """Arrays whose dtype is not the canonical one; another precision is only information where the file is imported."""
     for key, expected in schema.DTYPES.items():
-        if key in arrays and arrays[key].dtype != expected:
-            yield error(DTYPE, f"{key} has dtype {arrays[key].dtype}; expected {expected}{_advice(key, arrays[key])}")
-
-
-def base_dtype_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Like :func:`dtype_findings`, but another precision is information: the import converts it."""
-    for key in schema.BASE_KEYS:
-        if key not in arrays or arrays[key].dtype == schema.DTYPES[key]:
+        if key not in arrays or arrays[key].dtype == expected:
             continue
-        found, expected = arrays[key].dtype, schema.DTYPES[key]
+        found = arrays[key].dtype
         convertible = found.kind == "c" if expected.kind == "c" else found.kind in REAL_KINDS
-        if convertible:
+        if imported and convertible:
             yield information(DTYPE, f"{key} has dtype {found}; the import stores it as {expected}")
         else:
             yield error(DTYPE, f"{key} has dtype {found}; expected {expected}{_advice(key, arrays[key])}")
