@@ -1,7 +1,7 @@
 """Do two data roots hold the same results? For changes of structure that must not change a number.
 
-Every array of every NPZ file, the weights of every bundle and every score of the comparisons are compared by their place in
-the tree. Metadata, records and sidecars are not: they hold times, hosts and versions.
+Every array of every NPZ file, the weights of every bundle and every score of the comparisons are compared by their
+place in the tree. Metadata, records and sidecars are not: they hold times, hosts and versions.
 
     python benchmarks/same_results.py BEFORE AFTER [--tolerance 1e-6]
 
