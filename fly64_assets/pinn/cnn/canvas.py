@@ -14,6 +14,7 @@ import torch
 
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.illumination import LEAST_COVERAGE
+from fly64_assets.physics.windows import corner_weights
 
 ALIGNMENTS: Final = 1
 CORRECTIONS: Final = 1
@@ -59,13 +60,12 @@ class OverlapCanvas:
         pixel = torch.arange(patch_side, device=offsets.device)
         fy, fx = fraction[..., 0, None, None, None], fraction[..., 1, None, None, None]
         self._corners: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for dy, weight_y in ((0, 1.0 - fy), (1, fy)):
-            for dx, weight_x in ((0, 1.0 - fx), (1, fx)):
-                # At the canvas edge the outer neighbour has weight zero; any index inside will do.
-                row = (top[..., None] + dy + pixel).clamp_max(side - 1)
-                column = (left[..., None] + dx + pixel).clamp_max(side - 1)
-                index = canvas[..., None, None] + row[..., :, None] * side + column[..., None, :]
-                self._corners.append((index.reshape(-1), weight_y * weight_x))
+        for dy, dx, weight in corner_weights(fy, fx):
+            # At the canvas edge the outer neighbour has weight zero; any index inside will do.
+            row = (top[..., None] + dy + pixel).clamp_max(side - 1)
+            column = (left[..., None] + dx + pixel).clamp_max(side - 1)
+            index = canvas[..., None, None] + row[..., :, None] * side + column[..., None, :]
+            self._corners.append((index.reshape(-1), weight))
 
     def place(self, patches: torch.Tensor) -> torch.Tensor:
         """Add patches (b, C, N, N, k) onto canvases, returned flat as (b * side * side, k)."""
