@@ -138,27 +138,16 @@ def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator
         )
 
 
-def axes_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Known keys with too many or too few axes."""
-    for key in AXES:
-        if key not in arrays or arrays[key].ndim == AXES[key]:
+def axes_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Finding]:
+    """Known keys with too many or too few axes; those of length 1 are dropped where the file is imported."""
+    for key, axes in AXES.items():
+        if key not in arrays or arrays[key].ndim == axes:
             continue
-        shape = arrays[key].shape
-        yield error(SHAPE, f"{key} has {len(shape)} axes, shape {shape}; expected {AXES[key]}")
-        if squeezed(arrays[key], AXES[key]).ndim == AXES[key]:
-            spare = len(shape) - AXES[key]
-            yield information(UNKNOWN, f"{key} of shape {shape} has {_axes(spare)} of length 1 too many")
-
-
-def base_axes_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Axes of a base file: those of length 1 are information, since the import drops them."""
-    reduced = {key: squeezed(arrays[key], AXES[key]) for key in schema.BASE_KEYS if key in arrays}
-    yield from axes_findings(reduced)
-    for key in schema.BASE_KEYS:
-        if key in arrays and arrays[key].ndim > AXES[key] and squeezed(arrays[key], AXES[key]).ndim == AXES[key]:
-            yield information(
-                UNKNOWN, f"{key} of shape {arrays[key].shape} has axes of length 1 too many; dropped by the import"
-            )
+        shape, droppable = arrays[key].shape, squeezed(arrays[key], axes).ndim == axes
+        if not (imported and droppable):
+            yield error(SHAPE, f"{key} has {len(shape)} axes, shape {shape}; expected {axes}")
+        if droppable:
+            yield information(UNKNOWN, f"{key} of shape {shape} has {_axes(len(shape) - axes)} of length 1 too many")
 
 
 def length_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:

@@ -94,7 +94,7 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     base: Arrays = {key: plain[key] for key in schema.BASE_KEYS if key in plain}
     findings += structure.base_key_findings(plain)
     findings += structure.dtype_findings(base, imported=True)
-    findings += structure.base_axes_findings(plain)
+    findings += structure.axes_findings(base, imported=True)
     findings += _idle_frames_findings(plain)
     reduced: Arrays = {key: squeezed(array, structure.AXES[key]) for key, array in base.items()}
     size = structure.patch_size(reduced, None) if patch_size is None else patch_size
