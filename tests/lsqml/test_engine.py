@@ -205,7 +205,7 @@ BAD = {
     r"position y\[3\] = 96\.5 puts a window of 64 px outside the object of 128 px": [
         lambda m: replace(m, y=with_value(m.y, 3, 96.5)),
     ],
-    r"position y\[3\] = (nan|inf) is no place": [
+    r"position y\[3\] = (nan|inf) is not finite": [
         lambda m: replace(m, y=with_value(m.y, 3, np.nan)),
         lambda m: replace(m, y=with_value(m.y, 3, np.inf)),
     ],

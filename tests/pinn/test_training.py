@@ -156,7 +156,7 @@ def test_an_unfit_measurement_is_refused_in_words(run, wide, settings, architect
     amplitude[5, 3, 3], x[2] = np.nan, np.nan
     with pytest.raises(EngineError, match=r"frame 5 holds negative, NaN or infinite amplitudes; nothing was computed"):
         run(replace(wide, amplitude=amplitude), settings if architecture == "unrolled" else cnn_settings(settings))
-    with pytest.raises(EngineError, match=r"position x\[2\] = nan is no place \(1 such"):
+    with pytest.raises(EngineError, match=r"position x\[2\] = nan is not finite \(1 such"):
         run(replace(wide, x=x), settings if architecture == "unrolled" else cnn_settings(settings))
 
 

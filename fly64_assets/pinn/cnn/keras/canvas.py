@@ -4,8 +4,9 @@ Belongs here: placing patches on a common canvas, averaging them and reading the
 belong here: which frames form a group (``pinn.cnn.grouping``), the stitching of a whole scan. Imported by
 engine processes only.
 
-Bilinear placement is separable: it is written as two matrix products with hat functions, which needs no scattered
-additions, whose order would not be the same every time on a GPU.
+The bilinear weights, those of :mod:`fly64_assets.physics.windows`, are separable: reading and adding are two products
+with matrices of hat functions, which needs no scattered additions, whose order would not be the same every time on a
+GPU.
 """
 
 from __future__ import annotations
