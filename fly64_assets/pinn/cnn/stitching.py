@@ -60,11 +60,13 @@ def stitch(
 ) -> Stitched:
     """Weighted shift-and-sum over coverage, alternating with a re-alignment of each patch's phase.
 
-    The likelihood of a frame does not know its global phase, so every patch p_j carries a free factor. Each
-    alignment sets the unit factor a_j to the phase of <w p_j, E_j O>, where E_j reads the bilinear window at
-    (x_j, y_j) from the current object O, and assembles the object anew. A correction then moves the object by
-    the adjoint of the residual w (a_j p_j - E_j O) over the coverage, which undoes part of the blur that placing
-    between pixels adds. Time is linear in the patches; memory is the grid and a few patches.
+    The likelihood of a frame does not depend on its global phase, so every patch p_j carries a free unit factor; summed
+    as they are, patches would cancel, and small differences would become low-frequency errors of the phase. Each
+    alignment sets the factor a_j to the phase of <w p_j, E_j O>, where E_j reads the bilinear window at (x_j, y_j) from
+    the current object O, and assembles the object anew: power iterations towards the leading eigenvector of the
+    overlap matrix (phase synchronisation), without forming it. A correction then moves the object by the adjoint of
+    the residual w (a_j p_j - E_j O) over the coverage, which undoes part of the blur of subpixel interpolation. Time is
+    linear in the patches; memory is the grid and a few patches.
 
     Parameters
     ----------
@@ -95,8 +97,8 @@ def stitch(
         """Shift-and-sum of the patches, or of their residual against ``obj``, over the coverage."""
         total = np.zeros(grid.object_shape, np.complex128)
         for part in blocks(len(scan)):
-            seen = 0.0 if obj is None else read(obj, grid[part])
-            add(total, grid[part], weight * (phases[part, None, None] * patches[part] - seen))
+            expected = 0.0 if obj is None else read(obj, grid[part])
+            add(total, grid[part], weight * (phases[part, None, None] * patches[part] - expected))
         return total * inverse
 
     obj = assemble(None) + background

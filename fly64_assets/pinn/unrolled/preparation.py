@@ -147,7 +147,10 @@ def prepare(
         notify(f"regularisation path {number + 2} of {paths}")
     inputs = {FIRST_FOLD: network_input_of(first[: len(levels)])}
     # Shared after all are computed, so that no process waits for another in between.
-    inputs |= {which: network_input_of(ranks.share(number, own)) for number, (which, own) in enumerate(objects.items())}
+    inputs |= {
+        which: network_input_of(ranks.share(number, computed))
+        for number, (which, computed) in enumerate(objects.items())
+    }
     return TrainingData(likelihood, inputs, levels, base, losses)
 
 
