@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, write_npz
-from fly64_assets.contract.schema import encode_metadata
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.engines.process import Progress

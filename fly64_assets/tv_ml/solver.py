@@ -141,7 +141,7 @@ class _Solver:
         if best == tried - 1:
             reason += ", and no weaker one is among the settings"
         on_grid = self._plane.on_grid(obj)
-        coverage = illumination(measurement.probe, measurement.x, measurement.y, measurement.object_shape)
+        coverage = illumination(measurement.probe, measurement.scan)
         return Reconstruction(
             object=np.where(self._plane.coverage() > 0, on_grid, 1).astype(np.complex64),
             coverage=coverage.astype(np.float32),

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.scan import measure, soft_probe, write_data_set
 
-from fly64_assets.contract import schema
-from fly64_assets.contract.npz import write_npz
 from fly64_assets.engines.execution import Execution
-from fly64_assets.physics import counts, forward, scan
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.tv_ml.settings import TvMlSettings
 from fly64_assets.tv_ml.solver import Reconstruction, reconstruct
 
-N = 64
 SHAPE = (112, 112)
 PIECE = 12
 """Side of the squares of constant amplitude and phase [px]."""
@@ -35,7 +32,7 @@ class Scan:
     def illuminated(self, least: float = 0.3) -> np.ndarray:
         """Pixels with at least this part of the largest illumination."""
         m = self.measurement
-        found = illumination(m.probe, m.x, m.y, m.object_shape)
+        found = illumination(m.probe, m.scan)
         return found > least * found.max()
 
     def phase_error(self, found: np.ndarray) -> float:
@@ -48,34 +45,9 @@ class Scan:
         m, few = self.measurement, slice(None, frames)
         return replace(m, amplitude=m.amplitude[few], x=m.x[few], y=m.y[few], scan_index=m.scan_index[few])
 
-    def write(self, path: Path, *, obj: np.ndarray | None = None, patches: np.ndarray | None = None) -> Path:
-        """The scan as a data set file, by default with its true object and patches."""
-        m = self.measurement
-        obj = self.object if obj is None else obj
-        metadata = schema.build_metadata(
-            patch_size=N,
-            nphotons=1e4,
-            intensity_scale=m.intensity_scale,
-            expected_mean_counts=1e4,
-            base_name="made.npz",
-            base_sha256="ab" * 32,
-            parameters_sha256="cd" * 32,
-            seeds={"simulation": 3},
-            transformations=[schema.transformation("simulate", {"dose": 1e4})],
-        )
-        dataset = schema.Dataset(
-            diffraction=m.amplitude,
-            object=obj.astype(np.complex64),
-            probe=m.probe,
-            x=m.x,
-            y=m.y,
-            scan_index=m.scan_index,
-            patches=(forward.extract_patches(obj, m.x, m.y, N) if patches is None else patches).astype(np.complex64),
-            metadata=metadata,
-        )
-        with path.open("wb") as file:
-            write_npz(file, schema.dataset_arrays(dataset))
-        return path
+    def write(self, path: Path, **truth: np.ndarray) -> Path:
+        """The scan as a data set file, by default with its true object; ``obj`` and ``patches`` replace the truth."""
+        return write_data_set(path, self.measurement, truth.pop("obj", self.object), **truth)
 
 
 def make_scan(n: int = 60, dose: float = 1e4) -> Scan:
@@ -86,14 +58,7 @@ def make_scan(n: int = 60, dose: float = 1e4) -> Scan:
         for low, high in ((0.7, 1.0), (-0.6, 0.6))
     )
     obj = amplitude * np.exp(1j * phase)
-    rows, columns = np.mgrid[:N, :N] - N // 2
-    radius = np.hypot(rows, columns) / (N / 4)
-    probe = (np.exp(2j * radius**2) / (1 + np.exp((radius - 1) * 10))).astype(np.complex64)
-    x, y = scan.uniform_positions(5, n, SHAPE, N)
-    scale = forward.intensity_scale(dose, forward.exit_wave_energies(obj, probe, x, y))
-    rates = forward.patch_counts(obj, probe, x, y, scale)
-    stored = counts.stored_amplitude(counts.poisson_counts(rates, np.arange(n), 3, int(dose)), scale)
-    return Scan(obj, Measurement(stored, scale, probe, x, y, SHAPE, np.arange(n)))
+    return Scan(obj, measure(obj, soft_probe(64), n, dose))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.engine import reconstruct as lsqml
 from fly64_assets.lsqml.settings import LsqmlSettings
-from fly64_assets.physics.forward import extract_patches
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.unrolled.regularisation_path import DARK_COUNTS, EDGE
 
@@ -148,11 +147,11 @@ def minimised(m: Measurement, level: float, start: np.ndarray) -> tuple[np.ndarr
     size = m.patch_size
     counts = torch.from_numpy(np.fft.ifftshift(m.counts(), axes=(-2, -1)))
     probe = torch.from_numpy(m.probe.astype(np.complex128))
-    # Windows are linear in the object: every window pixel is a mean of four pixels of the grid.
-    numbers = np.arange(start.size, dtype=float).reshape(start.shape)
-    corner = extract_patches(numbers.astype(complex), np.floor(m.x), np.floor(m.y), size).real.astype(np.int64)
-    fy, fx = (torch.from_numpy(centre - np.floor(centre))[:, None, None] for centre in (m.y, m.x))
-    places = [torch.from_numpy(corner + shift) for shift in (0, 1, start.shape[1], start.shape[1] + 1)]
+    top, left = (torch.from_numpy(corner)[:, None, None] for corner in m.scan.corners.T)
+    fy, fx = (torch.from_numpy(fraction)[:, None, None] for fraction in m.scan.fractions.T)
+    side, columns = torch.arange(size), start.shape[1]
+    corner = (top + side[:, None]) * columns + left + side
+    places = [corner, corner + 1, corner + columns, corner + columns + 1]
     weights = [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx]
     intensity = torch.zeros(start.size, dtype=torch.float64)
     for place, weight in zip(places, weights, strict=True):
