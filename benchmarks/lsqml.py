@@ -1,4 +1,4 @@
-"""LSQML: an epoch against the stock library, its growth with the scan, equal quality, and where the rule stops.
+"""LSQML: a job and an epoch against the stock library, growth with the scan, equal quality, and where the rules stop.
 
 The object (coins, grass) is not one of the studies'. Only this benchmark looks at the truth; the job does not.
 Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml.py [--quick] [--json] [--rounds N] [--largest N] [--no-stopping]
@@ -9,9 +9,10 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import scans
@@ -20,8 +21,7 @@ import torch
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.torch_compat import declare_torchvision_operators
 from fly64_assets.lsqml import engine
-from fly64_assets.lsqml.count_split import Photons
-from fly64_assets.lsqml.overrides.installation import faster_library
+from fly64_assets.lsqml.count_split import CountSplit
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.simulation.bases import make_base
@@ -29,6 +29,7 @@ from fly64_assets.simulation.recipe import BaseRecipe
 
 declare_torchvision_operators()
 
+MACHINE = f"{platform.machine()}, Python {platform.python_version()}"
 BASE = make_base(BaseRecipe("coins", "grass", 448, 2000), 64)
 
 
@@ -62,35 +63,62 @@ def stopping(dose: int, view: str, epochs: int) -> dict:
         "stop_epoch": stop,
         "best_epoch": best,
         "last_error": errors[-1],
-        "flat": scans.phase_rmse(np.ones_like(BASE.object), BASE.object, mask),
+        "uniform": scans.phase_rmse(np.ones_like(BASE.object), BASE.object, mask),
         "frames": m.frames,
     }
 
 
-@contextmanager
-def library(fast: bool, threads: int) -> Iterator[None]:
-    """The library as it is, or with the faster functions; on the CPU it declares the CPU as torch's default device."""
-    torch.set_default_device(None if fast else "cpu")
-    with engine.torch_settings(Execution(threads=threads)), faster_library(fast):
-        yield
+def library(fast: bool) -> AbstractContextManager:
+    """Tasks of the block have the library's own minibatches, or the faster ones."""
+    return nullcontext() if fast else mock.patch("fly64_assets.lsqml.minibatch.use_fast_minibatches")
 
 
 def epochs_in_turn(m: Measurement, settings: LsqmlSettings, rounds: int, threads: int = 1) -> dict[bool, np.ndarray]:
     """Seconds (rounds, 2) of wall clock and of the process for an epoch of the library and of ours, alternating."""
     tasks, times = {}, {False: [], True: []}
-    start, photons = np.ones(m.object_shape, np.complex64), Photons(m, 0, 1)
-    for fast in times:
-        with library(fast, threads):
-            model = engine.first_noise_model(settings)
-            tasks[fast] = engine._task(m, photons, settings, Execution(threads=threads), 1, start, model, m.probe)
+    start, split, execution = np.ones(m.object_shape, np.complex64), CountSplit(m, 0, 1), Execution(threads=threads)
+    with engine.torch_settings(execution):
+        for fast in times:
+            with library(fast):
+                model = engine.noise_models(settings)[1]
+                tasks[fast] = engine._task(m, split, settings, execution, 1, start, model, m.probe)
             tasks[fast].run(1)
+        for _ in range(rounds):
+            for fast, seconds in times.items():
+                seconds.append(timed(lambda task=tasks[fast]: task.run(1)))
+    return {fast: np.array(seconds) for fast, seconds in times.items()}
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of wall clock and of the process."""
+    before = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - before[0], time.process_time() - before[1]
+
+
+def job_entry(view: str, rounds: int, epochs: int = 15) -> dict:
+    """A whole reconstruction with the study's settings, of the library and of ours in turn."""
+    m, settings = scans.train_half(BASE, 100_000, view), LsqmlSettings(epochs=epochs)
+    times: dict[bool, list] = {False: [], True: []}
     for _ in range(rounds):
         for fast, seconds in times.items():
-            with library(fast, threads):
-                before = time.perf_counter(), time.process_time()
-                tasks[fast].run(1)
-                seconds.append((time.perf_counter() - before[0], time.process_time() - before[1]))
-    return {fast: np.array(seconds) for fast, seconds in times.items()}
+            with library(fast):
+                seconds.append(timed(lambda: engine.reconstruct(m, settings, Execution(), 1, lambda *_: None)))
+    ours, stock = (np.array(times[fast]) for fast in (True, False))
+    wall, process = (stock / ours).T
+    return {
+        "name": f"lsqml_job_vs_stock_{view}",
+        "value": float(np.median(ours[:, 1])),
+        "unit": "seconds of processor time",
+        "floor_or_peer": float(np.median(stock[:, 1])),
+        "ratio": float(np.median(process)),
+        "spread": [float(process.min()), float(process.max())],
+        "ratio_of_wall_clock": float(np.median(wall)),
+        "frames": m.frames,
+        "epochs": epochs,
+        "n": rounds,
+        "machine": MACHINE,
+    }
 
 
 def two_transforms(size: int = 64, frames: int = 16) -> float:
@@ -124,23 +152,19 @@ def epoch_entry(name: str, m: Measurement, settings: LsqmlSettings, rounds: int,
         "frames": m.frames,
         "threads": threads,
         "n": rounds,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "machine": MACHINE,
     }
 
 
 def speed(rounds: int, quick: bool) -> list[dict]:
-    """An epoch of the library against ours: known probe, refined probe, Poisson, two threads, the study's windows."""
-    m = scans.train_half(BASE, 100_000, "baseline")
-    # The library's own shifts; with the study's windows, which it has not, its epoch is cheaper.
-    gaussian = LsqmlSettings(noise_model="gaussian", stopping="epochs", subpixel="fourier")
-    results = [epoch_entry("lsqml_epoch_vs_stock", m, gaussian, rounds)]
+    """A job, and an epoch: known probe, refined probe, two threads; all with the study's windows and noise model."""
+    m, settings = scans.train_half(BASE, 100_000, "baseline"), LsqmlSettings(stopping="epochs")
+    results = [job_entry("dense", rounds), epoch_entry("lsqml_epoch_vs_stock", m, settings, rounds)]
     if not quick:
-        poisson = replace(gaussian, noise_model="poisson", gaussian_epochs=0)
         results += [
-            epoch_entry("lsqml_epoch_vs_stock_poisson", m, poisson, rounds),
-            epoch_entry("lsqml_epoch_vs_stock_refined_probe", m, replace(gaussian, probe="refined"), rounds),
-            epoch_entry("lsqml_epoch_vs_stock_study_windows", m, replace(gaussian, subpixel="bilinear"), rounds),
-            epoch_entry("lsqml_epoch_vs_stock_two_threads", m, gaussian, rounds, threads=2),
+            job_entry("baseline", rounds),
+            epoch_entry("lsqml_epoch_vs_stock_refined_probe", m, replace(settings, probe="refined"), rounds),
+            epoch_entry("lsqml_epoch_vs_stock_two_threads", m, settings, rounds, threads=2),
         ]
     return results
 
@@ -155,7 +179,7 @@ def scan_of(frames: int) -> Measurement:
 
 
 def scaling(largest: int, rounds: int) -> list[dict]:
-    settings = LsqmlSettings(noise_model="gaussian", stopping="epochs", subpixel="fourier")
+    settings = LsqmlSettings(stopping="epochs")
     sizes = [n for n in (400, 4000, 10_000, 40_000) if n <= largest]
     return [epoch_entry(f"lsqml_scaling_{n}", scan_of(n), settings, rounds) for n in sizes]
 
@@ -165,10 +189,10 @@ def same_quality(epochs: int = 100) -> dict:
     m = scans.train_half(BASE, 10_000, "dense")
     mask = scans.evaluated(m)
     settings = LsqmlSettings(epochs=epochs, stopping="epochs")
-    found = {
-        fast: engine.reconstruct(m, settings, Execution(fast_shift=fast), 1, lambda *_: None).object
-        for fast in (False, True)
-    }
+    found = {}
+    for fast in (False, True):
+        with library(fast):
+            found[fast] = engine.reconstruct(m, settings, Execution(), 1, lambda *_: None).object
     ours, stock = (scans.phase_rmse(found[fast], BASE.object, mask) for fast in (True, False))
     return {
         "name": "lsqml_quality_vs_stock",
@@ -218,11 +242,11 @@ def main() -> None:
             f"{number:{style}}" for number, style in zip(numbers, (".0f", ".0f", ".2f", ".2f", ".1f"), strict=True)
         )
         print(f"| {one['name'].removeprefix('lsqml_')} | {one['frames']} | {row} |")
-    print("| cell | frames | flat [rad] | stops at | there [rad] | best epoch | there [rad] | last epoch [rad] |")
+    print("| cell | frames | uniform [rad] | stops at | there [rad] | best epoch | there [rad] | last epoch [rad] |")
     print("|---|---|---|---|---|---|---|---|")
     for one in results[measured:]:
         print(
-            f"| {one['name'].removeprefix('stopping_')} | {one['frames']} | {one['flat']:.3f} | {one['stop_epoch']} "
+            f"| {one['name'].removeprefix('stopping_')} | {one['frames']} | {one['uniform']:.3f} | {one['stop_epoch']} "
             f"| {one['value']:.3f} | {one['best_epoch']} | {one['floor_or_peer']:.3f} | {one['last_error']:.3f} |"
         )
 

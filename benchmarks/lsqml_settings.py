@@ -1,4 +1,4 @@
-"""Settings and engines of the iterative arm, over doses and views, on objects and a probe that no study uses.
+"""Settings and engines of the iterative method, over doses and views, on objects and a probe that no study uses.
 
 One change at a time from the chosen settings: how the object is read between pixels, batches, acceleration, noise
 model, rescaling of object against probe, a probe to be refined, the rule that ends a run; then the other engines. Every

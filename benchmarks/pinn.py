@@ -27,13 +27,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.architectures import NetworkSpec, build_network
+from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle
-from fly64_assets.pinn.cnn.task import input_scale
-from fly64_assets.pinn.cnn.training import PatchTraining
+from fly64_assets.pinn.cnn.training import CnnTraining
 from fly64_assets.pinn.inference import reconstruct
+from fly64_assets.pinn.network_spec import NetworkSpec, input_scale
+from fly64_assets.pinn.optimisation import TrainingSetup
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
+from fly64_assets.pinn.unrolled.network import network_input
 from fly64_assets.pinn.unrolled.object_plane import BLOCK_FRAMES, ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
 from fly64_assets.pinn.unrolled.training import UnrolledTraining
@@ -163,7 +165,7 @@ class Step:
     flops: int
 
 
-def step_of(task: PatchTraining | UnrolledTraining, batch: object, frames: int) -> Step:
+def step_of(task: CnnTraining | UnrolledTraining, batch: object, frames: int) -> Step:
     optimizer = task.configure_optimizers()["optimizer"]
     task.log = lambda *_, **__: None
     parameters = list(task.network.parameters())
@@ -193,31 +195,34 @@ def cnn_steps(m: Measurement, largest: int) -> dict[str, Step]:
         if frames > largest:
             continue
         settings = replace(CNN_SETTINGS, batch_size=frames)
-        task = PatchTraining.of(m, settings, gridsize, 7, 1)
+        task = CnnTraining.of(setup(m, settings, gridsize, Path()))
         task.on_fit_start()
         batch = task.samples.epoch(0)[0]
         steps[name] = step_of(task, batch, batch.frames.size)
     return steps
 
 
+def setup(m: Measurement, settings: CnnSettings | UnrolledSettings, gridsize: int, scratch: Path) -> TrainingSetup:
+    return TrainingSetup(m, settings, gridsize, 7, 1, Ranks(0, 1, "cpu"), scratch, lambda _line: None)
+
+
 def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     # Few likelihood steps: a training step takes as long on a poor object as on a good one.
     settings = replace(SETTINGS, level_iterations=1, folds=1)
-    task = UnrolledTraining.of(m, settings, 1, 1, Ranks(0, 1, "cpu"), scratch, lambda _line: None)
+    task = UnrolledTraining.of(setup(m, settings, 1, scratch))
     spec = replace(task.spec, levels=SETTINGS.levels[:4], base=2)
-    network = build_network(spec, m.probe, 1)
-    shown = {
-        which: replace(one, channels=network.channels([one.obj] * len(spec.levels), task.scene.illumination))
-        for which, one in task.shown.items()
+    illumination = task.likelihood.plane.illumination
+    inputs = {
+        which: replace(one, channels=network_input([one.obj] * len(spec.levels), spec.base, illumination))
+        for which, one in task.data.inputs.items()
     }
+    data = replace(task.data, inputs=inputs)
     steps = {}
     for name, side in TILES.items():
         network = build_network(spec, m.probe, 1)
         sized = replace(settings, tile=side)
-        own = UnrolledTraining(
-            network, spec, sized, task.scene, task.photons, m.intensity_scale, shown, [], 1, task.ranks
-        )
-        tiles = sorted(own.tiles(0), key=lambda tile: len(tile.frames))
+        own = UnrolledTraining(network, spec, sized, data, 1, task.sampler.ranks)
+        tiles = sorted(own.sampler.epoch(0), key=lambda tile: len(tile.frames))
         batch = tiles[len(tiles) // 2]
         steps[name] = step_of(own, batch, len(batch.frames))
     return steps

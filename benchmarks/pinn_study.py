@@ -40,12 +40,12 @@ from fly64_assets.evaluation.scores.compare import SplitInput, compare_split
 from fly64_assets.evaluation.scores.metrics import phase_part, rmse
 from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region, scan_box
 from fly64_assets.lsqml import engine
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.pinn.architectures import NetworkSpec
 from fly64_assets.pinn.bundle import Bundle
-from fly64_assets.pinn.cnn.stitching import LEAST_COVERAGE
 from fly64_assets.pinn.inference import reconstruct
+from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.results import Trained
 from fly64_assets.pinn.settings import PinnSettings, upgraded
 from fly64_assets.pinn.training import train

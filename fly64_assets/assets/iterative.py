@@ -5,6 +5,7 @@ from typing import Any
 
 from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.engines.requests import reconstruction_request
 from fly64_assets.store.keys import Half, StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
@@ -18,19 +19,14 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
     view = work.store.required(layout, StageKey("view", half.cell))
     parameters = stages.parameters(work.design, key)
     start = layout.inference(half, parameters["start"]) if "start" in parameters else None
-    request = {
-        "measurement": str(frames),
-        "start": str(start) if start else None,
-        "output_folder": str(build.scratch),
-        "settings": parameters[work.stage.section],
-        "seed": parameters["seed"],
-        "metadata": {
-            "dose": half.dose,
-            "view": half.view,
-            "split": half.split,
-            "frames": view.values["splits"][half.split]["n_accepted"],
-        },
+    metadata = {
+        "dose": half.dose,
+        "view": half.view,
+        "split": half.split,
+        "frames": view.values["splits"][half.split]["n_accepted"],
     }
+    settings, seed = parameters[work.stage.section], parameters["seed"]
+    request = reconstruction_request(frames, build.scratch, settings, seed, work.execution, metadata, start)
     build.note({"returncode": 1, "algorithm": key.method.upper()})
     facts = run_engine(work, "reconstruct_job", request, layout.output(key, "ptychi.log"))
     figure = (build.scratch / "reconstruction.png").read_bytes()

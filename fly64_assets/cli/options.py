@@ -85,9 +85,8 @@ def chosen(
 ) -> Filters:
     """The filters that the options of a command mean for a study; what the study does not have is a usage error."""
     cells = chosen_cells(design, doses, views, gridsizes)
-    networks = tuple(BACKENDS[backend] for backend in backends)
-    methods = (*networks, *(("lsqml_from_pinn",) if from_pinn else ()))
-    return Filters(*cells, tuple(splits), tuple(stage_names), networks, methods)
+    methods = [BACKENDS[backend] for backend in backends] + ["lsqml_from_pinn"] * from_pinn
+    return Filters(*cells, tuple(splits), tuple(stage_names), tuple(methods))
 
 
 def chosen_cells(

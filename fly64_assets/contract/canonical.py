@@ -53,7 +53,6 @@ def canonicalize(
     frames_last: bool | None = None,
     counts: bool = False,
     dc_corner: bool = False,
-    max_bytes: int | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Transformations]:
     """Read a data set in any accepted form and return DATA-001 arrays, with what was done to them.
 
@@ -73,8 +72,6 @@ def canonicalize(
         The frames are photon counts, although they are stored as floating-point numbers.
     dc_corner : bool
         The frames have the DC in the corner.
-    max_bytes : int
-        Largest declared size that is read; by default 16 GiB.
 
     Returns
     -------
@@ -87,7 +84,7 @@ def canonicalize(
     ContractError
         If the file cannot be read, lacks a required key, or needs a guess.
     """
-    work = _read(path, max_bytes)
+    work = _read(path)
     work.rename(rename or {})
     work.adopt_legacy_frames()
     work.require(schema.REQUIRED_KEYS)
@@ -103,7 +100,7 @@ def canonicalize(
 
 @np.errstate(all="ignore")
 def canonicalize_base(
-    path: Path, *, rename: Mapping[str, str] | None = None, max_bytes: int | None = None
+    path: Path, *, rename: Mapping[str, str] | None = None
 ) -> tuple[dict[str, NDArray[Any]], Transformations]:
     """Read a base file (object, probe, positions) in any accepted form; frames in it are dropped unread.
 
@@ -112,7 +109,7 @@ def canonicalize_base(
     """
     wanted = (*schema.BASE_KEYS, schema.XCOORDS_START, schema.YCOORDS_START, schema.METADATA)
     sources = {source for source, key in (rename or {}).items() if key in wanted}
-    work = _read(path, max_bytes, unread=set(schema.KNOWN_KEYS) - set(wanted) - sources)
+    work = _read(path, unread=set(schema.KNOWN_KEYS) - set(wanted) - sources)
     work.rename(rename or {})
     work.require(schema.BASE_KEYS)
     work.drop_spare_axes()
@@ -121,8 +118,8 @@ def canonicalize_base(
     return work.finished((*schema.BASE_KEYS, schema.XCOORDS_START, schema.YCOORDS_START), None)
 
 
-def _read(path: Path, max_bytes: int | None, unread: Iterable[str] = ()) -> _Conversion:
-    with open_archive(Path(path), max_bytes) as archive:
+def _read(path: Path, unread: Iterable[str] = ()) -> _Conversion:
+    with open_archive(Path(path)) as archive:
         dropped = [key for key in archive.keys if key in set(unread)]
         pickled = schema.METADATA in archive.keys and archive.header(schema.METADATA).dtype.hasobject
         if pickled:

@@ -168,14 +168,14 @@ def write_data_set(
     validate_file(Path(file.name), expected=expected).raise_if_failed(where)
 
 
-def open_npz(path: Path, max_bytes: int | None = None) -> dict[str, NDArray[Any]]:
+def open_npz(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an NPZ file, read-only; large stored members are memory-mapped.
 
     Raises :class:`ContractError`, one sentence, for anything that is no sound archive of plain arrays (see
     :func:`fly64_assets.contract.archive.open_archive`). The values are not judged. A mapped member is not held
     in memory and its CRC is not checked; a file that someone shortens later takes the process with it.
     """
-    with open_archive(Path(path), max_bytes) as archive:
+    with open_archive(Path(path)) as archive:
         return {key: archive.read(key) for key in archive.keys}
 
 

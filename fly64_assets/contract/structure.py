@@ -67,21 +67,14 @@ def base_key_findings(arrays: Arrays) -> Iterator[Finding]:
         yield error(KEYS, f"missing {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'no array'}")
 
 
-def dtype_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Arrays whose dtype is not the canonical one."""
+def dtype_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Finding]:
+    """Arrays whose dtype is not the canonical one; another precision is only information where the file is imported."""
     for key, expected in schema.DTYPES.items():
-        if key in arrays and arrays[key].dtype != expected:
-            yield error(DTYPE, f"{key} has dtype {arrays[key].dtype}; expected {expected}{_advice(key, arrays[key])}")
-
-
-def base_dtype_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Like :func:`dtype_findings`, but another precision is information: the import converts it."""
-    for key in schema.BASE_KEYS:
-        if key not in arrays or arrays[key].dtype == schema.DTYPES[key]:
+        if key not in arrays or arrays[key].dtype == expected:
             continue
-        found, expected = arrays[key].dtype, schema.DTYPES[key]
+        found = arrays[key].dtype
         convertible = found.kind == "c" if expected.kind == "c" else found.kind in REAL_KINDS
-        if convertible:
+        if imported and convertible:
             yield information(DTYPE, f"{key} has dtype {found}; the import stores it as {expected}")
         else:
             yield error(DTYPE, f"{key} has dtype {found}; expected {expected}{_advice(key, arrays[key])}")
@@ -145,27 +138,16 @@ def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator
         )
 
 
-def axes_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Known keys with too many or too few axes."""
-    for key in AXES:
-        if key not in arrays or arrays[key].ndim == AXES[key]:
+def axes_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Finding]:
+    """Known keys with too many or too few axes; those of length 1 are dropped where the file is imported."""
+    for key, axes in AXES.items():
+        if key not in arrays or arrays[key].ndim == axes:
             continue
-        shape = arrays[key].shape
-        yield error(SHAPE, f"{key} has {len(shape)} axes, shape {shape}; expected {AXES[key]}")
-        if squeezed(arrays[key], AXES[key]).ndim == AXES[key]:
-            spare = len(shape) - AXES[key]
-            yield information(UNKNOWN, f"{key} of shape {shape} has {_axes(spare)} of length 1 too many")
-
-
-def base_axes_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Axes of a base file: those of length 1 are information, since the import drops them."""
-    reduced = {key: squeezed(arrays[key], AXES[key]) for key in schema.BASE_KEYS if key in arrays}
-    yield from axes_findings(reduced)
-    for key in schema.BASE_KEYS:
-        if key in arrays and arrays[key].ndim > AXES[key] and squeezed(arrays[key], AXES[key]).ndim == AXES[key]:
-            yield information(
-                UNKNOWN, f"{key} of shape {arrays[key].shape} has axes of length 1 too many; dropped by the import"
-            )
+        shape, droppable = arrays[key].shape, squeezed(arrays[key], axes).ndim == axes
+        if not (imported and droppable):
+            yield error(SHAPE, f"{key} has {len(shape)} axes, shape {shape}; expected {axes}")
+        if droppable:
+            yield information(UNKNOWN, f"{key} of shape {shape} has {_axes(len(shape) - axes)} of length 1 too many")
 
 
 def length_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:

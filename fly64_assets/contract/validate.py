@@ -91,11 +91,12 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
         The N that a design asks for [px]; without it N is the probe's side.
     """
     plain, findings = _plain(arrays)
+    base: Arrays = {key: plain[key] for key in schema.BASE_KEYS if key in plain}
     findings += structure.base_key_findings(plain)
-    findings += structure.base_dtype_findings(plain)
-    findings += structure.base_axes_findings(plain)
+    findings += structure.dtype_findings(base, imported=True)
+    findings += structure.axes_findings(base, imported=True)
     findings += _idle_frames_findings(plain)
-    reduced: Arrays = {key: squeezed(plain[key], structure.AXES[key]) for key in schema.BASE_KEYS if key in plain}
+    reduced: Arrays = {key: squeezed(array, structure.AXES[key]) for key, array in base.items()}
     size = structure.patch_size(reduced, None) if patch_size is None else patch_size
     findings += structure.size_findings(reduced, size, structure.LEAST_BASE_MARGIN_PX)
     findings += structure.length_findings(reduced, None)

@@ -17,8 +17,7 @@ class Execution:
     """Execution settings handed to every engine.
 
     ``accelerator`` is ``cpu`` or ``cuda`` (already resolved, never ``auto``), ``threads`` the number of CPU
-    threads of one engine process: results are reproducible at equal ``threads`` on equal machines. ``fast_shift``
-    replaces inner loops of pty-chi by faster ones of the same result.
+    threads of one engine process: results are reproducible at equal ``threads`` on equal machines.
     """
 
     accelerator: str = "cpu"
@@ -26,7 +25,6 @@ class Execution:
     precision: str = "32-true"
     deterministic: bool = True
     threads: int = 1
-    fast_shift: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``Execution(**document)`` is the inverse."""

@@ -1,116 +1,166 @@
-"""The photons of a job: those to fit, and a few kept aside to judge by.
+"""Counts divided into those that are fitted and those that are held out, and how well an object explains both.
 
-Binomial thinning of Poisson counts gives two independent Poisson sets, so a reconstruction from one is judged by the
-other without the truth: its deviance falls while the object gets better and rises when noise is fitted. Belongs here:
-dividing and judging. Does not belong here: the library, when to stop (``stopping``).
+Binomial thinning of Poisson counts gives two independent sets of Poisson counts, so a reconstruction from one is judged
+by the other without the truth: its deviance falls while the object gets better and rises when noise is fitted.
+
+Belongs here: the division, and Poisson deviances. Does not belong here: the library, when to stop (``stopping``).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
 
-from fly64_assets.lsqml.deviance import deviance, expected_deviance
-from fly64_assets.physics.counts import frame_generator, thin_counts
+from fly64_assets.physics.counts import RATE_FLOOR, frame_generator, thin_counts
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.scan import evenly_spread
 
-JUDGED_FRAMES: Final = 256
-"""Frames on which the deviance of the fitted counts is evaluated after every epoch."""
-ASIDE_PIXELS: Final = 2**22
-"""Detector pixels whose counts are kept for judging: few photons decide between epochs that differ little."""
-HELD_OUT: Final = 0.05
-"""Part of the photons that is kept aside where they decide when to stop."""
+FITTED_FRAMES: Final = 256
+"""Frames in which the deviance of the fitted counts is evaluated after every epoch."""
+HELD_OUT_PIXELS: Final = 2**22
+"""Detector pixels in which the held-out counts are evaluated: epochs that differ little need many counts to decide."""
+HELD_OUT_FRACTION: Final = 0.05
+"""Part of the counts that is held out where they decide when to stop."""
+LARGE_RATE: Final = 100.0
+"""Counts per pixel above which the expected deviance comes from its series."""
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Deviances:
     """Mean Poisson deviances per pixel of one object.
 
     Attributes
     ----------
-    deviance, expected : float
-        Of the fitted counts, and what it would be if the object were true.
+    fitted : float
+        Of the fitted counts.
+    expected : float
+        What ``fitted`` would be on average if the object were true.
     held_out : float
-        Of the counts kept aside; NaN where none are.
+        Of the held-out counts; NaN if there are none.
     """
 
-    deviance: float
+    fitted: float
     expected: float
     held_out: float
 
 
-class Photons:
-    """Counts of a measurement, divided by a seed that depends on the frame alone.
+class CountSplit:
+    """Counts of a measurement, divided at random; the division of a frame depends on the seed and its index alone.
 
     Parameters
     ----------
     measurement : Measurement
     held_out : float
-        Part of the photons of every frame to keep aside; 0 fits them all.
+        Part of the counts of every frame to hold out; 0 fits them all.
     seed : int
 
     Attributes
     ----------
     fitted : (n, N, N) float32
-        Counts to fit, DC in the corner, as the library wants them.
+        Counts to fit, DC in the corner, as the library expects them.
     scale : float
         Scale s with which the measurement's probe explains ``fitted``.
     """
 
     def __init__(self, measurement: Measurement, held_out: float, seed: int) -> None:
         self._measurement = measurement
-        self._held_out = held_out
+        self._fraction = held_out
         n, size = measurement.frames, measurement.patch_size
         self.scale = measurement.intensity_scale * math.sqrt(1 - held_out)
         self.fitted = np.empty((n, size, size), np.float32)
-        self._judged = evenly_spread(n, JUDGED_FRAMES)
-        self._judging = (
-            evenly_spread(n, max(JUDGED_FRAMES, ASIDE_PIXELS // size**2)) if held_out else np.empty(0, np.int64)
-        )
-        self._aside = np.empty((len(self._judging), size, size), np.float32)
+        self._fitted_frames = evenly_spread(n, FITTED_FRAMES)
+        most = max(FITTED_FRAMES, HELD_OUT_PIXELS // size**2)
+        self._held_out_frames = evenly_spread(n, most) if held_out else np.empty(0, np.int64)
+        self._held_out = np.empty((len(self._held_out_frames), size, size), np.float32)
         for part in blocks(n):
             counts = measurement.counts(part)
-            aside = np.zeros_like(counts)
+            taken = np.zeros_like(counts)
             if held_out:
                 for row, frame in enumerate(range(part.start, part.stop)):
-                    aside[row] = thin_counts(counts[row], held_out, frame_generator(seed, 0, frame))[1]
-            self.fitted[part] = np.fft.ifftshift(counts - aside, axes=(-2, -1))
-            rows = np.flatnonzero((self._judging >= part.start) & (self._judging < part.stop))
-            self._aside[rows] = aside[self._judging[rows] - part.start]
+                    taken[row] = thin_counts(counts[row], held_out, frame_generator(seed, 0, frame))[1]
+            self.fitted[part] = np.fft.ifftshift(counts - taken, axes=(-2, -1))
+            rows = np.flatnonzero((self._held_out_frames >= part.start) & (self._held_out_frames < part.stop))
+            self._held_out[rows] = taken[self._held_out_frames[rows] - part.start]
 
-    def judge(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> Judgement:
-        """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's."""
-        kept = 1 - self._held_out
-        found = expected = 0.0
-        for part in blocks(len(self._judged)):
-            index = self._judged[part]
-            rates = kept * self._rates(obj, probe, index)
+    def deviances(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> Deviances:
+        """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's probe."""
+        fitted = expected = 0.0
+        for part in blocks(len(self._fitted_frames)):
+            index = self._fitted_frames[part]
+            rates = (1 - self._fraction) * self._rates(obj, probe, index)
             counts = np.fft.fftshift(self.fitted[index], axes=(-2, -1)).astype(np.float64)
-            found += float(deviance(counts, rates).sum())
+            fitted += float(deviance(counts, rates).sum())
             expected += float(expected_deviance(rates).sum())
-        pixels = len(self._judged) * self._measurement.patch_size**2
-        return Judgement(found / pixels, expected / pixels, self._held_out_deviance(obj, probe))
+        pixels = len(self._fitted_frames) * self._measurement.patch_size**2
+        return Deviances(fitted / pixels, expected / pixels, self._held_out_deviance(obj, probe))
 
     def _held_out_deviance(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> float:
-        if not self._held_out:
+        if not self._fraction:
             return math.nan
         total = 0.0
-        for part in blocks(len(self._judging)):
-            rates = self._held_out * self._rates(obj, probe, self._judging[part])
-            # Nearly all pixels hold no photon, and their deviance is twice the rate.
-            lit = self._aside[part] > 0
-            counts = self._aside[part][lit].astype(np.float64)
-            total += float(deviance(counts, rates[lit]).sum()) + 2 * float(rates[~lit].sum())
-        return total / self._aside.size
+        for part in blocks(len(self._held_out_frames)):
+            rates = self._fraction * self._rates(obj, probe, self._held_out_frames[part])
+            # Nearly all pixels hold no held-out count, and their deviance is twice the rate.
+            occupied = self._held_out[part] > 0
+            counts = self._held_out[part][occupied].astype(np.float64)
+            total += float(deviance(counts, rates[occupied]).sum()) + 2 * float(rates[~occupied].sum())
+        return total / self._held_out.size
 
     def _rates(
         self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], index: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         m = self._measurement
         return patch_counts(obj, probe, m.scan[index], m.intensity_scale)
+
+
+def deviance(counts: NDArray[np.floating], rates: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Poisson deviance 2 (c log(c / lambda) - c + lambda) of each pixel; 0 where counts equal rates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> deviance(np.array([0.0, 4.0, 8.0]), np.array([1.5, 4.0, 4.0])).round(3)
+    array([3.  , 0.  , 3.09])
+    """
+    rates = np.maximum(rates, RATE_FLOOR)
+    result: NDArray[np.float64] = 2 * (xlogy(counts, counts / rates) - counts + rates)
+    return result
+
+
+def expected_deviance(rates: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean deviance of Poisson counts with these rates, pixel by pixel.
+
+    Up to 100 counts interpolated in a table that sums the distribution; 1 + 1 / (6 lambda) + 1 / (6 lambda^2) above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> expected_deviance(np.array([0.01, 1.0, 1e4])).round(3)
+    array([0.092, 1.147, 1.   ])
+    """
+    rates = np.maximum(rates, RATE_FLOOR)
+    logarithms, table = _expected_deviance_table()
+    # The grid is even in log(rate), so that a rate's place in it is computed and not searched for.
+    place = (np.log(np.minimum(rates, LARGE_RATE)) - logarithms[0]) / (logarithms[1] - logarithms[0])
+    left = np.minimum(place.astype(np.int64), len(table) - 2)
+    mean: NDArray[np.float64] = table[left] + (place - left) * np.diff(table)[left]
+    bright = rates > LARGE_RATE
+    mean[bright] = 1 + 1 / (6 * rates[bright]) + 1 / (6 * rates[bright] ** 2)
+    return mean
+
+
+@cache
+def _expected_deviance_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logarithms of the rates, and the mean deviance at each."""
+    logarithms = np.linspace(np.log(RATE_FLOOR), np.log(LARGE_RATE), 2000)
+    rates = np.exp(logarithms)
+    counts = np.arange(400)[:, None]
+    probability = np.exp(xlogy(counts, rates) - rates - gammaln(counts + 1))
+    return logarithms, (probability * deviance(counts.astype(np.float64), rates)).sum(axis=0)

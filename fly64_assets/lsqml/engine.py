@@ -1,7 +1,7 @@
-"""The reconstruction itself: checked input, epoch by epoch, stopped in time.
+"""One iterative reconstruction: the measurement is checked, epochs run one by one, and the best one is the result.
 
-Belongs here: one job in this process. Does not belong here: files (``job``), the library's options (``settings``),
-judgement of input (``physics.measurement_check``) and of progress (``photons``, ``stopping``).
+Belongs here: the epoch loop around the library's task. Does not belong here: files (``job``), the library's options
+(``options``), how well an object explains the counts (``count_split``), and when to stop (``stopping``).
 """
 
 from __future__ import annotations
@@ -20,27 +20,26 @@ from numpy.typing import NDArray
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml.count_split import Photons
+from fly64_assets.lsqml.count_split import CountSplit
 from fly64_assets.lsqml.options import WHOLE_PIXEL_ENGINES, engine_options
-from fly64_assets.lsqml.overrides.installation import faster_library
 from fly64_assets.lsqml.settings import LsqmlSettings
-from fly64_assets.lsqml.stopping import Watch, held_out_fraction
+from fly64_assets.lsqml.stopping import StoppingCriterion, held_out_fraction
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement, check_scan
 
 MARGIN: Final = 2
-"""Pixels around the object in which the library's sub-pixel windows may reach out."""
+"""Pixels around the object: the library's sub-pixel windows may extend beyond it."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a job found.
+    """Result of a reconstruction.
 
     Attributes
     ----------
     object : (H, W) complex64
-        On the measurement's grid; 1 where no light fell.
+        On the measurement's grid; 1 where nothing was illuminated.
     probe : (N, N) complex64
         In the scale of the measurement's probe.
     coverage : (H, W) float32
@@ -48,15 +47,17 @@ class Reconstruction:
     loss : (epochs,) float64
         The library's loss after every epoch.
     deviance, expected : (epochs,) float64
-        Mean Poisson deviance per pixel of the fitted counts, and what it would be if the object were true.
+        Mean Poisson deviance per pixel of the fitted counts, and what it would be on average if the object were true.
     held_out : (epochs,) float64
-        That of the counts kept aside; NaN where none are.
+        Mean Poisson deviance per pixel of the held-out counts; NaN if there are none.
     kept_epoch : int
-        Epoch whose object and probe these are.
+        Epoch whose object and probe these are, counted from 1.
     stop_reason : str
+        Why no further epoch was run.
     options : tuple of dict
         The library's options as used, each with the ``first_epoch`` that they were used in.
     seconds : float
+        Wall-clock time of all epochs.
     """
 
     object: NDArray[np.complex64]
@@ -81,12 +82,25 @@ def reconstruct(
     *,
     start: NDArray[np.complexfloating] | None = None,
 ) -> Reconstruction:
-    """Reconstruct the object from all frames, starting from ones or from ``start``, (H, W), of the same frames.
+    """Reconstruct the object from all frames of a measurement with an iterative algorithm of pty-chi.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    settings : LsqmlSettings
+    execution : Execution
+        Device, threads and determinism.
+    seed : int
+        Decides which counts are held out, and the order of batches.
+    progress : callable
+        Called after every epoch with its number, the largest number, and its deviances and loss.
+    start : (H, W) complex, optional
+        Object to start from instead of ones, on the grid of the measurement.
 
     Raises
     ------
     EngineError
-        If the measurement is unfit, or the loss is not finite at some epoch.
+        If the measurement or the start is unfit, or the loss or the object is not finite after some epoch.
     """
     from fly64_assets.engines.torch_compat import declare_torchvision_operators
 
@@ -98,20 +112,20 @@ def reconstruct(
             f"{measurement.object_shape}, finite"
         )
     declare_torchvision_operators()
-    with torch_settings(execution), faster_library(execution.fast_shift), warnings.catch_warnings():
+    with torch_settings(execution), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         return _run(measurement, settings, execution, seed, progress, start)
 
 
 def bilinear(settings: LsqmlSettings) -> bool:
-    """Whether the object is read as the study's forward model does."""
+    """Whether the object is interpolated between pixels as in the study's forward model."""
     return settings.subpixel == "bilinear" and settings.engine not in WHOLE_PIXEL_ENGINES
 
 
 @contextmanager
 def torch_settings(execution: Execution) -> Iterator[None]:
-    """Threads and determinism as asked for; what was set before, by us or by the library, comes back afterwards."""
+    """Threads and determinism of torch within the block; afterwards everything is as before, whoever changed it."""
     import torch
 
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
@@ -138,33 +152,33 @@ def _run(
     progress: Progress,
     start: NDArray[np.complexfloating] | None,
 ) -> Reconstruction:
-    obj, probe = np.ones(measurement.object_shape) if start is None else start, measurement.probe
-    obj = obj.astype(np.complex64)
-    photons = Photons(measurement, held_out_fraction(settings.stopping), seed)
+    obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
+    probe = measurement.probe
+    split = CountSplit(measurement, held_out_fraction(settings.stopping), seed)
     coverage = illumination(measurement.probe, measurement.scan)
-    lit = coverage > 0
     rows: list[tuple[float, ...]] = []
     options: list[dict[str, Any]] = []
-    watch = Watch(settings.stopping, settings.epochs)
-    task, kept = None, (obj, probe)
+    criterion = StoppingCriterion(settings.stopping, settings.epochs)
+    task, kept, models = None, (obj, probe), noise_models(settings)
     started = time.perf_counter()
     for epoch in range(1, settings.epochs + 1):
-        if task is None or epoch == changes_noise_model(settings):
-            task = None  # its counts, before those of the next one
-            model = first_noise_model(settings) if epoch == 1 else settings.noise_model
-            task = _task(measurement, photons, settings, execution, seed, obj, model, probe)
+        if epoch in models:
+            task = None  # frees its counts before the next task copies them
+            task = _task(measurement, split, settings, execution, seed, obj, models[epoch], probe)
             options.append({"first_epoch": epoch, **_plain(task.options.get_dict())})
+        assert task is not None
         task.run(1)
         loss = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])
-        obj, probe = _state(task, measurement, photons, lit)
+        obj, probe = _state(task, measurement, split, coverage > 0)
         if not (math.isfinite(loss) and np.isfinite(obj).all()):
             raise EngineError(f"the loss or the object is not finite after epoch {epoch}; the result was discarded")
-        found = photons.judge(obj, probe)
-        rows.append((loss, found.deviance, found.expected, found.held_out))
-        if watch.better(epoch, found):
+        deviances = split.deviances(obj, probe)
+        rows.append((loss, deviances.fitted, deviances.expected, deviances.held_out))
+        if criterion.update(epoch, deviances):
             kept = obj, probe
-        progress(epoch, settings.epochs, _shown(rows[-1]))
-        if watch.reason:
+        values = zip(("loss", "deviance", "expected", "held_out"), rows[-1], strict=True)
+        progress(epoch, settings.epochs, {name: value for name, value in values if math.isfinite(value)})
+        if criterion.reason:
             break
     loss_, deviance, expected, held_out = np.asarray(rows, np.float64).T
     return Reconstruction(
@@ -175,36 +189,32 @@ def _run(
         deviance=deviance,
         expected=expected,
         held_out=held_out,
-        kept_epoch=watch.kept,
-        stop_reason=watch.reason,
+        kept_epoch=criterion.kept_epoch,
+        stop_reason=criterion.reason,
         options=tuple(options),
         seconds=time.perf_counter() - started,
     )
 
 
-def _shown(row: tuple[float, ...]) -> dict[str, float]:
-    named = zip(("loss", "deviance", "expected", "held_out"), row, strict=True)
-    return {name: value for name, value in named if math.isfinite(value)}
+def noise_models(settings: LsqmlSettings) -> dict[int, str]:
+    """Noise models, each by the epoch from which it is assumed.
 
+    From a uniform object the Poisson gradient is unstable: where the model expects next to no photons, a single count
+    has a weight without bound. A few epochs with the Gaussian model lead to where it is stable.
 
-def changes_noise_model(settings: LsqmlSettings) -> int:
-    """Epoch from which another noise model holds than in the first; 0 if there is none."""
-    changes = settings.noise_model != first_noise_model(settings)
-    return settings.gaussian_epochs + 1 if changes else 0
-
-
-def first_noise_model(settings: LsqmlSettings) -> str:
-    """Noise model of the first epochs.
-
-    From a flat object the Poisson gradient is unstable: where the model expects next to no photons, one count
-    weighs without bound. A few Gaussian epochs lead to where it behaves.
+    Examples
+    --------
+    >>> noise_models(LsqmlSettings(noise_model="poisson", gaussian_epochs=5))
+    {1: 'gaussian', 6: 'poisson'}
     """
-    return "gaussian" if settings.gaussian_epochs > 0 else settings.noise_model
+    if settings.noise_model == "gaussian" or settings.gaussian_epochs == 0:
+        return {1: settings.noise_model}
+    return {1: "gaussian", settings.gaussian_epochs + 1: settings.noise_model}
 
 
 def _task(
     measurement: Measurement,
-    photons: Photons,
+    split: CountSplit,
     settings: LsqmlSettings,
     execution: Execution,
     seed: int,
@@ -212,26 +222,34 @@ def _task(
     noise_model: str,
     probe: NDArray[np.complex64],
 ) -> Any:
-    """The library's task: counts with the DC in the corner, probe in absolute scale, an object to start from."""
+    """The library's task, with the study's windows and total variation, and a faster minibatch where there is one."""
     import torch
     from ptychi.api.task import PtychographyTask
 
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
-    # The library's transform is not normalised: its probe carries mean counts / N^2.
-    absolute = probe * (photons.scale / measurement.patch_size)
+    # The library's transform is not normalised, so that the sum of |P|^2 is the mean count of a frame over N^2.
+    absolute = probe * (split.scale / measurement.patch_size)
     task = PtychographyTask(
         engine_options(settings, execution, measurement.frames, seed, noise_model),
-        diffraction_data=photons.fitted,
+        diffraction_data=split.fitted,
         object_data=np.pad(obj, MARGIN, constant_values=1)[None],
         probe_data=absolute[None, None].astype(np.complex64),
         probe_position_x_px=(measurement.x + MARGIN).astype(np.float32),
         probe_position_y_px=(measurement.y + MARGIN).astype(np.float32),
     )
+    if execution.accelerator == "cpu":
+        # Declared by the library. Undeclared it is the CPU all the same, without a Python call in every torch call.
+        torch.set_default_device(None)
     if bilinear(settings):
         from fly64_assets.lsqml.bilinear import use_bilinear_windows
 
         use_bilinear_windows(task)
+        case = execution.accelerator, settings.engine, settings.batching, noise_model
+        if case == ("cpu", "lsqml", "compact", "gaussian"):
+            from fly64_assets.lsqml import minibatch
+
+            minibatch.use_fast_minibatches(task)
     if task.options.object_options.total_variation.enabled:
         from fly64_assets.lsqml.total_variation import use_total_variation
 
@@ -240,17 +258,17 @@ def _task(
 
 
 def _state(
-    task: Any, measurement: Measurement, photons: Photons, lit: NDArray[np.bool_]
+    task: Any, measurement: Measurement, split: CountSplit, illuminated: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Object on the measurement's grid and probe in the measurement's scale, as they are now."""
+    """Present object on the measurement's grid, and probe in the measurement's scale."""
     padded = task.get_data_to_cpu("object", as_numpy=True)[0]
-    obj = np.where(lit, padded[MARGIN:-MARGIN, MARGIN:-MARGIN], 1).astype(np.complex64)
+    obj = np.where(illuminated, padded[MARGIN:-MARGIN, MARGIN:-MARGIN], 1).astype(np.complex64)
     probe = task.get_data_to_cpu("probe", as_numpy=True)[0, 0]
-    return obj, (probe * (measurement.patch_size / photons.scale)).astype(np.complex64)
+    return obj, (probe * (measurement.patch_size / split.scale)).astype(np.complex64)
 
 
 def _plain(value: Any) -> Any:
-    """Options as plain JSON types, without the arrays that the library keeps among them."""
+    """Options in plain JSON types, without the arrays among them."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if not hasattr(item, "shape")}
     if isinstance(value, (list, tuple)):

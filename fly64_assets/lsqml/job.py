@@ -1,4 +1,4 @@
-"""The iterative job as an engine process runs it: a measurement file in, result files out."""
+"""The iterative reconstruction as an engine process runs it: a measurement file in, result files out."""
 
 from __future__ import annotations
 
@@ -30,16 +30,21 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     Parameters
     ----------
     request : mapping
-        ``measurement`` (path), ``start`` (path of another arm's NPZ with the object to start from, or None: flat),
-        ``output_folder``, ``settings`` (of LsqmlSettings), ``seed``, ``execution``, ``metadata`` (recorded in the
-        result).
+        ``measurement`` (path), ``start`` (path of another method's NPZ with the object to start from; None for a
+        uniform one), ``output_folder``, ``settings`` (of LsqmlSettings), ``seed``, ``execution``, ``metadata``
+        (recorded in the result).
     progress : callable
         Called after every epoch.
 
     Returns
     -------
     dict
-        Facts for the stage's record.
+        What the stage's record says of the run: epochs, losses, deviances, seconds.
+
+    Raises
+    ------
+    EngineError
+        If the measurement is unfit, or the loss is not finite; nothing is written then.
     """
     measurement = load_measurement(Path(request["measurement"]))
     settings = LsqmlSettings(**request["settings"])
@@ -48,13 +53,13 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     threads = f"{execution.threads} thread(s)"
     print(f"{settings.engine.upper()}: {measurement.frames} frames, {where}, {threads}", flush=True)
 
-    def tell(done: int, total: int, values: Mapping[str, float]) -> None:
+    def notify(done: int, total: int, values: Mapping[str, float]) -> None:
         if done == 1 or done % LOG_EVERY == 0:
             print(f"epoch {done}/{total}: " + ", ".join(f"{k} {v:.6g}" for k, v in values.items()), flush=True)
         progress(done, total, values)
 
     start = open_npz(Path(request["start"]))["reconstructed_object"] if request.get("start") else None
-    result = reconstruct(measurement, settings, execution, int(request["seed"]), tell, start=start)
+    result = reconstruct(measurement, settings, execution, int(request["seed"]), notify, start=start)
     print(f"done: {result.stop_reason}", flush=True)
     folder = Path(request["output_folder"])
     metadata = {**request["metadata"], "algorithm": settings.engine.upper(), "execution": execution.to_dict()}
@@ -77,7 +82,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
 
 
 def _write(path: Path, result: Reconstruction, metadata: Mapping[str, Any]) -> None:
-    """The result file; equal results are equal bytes, so it holds no times."""
+    """Write the result file. It holds no times, so that equal results are equal bytes."""
     document = {
         **metadata,
         "options": result.options,

@@ -1,7 +1,7 @@
-"""The engines of pty-chi that a cell can be given to, each with options that converge on counts.
+"""Options of pty-chi for every engine that a design can name, chosen so that they converge on photon counts.
 
-Belongs here: the mapping from :class:`~fly64_assets.design_fields.LsqmlSettings` to the library's options, and why it
-is as it is. Does not belong here: running (``engine``). Quality of every engine: docs/explanation/lsqml.md.
+Belongs here: how :class:`~fly64_assets.lsqml.settings.LsqmlSettings` become the library's options, and why. Does not
+belong here: running (``engine``). How good each engine is: docs/explanation/lsqml.md.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml.settings import LsqmlSettings
 
 LEAST_BATCHES: Final = 3
-"""An epoch has at least so many batches."""
+"""Least number of batches in an epoch; fewer frames make smaller batches."""
 DM_CHUNK: Final = 64
+"""Frames that the difference map handles at once; it changes memory, not the result."""
 
 
 def engine_options(settings: LsqmlSettings, execution: Execution, frames: int, seed: int, noise_model: str) -> Any:
-    """Options of the engine ``settings.engine`` for ``frames`` frames.
+    """Options (``ptychi.api`` options) of the engine ``settings.engine`` for a scan of ``frames`` frames.
 
     Positions count from the object's first pixel (the origin of -0.5 makes window centres of this project and of the
     library agree for even and odd objects alike). The library's periodic rescaling of object against probe
@@ -138,7 +139,7 @@ Builder = Callable[[LsqmlSettings, int, str], Any]
 BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
     {"lsqml": _lsqml, "epie": _epie, "rpie": _rpie, "dm": _dm, "autodiff": _autodiff}
 )
-"""The registry of engines, by the name that a design gives."""
+"""Engines by the name that a design gives."""
 
 WHOLE_PIXEL_ENGINES: Final = ("dm",)
-"""Engines that divide by the light on every pixel and so need windows of whole pixels, the library's own."""
+"""Engines that divide by the illumination of every pixel: they need the library's own windows of whole pixels."""

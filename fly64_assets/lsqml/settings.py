@@ -63,7 +63,5 @@ def upgraded(section: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         notes.append("lsqml.windows is called lsqml.subpixel now; its value was taken over")
     if "fast_shift" in document:
         del document["fast_shift"]
-        notes.append(
-            "lsqml.fast_shift was left out: it changes no result and is a setting of the gpu resource now, fast_shift"
-        )
+        notes.append("lsqml.fast_shift was left out: it changes no result, and the faster form always runs")
     return document, notes

@@ -1,9 +1,9 @@
-"""When a reconstruction has gone far enough, and which epoch's object is the result.
+"""When a reconstruction ends, and which epoch's object is the result.
 
-``held_out``: photons kept aside decide. The object that predicts them best is kept; the run ends when no better one
-has come for a while. ``discrepancy``: Morozov's principle for counts (Bertero et al., Inverse Problems 26, 105004,
-2010): the first epoch whose deviance is no larger than its expectation. ``epochs``: never, the last epoch is kept.
-No rule knows the truth. Belongs here: the rules. Does not belong here: deviances (``photons``), epochs (``engine``).
+``held_out``: the object that predicts the held-out counts best is kept; the run ends when no epoch has predicted them
+better for a while. ``discrepancy``: Morozov's principle for counts (Bertero et al., Inverse Problems 26, 105004, 2010),
+the first epoch whose deviance is no larger than its expectation. ``epochs``: a fixed number, the last epoch is kept.
+No rule uses the truth. Belongs here: the rules. Does not belong here: deviances (``count_split``), epochs (``engine``).
 """
 
 from __future__ import annotations
@@ -12,57 +12,66 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from fly64_assets.lsqml.count_split import HELD_OUT, Judgement
+from fly64_assets.lsqml.count_split import HELD_OUT_FRACTION, Deviances
 
 PATIENCE: Final = 10
-"""Epochs without a better prediction after which ``held_out`` ends a run."""
+"""Epochs without a better prediction of the held-out counts after which ``held_out`` ends a run."""
 
 
 def held_out_fraction(stopping: str) -> float:
-    """Part of the photons that a rule keeps aside."""
-    return HELD_OUT if stopping == "held_out" else 0.0
+    """Part of the counts that a rule holds out."""
+    return HELD_OUT_FRACTION if stopping == "held_out" else 0.0
 
 
 @dataclass
-class Watch:
-    """Follows a run: after every epoch, whether its object is the one to keep and whether to go on.
+class StoppingCriterion:
+    """Decides after every epoch whether its object is the one to keep, and whether the run ends.
 
     Attributes
     ----------
     rule : str
         ``held_out``, ``discrepancy`` or ``epochs``.
     epochs : int
-        The most there may be.
-    kept : int
+        Largest number of epochs.
+    kept_epoch : int
         Epoch whose object is the result so far.
     reason : str
         Why the run ends; empty while it goes on.
+
+    Examples
+    --------
+    >>> criterion = StoppingCriterion("discrepancy", epochs=50)
+    >>> criterion.update(1, Deviances(fitted=1.7, expected=1.1, held_out=math.nan)), criterion.reason
+    (True, '')
+    >>> criterion.update(2, Deviances(fitted=1.0, expected=1.1, held_out=math.nan)), criterion.reason
+    (True, 'discrepancy: deviance 1.0000 per pixel reached its expectation 1.1000 at epoch 2')
     """
 
     rule: str
     epochs: int
-    kept: int = 0
+    kept_epoch: int = 0
     reason: str = ""
     best: float = math.inf
 
-    def better(self, epoch: int, found: Judgement) -> bool:
-        """Take note of an epoch; True if its object is the one to keep."""
-        keep = self.rule != "held_out" or found.held_out < self.best
+    def update(self, epoch: int, deviances: Deviances) -> bool:
+        """Take an epoch into account; True if its object is the one to keep."""
+        keep = self.rule != "held_out" or deviances.held_out < self.best
         if keep:
-            self.kept, self.best = epoch, found.held_out
-        self.reason = self._reason(epoch, found)
+            self.kept_epoch, self.best = epoch, deviances.held_out
+        self.reason = self._reason(epoch, deviances)
         return keep
 
-    def _reason(self, epoch: int, found: Judgement) -> str:
-        if self.rule == "discrepancy" and found.deviance <= found.expected:
+    def _reason(self, epoch: int, deviances: Deviances) -> str:
+        if self.rule == "discrepancy" and deviances.fitted <= deviances.expected:
             return (
-                f"discrepancy: deviance {found.deviance:.4f} per pixel reached its expectation "
-                f"{found.expected:.4f} at epoch {epoch}"
+                f"discrepancy: deviance {deviances.fitted:.4f} per pixel reached its expectation "
+                f"{deviances.expected:.4f} at epoch {epoch}"
             )
-        if self.rule == "held_out" and epoch - self.kept >= PATIENCE:
-            return f"held out: no epoch since {self.kept} predicted the photons kept aside better, {epoch} done"
-        if epoch < self.epochs:
-            return ""
-        if self.kept < epoch:
-            return f"all {epoch} epochs done; epoch {self.kept} predicted the photons kept aside best"
-        return f"all {epoch} epochs done"
+        if self.rule == "held_out" and epoch - self.kept_epoch >= PATIENCE:
+            return (
+                f"held out: no epoch after {self.kept_epoch} predicted the held-out counts better; "
+                f"ended after epoch {epoch}"
+            )
+        if self.kept_epoch < epoch == self.epochs:
+            return f"all {epoch} epochs done; epoch {self.kept_epoch} predicted the held-out counts best"
+        return f"all {epoch} epochs done" if epoch == self.epochs else ""

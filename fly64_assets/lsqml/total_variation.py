@@ -1,10 +1,10 @@
 """Total variation of a complex object, after every epoch of a task.
 
-Belongs here: the projection and where it enters the library. Does not belong here: how strong it is (``settings``).
-Imported by engine processes only.
+Belongs here: the smoothing step, and giving it to a task. Does not belong here: its weight (``settings``). Imported by
+engine processes only.
 
 The library's own (pty-chi 2.2.0, ``image_proc.total_variation_2d_chambolle``) takes the root of a sum of complex
-squares where the squared moduli belong: for a complex object the result jumps where that root does, and rounding grows.
+squares instead of squared moduli: that root is discontinuous, so that rounding errors of a complex object grow.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from typing import Any, Final
 import torch
 
 ITERATIONS: Final = 2
+"""Few, because the step is repeated after every epoch."""
 STEP: Final = 0.125
-"""Of the dual variable; the projection converges up to this."""
+"""Step of the dual variable: the largest with which the iteration is known to converge."""
 
 
 def use_total_variation(task: Any) -> None:
-    """Give the object of a task :func:`smoothed` in place of the library's total variation; its options stay."""
+    """Let a task smooth its object with :func:`smoothed` where its options ask for the library's total variation."""
 
     def constrain(self: Any) -> None:
-        planes = [smoothed(plane, self.options.total_variation.weight) for plane in self.data]
-        self.set_data(torch.stack(planes))
+        self.set_data(torch.stack([smoothed(layer, self.options.total_variation.weight) for layer in self.data]))
 
     obj = task.reconstructor.parameter_group.object
     obj.constrain_total_variation = MethodType(constrain, obj)
 
 
-def smoothed(plane: torch.Tensor, weight: float, iterations: int = ITERATIONS) -> torch.Tensor:
-    """Steps from a plane (H, W) complex64 towards the least of 0.5 |u - plane|^2 + weight sum |grad u|.
+def smoothed(image: torch.Tensor, weight: float, iterations: int = ITERATIONS) -> torch.Tensor:
+    """Image u (H, W) that approaches the minimum of 0.5 |u - image|^2 + weight sum |grad u|.
 
-    Projection of the dual variable (Chambolle, J. Math. Imaging Vis. 20, 89, 2004), begun at zero: a few iterations
-    smooth differences between neighbours that are small against ``weight`` and leave large ones.
+    Fixed-point iteration of the dual variable (Chambolle, J. Math. Imaging Vis. 20, 89, 2004, eq. 9), begun at zero: a
+    few iterations smooth differences between neighbours that are small against ``weight`` and leave large ones.
     """
-    down, right = torch.zeros_like(plane), torch.zeros_like(plane)
+    down, right = torch.zeros_like(image), torch.zeros_like(image)
     for _ in range(iterations):
-        ahead = _divergence(down, right) - plane / weight
+        ahead = _divergence(down, right) - image / weight
         step_down = STEP * torch.diff(ahead, dim=0, append=ahead[-1:])
         step_right = STEP * torch.diff(ahead, dim=1, append=ahead[:, -1:])
         length = 1.0 + torch.sqrt(step_down.abs().square() + step_right.abs().square())
         down, right = (down + step_down) / length, (right + step_right) / length
-    return plane - weight * _divergence(down, right)
+    return image - weight * _divergence(down, right)
 
 
 def _divergence(down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Minus the adjoint of the forward differences."""
-    found = down + right
-    found[1:] -= down[:-1]
-    found[:, 1:] -= right[:, :-1]
-    return found
+    divergence = down + right
+    divergence[1:] -= down[:-1]
+    divergence[:, 1:] -= right[:, :-1]
+    return divergence

@@ -1,4 +1,4 @@
-"""Coherent-diffraction physics on plain arrays: scan, forward model, counts, overlap, illumination.
+"""Coherent-diffraction physics on plain arrays: scan, windows, forward model, counts, overlap, illumination.
 
-Belongs here: equations. Does not belong here: files, designs, Dagster, torch.
+Belongs here: equations. Does not belong here: files, designs, Dagster; torch only in ``torch_windows``.
 """

@@ -1,7 +1,7 @@
-"""What a measurement must be before an engine sees it, a network or an iterative one.
+"""What a measurement must fulfil before an engine gets it, a network or an iterative one.
 
-Engines turn most unfit input into NaN or nonsense without a word, so everything is said here, in one sentence:
-what, where, and what was expected. Belongs here: judgement of a measurement. Does not belong here: files, options.
+Engines turn most invalid input into NaN or nonsense without an error, so that it is refused here, in one sentence: what
+was found, where, and what was expected. Belongs here: checks of a measurement. Does not belong here: files, options.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_measurement(measurement: Measurement) -> None:
 
 
 def check_scan(measurement: Measurement) -> None:
-    """Refuse windows that reach out of the object, and a scan that stands still. Raises :class:`EngineError`."""
+    """Refuse windows that leave the object, and positions that are all the same. Raises :class:`EngineError`."""
     _refuse(measurement, _scan)
 
 
@@ -52,14 +52,14 @@ def _probe(m: Measurement) -> Iterator[str]:
     if not np.isfinite(m.probe).all():
         yield "the probe holds NaN or infinite values"
     if not m.probe.any():
-        yield "the probe is zero everywhere; no light reaches the object"
+        yield "the probe is zero everywhere; nothing illuminates the object"
 
 
 def _positions(m: Measurement) -> Iterator[str]:
     for name, centre in (("x", m.x), ("y", m.y)):
         bad = np.flatnonzero(~np.isfinite(centre))
         if len(bad):
-            yield f"position {name}[{bad[0]}] = {centre[bad[0]]:g} is no place ({len(bad)} such positions)"
+            yield f"position {name}[{bad[0]}] = {centre[bad[0]]:g} is not finite ({len(bad)} such positions)"
 
 
 def _scan(m: Measurement) -> Iterator[str]:

@@ -11,6 +11,7 @@ tensors is in ``torch_windows``. Does not belong here: probes, photons.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,19 +60,19 @@ class Scan:
         """The scan of some frames: a slice, indices or a mask."""
         return replace(self, x=self.x[frames], y=self.y[frames])
 
-    @property
+    @cached_property
     def corners(self) -> NDArray[np.int64]:
         """First row and column (n, 2) int64 of every window on the grid; negative or too large outside it."""
         whole = np.stack([np.floor(self.y), np.floor(self.x)], axis=1).astype(np.int64)
         corners: NDArray[np.int64] = whole - self.patch_size // 2 - np.array(self.origin)
         return corners
 
-    @property
+    @cached_property
     def fractions(self) -> NDArray[np.float64]:
         """How far (n, 2) every window lies beyond its first row and column [px], in [0, 1)."""
         return np.stack([self.y - np.floor(self.y), self.x - np.floor(self.x)], axis=1)
 
-    @property
+    @cached_property
     def inside(self) -> bool:
         """Whether all windows, with the row and column that interpolation adds, lie on the grid."""
         corners, last = self.corners, np.array(self.object_shape) - (self.patch_size + 1)
@@ -168,12 +169,18 @@ def add(total: NDArray[Any], scan: Scan, windows: NDArray[Any]) -> None:
     _require_shape("grid", total, scan.object_shape)
     _require_shape("array of windows", windows, (len(scan), n, n))
     height, width = scan.object_shape
+    inside = scan.inside
     for window, (top, left), (fy, fx) in zip(windows, scan.corners.tolist(), scan.fractions.tolist(), strict=True):
         for dy, dx, weight in corner_weights(fy, fx):
-            if weight:
-                rows, own_rows = _common(top + dy, n, height)
-                columns, own_columns = _common(left + dx, n, width)
-                total[rows, columns] += weight * window[own_rows, own_columns]
+            if not weight:
+                continue
+            row, column, values = top + dy, left + dx, weight * window
+            if inside:
+                total[row : row + n, column : column + n] += values
+            else:
+                rows, own_rows = _common(row, n, height)
+                columns, own_columns = _common(column, n, width)
+                total[rows, columns] += values[own_rows, own_columns]
 
 
 def _common(start: int, length: int, limit: int) -> tuple[slice, slice]:

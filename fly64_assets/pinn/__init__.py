@@ -1,5 +1,6 @@
-"""The physics-informed network: samples, forward model, networks, training, bundle, inference, jobs.
+"""The physics-informed networks: settings, forward model, training, bundle, inference, jobs.
 
-Belongs here: everything of the network's arm. Does not belong here: stores and Dagster. Modules that import torch, all
-named in ``pyproject.toml``, are for engine processes only; the others serve every backend.
+Belongs here: what both architectures share. Does not belong here: one of them (``unrolled`` and ``cnn``, which do not
+import each other), stores, Dagster. A new architecture is a package of its own, an entry of ``architectures`` and its
+settings. Modules that import torch, all named in ``pyproject.toml``, are for engine processes only.
 """

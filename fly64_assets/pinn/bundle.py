@@ -1,7 +1,7 @@
 """The bundle ``wts.h5.zip``: everything needed to run a trained network again, equal content as equal bytes.
 
-Belongs here: the format, its writer and its suspicious reader. Does not belong here: torch (weights are numpy
-arrays by name), training, paths of a study.
+Belongs here: the format, its writer, and its reader, which treats every file as untrusted input. Does not belong here:
+torch (weights are numpy arrays by name), training, paths of a study.
 
 Members, in this order, stored with fixed time stamps: ``manifest.json`` (versions, architecture, models, hashes of
 the other members), ``params.json`` (every training parameter), ``diffraction_to_obj/weights.h5`` (HDF5, one data
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.errors import ArtifactError
+from fly64_assets.pinn.network_spec import NetworkSpec
 
 FORMAT_VERSION: Final = 1
 MODELS: Final = ("autoencoder", "diffraction_to_obj")
@@ -60,6 +61,26 @@ class Bundle:
     weights: dict[str, NDArray[Any]]
     history: list[dict[str, float]]
 
+    def spec(self) -> NetworkSpec:
+        """What determines the network. Raises :class:`ArtifactError` if the bundle does not say."""
+        try:
+            return NetworkSpec.from_dict(self.params["network"])
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"the bundle's params.json does not describe its network ({error})") from error
+
+    def require_shapes(self, expected: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise :class:`ArtifactError` unless the weights have exactly these names and shapes."""
+        shapes = {name: value.shape for name, value in self.weights.items()}
+        if dict(expected) != shapes:
+            differing = sorted(expected.items() ^ shapes.items())
+            raise ArtifactError(f"the bundle's weights do not fit its network; the first difference: {differing[0]}")
+
+    def require_patch_size(self, patch_size: int) -> None:
+        """Raise :class:`ArtifactError` unless frames of this size [px] are those of the training."""
+        trained = self.spec().patch_size
+        if trained != patch_size:
+            raise ArtifactError(f"the bundle is for frames of {trained} px, the measurement has {patch_size} px")
+
 
 def write_bundle(path: Path, bundle: Bundle) -> str:
     """Write a bundle to ``path``; returns its SHA256.
@@ -91,8 +112,8 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     ArtifactError
-        If the file is not a bundle, holds unexpected, absolute, climbing, doubled or oversized members, has
-        another format version, or a member differs from its hash in the manifest.
+        If the file is not a bundle, holds unexpected, absolute, ``..``, duplicate or oversized members, has another
+        format version, or a member differs from its hash in the manifest.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -108,10 +129,10 @@ def read_bundle(path: Path) -> Bundle:
     hashes = manifest.get("members")
     for name in MEMBERS[1:]:
         expected = hashes.get(name) if isinstance(hashes, dict) else None
-        found = hashlib.sha256(content[name]).hexdigest()
-        if found != expected:
+        actual = hashlib.sha256(content[name]).hexdigest()
+        if actual != expected:
             raise ArtifactError(
-                f"{path.name}: member {name} has SHA256 {found}, its manifest says {expected}; "
+                f"{path.name}: member {name} has SHA256 {actual}, its manifest says {expected}; "
                 "the bundle was changed after training, train the cell again"
             )
     params = _json_object(path, PARAMETERS, content[PARAMETERS])

@@ -1,20 +1,55 @@
-"""What the trainings of all architectures share: optimiser, schedule, batches that Lightning iterates.
+"""What the trainings of all architectures share: what they start from, the optimiser, the record of the epochs.
 
-Belongs here: the base of the training tasks. Does not belong here: losses. Imported by engine processes only.
+Belongs here: the base of the training tasks and Lightning's callbacks. Does not belong here: losses, files. Imported by
+engine processes only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
 import torch
 
+from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
-from fly64_assets.pinn.learning_rate import relative_rate
-from fly64_assets.pinn.settings import PinnSettings
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.ranks import Ranks
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings, relative_rate
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What a training starts from.
+
+    Attributes
+    ----------
+    gridsize, neighbor_count : int
+        g and K of the groups of ``cnn``.
+    seed : int
+        Seed of samples, of the division of counts and of the initial weights.
+    ranks : Ranks
+        Place of this process among those of the training.
+    scratch : Path
+        Folder for unnamed files.
+    notify : callable
+        Gets a line about each step of the preparation.
+    """
+
+    measurement: Measurement
+    settings: UnrolledSettings | CnnSettings
+    gridsize: int
+    neighbor_count: int
+    seed: int
+    ranks: Ranks
+    scratch: Path
+    notify: Callable[[str], None]
 
 
 class Batches:
@@ -37,14 +72,35 @@ class TrainingTask(lightning.LightningModule):  # type: ignore[misc]
     ----------
     position : str
         Epoch and batch, for messages.
+    frames_trained : int
+        Frames of all optimisation steps so far.
     """
 
-    def __init__(self, network: torch.nn.Module, settings: PinnSettings, batches_per_epoch: int) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        spec: NetworkSpec,
+        settings: UnrolledSettings | CnnSettings,
+        batches_per_epoch: int,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.spec = spec
         self.settings = settings
         self.position = "before the first batch"
+        self.frames_trained = 0
         self._steps = settings.epochs * batches_per_epoch
+
+    def judge(self) -> tuple[float, float]:
+        """Validation loss of the uniform object and standard deviation of the network's phase [rad]."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Facts beyond those of every training, JSON types."""
+        return {}
+
+    def close(self) -> None:
+        """Release what the training holds outside its memory."""
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches are indices; what they point to is on the device already."""
@@ -64,3 +120,36 @@ class TrainingTask(lightning.LightningModule):  # type: ignore[misc]
                 f"the loss is {float(loss)} in {self.position}: the training diverged; lower learning_rate or "
                 "gradient_clip, or check the counts"
             )
+
+
+class BestWeights(lightning.Callback):  # type: ignore[misc]
+    """Keeps the weights of the epoch with the lowest validation loss, in memory."""
+
+    def __init__(self) -> None:
+        self.loss = math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Compare with the best epoch so far."""
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.loss:
+            self.loss = loss
+            state = pl_module.network.state_dict()
+            self.weights = {name: value.detach().clone() for name, value in state.items()}
+
+
+class History(lightning.Callback):  # type: ignore[misc]
+    """One row per epoch, reported as it comes: the epoch, everything that was logged, the learning rate."""
+
+    def __init__(self, epochs: int, progress: Progress) -> None:
+        self.history: list[dict[str, float]] = []
+        self._epochs, self._progress = epochs, progress
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Record and report the epoch."""
+        del pl_module
+        row: dict[str, float] = {"epoch": len(self.history) + 1}
+        row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.history.append(row)
+        self._progress(len(self.history), self._epochs, row)

@@ -1,6 +1,6 @@
-"""Several devices for one training: a process for each, of which this is one.
+"""Several devices for one training: a process for each.
 
-Belongs here: which process this is and what the processes tell each other before the training. Does not belong here:
+Belongs here: which process this is and what the processes send each other before the training. Does not belong here:
 starting them (``engines.process``), the training loop (Lightning's strategy averages the gradients). Imported
 by engine processes only.
 """
@@ -21,7 +21,7 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
 
 MEETING_POINT: Final = "ranks"
-"""File in the scratch folder by which the processes find each other."""
+"""File in the scratch folder through which the processes connect."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,28 @@ class Ranks:
         return "auto" if self.count == 1 else "ddp"
 
     def owns(self, number: int) -> bool:
-        """Whether this process does piece ``number`` of the work that the processes divide."""
+        """Whether this process computes piece ``number`` of the work that the processes divide."""
         return number % self.count == self.rank
 
     def share(self, number: int, made: list[torch.Tensor]) -> list[torch.Tensor]:
-        """What the owner of a piece made, on all processes; the others come with an empty list.
+        """The tensors of a piece, which its owner made, on all processes; the others pass an empty list.
 
         All processes share the same pieces in the same order.
         """
         if self.count == 1:
             return made
         source = number % self.count
-        described = [[(tuple(one.shape), one.dtype) for one in made]]
+        described = [[(tuple(tensor.shape), tensor.dtype) for tensor in made]]
         distributed.broadcast_object_list(described, source)
-        found = made or [torch.empty(shape, dtype=dtype, device=self.device) for shape, dtype in described[0]]
-        for one in found:
-            distributed.broadcast(torch.view_as_real(one) if one.is_complex() else one, source)
-        return found
+        tensors = made or [torch.empty(shape, dtype=dtype, device=self.device) for shape, dtype in described[0]]
+        for tensor in tensors:
+            distributed.broadcast(torch.view_as_real(tensor) if tensor.is_complex() else tensor, source)
+        return tensors
 
 
 @contextmanager
 def ranks(execution: Execution, scratch: Path) -> Iterator[Ranks]:
-    """Place of this process among ``execution.devices`` processes, as its environment says.
+    """Place of this process among ``execution.devices`` processes, from the environment variables RANK and WORLD_SIZE.
 
     Raises
     ------
@@ -78,10 +78,10 @@ def ranks(execution: Execution, scratch: Path) -> Iterator[Ranks]:
     if execution.devices == 1:
         yield Ranks(0, 1, execution.accelerator)
         return
-    found = os.environ.get("WORLD_SIZE", "1")
-    if found != str(execution.devices):
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size != str(execution.devices):
         raise EngineError(
-            f"devices = {execution.devices}, but this process is one of {found}: a training on several devices is "
+            f"devices = {execution.devices}, but this process is one of {size}: a training on several devices is "
             "started with as many processes"
         )
     rank = int(os.environ["RANK"])

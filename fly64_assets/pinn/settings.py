@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -21,6 +22,24 @@ from fly64_assets.physics.quantities import (
 )
 
 NETWORK_PATCH_SIZES: Final = (64, 128, 256)
+FEWEST_HELD_OUT: Final = 200
+"""With fewer frames none is held out: all are needed for training, and a few would be no representative sample."""
+WARM_UP_STEPS: Final = 50
+"""Steps over which the learning rate rises."""
+LEAST_RATE: Final = 0.02
+"""Last learning rate, relative to the largest."""
+
+
+def relative_rate(step: int, steps: int) -> float:
+    """Learning rate at a step, relative to the largest: a short warm-up and a cosine decay over all ``steps``.
+
+    Examples
+    --------
+    >>> [round(relative_rate(step, 1000), 3) for step in (0, 49, 500, 1000)]
+    [0.02, 0.994, 0.51, 0.02]
+    """
+    decay = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * (LEAST_RATE + (1.0 - LEAST_RATE) * decay)
 
 
 def _falling(values: tuple[float, ...]) -> bool:

@@ -1,8 +1,8 @@
 """Training of one network with Lightning: the loop, its guards, and what comes out.
 
-Belongs here: :func:`train` and the choice of the task. Does not belong here: losses
-(:mod:`fly64_assets.pinn.unrolled.training`, :mod:`fly64_assets.pinn.cnn.training`), what comes out of a training
-(:mod:`fly64_assets.pinn.results`), requests (:mod:`fly64_assets.pinn.job`). Imported by engine processes only.
+Belongs here: :func:`train`. Does not belong here: which architectures there are
+(:mod:`fly64_assets.pinn.architectures`), their losses, requests (:mod:`fly64_assets.pinn.job`). Imported by engine
+processes only.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement
-from fly64_assets.pinn.callbacks import BestWeights, History
-from fly64_assets.pinn.cnn.training import PatchTraining
+from fly64_assets.pinn.architectures import ARCHITECTURES
+from fly64_assets.pinn.optimisation import BestWeights, History, TrainingSetup
 from fly64_assets.pinn.ranks import ranks
-from fly64_assets.pinn.results import Trained
+from fly64_assets.pinn.results import Trained, stop_reason
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
-from fly64_assets.pinn.unrolled.training import UnrolledTraining
 
-SEVERAL_DEVICES: Final = ("unrolled",)
-"""Architectures whose training can be shared by several processes, one for each device."""
+CPU_ALLOCATOR: Final = "can't allocate memory"
+"""By these words alone torch distinguishes a full CPU memory from other errors: it has no class of its own for that."""
 
 
 def train(
@@ -46,22 +45,24 @@ def train(
     progress: Progress,
     *,
     scratch: Path,
-    say: Callable[[str], None] = lambda _line: None,
+    notify: Callable[[str], None] = lambda _line: None,
 ) -> Trained:
     """Train a network on all frames of a measurement, on ``execution.devices`` devices.
 
     The result is the same for the same arguments and number of threads, byte for byte. With several devices each
-    process of the group (``isolation.run_isolated(..., processes=devices)``) calls this and gets the same result.
+    process of the group (``run_isolated(..., processes=devices)``) calls this and gets the same result.
 
     Parameters
     ----------
+    gridsize, neighbor_count : int
+        g and K of the groups of ``cnn``; ``unrolled`` does not use them.
     seed : int
-        Seed of samples, division of photons and initial weights (``rng_seeds.grouping``).
+        Seed of samples, division of counts and initial weights (``rng_seeds.grouping``).
     progress : callable
         Called after every epoch with (epochs done, epochs, losses).
     scratch : Path
         Folder for unnamed files.
-    say : callable
+    notify : callable
         Gets a line about each step of the preparation.
 
     Raises
@@ -71,28 +72,27 @@ def train(
         runs out, with the epoch and the batch; if this process is not one of as many as there are devices.
     """
     check_measurement(measurement)
-    if execution.devices != 1 and settings.architecture not in SEVERAL_DEVICES:
+    architecture = ARCHITECTURES[settings.architecture]
+    if execution.devices != 1 and not architecture.several_devices:
+        able = ", ".join(name for name, other in ARCHITECTURES.items() if other.several_devices)
         raise EngineError(
             f"devices = {execution.devices}: the architecture {settings.architecture} trains on one device; "
-            f"{', '.join(SEVERAL_DEVICES)} on several"
+            f"{able} on several"
         )
     start = time.perf_counter()
     best, rows = BestWeights(), History(settings.epochs, progress)
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
     with deterministic(execution), _quiet(), ExitStack() as stack:
-        task: PatchTraining | UnrolledTraining
-        own = stack.enter_context(ranks(execution, scratch))
-        with _memory_in_words(lambda: "the preparation"):
-            if isinstance(settings, UnrolledSettings):
-                task = UnrolledTraining.of(measurement, settings, gridsize, seed, own, scratch, say)
-            else:
-                task = PatchTraining.of(measurement, settings, gridsize, neighbor_count, seed)
+        place = stack.enter_context(ranks(execution, scratch))
+        with _out_of_memory_says_where(lambda: "the preparation"):
+            setup = TrainingSetup(measurement, settings, gridsize, neighbor_count, seed, place, scratch, notify)
+            task = architecture.training(setup)
         stack.callback(task.close)
         prepared = time.perf_counter() - start
         trainer = lightning.Trainer(
             accelerator="gpu" if execution.accelerator == "cuda" else execution.accelerator,
-            devices=own.count,
-            strategy=own.strategy,
+            devices=place.count,
+            strategy=place.strategy,
             precision=cast(Any, execution.precision),
             deterministic=execution.deterministic,
             max_epochs=settings.epochs,
@@ -104,19 +104,18 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with _memory_in_words(lambda: task.position):
+        with _out_of_memory_says_where(lambda: task.position):
             trainer.fit(task)
         seconds = time.perf_counter() - start
         task.network.load_state_dict(best.weights)
         flat_loss, phase_std = task.judge()
-    early = len(rows.history) < settings.epochs
     return Trained(
         spec=task.spec,
         weights={name: np.asarray(value.cpu()) for name, value in best.weights.items()},
         history=rows.history,
         flat_loss=flat_loss,
         phase_std=phase_std,
-        stop_reason=f"no improvement in {settings.patience} epochs" if early else "all epochs done",
+        stop_reason=stop_reason(rows.history, settings.epochs, settings.patience),
         parameters=sum(parameter.numel() for parameter in task.network.parameters()),
         frames_trained=task.frames_trained,
         seconds=seconds,
@@ -125,13 +124,13 @@ def train(
 
 
 @contextmanager
-def _memory_in_words(position: Callable[[], str]) -> Iterator[None]:
-    """Memory errors as one sentence that says where."""
+def _out_of_memory_says_where(position: Callable[[], str]) -> Iterator[None]:
+    """Raise :class:`EngineError` with the position for memory that runs out; other errors pass."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         text = " ".join(str(error).split())
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_ALLOCATOR in text:
             raise EngineError(
                 f"out of memory in {position()} ({text[:200]}): lower batch_size, tile or width, or free memory"
             ) from error
@@ -140,7 +139,7 @@ def _memory_in_words(position: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def deterministic(execution: Execution) -> Iterator[None]:
-    """Deterministic algorithms as asked for; torch's global switch comes back afterwards."""
+    """Deterministic algorithms as the execution says; torch's global switch is restored afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(execution.deterministic)
     try:

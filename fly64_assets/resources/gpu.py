@@ -27,8 +27,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it, or takes what there is
     where ``fallback`` is set. A network trains on ``devices`` devices, a process for each; reconstructions take one.
     ``precision`` is Lightning's name of the training's arithmetic. ``threads`` is the number of CPU threads of one
-    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``. ``fast_shift``
-    replaces inner loops of pty-chi by faster ones of the same result.
+    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``.
     """
 
     accelerator: str = "auto"
@@ -37,7 +36,6 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     precision: str = "32-true"
     deterministic: bool = True
     threads: int = 1
-    fast_shift: bool = True
 
     def execution(self) -> Execution:
         """Settings with the accelerator resolved.
@@ -67,7 +65,6 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             precision=self.precision,
             deterministic=self.deterministic,
             threads=self.threads,
-            fast_shift=self.fast_shift,
         )
 
     def describe(self, execution: Execution) -> str:

@@ -1,6 +1,6 @@
 """Bases made from a recipe: an object from two pictures, a soft curved disc as probe, scan positions.
 
-Belongs here: arrays from a :class:`~fly64_assets.study.design.BaseRecipe`. Does not belong here: files, except the
+Belongs here: arrays from a :class:`~fly64_assets.simulation.recipe.BaseRecipe`. Does not belong here: files, except the
 pictures inside the scikit-image wheel.
 """
 
@@ -33,6 +33,12 @@ def make_base(recipe: BaseRecipe, patch_size: int) -> Base:
     Base
         Object (S, S) complex64 with the recipe's amplitude and phase ranges, probe (N, N) complex64, positions
         (n,) float64 whose windows lie inside the object.
+
+    Examples
+    --------
+    >>> base = make_base(BaseRecipe("coins", "grass", object_size=100, positions=20), patch_size=64)
+    >>> base.object.shape, base.probe.shape, base.object.dtype, len(base.x)
+    ((100, 100), (64, 64), dtype('complex64'), 20)
     """
     size = recipe.object_size
     amplitude = _into_range(picture(recipe.amplitude, size), recipe.amplitude_range)

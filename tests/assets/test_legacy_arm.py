@@ -34,7 +34,7 @@ def test_nobody_builds_it_unasked(graph):
     } == set()
     asked = study_states(graph.store, graph.design, methods=("legacy_pinn",))
     assert len(legacy_keys(asked)) == 2 * 6
-    keys = to_build(graph.design, asked, Filters(networks=("legacy_pinn",)))
+    keys = to_build(graph.design, asked, Filters(methods=("legacy_pinn",)))
     arms = {key.method for key in keys if key.stage in ("training", "inference")}
     assert arms == {"legacy_pinn"}
     assert stages.stage_of(graph.design, BUNDLE).asset == "legacy_pinn_bundle"

@@ -7,7 +7,7 @@ import pytest
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml.count_split import Photons
+from fly64_assets.lsqml.count_split import CountSplit
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
 from fly64_assets.lsqml.options import BUILDERS, engine_options
 from fly64_assets.lsqml.settings import ENGINES, LsqmlSettings
@@ -145,19 +145,19 @@ def bright(s) -> Measurement:
     return replace(m, amplitude=np.sqrt(np.rint(rates)) / scale, intensity_scale=scale)
 
 
-def test_photons_kept_aside_keep_the_best_epoch_of_a_longer_run(scanned):
+def test_held_out_counts_keep_the_best_epoch_of_a_longer_run(scanned):
     s = scanned(n=40, dose=200)
     poisson = {"noise_model": "poisson"}
     found = run(s.measurement, epochs=40, stopping="held_out", **poisson)
     assert found.kept_epoch == np.argmin(found.held_out) + 1 < len(found.loss) < 40
-    assert found.stop_reason.startswith(f"held out: no epoch since {found.kept_epoch} predicted")
-    # The same photons are kept aside in a run that ends there.
+    assert found.stop_reason.startswith(f"held out: no epoch after {found.kept_epoch} predicted")
+    # The same counts are held out in a run that ends there.
     short = run(s.measurement, epochs=found.kept_epoch, stopping="held_out", **poisson)
     np.testing.assert_array_equal(short.object, found.object)
     # What is kept predicts the expected counts of the truth better than the last epoch does.
     whole = run(s.measurement, epochs=len(found.loss), **poisson)
-    judge, probe = Photons(bright(s), 0, 1), s.measurement.probe
-    assert judge.judge(found.object, probe).deviance < judge.judge(whole.object, probe).deviance
+    judge, probe = CountSplit(bright(s), 0, 1), s.measurement.probe
+    assert judge.deviances(found.object, probe).fitted < judge.deviances(whole.object, probe).fitted
     assert np.isnan(whole.held_out).all()
 
 
@@ -205,7 +205,7 @@ BAD = {
     r"position y\[3\] = 96\.5 puts a window of 64 px outside the object of 128 px": [
         lambda m: replace(m, y=with_value(m.y, 3, 96.5)),
     ],
-    r"position y\[3\] = (nan|inf) is no place": [
+    r"position y\[3\] = (nan|inf) is not finite": [
         lambda m: replace(m, y=with_value(m.y, 3, np.nan)),
         lambda m: replace(m, y=with_value(m.y, 3, np.inf)),
     ],

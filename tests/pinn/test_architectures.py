@@ -1,50 +1,23 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from fly64_assets.pinn.architectures import RESIDUAL_SCALE, UnrolledNetwork, build_network
-from fly64_assets.pinn.network_spec import ARCHITECTURES, NetworkSpec, encoder_filters
+from fly64_assets.pinn.architectures import ARCHITECTURES, build_network
+from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.settings import ARCHITECTURES as SETTINGS
 
-SPEC = NetworkSpec(
-    architecture="unrolled",
-    patch_size=32,
-    group_frames=4,
-    width=8,
-    levels=(0.4, 0.13, 0.04),
-    level_iterations=12,
-    base=1,
-    n_filters_scale=1,
-    amplitude_max=1.3,
-    input_scale=0.7,
-)
-CNN = replace(SPEC, architecture="cnn", patch_size=64, levels=(), base=0)
+SPECS = {
+    "unrolled": NetworkSpec("unrolled", 64, 4, width=8, levels=(0.4, 0.13, 0.04), level_iterations=12, base=1),
+    "cnn": NetworkSpec("cnn", 64, 4, n_filters_scale=1, amplitude_max=1.3, input_scale=0.7),
+}
+SPEC = SPECS["unrolled"]
 
 
-def noise(shape, seed, dtype=torch.float32):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-@pytest.fixture
-def network():
-    """All weights random, also those that start at zero."""
-    made = UnrolledNetwork(SPEC)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            spread = math.sqrt(2 / math.prod(parameter.shape[1:])) if parameter.ndim > 1 else 0.1
-            parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
-    return made
-
-
-@pytest.fixture
-def plane():
-    return noise((7, 320, 208), 1), noise((320, 208), 2, torch.complex64)
+def test_every_architecture_has_settings_and_a_network():
+    assert set(ARCHITECTURES) == set(SETTINGS) == set(SPECS)
 
 
 def test_a_spec_survives_json():
@@ -55,86 +28,9 @@ def test_a_spec_survives_json():
         NetworkSpec.from_dict(SPEC.to_dict() | {"depth": 3})
 
 
-def test_unrolled_starts_from_the_object_that_it_changes(probe, plane):
-    network = build_network(SPEC, probe, seed=0)
-    assert torch.equal(network(*plane).detach(), plane[1])
-
-
-def test_unrolled_has_the_parameters_of_its_convolutions(probe):
-    spec = replace(SPEC, width=16, levels=(0.4, 0.13, 0.04, 0.013, 0.004))
-    pairs = [(11, 16), (16, 16), (16, 32), (32, 32), (32, 32), (32, 32), (64, 16), (16, 16), (32, 16), (16, 16)]
-    expected = sum(9 * a * b + b for a, b in [*pairs, (16, 2)])
-    assert sum(p.numel() for p in build_network(spec, probe, 0).parameters()) == expected == 55_090
-
-
-def test_channels_are_the_object_its_differences_and_the_light(network):
-    path = [noise((16, 24), seed, torch.complex64) for seed in range(3)]
-    light = torch.linspace(0, 50, 16 * 24).view(16, 24)
-    channels = network.channels(path, light).numpy()
-    assert channels.shape == (2 * len(SPEC.levels) + 1, 16, 24)
-    np.testing.assert_allclose(channels[0] + 1 + 1j * channels[1], path[1], atol=1e-6)
-    for pair in (0, 1):
-        change = channels[2 + 2 * pair] + 1j * channels[3 + 2 * pair]
-        np.testing.assert_allclose(RESIDUAL_SCALE * change, path[pair + 1] - path[pair], atol=1e-6)
-    assert channels[-1].max() == pytest.approx(1.0)
-    assert channels[-1, 8, 5] == pytest.approx(1 + math.log(float(light[8, 5]) / 50) / 3, rel=1e-5)
-    assert np.isfinite(channels).all()
-
-
-def test_parts_of_the_plane_give_the_whole(network, plane):
-    with torch.no_grad():
-        once = network(*plane)
-        parts = network.whole(*plane, 64)
-    assert float((once - plane[1]).abs().max()) > 0.1
-    np.testing.assert_allclose(parts.numpy(), once.numpy(), atol=1e-5)
-    np.testing.assert_allclose(network.whole(*plane, 512).detach().numpy(), once.numpy(), atol=1e-6)
-
-
-def test_far_pixels_do_not_matter_and_near_ones_do(network, plane):
-    channels, obj = plane
-    changed = channels.clone()
-    changed[:, 160, 100] += 100.0
-    with torch.no_grad():
-        difference = (network(changed, obj) - network(channels, obj)).abs() > 1e-6
-    rows, columns = torch.nonzero(difference, as_tuple=True)
-    reach = max(int((rows - 160).abs().max()), int((columns - 100).abs().max()))
-    assert 16 <= reach < 48
-
-
-@pytest.mark.parametrize(("down", "right"), [(4, 0), (0, 8), (-12, 4)])
-def test_a_shifted_plane_gives_the_shifted_object(network, plane, down, right):
-    with torch.no_grad():
-        moved = network(*(part.roll((down, right), (-2, -1)) for part in plane))
-        expected = network(*plane).roll((down, right), (-2, -1))
-    inside = slice(64, -64)
-    np.testing.assert_allclose(moved[inside, inside].numpy(), expected[inside, inside].numpy(), atol=1e-5)
-
-
-def test_cnn_is_bounded_and_fills_the_border(wide):
-    network = build_network(CNN, wide.probe, seed=3)
-    with torch.no_grad():
-        for decoder in (network.amplitude, network.phase):
-            for head in (decoder.centre, decoder.outer):
-                head.weight.mul_(200)
-    frames = torch.from_numpy(wide.counts(slice(8)).astype(np.float32)).view(2, 4, 64, 64)
-    patches = network(frames, torch.full((2, 4, 1, 1), wide.intensity_scale)).detach()
-    assert patches.shape == (2, 4, 64, 64)
-    assert 1.2 < float(patches.abs().max()) <= 1.3 + 1e-5
-    assert 2.0 < float(patches.angle().abs().max()) <= math.pi
-    assert float(patches[:, :, :16].abs().std()) > 0
-
-
-@pytest.mark.parametrize(
-    ("size", "filters"), [(64, [32, 64, 128]), (128, [16, 32, 64, 128]), (256, [8, 16, 32, 64, 128])]
-)
-def test_encoder_filters_are_the_published_ones(size, filters):
-    assert encoder_filters(size, 1) == filters
-    assert encoder_filters(size, 2) == [2 * count for count in filters]
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_initial_weights_depend_on_the_seed_only(architecture, wide):
-    spec = replace(CNN, architecture=architecture, levels=(0.1,))
+    spec = SPECS[architecture]
 
     def weights(seed):
         return torch.cat([p.detach().ravel() for p in build_network(spec, wide.probe, seed).parameters()])

@@ -9,14 +9,16 @@ import torch
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.counts import negative_log_likelihood
-from fly64_assets.pinn.architectures import UnrolledNetwork, build_network
-from fly64_assets.pinn.cnn import training as patch_training
+from fly64_assets.pinn.architectures import build_network
+from fly64_assets.pinn.cnn import training as cnn_training
 from fly64_assets.pinn.cnn.samples import Samples
-from fly64_assets.pinn.cnn.task import input_scale
+from fly64_assets.pinn.network_spec import input_scale
+from fly64_assets.pinn.optimisation import TrainingSetup
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import CnnSettings, cnn_settings
 from fly64_assets.pinn.training import train
-from fly64_assets.pinn.unrolled import training as scene_training
+from fly64_assets.pinn.unrolled import preparation
+from fly64_assets.pinn.unrolled.network import UnrolledNetwork
 from fly64_assets.pinn.unrolled.training import UnrolledTraining
 
 COLUMNS = ["epoch", "generalisation_gap", "train_loss", "validation_loss", "learning_rate"]
@@ -103,16 +105,7 @@ def test_a_training_that_does_not_improve_ends_and_keeps_its_best_weights(run, w
     assert result.best["epoch"] == len(result.history) - 2
     network = build_network(result.spec, wide.probe, 0)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
-    samples = Samples.of(
-        wide,
-        gridsize=1,
-        neighbor_count=7,
-        samples_per_position=1,
-        frames_per_batch=cnn.batch_size,
-        validation_fraction=cnn.validation_fraction,
-        thinning_fraction=cnn.thinning_fraction,
-        seed=1,
-    )
+    samples = Samples.of(wide, cnn, gridsize=1, neighbor_count=7, seed=1)
     losses = []
     for batch in samples.validation_batches():
         scale = torch.from_numpy(samples.learned_scale[batch.frames])[..., None, None]
@@ -141,7 +134,7 @@ def test_a_constant_network_is_reported_as_collapsed(run, measurement, settings,
 
 def test_either_sign_of_collapse_is_reported(trained):
     result, _ = trained
-    assert "no better than the flat object's" in replace(result, flat_loss=result.best["validation_loss"]).finding
+    assert "no better than the uniform object's" in replace(result, flat_loss=result.best["validation_loss"]).finding
     assert "varies by 0.005 rad" in replace(result, phase_std=0.005).finding
 
 
@@ -156,16 +149,16 @@ def test_an_unfit_measurement_is_refused_in_words(run, wide, settings, architect
     amplitude[5, 3, 3], x[2] = np.nan, np.nan
     with pytest.raises(EngineError, match=r"frame 5 holds negative, NaN or infinite amplitudes; nothing was computed"):
         run(replace(wide, amplitude=amplitude), settings if architecture == "unrolled" else cnn_settings(settings))
-    with pytest.raises(EngineError, match=r"position x\[2\] = nan is no place \(1 such"):
+    with pytest.raises(EngineError, match=r"position x\[2\] = nan is not finite \(1 such"):
         run(replace(wide, x=x), settings if architecture == "unrolled" else cnn_settings(settings))
 
 
-@pytest.mark.parametrize(("architecture", "step"), [("unrolled", "regularisation_path"), ("cnn", "patch_samples")])
+@pytest.mark.parametrize(("architecture", "step"), [("unrolled", "regularisation_path"), ("cnn", "initialised")])
 def test_memory_that_runs_out_in_the_preparation_says_so(run, wide, settings, monkeypatch, architecture, step):
     def exhausted(*_, **__):
         raise MemoryError("Unable to allocate 9 TiB")
 
-    module = scene_training if architecture == "unrolled" else patch_training
+    module = preparation if architecture == "unrolled" else cnn_training
     monkeypatch.setattr(module, step, exhausted)
     with pytest.raises(EngineError, match=r"out of memory in the preparation \(Unable to allocate 9 TiB\)"):
         run(wide, settings if architecture == "unrolled" else cnn_settings(settings))
@@ -175,7 +168,7 @@ def test_memory_that_runs_out_names_epoch_and_batch(run, measurement, wide, cnn,
     def exhausted(*_):
         raise torch.OutOfMemoryError("out of memory: tried to allocate 9 TiB")
 
-    monkeypatch.setattr(patch_training, "shared_patches", exhausted)
+    monkeypatch.setattr(cnn_training, "shared_patches", exhausted)
     with pytest.raises(EngineError, match=r"out of memory in epoch 1, batch 1 \(out of memory: tried"):
         run(wide, cnn)
     calls = []
@@ -231,6 +224,7 @@ def test_the_verdict_is_on_the_weights_that_are_kept(run, measurement, settings,
     wild = replace(settings, learning_rate=0.3, epochs=8, levels=(1.0,))
     result, _ = run(measurement, wild)
     assert result.best["epoch"] < len(result.history)
-    task = UnrolledTraining.of(measurement, wild, 2, 1, Ranks(0, 1, "cpu"), tmp_path, lambda _line: None)
+    setup = TrainingSetup(measurement, wild, 2, 7, 1, Ranks(0, 1, "cpu"), tmp_path, lambda _line: None)
+    task = UnrolledTraining.of(setup)
     task.network.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
     assert task.judge() == pytest.approx((result.flat_loss, result.phase_std), rel=1e-6)

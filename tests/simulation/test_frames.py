@@ -7,14 +7,16 @@ import sys
 import numpy as np
 import pytest
 
+from fly64_assets.contract import values
 from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.npz import NpzWriter, load_dataset
+from fly64_assets.contract.npz import NpzWriter, load_dataset, load_measurement
 from fly64_assets.contract.validate import validate, validate_pair
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.windows import read
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate, split_metadata, write_split
 from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.simulation.views import write_view
 
 RECIPE = BaseRecipe(amplitude="coins", phase="grass", object_size=160, positions=120)
 
@@ -56,6 +58,20 @@ def test_both_halves_obey_the_contract(scan, tmp_path):
     np.testing.assert_array_equal(sets["test"].patches, patches.astype(np.complex64))
     operations = [step["operation"] for step in sets["train"].metadata["data_transformations"]]
     assert operations == ["simulate", "canonicalise", "patch", "split", "validate"]
+
+
+def test_frames_are_judged_once_when_they_are_written(scan, tmp_path, monkeypatch):
+    judged = []
+    look = values.frame_statistics
+    monkeypatch.setattr(values, "frame_statistics", lambda frames, scale: judged.append(1) or look(frames, scale))
+    path = written(scan, "train", tmp_path)
+    assert len(judged) == 1
+    half = load_dataset(path)
+    load_measurement(path)
+    assert len(judged) == 1
+    with (tmp_path / "view.npz").open("wb") as file:
+        write_view(half, np.arange(9), file, metadata=half.metadata)
+    assert len(judged) == 2
 
 
 def test_counts_are_integers_and_their_mean_is_the_dose(scan, tmp_path):

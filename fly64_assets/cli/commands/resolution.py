@@ -18,11 +18,13 @@ from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.process import run_isolated
+from fly64_assets.engines.requests import reconstruction_request
 from fly64_assets.evaluation.scores.halves import HalfSets, compare_halves, half_indices
 from fly64_assets.physics.forward import blocks
 from fly64_assets.simulation.views import write_view
 from fly64_assets.store.atomic import write_atomically
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.table import STAGES
 
 HALF = "half_{number}.npz"
 OBJECT = "reconstructed_object"
@@ -121,18 +123,13 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, verbose: bool) -
     out = folder / half.stem
     out.mkdir(exist_ok=True)
     execution = GpuResource().execution()
-    request = {
-        "measurement": str(half),
-        "output_folder": str(out),
-        "settings": design.lsqml.parameters(),
-        "seed": design.rng_seeds["grouping"],
-        "metadata": {"half": half.stem},
-        "execution": execution.to_dict(),
-    }
+    settings, seed = design.lsqml.parameters(), design.rng_seeds["grouping"]
+    request = reconstruction_request(half, out, settings, seed, execution, {"half": half.stem})
     if verbose:
         click.echo(f"{half.stem}: {design.lsqml.engine}, up to {design.lsqml.epochs} epochs", err=True)
     log = out / "ptychi.log"
-    run_isolated("fly64_assets.lsqml.job:reconstruct_job", request, execution=execution, log_path=log)
+    engine = STAGES["lsqml_reconstruction_train"].engine
+    run_isolated(f"{engine}:reconstruct_job", request, execution=execution, log_path=log)
     return _object(out / "ptychi_reconstruction.npz")
 
 

@@ -1,6 +1,6 @@
 """Which Dagster runs a request needs, and in which order they may go.
 
-Belongs here: pure decisions from states. Does not belong here: processes (``instance``), printing (``run``).
+Belongs here: pure decisions from states. Does not belong here: processes (``runs``), printing (``drive``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import BASE, KINDS, REPORT
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.table import Key
+from fly64_assets.study.table import BACKENDS, Key
 
 STAGE_NAMES = tuple(KINDS)
 
@@ -25,9 +25,8 @@ class Filters:
     views: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    """Methods that are asked for by name."""
+    """Networks and methods on request that are asked for by name; without a network among them, all networks."""
 
     @property
     def some_cells(self) -> bool:
@@ -38,12 +37,13 @@ class Filters:
         """Whether a stage is part of the request; the report, being about all cells, is no part of some cells."""
         if key.stage == "report" and self.some_cells and "report" not in self.stages:
             return False
+        networks = set(BACKENDS.values())
         return (
             (not self.stages or key.stage in self.stages)
             and (not self.doses or key.dose is None or key.dose in self.doses)
             and (not self.views or key.view is None or key.view in self.views)
             and (not self.splits or key.split is None or key.split in self.splits)
-            and (not self.networks or key.stage not in ("training", "inference") or key.method in self.networks)
+            and (key.method not in networks or key.method in (networks.intersection(self.methods) or networks))
         )
 
 
@@ -112,7 +112,7 @@ class PhasePlan:
     missing : dict of Key to list of Key
         Requested stages, each with the inputs of other phases that it lacks.
     left_out : set of Key
-        Those of them that cannot be built without; a comparison can do without an arm.
+        Those of them that cannot be built without; a comparison can do without a method.
     """
 
     keys: list[Key]
@@ -153,25 +153,24 @@ def phases_before(design: StudyDesign, states: Mapping[Key, State], lacking: Seq
     return [phase.name for phase in PHASES if any(key.stage in phase.stages for key in needed)]
 
 
-def cell_runs(design: StudyDesign, keys: list[Key], dose: int, view: str) -> list[Run]:
-    """The runs of one cell: views and arms in one, then the comparison on its own, so that it compares what exists."""
-    mine = [key for key in keys if (key.dose, key.view) == (dose, view)]
-    work = tuple(key for key in mine if key.stage != "comparison")
-    last = tuple(key for key in mine if key.stage == "comparison")
-    return [Run(_assets(design, part), f"{dose}|{view}", part) for part in (work, last) if part]
+def cell_runs(design: StudyDesign, keys: Sequence[Key], dose: int, view: str) -> list[Run]:
+    """The runs of one cell: view and methods together, then the comparison alone, so that it compares what exists."""
+    cell = [key for key in keys if (key.dose, key.view) == (dose, view)]
+    work = [key for key in cell if key.stage != "comparison"]
+    comparisons = [key for key in cell if key.stage == "comparison"]
+    return [run for part in (work, comparisons) if (run := _run(design, part, f"{dose}|{view}"))]
 
 
-def dose_run(design: StudyDesign, keys: list[Key], dose: int) -> Run | None:
+def dose_run(design: StudyDesign, keys: Sequence[Key], dose: int) -> Run | None:
     """The run that simulates one dose; None if there is nothing to do."""
-    mine = tuple(key for key in keys if key.stage == "simulated" and key.dose == dose)
-    return Run(_assets(design, mine), str(dose), mine) if mine else None
+    return _run(design, [key for key in keys if key.stage == "simulated" and key.dose == dose], str(dose))
 
 
-def single_run(design: StudyDesign, keys: list[Key], stage: str) -> Run | None:
+def single_run(design: StudyDesign, keys: Sequence[Key], stage: str) -> Run | None:
     """The run of an unpartitioned stage; None if there is nothing to do."""
-    mine = tuple(key for key in keys if key.stage == stage)
-    return Run(_assets(design, mine), None, mine) if mine else None
+    return _run(design, [key for key in keys if key.stage == stage], None)
 
 
-def _assets(design: StudyDesign, keys: tuple[Key, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(stages.stage_of(design, key).asset for key in keys))
+def _run(design: StudyDesign, keys: Sequence[Key], partition: str | None) -> Run | None:
+    assets = dict.fromkeys(stages.stage_of(design, key).asset for key in keys)
+    return Run(tuple(assets), partition, tuple(keys)) if keys else None

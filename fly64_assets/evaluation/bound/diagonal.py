@@ -163,7 +163,7 @@ def _inner(a: Field, b: Field) -> float:
 
 
 class Preconditioner:
-    """Approximate inverse: per pixel the photons, and between pixels a kernel that is the same everywhere.
+    """Approximate inverse: the photons of each pixel, and between pixels one kernel for the whole scan.
 
     With D the diagonal 2 n_r, the matrix D^-1/2 I D^-1/2 is nearly the same everywhere in a scan; its spectrum (2 x 2,
     amplitude and phase) is estimated from what the matrix does to random vectors, and inverted frequency by frequency.

@@ -8,10 +8,10 @@ F_jq = (F P O_j)_q, O_j the window of frame j, Poisson counts of the mean |s F_j
 
     I = 4 s^2 A^T A,   A d = Re(conj(u) F P (O d)_j),   u = F / |F|,   d = da + i dphi
 
-(the square roots of Poisson counts carry unit-free information 4 about their means' square roots; see Wei et al.,
-arXiv 2003.05475, and Godard et al., Opt. Express 20, 25914, 2012). An imaginary part that A drops is what no detector
-sees: with it the matrix would be 4 n_r, diagonal, n_r photons through pixel r. All of this is linear in s^2, so that
-one matrix, for s = 1, serves all doses.
+(the square root of a Poisson count has the information 4 about the square root of its mean; see Wei et al., arXiv
+2003.05475, and Godard et al., Opt. Express 20, 25914, 2012). A drops the imaginary part, which no detector measures;
+with it the matrix would be diagonal, 4 n_r with n_r photons through pixel r. All of this is linear in s^2, so that one
+matrix, for s = 1, serves all doses.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.windows import Scan, add, common_part, read
 
 SHARES: Final = 2
-"""Parts into which the frames are divided, one thread each; fixed, so that sums come out the same everywhere."""
+"""Parts into which the frames are divided, one thread each; fixed, so that sums are rounded the same everywhere."""
 
 FRAMES: Final = 16
 """Frames at a time; small enough for the caches."""
 
 Field = NDArray[Any]
-"""A complex picture in the operator's own precision."""
+"""A complex image in the operator's own precision."""
 
 
 @dataclass(frozen=True)
@@ -109,24 +109,24 @@ class ObjectInformation:
     ) -> None:
         size = probe.shape[0]
         self.shape = scan.object_shape
-        self._scan, self._dtype = scan, dtype
+        self._dtype = dtype
         self.unknown = unknown
         self.patch_size = size
         self.photons = illumination(probe, scan) * np.abs(obj.astype(np.complex128)) ** 2
         self._object = obj.astype(dtype)
         self._conjugate = np.where(unknown, 4 * obj.conj(), 0).astype(dtype)
         self._probe = probe.astype(dtype)
-        parts = list(blocks(len(scan), FRAMES))
+        parts = [(part, scan[part]) for part in blocks(len(scan), FRAMES)]
         self._shares = [parts[k::SHARES] for k in range(SHARES)]
         self._phases = np.empty((len(scan), size, size), dtype=dtype)
-        for part in parts:
-            exit_waves = probe * read(obj, scan[part])
+        for part, windows in parts:
+            exit_waves = probe * read(obj, windows)
             far = scipy.fft.fft2(exit_waves.astype(dtype), norm="ortho")
             modulus = np.abs(far)
             self._phases[part] = np.divide(far, modulus, out=np.zeros_like(far), where=modulus > 0)
 
     def apply(self, direction: Field) -> Field:
-        """I d for a direction (h, w); what it says on known pixels does not count, and the result is zero there."""
+        """I d for a direction (h, w); its values on known pixels are ignored, and the result is zero there."""
         wave = self._object * np.where(self.unknown, direction, 0).astype(self._object.dtype)
         with ThreadPoolExecutor(SHARES) as pool:
             sums = list(pool.map(lambda share: self._share(wave, share), self._shares))
@@ -144,13 +144,13 @@ class ObjectInformation:
             matrix[:, column] = np.concatenate([image.real, image.imag])
         return (matrix + matrix.T) / 2
 
-    def _share(self, wave: Field, share: Sequence[slice]) -> Field:
+    def _share(self, wave: Field, share: Sequence[tuple[slice, Scan]]) -> Field:
         """Sum over some frames of S_j^T conj(P) F^H u Re(conj(u) F P S_j wave)."""
         total = np.zeros_like(wave)
-        for part in share:
-            exit_waves: Field = self._probe * read(wave, self._scan[part], self._dtype)
+        for part, windows in share:
+            exit_waves: Field = self._probe * read(wave, windows, self._dtype)
             far: Field = scipy.fft.fft2(exit_waves, norm="ortho")
             unit = self._phases[part]
             seen = unit * (far.real * unit.real + far.imag * unit.imag)
-            add(total, self._scan[part], self._probe.conj() * scipy.fft.ifft2(seen, norm="ortho"))
+            add(total, windows, self._probe.conj() * scipy.fft.ifft2(seen, norm="ortho"))
         return total

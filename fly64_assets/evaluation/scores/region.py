@@ -123,6 +123,19 @@ def evaluation_region(
         Box of the split's baseline positions, to which the covered fraction refers.
     train_scan : Scan, optional
         Positions of the cell's training frames; what they illuminate above the threshold is left out.
+
+    Examples
+    --------
+    One frame of a uniform 8-px probe, and the same scan without what a training frame 4 px above illuminated:
+
+    >>> probe = np.ones((8, 8), complex)
+    >>> test, train = (Scan(np.array([16.0]), np.array([y]), (32, 32), 8) for y in (16.0, 12.0))
+    >>> settings = {"threshold": 0.1, "scan_box": ScanBox(12, 19, 12, 19)}
+    >>> evaluation_region(probe, test, **settings).pixels
+    64
+    >>> region = evaluation_region(probe, test, **settings, train_scan=train)
+    >>> region.covered_fraction, region.rectangle is None
+    (0.5, True)
     """
     diameter = probe_diameter_px(probe)
     value = threshold * disc_illumination(probe, diameter)

@@ -14,9 +14,12 @@ import torch
 
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.illumination import LEAST_COVERAGE
+from fly64_assets.physics.windows import corner_weights
 
 ALIGNMENTS: Final = 1
+"""Re-alignments of the patches' global phases to their mean; one is enough for C patches that all overlap."""
 CORRECTIONS: Final = 1
+"""Corrections of the mean by the residual of the patches; as many as in stitching."""
 
 
 def canvas_side(patch_side: int, offsets: torch.Tensor) -> int:
@@ -59,13 +62,12 @@ class OverlapCanvas:
         pixel = torch.arange(patch_side, device=offsets.device)
         fy, fx = fraction[..., 0, None, None, None], fraction[..., 1, None, None, None]
         self._corners: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for dy, weight_y in ((0, 1.0 - fy), (1, fy)):
-            for dx, weight_x in ((0, 1.0 - fx), (1, fx)):
-                # At the canvas edge the outer neighbour has weight zero; any index inside will do.
-                row = (top[..., None] + dy + pixel).clamp_max(side - 1)
-                column = (left[..., None] + dx + pixel).clamp_max(side - 1)
-                index = canvas[..., None, None] + row[..., :, None] * side + column[..., None, :]
-                self._corners.append((index.reshape(-1), weight_y * weight_x))
+        for dy, dx, weight in corner_weights(fy, fx):
+            # At the canvas edge the outer neighbour has weight zero; any index inside will do.
+            row = (top[..., None] + dy + pixel).clamp_max(side - 1)
+            column = (left[..., None] + dx + pixel).clamp_max(side - 1)
+            index = canvas[..., None, None] + row[..., :, None] * side + column[..., None, :]
+            self._corners.append((index.reshape(-1), weight))
 
     def place(self, patches: torch.Tensor) -> torch.Tensor:
         """Add patches (b, C, N, N, k) onto canvases, returned flat as (b * side * side, k)."""
@@ -83,11 +85,12 @@ class OverlapCanvas:
 
 
 def shared_patches(patches: torch.Tensor, weight: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-    """Replace each patch of a group by what the group's common object shows at its place.
+    """Replace each patch of a group by the group's common object at its position: the overlap constraint.
 
     The common object is the weighted mean of the patches where they overlap, numerator and denominator under the
-    same weights, 1 where no patch reaches. The free global phase of each patch is aligned to the mean first, and
-    the mean is corrected once by the residual of the patches against it, as in stitching.
+    same weights, 1 where no patch reaches. The undetermined global phase of each patch is aligned to the mean first:
+    patches with different phases would cancel. Interpolating and averaging blur; correcting the mean once by the
+    residual of the patches against it undoes most of that, as in stitching.
 
     Parameters
     ----------
@@ -107,7 +110,7 @@ def shared_patches(patches: torch.Tensor, weight: torch.Tensor, offsets: torch.T
     coverage = canvas.place(spread)
     measured = coverage >= LEAST_COVERAGE
     inverse = torch.where(measured, 1.0 / coverage.clamp_min(LEAST_COVERAGE), torch.zeros_like(coverage))
-    flat = torch.cat([(~measured).to(weight.dtype), torch.zeros_like(coverage)], dim=1)
+    uniform = torch.cat([(~measured).to(weight.dtype), torch.zeros_like(coverage)], dim=1)
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         return canvas.place(torch.view_as_real(values) * spread) * inverse
@@ -115,13 +118,14 @@ def shared_patches(patches: torch.Tensor, weight: torch.Tensor, offsets: torch.T
     def window(values: torch.Tensor) -> torch.Tensor:
         return torch.view_as_complex(canvas.read(values).contiguous())
 
+    # The best phase of a patch must not change its content: no gradient goes through it.
     with torch.no_grad():
         phases = torch.ones_like(patches[..., :1, :1])
         for _ in range(ALIGNMENTS):
             match = (window(mean(phases * patches)) * patches.conj() * weight).sum(dim=(-2, -1), keepdim=True)
             phases = match / match.abs().clamp_min(1e-12)
     aligned = phases * patches
-    obj = mean(aligned) + flat
+    obj = mean(aligned) + uniform
     for _ in range(CORRECTIONS):
         obj = obj + mean(aligned - window(obj))
     return window(obj)

@@ -58,7 +58,7 @@ class Grouping:
     def draw(self, samples: int, neighbor_count: int, generator: np.random.Generator) -> Indices:
         """Draw ``samples`` groups, (samples, C) int64, the seed frame first.
 
-        Every position is a seed equally often, up to one. The neighbours of a seed are drawn without
+        Every position is a seed equally often, give or take one. The neighbours of a seed are drawn without
         replacement from its neighbourhood, so that one seed gives many different groups.
 
         Raises
@@ -87,16 +87,21 @@ def nearest_others(x: NDArray[np.float64], y: NDArray[np.float64], count: int) -
     """The ``count`` nearest other positions of each position, (n, count) int64, nearest first.
 
     Coinciding positions are neighbours of each other like any others.
+
+    Examples
+    --------
+    >>> nearest_others(np.array([0.0, 1.0, 3.0]), np.zeros(3), 2).tolist()
+    [[1, 2], [0, 2], [1, 0]]
     """
     n = len(x)
     if count == 0:
         return np.empty((n, 0), np.int64)
     points = np.column_stack([y, x])
-    found = np.asarray(cKDTree(points).query(points, k=count + 1)[1])
-    # A position that coincides with others need not come first in its own list.
-    own = found == np.arange(n)[:, None]
-    own[~own.any(axis=1), -1] = True
-    others: Indices = found[~own].reshape(n, count).astype(np.int64)
+    nearest = np.asarray(cKDTree(points).query(points, k=count + 1)[1])
+    # Each list holds the position itself, unless enough others coincide with it; then the last is left out instead.
+    itself = nearest == np.arange(n)[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    others: Indices = nearest[~itself].reshape(n, count).astype(np.int64)
     return others
 
 

@@ -1,13 +1,12 @@
-"""Counts and samples of one training: what is learned from, what is held out, in which order.
+"""Counts and samples of one training of ``cnn``: what is learned from, what is held out, in which order.
 
-Belongs here: the division of a measurement's photons into training and validation, and the seeded samples of each
+Belongs here: the division of a measurement's counts into training and validation, and the seeded samples of each
 epoch. Does not belong here: torch, the network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +15,14 @@ from fly64_assets.physics.counts import thin_counts
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.cnn.grouping import Grouping, Indices, mean_offsets
+from fly64_assets.pinn.settings import FEWEST_HELD_OUT, CnnSettings
 
-FEWEST_HELD_OUT: Final = 200
-"""With fewer frames none is held out: all are needed, and a few are no fair sample."""
 _HELD_OUT, _THINNED, _VALIDATION, _TRAINING = range(4)
 """Streams of the seed."""
 
 
 def held_out_frames(frames: int, gridsize: int, validation_fraction: float) -> int:
-    """Frames that training does not see."""
+    """Number of frames that are never learned from."""
     return max(gridsize**2, round(validation_fraction * frames)) if frames >= FEWEST_HELD_OUT else 0
 
 
@@ -40,17 +38,17 @@ class Batch:
 class Samples:
     """Samples of one training.
 
-    The counts of every validation frame are thinned: the network sees the kept part and is judged by the taken
-    part, an independent measurement of the same rates, so that fitting the noise of a frame does not pay. With at
+    The counts of every validation frame are thinned: the network is given the kept counts and validated on the taken
+    ones, an independent measurement of the same rates, so that fitting the noise of a frame gains nothing. With at
     least 200 frames the validation frames are held out of training altogether; with fewer, all frames are
     validation frames, and training sees only their kept counts.
 
     Attributes
     ----------
     learned : (n, N, N) float32
-        Counts that the network may learn from; of held-out frames the counts that it is shown in validation.
+        Counts that the network may learn from; of held-out frames the counts that it is given in validation.
     validated : (v, N, N) float32
-        Counts that it is judged by, of the validation frames alone.
+        Counts that it is validated on, of the validation frames alone.
     validated_row : (n,) int64
         Row of ``validated`` that belongs to a frame.
     learned_scale : (n,) float32
@@ -78,16 +76,12 @@ class Samples:
     def of(
         cls,
         measurement: Measurement,
-        *,
+        settings: CnnSettings,
         gridsize: int,
         neighbor_count: int,
-        samples_per_position: int,
-        frames_per_batch: int,
-        validation_fraction: float,
-        thinning_fraction: float,
         seed: int,
     ) -> Samples:
-        """Divide a measurement.
+        """The samples of a training split.
 
         Raises
         ------
@@ -95,8 +89,9 @@ class Samples:
             OVERSAMPLING-001, where groups or epochs cannot be filled from the positions.
         """
         n, size, scale = measurement.frames, measurement.patch_size, measurement.intensity_scale
+        thinning_fraction = settings.thinning_fraction
         order = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
-        held_out = held_out_frames(n, gridsize, validation_fraction)
+        held_out = held_out_frames(n, gridsize, settings.validation_fraction)
         thinned = np.sort(order[:held_out]) if held_out else np.arange(n)
         training = np.sort(order[held_out:])
         learned = np.empty((n, size, size), np.float32)
@@ -130,8 +125,9 @@ class Samples:
             validation=thinned[validation],
             grouping=grouping,
             neighbor_count=neighbor_count,
-            samples_per_epoch=samples_per_position * len(training),
-            samples_per_batch=max(1, frames_per_batch // frames),
+            # A frame alone is the same sample every time; groups of the same seed frame differ.
+            samples_per_epoch=(settings.samples_per_position if gridsize > 1 else 1) * len(training),
+            samples_per_batch=max(1, settings.batch_size // frames),
             seed=seed,
         )
 

@@ -1,68 +1,56 @@
-"""Training of a network that sees frames: groups of neighbours, thinned targets, the photon likelihood.
+"""Training of the network of frames: groups of neighbours, thinned targets, the photon likelihood.
 
-Belongs here: the task of ``cnn``. Does not belong here: the loop (:mod:`fly64_assets.pinn.training`). Imported by
-engine processes only.
+Belongs here: the optimisation steps and the validation of ``cnn``. Does not belong here: the loop
+(:mod:`fly64_assets.pinn.training`). Imported by engine processes only.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 
-from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.architectures import EncoderDecoder, build_network
 from fly64_assets.pinn.cnn.canvas import shared_patches
+from fly64_assets.pinn.cnn.network import EncoderDecoder
 from fly64_assets.pinn.cnn.samples import Batch, Samples
-from fly64_assets.pinn.cnn.task import patch_samples, patch_spec
-from fly64_assets.pinn.forward import poisson_loss
+from fly64_assets.pinn.forward import ForwardModel, poisson_loss
+from fly64_assets.pinn.layers import initialised
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.optimisation import Batches, TrainingTask
+from fly64_assets.pinn.optimisation import Batches, TrainingSetup, TrainingTask
 from fly64_assets.pinn.settings import CnnSettings
 
 
-class PatchTraining(TrainingTask):
+class CnnTraining(TrainingTask):
     """A network of frames and the likelihood of its patches."""
 
     network: EncoderDecoder
     settings: CnnSettings
 
     def __init__(self, network: EncoderDecoder, spec: NetworkSpec, samples: Samples, settings: CnnSettings) -> None:
-        super().__init__(network, settings, samples.batches_per_epoch)
-        self.spec = spec
+        super().__init__(network, spec, settings, samples.batches_per_epoch)
         self.samples = samples
-        self.frames_trained = 0
         self._learned, self._validated, self._scales = (
             torch.from_numpy(array) for array in (samples.learned, samples.validated, samples.learned_scale)
         )
-        # The optimiser sees losses of order one whatever the dose; the history holds absolute ones.
+        # The optimiser gets losses of order one at every dose; the history holds absolute ones.
         self._photons = max(1.0, float(samples.learned.sum(dtype=np.float64)) / len(samples.learned))
 
     @classmethod
-    def of(
-        cls, measurement: Measurement, settings: CnnSettings, gridsize: int, neighbor_count: int, seed: int
-    ) -> PatchTraining:
-        """The task of a measurement.
+    def of(cls, setup: TrainingSetup) -> CnnTraining:
+        """The task of a measurement: its samples, and the network with its initial weights.
 
         Raises
         ------
         EngineError
             OVERSAMPLING-001.
         """
-        samples = patch_samples(measurement, settings, gridsize, neighbor_count, seed)
-        spec = patch_spec(measurement, settings, gridsize)
-        network = build_network(spec, measurement.probe, seed)
-        assert isinstance(network, EncoderDecoder)
-        return cls(network, spec, samples, settings)
-
-    def facts(self) -> dict[str, Any]:
-        """Nothing beyond what every training says."""
-        return {}
-
-    def close(self) -> None:
-        """Nothing to give back."""
+        measurement, settings = setup.measurement, setup.settings
+        assert isinstance(settings, CnnSettings)
+        samples = Samples.of(measurement, settings, setup.gridsize, setup.neighbor_count, setup.seed)
+        spec = NetworkSpec.of_cnn(measurement, settings, setup.gridsize)
+        physics = ForwardModel(measurement.probe, measurement.patch_size)
+        return cls(initialised(lambda: EncoderDecoder(spec, physics), setup.seed), spec, samples, settings)
 
     def on_fit_start(self) -> None:
         """Move the data to the device once and seed the division of its photons."""
@@ -78,9 +66,9 @@ class PatchTraining(TrainingTask):
         return Batches(self.samples.validation_batches)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Poisson loss of the frames that the network was shown."""
+        """Poisson loss of the target counts of the frames."""
         self.position = f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"
-        counts, scale = self._shown(batch)
+        counts, scale = self._learned_counts(batch)
         counts, scale, target, target_scale = self._divided(counts, scale)
         patches = self._predict(batch, counts, scale)
         loss = poisson_loss(self.network.physics.rates(patches, target_scale), target)
@@ -92,7 +80,7 @@ class PatchTraining(TrainingTask):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Poisson loss of the counts that were taken away from the frames."""
         self.position = f"epoch {self.current_epoch + 1}, validation batch {batch_idx + 1}"
-        patches = self._predict(batch, *self._shown(batch))
+        patches = self._predict(batch, *self._learned_counts(batch))
         rates = self.network.physics.rates(patches, self.samples.validated_scale)
         loss = poisson_loss(rates, self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])])
         self.require_finite(loss)
@@ -100,26 +88,26 @@ class PatchTraining(TrainingTask):
 
     @torch.no_grad()
     def judge(self) -> tuple[float, float]:
-        """Validation loss of a flat object and standard deviation of the network's phase [rad]."""
+        """Validation loss of the uniform object and standard deviation of the network's phase [rad]."""
         self.to(self._learned.device)
         self.network.eval()
         physics = self.network.physics
         losses, frames, phases = [], [], []
-        lit = physics.weight > 0.1
+        illuminated = physics.weight > 0.1
         for batch in self.samples.validation_batches():
-            patches = self._predict(batch, *self._shown(batch))
+            patches = self._predict(batch, *self._learned_counts(batch))
             taken = self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])]
-            flat = physics.rates(torch.ones_like(patches), self.samples.validated_scale)
-            losses.append(float(poisson_loss(flat, taken)))
+            uniform = physics.rates(torch.ones_like(patches), self.samples.validated_scale)
+            losses.append(float(poisson_loss(uniform, taken)))
             frames.append(len(batch.frames))
             # Relative to each patch's own mean, since its global phase is free.
             mean = (patches * physics.weight).sum(dim=(-2, -1), keepdim=True)
-            phases.append((patches * mean.conj())[..., lit].angle().square().mean().item())
+            phases.append((patches * mean.conj())[..., illuminated].angle().square().mean().item())
         weights = np.array(frames) / sum(frames)
         return float(weights @ np.array(losses)), float(np.sqrt(weights @ np.array(phases)))
 
-    def _shown(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Counts (b, C, N, N) that the network may see and their intensity scales (b, C, 1, 1)."""
+    def _learned_counts(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Counts (b, C, N, N) that may be learned from and their intensity scales (b, C, 1, 1)."""
         frames = torch.from_numpy(batch.frames)
         counts = self._learned[frames]
         return counts, self._scales[frames][..., None, None].to(counts.device)
@@ -127,7 +115,7 @@ class PatchTraining(TrainingTask):
     def _divided(
         self, counts: torch.Tensor, scale: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Counts and scale to show, counts and scale to predict: two independent parts, drawn anew for every batch."""
+        """Counts and scale for the input and to predict: two independent splits, drawn anew for every batch."""
         fraction = self.settings.target_fraction
         if fraction == 0:
             return counts, scale, counts, scale
@@ -140,7 +128,7 @@ class PatchTraining(TrainingTask):
         return counts - target, scale * math.sqrt(1.0 - fraction), target, scale * math.sqrt(fraction)
 
     def _predict(self, batch: Batch, counts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """Patches (b, C, M, M) that the network makes of counts, one object per group."""
+        """Patches (b, C, N, N) that the network makes of counts, one object per group."""
         patches: torch.Tensor = self.network(counts, scale)
         if batch.frames.shape[1] == 1:
             return patches

@@ -1,11 +1,94 @@
-"""The background term of the forward model: counts that an object leaves unexplained on average.
+"""The likelihood of count splits with a background term for the error of the model.
 
-Belongs here: the fit of that term. Does not belong here: solvers, networks, losses. Imported by engine processes only.
+Belongs here: the loss of an object on some frames, the fit of the background. Does not belong here: solvers, networks,
+what is learned from which split. Imported by engine processes only.
+
+A rate is quadratic in the object: details o that the object O lacks, and of which only the statistics are known, still
+scatter photons, E |F P (O + o)|^2 = |F P O|^2 + E |F P o|^2. Without the second term the likelihood favours invented
+texture of the right strength over the object that is closest to the truth on average.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from fly64_assets.physics.forward import blocks
+from fly64_assets.pinn.forward import poisson_loss
+from fly64_assets.pinn.unrolled.count_splits import CountSplits
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+
+EM_ITERATIONS: Final = 60
+"""Iterations of expectation maximisation that fit a background from the start."""
+BLOCK_FRAMES: Final = 256
+"""Frames whose loss is evaluated at once."""
+
+
+@dataclass(frozen=True)
+class SplitLikelihood:
+    """The Poisson loss of objects on count splits.
+
+    Attributes
+    ----------
+    plane : ObjectPlane
+    counts : CountSplits
+        Of the frames in the plane's order.
+    scale : float
+        Intensity scale of one split.
+    """
+
+    plane: ObjectPlane
+    counts: CountSplits
+    scale: float
+
+    def rates(self, obj: torch.Tensor, frames: NDArray[np.int64], origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
+        """Expected counts (b, N, N) of one split, DC in the corner, without background.
+
+        Parameters
+        ----------
+        obj : (h, w) complex64
+            An object on the plane, or the part of one that begins at ``origin``.
+        frames : (b,) int64
+        """
+        windows = self.plane.read(obj, torch.from_numpy(frames).to(obj.device), origin)
+        return self.plane.physics.corner_rates(windows, self.scale)
+
+    def measured(self, split: int, frames: NDArray[np.int64]) -> torch.Tensor:
+        """Counts (b, N, N) float32 of a split on the plane's device."""
+        return torch.from_numpy(self.counts.split(split, frames)).to(self.plane.device)
+
+    def loss(
+        self,
+        obj: torch.Tensor,
+        split: int,
+        frames: NDArray[np.int64],
+        background: torch.Tensor,
+        origin: tuple[int, int] = (0, 0),
+    ) -> torch.Tensor:
+        """Mean loss per frame of a split, a float64 scalar with a gradient; for as many frames as fit into memory."""
+        return poisson_loss(self.rates(obj, frames, origin) + background, self.measured(split, frames))
+
+    @torch.no_grad()
+    def mean_loss(self, obj: torch.Tensor, split: int, frames: NDArray[np.int64], background: torch.Tensor) -> float:
+        """Mean loss per frame of a split, for any number of frames."""
+        parts = [frames[part] for part in blocks(len(frames), BLOCK_FRAMES)]
+        return sum(float(self.loss(obj, split, part, background)) * len(part) for part in parts) / len(frames)
+
+    @torch.no_grad()
+    def background(
+        self,
+        obj: torch.Tensor,
+        split: int,
+        frames: NDArray[np.int64],
+        iterations: int = EM_ITERATIONS,
+        start: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The background (N, N) that an object leaves in a split of some frames; see :func:`fitted_background`."""
+        return fitted_background(self.rates(obj, frames), self.measured(split, frames), iterations, start)
 
 
 def fitted_background(
@@ -13,11 +96,8 @@ def fitted_background(
 ) -> torch.Tensor:
     """Expected counts per detector pixel (N, N), the same in every frame, that an object leaves unexplained on average.
 
-    A rate is quadratic in the object: details o that the object O lacks, and of which only the statistics are known,
-    still scatter photons, E |F P (O + o)|^2 = |F P O|^2 + E |F P o|^2. Without the second term the likelihood favours
-    invented texture of the right strength over the object that is closest to the truth on average. The term is
-    fitted by expectation maximisation (as in Richardson-Lucy deconvolution), smoothed over 9 x 9 pixels after every
-    iteration.
+    Fitted by expectation maximisation (the multiplicative step of Richardson and Lucy) and smoothed over 9 x 9 pixels
+    after every iteration: what one object lacks is spread smoothly over the detector, noise is not.
 
     Parameters
     ----------

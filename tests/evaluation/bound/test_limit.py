@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fly64_assets.evaluation.bound import limit as limits
-from fly64_assets.evaluation.bound.components import connected_components
 from fly64_assets.evaluation.bound.information import ObjectInformation, Part
 from fly64_assets.evaluation.bound.limit import LimitProblem, dose_limit, estimated_limit, exact_limit
 from fly64_assets.physics.forward import patch_counts
@@ -329,18 +328,6 @@ def test_frames_in_between_connect_them():
     found = dose_limit(joined)
     assert found.singular == ()
     assert found.phase.variance > 0
-
-
-def test_connected_components_of_frames_and_pixels():
-    apart = separate_problem()
-    unknown = illumination(apart.probe, apart.scan) >= 0.1
-    found = connected_components(apart.probe, apart.scan, unknown, 0.1)
-    assert len(set(found.frame[:12])) == len(set(found.frame[12:])) == 1
-    assert found.frame[0] != found.frame[12]
-    assert found.within(apart.mask) == 2
-    left_only = apart.mask & (np.arange(40) < 20)
-    assert found.within(left_only) == 1
-    assert np.all(found.pixel[apart.mask] >= 0)
 
 
 def test_fewer_values_than_unknowns_are_singular_by_count():

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 
 from fly64_assets.pinn.cnn.samples import Samples
+from fly64_assets.pinn.settings import CnnSettings
 
-SETTINGS = {
-    "samples_per_position": 1,
-    "frames_per_batch": 16,
-    "validation_fraction": 0.1,
-    "thinning_fraction": 0.2,
-    "seed": 4,
-}
+SETTINGS = CnnSettings(batch_size=16, validation_fraction=0.1, thinning_fraction=0.2)
 
 
 def test_few_frames_are_thinned_and_none_held_out(measurement):
-    samples = Samples.of(measurement, gridsize=2, neighbor_count=7, **SETTINGS)
+    samples = Samples.of(measurement, SETTINGS, gridsize=2, neighbor_count=7, seed=4)
     counts = measurement.counts()
     np.testing.assert_array_equal(samples.learned + samples.validated, counts)
     np.testing.assert_array_equal(samples.validated_row, np.arange(64))
@@ -28,7 +23,7 @@ def test_few_frames_are_thinned_and_none_held_out(measurement):
 
 def test_of_many_frames_a_fraction_is_held_out(measured):
     measurement = measured(n=240, dose=1e3)
-    samples = Samples.of(measurement, gridsize=1, neighbor_count=7, **SETTINGS)
+    samples = Samples.of(measurement, SETTINGS, gridsize=1, neighbor_count=7, seed=4)
     held_out = np.unique(samples.validation)
     assert len(held_out) == 24
     shown = {index for batch in samples.epoch(0) for index in batch.frames.ravel().tolist()}
@@ -42,7 +37,7 @@ def test_of_many_frames_a_fraction_is_held_out(measured):
 
 
 def test_epochs_differ_and_repeat_by_number(measurement):
-    samples = Samples.of(measurement, gridsize=2, neighbor_count=7, **SETTINGS)
+    samples = Samples.of(measurement, SETTINGS, gridsize=2, neighbor_count=7, seed=4)
     one, again, two = ([b.frames.tolist() for b in samples.epoch(k)] for k in (0, 0, 1))
     assert one == again
     assert one != two

@@ -4,8 +4,9 @@ Belongs here: placing patches on a common canvas, averaging them and reading the
 belong here: which frames form a group (``pinn.cnn.grouping``), the stitching of a whole scan. Imported by
 engine processes only.
 
-Bilinear placement is separable: it is written as two matrix products with hat functions, which needs no scattered
-additions, whose order would not be the same every time on a GPU.
+The bilinear weights, those of :mod:`fly64_assets.physics.windows`, are separable: reading and adding are two products
+with matrices of hat functions, which needs no scattered additions, whose order would not be the same every time on a
+GPU.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _hats(offsets: Tensor, patch_side: int, reach: Tensor) -> Tensor:
 
 
 def shared_patches(patches: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """Replace each patch of a group by what the group's common object shows at its place.
+    """Replace each patch of a group by the group's common object at its position: the overlap constraint.
 
     The same object as the PyTorch network's: the weighted mean of the patches where they overlap, their free global
     phases aligned to the mean first, the mean corrected once by the residual of the patches against it; 1 where no
@@ -75,7 +76,7 @@ def shared_patches(patches: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     coverage = canvas.place(spread)
     measured = coverage >= LEAST_COVERAGE
     inverse = tf.where(measured, 1.0 / tf.maximum(coverage, LEAST_COVERAGE), tf.zeros_like(coverage))
-    flat = tf.cast(tf.where(measured, tf.zeros_like(coverage), tf.ones_like(coverage)), patches.dtype)
+    uniform = tf.cast(tf.where(measured, tf.zeros_like(coverage), tf.ones_like(coverage)), patches.dtype)
 
     def mean(values: Tensor) -> Tensor:
         real, imaginary = (inverse * canvas.place(spread * part(values)) for part in (tf.math.real, tf.math.imag))
@@ -84,11 +85,11 @@ def shared_patches(patches: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     def window(values: Tensor) -> Tensor:
         return tf.complex(canvas.read(tf.math.real(values)), canvas.read(tf.math.imag(values)))
 
-    # Where a patch's phase is best is no reason to change the patch.
+    # The best phase of a patch must not change its content: no gradient goes through it.
     match = tf.reduce_sum(
         window(mean(patches)) * tf.math.conj(patches) * tf.cast(weight, patches.dtype), axis=(-2, -1), keepdims=True
     )
     size = tf.maximum(tf.abs(match), 1e-12)
     aligned = tf.stop_gradient(match / tf.cast(size, patches.dtype)) * patches
-    obj = mean(aligned) + flat
+    obj = mean(aligned) + uniform
     return window(obj + mean(aligned - window(obj)))

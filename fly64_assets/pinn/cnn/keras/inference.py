@@ -1,7 +1,7 @@
 """From a bundle of ``cnn``, trained by either backend, to an object, in TensorFlow.
 
 Belongs here: running the network. Does not belong here: the stitching of patches
-(:mod:`fly64_assets.pinn.cnn.inference`), files of a cell. Imported by engine processes only.
+(:mod:`fly64_assets.pinn.cnn.stitching`), files of a cell. Imported by engine processes only.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fly64_assets.errors import ArtifactError
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.bundle import Bundle
-from fly64_assets.pinn.cnn.inference import bundled_spec, require_patch_size, require_shapes, stitched_patches
 from fly64_assets.pinn.cnn.keras.architecture import FramesNetwork
 from fly64_assets.pinn.cnn.keras.forward import ForwardModel
 from fly64_assets.pinn.cnn.keras.weights import weight_shapes
+from fly64_assets.pinn.cnn.stitching import stitched_patches
 from fly64_assets.pinn.results import Reconstruction
 
 
@@ -35,12 +35,12 @@ def reconstruct(bundle: Bundle, measurement: Measurement, scratch: Path, progres
     EngineError
         If a patch is not finite, or groups cannot be filled (OVERSAMPLING-001).
     """
-    spec = bundled_spec(bundle)
+    spec = bundle.spec()
     if spec.architecture != "cnn":
         raise ArtifactError(f"the bundle's architecture is {spec.architecture}; TensorFlow runs cnn only")
-    require_patch_size(spec, measurement)
+    bundle.require_patch_size(measurement.patch_size)
     check_measurement(measurement)
-    require_shapes(bundle, weight_shapes(spec))
+    bundle.require_shapes(weight_shapes(spec))
     network = FramesNetwork(spec, bundle.weights)
     run = tf.function(network.__call__, reduce_retracing=True)
 
@@ -49,5 +49,5 @@ def reconstruct(bundle: Bundle, measurement: Measurement, scratch: Path, progres
         patches: NDArray[np.complex64] = run(tf.constant(counts), tf.constant(scales))[:, 0].numpy()
         return patches
 
-    light = ForwardModel(measurement.probe).weight.numpy().astype(np.float64)
-    return stitched_patches(predict, light, spec, measurement, scratch, progress)
+    illumination = ForwardModel(measurement.probe).weight.numpy().astype(np.float64)
+    return stitched_patches(predict, illumination, spec, measurement, scratch, progress)

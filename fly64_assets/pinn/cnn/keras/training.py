@@ -28,10 +28,9 @@ from fly64_assets.pinn.cnn.keras.canvas import shared_patches
 from fly64_assets.pinn.cnn.keras.forward import ForwardModel, poisson_loss
 from fly64_assets.pinn.cnn.keras.weights import initial_weights
 from fly64_assets.pinn.cnn.samples import Batch, Samples
-from fly64_assets.pinn.cnn.task import patch_samples, patch_spec
-from fly64_assets.pinn.learning_rate import relative_rate
-from fly64_assets.pinn.results import Trained
-from fly64_assets.pinn.settings import CnnSettings
+from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.results import Trained, stop_reason
+from fly64_assets.pinn.settings import CnnSettings, relative_rate
 from fly64_assets.ptychopinn.configuration import LegacyConfigError
 from fly64_assets.ptychopinn.session import LegacySession
 from fly64_assets.ptychopinn.support import require_supported
@@ -40,14 +39,14 @@ Tensor = Any
 Counts = NDArray[np.floating]
 
 _DIVISION: Final = 4
-"""Stream of the seed for the division of photons; the samples use the smaller ones."""
+"""Stream of the training's seed for the division of counts; the samples use the smaller ones."""
 
 
 def train(session: LegacySession, measurement: Measurement, settings: CnnSettings, progress: Progress) -> Trained:
     """Train the network with the parameters of an open legacy session.
 
     N, gridsize, neighbor_count, n_groups, nepochs, batch_size, n_filters_scale and npseed are those of the session;
-    ``settings`` has what the legacy dictionary has no key for. The result is the same for the same arguments and
+    ``settings`` has the rest, for which the dictionary has no key. The result is the same for the same arguments and
     number of threads, byte for byte.
 
     Raises
@@ -65,31 +64,30 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
     session.record("intensity_scale", float(measurement.intensity_scale))
     gridsize, seed = session["gridsize"], session["npseed"]
     samples = replace(
-        patch_samples(measurement, settings, gridsize, session["neighbor_count"], seed),
+        Samples.of(measurement, settings, gridsize, session["neighbor_count"], seed),
         samples_per_epoch=session["n_groups"],
     )
-    spec = patch_spec(measurement, settings, gridsize)
+    spec = NetworkSpec.of_cnn(measurement, settings, gridsize)
     network = FramesNetwork(spec, initial_weights(spec, seed))
     learner = _Learner(network, ForwardModel(measurement.probe), samples, settings)
-    course = _Course(learner, settings, progress)
+    loop = _TrainingLoop(learner, settings, progress)
     try:
-        course.run()
-        network.load(course.best_weights)
+        loop.run()
+        network.load(loop.best_weights)
         flat_loss, phase_std = learner.judge()
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise EngineError(
             f"out of memory in {learner.position} ({' '.join(str(error).split())[:200]}): lower batch_size, or free "
             "memory"
         ) from error
-    early = len(course.history) < settings.epochs
     return Trained(
         spec=spec,
-        weights=course.best_weights,
-        history=course.history,
+        weights=loop.best_weights,
+        history=loop.history,
         flat_loss=flat_loss,
         phase_std=phase_std,
-        stop_reason=f"no improvement in {settings.patience} epochs" if early else "all epochs done",
-        parameters=sum(value.size for value in course.best_weights.values()),
+        stop_reason=stop_reason(loop.history, settings.epochs, settings.patience),
+        parameters=sum(value.size for value in loop.best_weights.values()),
         frames_trained=learner.frames_trained,
         seconds=time.perf_counter() - start,
         facts={"n_groups": samples.samples_per_epoch},
@@ -118,7 +116,7 @@ def session_settings(session: LegacySession, measurement: Measurement, settings:
 
 
 @dataclass
-class _Course:
+class _TrainingLoop:
     """Epochs until the last, or until the validation loss no longer falls; keeps the best weights."""
 
     learner: _Learner
@@ -151,7 +149,7 @@ class _Learner:
         self.network, self.physics, self.samples, self.settings = network, physics, samples, settings
         self.position = "before the first batch"
         self.frames_trained = 0
-        # The optimiser sees losses of order one whatever the dose; the history holds absolute ones.
+        # The optimiser gets losses of order one at every dose; the history holds absolute ones.
         self._photons = max(1.0, float(samples.learned.sum(dtype=np.float64)) / len(samples.learned))
         self._steps = settings.epochs * samples.batches_per_epoch
         self._step = 0
@@ -159,7 +157,7 @@ class _Learner:
         self._optimizer.build(network.variables)
         real = tf.TensorSpec((None, network.spec.group_frames, None, None), tf.float32)
         offsets = tf.TensorSpec((None, network.spec.group_frames, 2), tf.float32)
-        self._learn = tf.function(self._one_step, input_signature=(*[real] * 4, offsets))
+        self._learn = tf.function(self._train_step, input_signature=(*[real] * 4, offsets))
         self._predict = tf.function(self._patches, input_signature=(real, real, offsets))
 
     def epoch(self, number: int) -> dict[str, float]:
@@ -169,8 +167,8 @@ class _Learner:
         for index, batch in enumerate(self.samples.epoch(number)):
             self.position = f"epoch {number + 1}, batch {index + 1}"
             self._optimizer.learning_rate = self._rate()
-            shown, target = self._divided(batch, generator)
-            loss = float(self._learn(*shown, *target, batch.offsets))
+            given, target = self._divided(batch, generator)
+            loss = float(self._learn(*given, *target, batch.offsets))
             losses.append((len(batch.frames), self._finite(loss)))
             self.frames_trained += batch.frames.size
             self._step += 1
@@ -181,13 +179,13 @@ class _Learner:
         }
 
     def judge(self) -> tuple[float, float]:
-        """Validation loss of a flat object and standard deviation of the network's phase [rad]."""
+        """Validation loss of the uniform object and standard deviation of the network's phase [rad]."""
         losses, phases = [], []
         weight = self.physics.weight.numpy()
         for batch, patches in self._validation_patches():
             taken = self._taken(batch)
-            flat = self.physics.rates(tf.ones_like(patches), self.samples.validated_scale)
-            losses.append((len(batch.frames), float(poisson_loss(flat, taken))))
+            uniform = self.physics.rates(tf.ones_like(patches), self.samples.validated_scale)
+            losses.append((len(batch.frames), float(poisson_loss(uniform, taken))))
             # Relative to each patch's own mean, since its global phase is free.
             values = patches.numpy()
             mean = (values * weight).sum(axis=(-2, -1), keepdims=True)
@@ -197,9 +195,11 @@ class _Learner:
 
     # -- steps -------------------------------------------------------------------------------------------------
 
-    def _one_step(self, shown: Tensor, scale: Tensor, target: Tensor, target_scale: Tensor, offsets: Tensor) -> Tensor:
+    def _train_step(
+        self, counts: Tensor, scale: Tensor, target: Tensor, target_scale: Tensor, offsets: Tensor
+    ) -> Tensor:
         with tf.GradientTape() as tape:
-            loss = poisson_loss(self.physics.rates(self._patches(shown, scale, offsets), target_scale), target)
+            loss = poisson_loss(self.physics.rates(self._patches(counts, scale, offsets), target_scale), target)
             relative = loss / self._photons
         variables = self.network.variables
         gradients, _ = tf.clip_by_global_norm(tape.gradient(relative, variables), self.settings.gradient_clip)
@@ -229,8 +229,8 @@ class _Learner:
     def _divided(
         self, batch: Batch, generator: np.random.Generator
     ) -> tuple[tuple[Counts, Counts], tuple[Counts, Counts]]:
-        """Counts and scale to show, counts and scale to predict: two independent parts, drawn anew for every batch."""
-        counts, scale = self._shown(batch)
+        """Counts and scale for the input and to predict: two independent splits, drawn anew for every batch."""
+        counts, scale = self._learned_counts(batch)
         fraction = self.settings.target_fraction
         if fraction == 0:
             return (counts, scale), (counts, scale)
@@ -238,8 +238,8 @@ class _Learner:
         scales = [scale * np.float32(math.sqrt(part)) for part in (1.0 - fraction, fraction)]
         return (kept.astype(np.float32), scales[0]), (taken.astype(np.float32), scales[1])
 
-    def _shown(self, batch: Batch) -> tuple[Counts, Counts]:
-        """Counts (b, C, N, N) that the network may see and their intensity scales (b, C, 1, 1)."""
+    def _learned_counts(self, batch: Batch) -> tuple[Counts, Counts]:
+        """Counts (b, C, N, N) that may be learned from and their intensity scales (b, C, 1, 1)."""
         return self.samples.learned[batch.frames], self.samples.learned_scale[batch.frames][..., None, None]
 
     def _taken(self, batch: Batch) -> Counts:
@@ -248,7 +248,7 @@ class _Learner:
 
     def _validation_patches(self) -> Iterator[tuple[Batch, Tensor]]:
         for batch in self.samples.validation_batches():
-            yield batch, self._predict(*self._shown(batch), batch.offsets)
+            yield batch, self._predict(*self._learned_counts(batch), batch.offsets)
 
     def _validated(self, number: int) -> Iterator[tuple[int, float]]:
         """Poisson loss of the counts that were taken away from the frames, batch by batch."""

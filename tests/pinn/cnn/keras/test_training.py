@@ -18,8 +18,8 @@ from fly64_assets.contract.npz import load_measurement, open_npz
 from fly64_assets.engines.execution import Execution
 from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle, read_bundle, write_bundle
-from fly64_assets.pinn.cnn.task import patch_spec
 from fly64_assets.pinn.inference import reconstruct
+from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.dictionary import DEFAULTS
 from fly64_assets.ptychopinn.training_config import disagreements, training_config, training_values
@@ -44,7 +44,7 @@ def write_frames(path):
 
 def untrained_bundle(path, measurement):
     """A bundle as PyTorch writes it, with its initial weights."""
-    spec = patch_spec(measurement, DESIGN.pinn, 2)
+    spec = NetworkSpec.of_cnn(measurement, DESIGN.pinn, 2)
     weights = {k: v.numpy() for k, v in build_network(spec, measurement.probe, 7).state_dict().items()}
     write_bundle(path, Bundle({"backend": "pytorch"}, {"network": spec.to_dict(), "gridsize": 2}, weights, []))
     return path
@@ -151,6 +151,7 @@ def test_without_a_fitting_session_there_is_no_training(cell):
 
 
 CALLS = """
+from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.session import LegacySession
 from fly64_assets.pinn.cnn.keras.training import train
@@ -171,7 +172,7 @@ def test_calling_the_trainer_without_a_session_is_a_type_error(tmp_path):
     (tmp_path / "calls.py").write_text(CALLS)
     result = subprocess.run(
         [sys.executable, "-m", "mypy", str(tmp_path / "calls.py")],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,
         check=False,

@@ -9,7 +9,7 @@ import torch
 
 from fly64_assets.physics import forward as physics
 from fly64_assets.physics.windows import Scan
-from fly64_assets.pinn.architectures import EncoderDecoder, build_network
+from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.cnn.canvas import shared_patches
 from fly64_assets.pinn.cnn.keras.weights import from_keras, initial_weights, to_keras, weight_shapes
 from fly64_assets.pinn.forward import poisson_loss
@@ -23,12 +23,7 @@ def make_spec(size, gridsize, n_filters_scale=1):
         architecture="cnn",
         patch_size=size,
         group_frames=gridsize**2,
-        width=16,
-        levels=(),
-        level_iterations=0,
-        base=0,
         n_filters_scale=n_filters_scale,
-        amplitude_max=1.5,
         input_scale=3.0,
     )
 
@@ -62,7 +57,6 @@ def make_case(size, gridsize, samples=1):
 def in_torch(spec, arrays, weights, dtype):
     """The same as the job ``evaluate``, by PyTorch."""
     network = build_network(spec, arrays["probe"], seed=0)
-    assert isinstance(network, EncoderDecoder)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     counts, scale, offsets = (torch.from_numpy(np.array(arrays[n], dtype)) for n in ("counts", "scale", "offsets"))
     if dtype == "float32":

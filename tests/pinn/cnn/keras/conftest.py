@@ -10,19 +10,19 @@ import pytest
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import run_isolated
 
-JOBS = Path(__file__).parents[1] / "jobs"
+JOBS = Path(__file__).parents[3] / "jobs"
 
 
 @pytest.fixture(scope="session")
 def in_child(tmp_path_factory):
-    """Run a job of ``tests/jobs/legacy_jobs.py``, or any other, in a process of its own."""
+    """Run a job of ``tests/jobs/keras_jobs.py``, or any other, in a process of its own."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(JOBS) + (f":{before}" if before else "")
-    log = tmp_path_factory.mktemp("legacy") / "child.log"
+    log = tmp_path_factory.mktemp("keras") / "child.log"
 
     def run(target, request):
         log.write_bytes(b"")
-        name = target if ":" in target else f"legacy_jobs:{target}"
+        name = target if ":" in target else f"keras_jobs:{target}"
         return run_isolated(name, request, execution=Execution(), log_path=log) | {"log": log.read_text()}
 
     yield run

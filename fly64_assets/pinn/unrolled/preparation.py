@@ -1,0 +1,164 @@
+"""What a training of ``unrolled`` works on: count splits, and the objects of the regularisation path without some.
+
+Belongs here: the division into what is learned from and what is not. Does not belong here: networks, optimisation.
+Imported by engine processes only.
+
+The counts of every frame are divided at random into equal splits (Yaman et al., Magn. Reson. Med. 84, 3172, 2020,
+divide k-space samples in this way for learned reconstructions without ground truth). Split 0 is for validation. Each
+of the next ones is a fold: the network is given the objects that the path reaches without the fold and without the
+validation split, and predicts the fold. It cannot win by learning noise. The counts of the held-out frames are never
+learned from either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.scan import evenly_spread
+from fly64_assets.pinn.ranks import Ranks
+from fly64_assets.pinn.settings import FEWEST_HELD_OUT, UnrolledSettings
+from fly64_assets.pinn.unrolled.count_splits import CountSplits
+from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
+from fly64_assets.pinn.unrolled.network import network_input
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+
+VALIDATION: Final = 0
+"""The count split that is never learned from."""
+FIRST_FOLD: Final = 1
+"""The first of the count splits that the network learns to predict."""
+JUDGED_FRAMES: Final = 1024
+"""Learned frames on which losses are evaluated."""
+SHARPER_LEVELS: Final = 1
+"""Levels with a smaller TV weight than the best that the network is given."""
+_HELD_OUT, _DIVISION = range(2)
+"""Streams of the training's seed; the tiles use the next."""
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """What the network is given: channels (channels, H, W) float32, and the object to correct (H, W) complex64."""
+
+    channels: torch.Tensor
+    obj: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Count splits and the network's input for every fold.
+
+    Attributes
+    ----------
+    likelihood : SplitLikelihood
+        With the object plane and the counts.
+    inputs : dict of int to NetworkInput
+        By fold: from the counts without that fold and without the validation split. By :data:`VALIDATION`: from all
+        counts but the validation split.
+    levels : tuple of float
+        TV weights of the path, decreasing.
+    base : int
+        Index of the level whose object predicts the first fold best: the object to correct.
+    path_losses : list of float
+        Losses of the first fold by level, for all levels of the settings.
+    """
+
+    likelihood: SplitLikelihood
+    inputs: dict[int, NetworkInput]
+    levels: tuple[float, ...]
+    base: int
+    path_losses: list[float]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The count splits that the network learns to predict."""
+        return tuple(sorted(set(self.inputs) - {VALIDATION}))
+
+    @property
+    def judged(self) -> NDArray[np.int64]:
+        """Learned frames on which losses are evaluated."""
+        return evenly_spread(self.likelihood.plane.frames, JUDGED_FRAMES)
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Frames that are never learned from, in the plane's order."""
+        return np.arange(self.likelihood.plane.frames, self.likelihood.counts.frames)
+
+
+def prepare(
+    measurement: Measurement,
+    settings: UnrolledSettings,
+    seed: int,
+    ranks: Ranks,
+    scratch: Path,
+    notify: Callable[[str], None],
+) -> TrainingData:
+    """Divide the counts of a measurement and compute the objects of all folds, each in one of the processes.
+
+    Parameters
+    ----------
+    scratch : Path
+        Folder for the unnamed file of divided counts.
+    notify : callable
+        Gets a line about every path.
+    """
+    n, splits = measurement.frames, settings.photon_parts
+    held_out = round(settings.validation_fraction * n) if n >= FEWEST_HELD_OUT else 0
+    drawn = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
+    order = np.concatenate([np.sort(drawn[held_out:]), np.sort(drawn[:held_out])])
+    folds = range(FIRST_FOLD, FIRST_FOLD + settings.folds)
+    plane = ObjectPlane(measurement, ranks.device, order, n - held_out)
+    division = int(np.random.default_rng([seed, _DIVISION]).integers(2**63))
+    counts = CountSplits.of(measurement, order, splits=splits, kept=folds.stop, seed=division, scratch=scratch)
+    likelihood = SplitLikelihood(plane, counts, measurement.intensity_scale * math.sqrt(1.0 / splits))
+
+    def path(excluded: tuple[int, ...], levels: tuple[float, ...]) -> list[torch.Tensor]:
+        return regularisation_path(
+            plane,
+            lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device),
+            measurement.intensity_scale * math.sqrt(1.0 - len(excluded) / splits),
+            levels,
+            settings.level_iterations,
+        )
+
+    # The best level is chosen once, for all folds: by counts that its path did not use.
+    first = path((VALIDATION, FIRST_FOLD), settings.levels)
+    losses = _path_losses(likelihood, first)
+    base = int(np.argmin(losses))
+    levels = settings.levels[: base + 1 + SHARPER_LEVELS]
+    paths = settings.folds + 1
+    notify(f"regularisation path 1 of {paths}: the TV weight {levels[base]:g} predicts best, of {len(losses)}")
+
+    def network_input_of(objects: list[torch.Tensor]) -> NetworkInput:
+        return NetworkInput(network_input(objects, base, plane.illumination), objects[base])
+
+    objects: dict[int, list[torch.Tensor]] = {}
+    others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
+    for number, (which, excluded) in enumerate(others.items()):
+        objects[which] = path(excluded, levels) if ranks.owns(number) else []
+        notify(f"regularisation path {number + 2} of {paths}")
+    inputs = {FIRST_FOLD: network_input_of(first[: len(levels)])}
+    # Shared after all are computed, so that no process waits for another in between.
+    inputs |= {
+        which: network_input_of(ranks.share(number, computed))
+        for number, (which, computed) in enumerate(objects.items())
+    }
+    return TrainingData(likelihood, inputs, levels, base, losses)
+
+
+def _path_losses(likelihood: SplitLikelihood, path: list[torch.Tensor]) -> list[float]:
+    """Losses of the first fold, each with the background that the object leaves."""
+    frames = evenly_spread(likelihood.plane.frames, JUDGED_FRAMES)
+    backgrounds = [likelihood.background(obj, FIRST_FOLD, frames) for obj in path]
+    return [
+        float(likelihood.loss(obj, FIRST_FOLD, frames, background))
+        for obj, background in zip(path, backgrounds, strict=True)
+    ]

@@ -1,0 +1,46 @@
+"""Settings of regularised maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict
+
+from fly64_assets.physics.quantities import LISTED, NO_OTHER_FIELDS, Count, Number, Rule, Whole, at_least, unit
+
+
+def _falling(values: tuple[float, ...]) -> bool:
+    positive = all(0 < value < float("inf") for value in values)
+    return bool(values) and positive and list(values) == sorted(set(values), reverse=True)
+
+
+@dataclass(frozen=True)
+class TvMlSettings:
+    """Hyperparameters of regularised maximum likelihood."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
+
+    levels: Annotated[
+        tuple[Number, ...],
+        *LISTED,
+        Rule("must fall and be positive, at least one", _falling, {"minItems": 1}),
+        unit("square root of the photons per object pixel"),
+    ] = (1.2, 0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009, 0.0045)
+    """Weights of total variation to try, in falling order; each starts from the object of the one before."""
+    steps: Annotated[Count, unit("likelihood steps")] = 48
+    """Likelihood steps over all frames at each weight; the objective is then within 0.5 % of its minimum."""
+    count_splits: Annotated[Whole, at_least(2)] = 10
+    """Equal splits of the counts of every frame, of which one is held out and chooses the weight."""
+    patience: Annotated[Count, unit("weights")] = 2
+    """Weights in a row that predict the held-out counts worse than the best, after which no weaker one is tried."""
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> TvMlSettings:
+        """From plain JSON types."""
+        return cls(**{**document, "levels": tuple(document["levels"])})
+
+    def parameters(self) -> dict[str, Any]:
+        """What a reconstruction depends on, in plain types."""
+        return asdict(self)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from fly64_assets.engines.execution import Execution
+from fly64_assets.errors import EngineError
+from fly64_assets.lsqml.engine import reconstruct as lsqml
+from fly64_assets.lsqml.settings import LsqmlSettings
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.pinn.unrolled.regularisation_path import DARK_COUNTS, EDGE
+
+BRIGHT = 1e8
+"""Photons per frame at which noise does not matter."""
+
+
+def test_an_object_of_flat_pieces_is_found_from_noiseless_counts(scanned, solved):
+    s = scanned(dose=BRIGHT)
+    found = solved(s.measurement, levels=(0.3, 0.075), steps=150)
+    assert s.phase_error(np.ones_like(s.object)) > 0.3
+    assert s.phase_error(found.object) < 0.005
+
+
+def test_few_photons_need_the_regularisation(scanned, solved):
+    """Neither likelihood steps with next to no smoothing nor LSQML, stopped in time, come near."""
+    s = scanned(dose=1e3)
+    own = s.phase_error(solved(s.measurement).object)
+    without = s.phase_error(solved(s.measurement, levels=(1e-3,)).object)
+    other = lsqml(s.measurement, LsqmlSettings(epochs=20), Execution(), 1, lambda *_: None)
+    assert own < 0.5 * without
+    assert own < 0.8 * s.phase_error(other.object)
+
+
+def test_fewer_photons_get_a_larger_weight(scanned, solved):
+    chosen = [solved(scanned(dose=dose).measurement, steps=24).level for dose in (300, 1e4, 1e6)]
+    assert chosen == sorted(chosen, reverse=True)
+    assert chosen[0] > 2 * chosen[-1]
+
+
+def test_the_chosen_weight_is_near_the_best_and_all_counts_are_used_in_the_end(scanned, solved):
+    s = scanned()
+    found = solved(s.measurement)
+    errors = {
+        level: s.phase_error(solved(s.measurement, levels=tuple(v for v in found.levels if v >= level)).object)
+        for level in found.levels.tolist()
+    }
+    assert s.phase_error(found.object) < 1.15 * min(errors.values())
+
+
+def test_weaker_weights_are_not_tried_after_two_that_predict_worse(scanned, solved):
+    found = solved(scanned(dose=1e3).measurement, steps=12)
+    best = int(np.argmin(found.held_out))
+    assert len(found.levels) == len(found.held_out) == best + 3 < 9
+    assert found.level == found.levels[best]
+    assert len(found.loss) == 12 * (len(found.levels) + 1)
+    assert found.stop_reason == (
+        f"TV weight {found.level:g} predicts the held-out counts best of {len(found.levels)} weights"
+    )
+    longer = solved(scanned(dose=1e3).measurement, steps=12, patience=3)
+    np.testing.assert_array_equal(longer.held_out[:-1], found.held_out)
+
+
+def test_the_weakest_weight_says_that_it_is_the_weakest(scanned, solved):
+    found = solved(scanned(dose=1e6).measurement, levels=(1.2, 0.6), steps=12)
+    assert found.level == 0.6
+    assert found.stop_reason.endswith("of 2 weights, and no weaker one is among the settings")
+
+
+def test_the_objective_falls_with_every_step_of_a_weight(scanned, solved):
+    """But for the momentum, which may overshoot a little near the end."""
+    steps, rows = 40, []
+    found = solved(scanned().measurement, progress=lambda *row: rows.append(row), levels=(0.6, 0.15), steps=steps)
+    for part in found.loss.reshape(-1, steps):
+        assert np.diff(part).max() < 1e-3 * part.min()
+        assert part[-1] == pytest.approx(part.min(), rel=1e-3)
+    assert [row[:2] for row in rows] == [(done, 3 * steps) for done in range(1, 3 * steps + 1)]
+    assert [row[2]["level"] for row in rows[:: steps // 2]] == [0.6, 0.6, 0.15, 0.15, 0.15, 0.15]
+    assert [row[2]["loss"] for row in rows] == found.loss.tolist()
+
+
+def test_equal_arguments_give_equal_bytes_and_another_seed_another_division(scanned, solved):
+    m = scanned(n=12).measurement
+    one, two, other = (solved(m, seed, levels=(0.3, 0.15), steps=6) for seed in (1, 1, 2))
+    assert one.object.tobytes() == two.object.tobytes()
+    assert one.loss.tobytes() == two.loss.tobytes()
+    assert one.held_out.tobytes() == two.held_out.tobytes()
+    assert not np.array_equal(one.held_out, other.held_out)
+
+
+def test_a_measurement_cannot_hold_the_truth():
+    assert {field.name for field in fields(Measurement)} == {
+        "amplitude",
+        "intensity_scale",
+        "probe",
+        "x",
+        "y",
+        "object_shape",
+        "scan_index",
+    }
+
+
+def test_pixels_that_no_frame_reaches_are_ones(scanned, solved):
+    s = scanned()
+    m = s.some(3)
+    found = solved(m, levels=(0.3,), steps=6)
+    reached = np.zeros(m.object_shape, bool)
+    for x, y in zip(np.floor(m.x).astype(int), np.floor(m.y).astype(int), strict=True):
+        reached[y - 32 : y + 33, x - 32 : x + 33] = True
+    assert not reached.all()
+    assert (found.object[~reached] == 1).all()
+    assert (found.coverage[~reached] == 0).all()
+    bright = found.coverage > 0.3 * found.coverage.max()
+    assert (found.object[bright] != 1).all()
+    assert (found.object.dtype, found.coverage.dtype) == (np.complex64, np.float32)
+
+
+def test_one_frame_is_enough(scanned, solved):
+    found = solved(scanned().some(1), steps=6)
+    assert np.isfinite(found.object).all()
+    assert np.isfinite(found.held_out).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"intensity_scale": 0.0}, "intensity_scale = 0; it must be finite and positive"),
+        ({"probe": np.zeros((64, 64), np.complex64)}, "the probe is zero everywhere"),
+        ({"amplitude": np.zeros((5, 64, 64), np.float32)}, "all 5 frames are dark"),
+        ({"x": np.full(5, 9.0)}, "outside the object"),
+    ],
+)
+def test_an_unfit_measurement_is_one_sentence(scanned, solved, changes, sentence):
+    with pytest.raises(EngineError, match=sentence) as caught:
+        solved(replace(scanned().some(5), **changes))
+    assert "\n" not in str(caught.value)
+
+
+# -- a second implementation ------------------------------------------------------------------------------------------
+
+
+def minimised(m: Measurement, level: float, start: np.ndarray) -> tuple[np.ndarray, float]:
+    """The stated objective, minimised by L-BFGS in double precision; object and objective per frame."""
+    size = m.patch_size
+    counts = torch.from_numpy(np.fft.ifftshift(m.counts(), axes=(-2, -1)))
+    probe = torch.from_numpy(m.probe.astype(np.complex128))
+    top, left = (torch.from_numpy(corner)[:, None, None] for corner in m.scan.corners.T)
+    fy, fx = (torch.from_numpy(fraction)[:, None, None] for fraction in m.scan.fractions.T)
+    side, columns = torch.arange(size), start.shape[1]
+    corner = (top + side[:, None]) * columns + left + side
+    places = [corner, corner + 1, corner + columns, corner + columns + 1]
+    weights = [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx]
+    intensity = torch.zeros(start.size, dtype=torch.float64)
+    for place, weight in zip(places, weights, strict=True):
+        intensity.index_add_(0, place.reshape(-1), (weight * probe.abs().square()).reshape(-1))
+    photons = m.intensity_scale**2 * float(intensity.square().sum() / intensity.sum())
+
+    def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
+        leaf = torch.from_numpy(values.copy()).requires_grad_()
+        obj = torch.complex(*leaf.view(2, *start.shape))
+        flat = obj.reshape(-1)
+        windows = sum(weight * flat[place] for place, weight in zip(places, weights, strict=True))
+        rates = (m.intensity_scale * torch.fft.fft2(probe * windows, norm="ortho")).abs().square()
+        misfit = ((counts + DARK_COUNTS).sqrt() - (rates + DARK_COUNTS).sqrt()).square().sum()
+        down = torch.diff(obj, dim=0, append=obj[-1:])
+        right = torch.diff(obj, dim=1, append=obj[:, -1:])
+        variation = (down.abs().square() + right.abs().square() + EDGE**2).sqrt().sum()
+        total = 2 * (misfit + level * np.sqrt(photons) * variation) / len(m.x)
+        total.backward()
+        return float(total.detach()), leaf.grad.numpy()
+
+    first = np.concatenate([start.real.ravel(), start.imag.ravel()]).astype(np.float64)
+    options = {"maxiter": 3000, "maxfun": 4000, "maxcor": 30, "ftol": 1e-12, "gtol": 1e-9}
+    found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
+    real, imaginary = found.x.reshape(2, *start.shape)
+    return real + 1j * imaginary, float(found.fun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0.3, 0.075])
+def test_another_minimiser_of_the_same_objective_finds_the_same_object(scanned, solved, level):
+    """L-BFGS from a constant, with gradients by automatic differentiation."""
+    s = scanned(n=24)
+    # The solver takes the probe to be zero outside the square that holds nearly all of it.
+    probe = np.zeros_like(s.measurement.probe)
+    probe[8:-8, 8:-8] = s.measurement.probe[8:-8, 8:-8]
+    m = replace(s.measurement, probe=probe)
+    found = solved(m, levels=(level,), steps=300)
+    other, least = minimised(m, level, np.full(m.object_shape, 0.85, complex))
+    ratio = (found.object * other.conj())[s.illuminated()]
+    difference = np.angle(ratio * np.conj(ratio.sum()))
+    assert np.sqrt(np.mean(difference**2)) < 0.01
+    assert found.loss[-1] == pytest.approx(least, rel=2e-3)
