@@ -45,6 +45,7 @@ from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, Unrolle
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.study.documents import Place, broken_fields, plain, read, shown, without
+from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
 REQUIRED_SEEDS: Final = ("simulation", "grouping", "subsampling")
@@ -162,6 +163,8 @@ class StudyDesign:
     """The physics-informed network; without an `architecture`, `unrolled`."""
     lsqml: LsqmlSettings = field(default_factory=LsqmlSettings)
     """The iterative reconstruction."""
+    tv_ml: TvMlSettings = field(default_factory=TvMlSettings)
+    """Regularised maximum likelihood: total variation, its weight chosen by counts kept aside."""
     folder: SkipJsonSchema[Path] = field(default=Path(), compare=False, repr=False, metadata={"document": False})
     """Folder of the design's file, from which a relative `base` counts; no part of the document or of its hash."""
     notes: SkipJsonSchema[tuple[str, ...]] = field(default=(), compare=False, repr=False, metadata={"document": False})

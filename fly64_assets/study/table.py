@@ -261,6 +261,17 @@ _LSQML: Final = tuple(
         engine="fly64_assets.lsqml.job",
     )
 )
+_TV_ML: Final = tuple(
+    _iterative(
+        "tv_ml",
+        "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
+        "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by counts "
+        "kept aside. No network takes part, and it never sees the truth.",
+        section="tv_ml",
+        group="tv_ml",
+        engine="fly64_assets.tv_ml.job",
+    )
+)
 _LSQML_FROM_PINN: Final = tuple(
     _iterative(
         "lsqml_from_pinn",
@@ -275,7 +286,7 @@ _LSQML_FROM_PINN: Final = tuple(
         on_request=True,
     )
 )
-_METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_LSQML, *_LSQML_FROM_PINN)
+_METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_LSQML, *_TV_ML, *_LSQML_FROM_PINN)
 
 STAGES: Final[Mapping[str, Stage]] = {
     stage.asset: stage
