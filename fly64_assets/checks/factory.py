@@ -38,9 +38,11 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
         design = study.design()
         artifacts = store_of_run(context, store.store(design.name), stage)
         known = tuple(partitions.get_partition_keys()) if partitions else ()
+        # What this run has just read was judged when it was written; an audit judges everything.
+        inputs = not context.run.asset_selection
         requested = requested_partition(design, context.partition_key if context.has_partition_key else "")
         if requested in known:
-            passed, text = judge(artifacts, design, _keys(design, stage, requested), rule)
+            passed, text = judge(artifacts, design, _keys(design, stage, requested), rule, inputs=inputs)
             yield dg.AssetCheckResult(passed=passed, check_name=name, asset_key=asset.key, description=text)
             return
         yield dg.Output(None, output_name=spec.get_python_identifier())
@@ -48,7 +50,7 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
             keys = _keys(design, stage, partition)
             if not concerned(partition, requested) or not on_disk(artifacts, keys):
                 continue
-            passed, text = judge(artifacts, design, keys, rule)
+            passed, text = judge(artifacts, design, keys, rule, inputs=inputs)
             context.log.info(f"{name} {partition}: {text}")
             yield dg.AssetCheckEvaluation(
                 asset_key=asset.key,
@@ -100,8 +102,10 @@ def on_disk(store: ArtifactStore, keys: Sequence[Key]) -> bool:
     return any(layout.record(key).exists() for key in keys)
 
 
-def judge(store: ArtifactStore, design: StudyDesign, keys: Sequence[Key], rule: Rule) -> tuple[bool, str]:
-    """Judge the records of some stages: whether all is well, and the findings in words."""
+def judge(
+    store: ArtifactStore, design: StudyDesign, keys: Sequence[Key], rule: Rule, *, inputs: bool = True
+) -> tuple[bool, str]:
+    """Judge the records of some stages, their ``inputs`` too or not: whether all is well, and the findings in words."""
     problems: list[str] = []
     notes: list[str] = []
     try:
@@ -111,7 +115,7 @@ def judge(store: ArtifactStore, design: StudyDesign, keys: Sequence[Key], rule: 
             if record.outcome == "skipped":
                 notes.append(f"skipped: {record.reason}")
                 continue
-            problems += rule.judge(CheckContext(design, store, layout, record))
+            problems += rule.judge(CheckContext(design, store, layout, record, inputs))
     except Fly64Error as error:
         problems.append(str(error))
     except (KeyError, TypeError, ValueError) as error:

@@ -33,12 +33,13 @@ PARSEVAL_FRAMES: Final = 16
 
 @dataclass(frozen=True)
 class CheckContext:
-    """One stage record to judge, and what is needed to do so."""
+    """One stage record to judge, with its inputs or its outputs alone, and what is needed to do so."""
 
     design: StudyDesign
     store: ArtifactStore
     layout: Layout
     record: StageRecord
+    inputs: bool = True
 
 
 Problems = Sequence[str]
@@ -91,7 +92,11 @@ def _data_sets(context: CheckContext) -> Iterator[Path]:
     """Data-set files among the outputs of the base, simulation and view stages, else among the inputs."""
     record = context.record
     written = record.outputs if record.key.stage in ("base", "simulated", "view") else {}
-    names = [name for name in (*written, *record.inputs) if name.endswith(("_train.npz", "_test.npz", "base.npz"))]
+    names = [
+        name
+        for name in (*written, *(record.inputs if context.inputs else ()))
+        if name.endswith(("_train.npz", "_test.npz", "base.npz"))
+    ]
     yield from (context.layout.folder / name for name in dict.fromkeys(names))
 
 

@@ -102,7 +102,8 @@ def _efficiencies(summary: Mapping[str, Any], split: str) -> str:
         row = [f"{cell['dose']:,}", cell["view"]]
         for name in summary["arms"]:
             value = scores["arms"].get(name, {"values": {}})["values"].get("phase efficiency") if scores else None
-            row.append(number(value) if value is not None else scores["limit"]["state"] if scores else NO_VALUE)
+            singular = scores is not None and scores["limit"]["state"] != "regular"
+            row.append(scores["limit"]["state"] if scores and singular else number(value))
         rows.append(row)
     return table(["photons / frame", "view", *summary["arms"]], rows)
 
