@@ -2,7 +2,7 @@
 
 The peak is a large 3 x 3 convolution in the same data type and memory format, measured in turns with the networks.
 FLOPs are those of the networks' convolutions, counted by torch; transforms (FFT) are not counted, so that the
-likelihood's share of a step shows as a lower fraction of the peak. The likelihood path has a floor of its own: the two
+likelihood's share of a step shows as a lower fraction of the peak. The regularisation path has a floor of its own: the two
 transforms of every frame. Networks are untrained, the object (coins, grass) is not one of the studies'. A step is
 forward, backward and optimiser, without preparation and without Lightning's loop.
 
@@ -357,7 +357,7 @@ def table(results: list[dict], machine: str) -> None:
             f"| {100 * one['ratio']:.1f} % | {one['n']} |"
         )
     print(
-        "\n| likelihood path | us per frame and step | spread | its two transforms alone | ratio "
+        "\n| regularisation path | us per frame and step | spread | its two transforms alone | ratio "
         "| with counts from amplitudes in every step, as in a reconstruction | plane [px] |"
     )
     print("|---|---|---|---|---|---|---|")

@@ -1,6 +1,6 @@
 """Windows of an object at the positions of a scan, on tensors: what ``windows`` does, with gradients.
 
-Belongs here: reading windows and adding them, at whole pixels and between pixels. Does not belong here: who owns the
+Belongs here: reading windows and adding them. Does not belong here: who owns the
 grid. Imported by engine processes only.
 
 A window is N strips of N neighbouring pixels. Reading takes one index per strip instead of one per pixel, and on the
@@ -20,7 +20,7 @@ from fly64_assets.physics.windows import Scan
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows of side N on a grid, at whole pixels or between them.
+    """Windows of side N on a grid, bilinear between pixels; plain slices where the fractions are zero.
 
     Attributes
     ----------
@@ -28,9 +28,8 @@ class Windows:
         First row and column of every window.
     size : int
         Window side N.
-    fractions : (n, 2) float32, optional
-        How far every window lies beyond its corner [px], row and column; None for windows at whole pixels. With
-        fractions a window needs one row and one column more than N.
+    fractions : (n, 2) float32
+        How far every window lies beyond its corner [px], row and column, in [0, 1).
     fused : bool
         Interpolate by ``torch.lerp``, in one pass over the pixels instead of three; it rounds differently.
 
@@ -46,7 +45,7 @@ class Windows:
 
     corners: Tensor
     size: int
-    fractions: Tensor | None = None
+    fractions: Tensor
     fused: bool = False
 
     @classmethod
@@ -60,13 +59,12 @@ class Windows:
 
     def __getitem__(self, frames: slice | Tensor) -> Windows:
         """The windows of some frames."""
-        fractions = None if self.fractions is None else self.fractions[frames]
-        return replace(self, corners=self.corners[frames], fractions=fractions)
+        return replace(self, corners=self.corners[frames], fractions=self.fractions[frames])
 
     @property
     def reach(self) -> int:
-        """Side of the square of pixels that a window is read from: N, or N + 1 between pixels."""
-        return self.size + (self.fractions is not None)
+        """Side N + 1 of the square of pixels that a window is read from."""
+        return self.size + 1
 
     @property
     def rectangle(self) -> tuple[slice, slice]:
@@ -77,11 +75,6 @@ class Windows:
     def within(self, top: int, left: int) -> Windows:
         """The same windows on a part of the grid that begins at this row and column."""
         return replace(self, corners=self.corners - self.corners.new_tensor([top, left]))
-
-    def inside(self, shape: tuple[int, int]) -> bool:
-        """Whether all windows lie on a grid of this shape."""
-        limit = self.corners.new_tensor(shape) - self.reach
-        return bool(((self.corners >= 0) & (self.corners <= limit)).all())
 
     def read(self, grid: Tensor) -> Tensor:
         """Windows (n, N, N) of a grid (H, W) that holds them all; differentiable."""
@@ -96,12 +89,11 @@ class Windows:
             flat = grid.contiguous()
             overlapping = flat.as_strided((flat.numel() - self.reach + 1, self.reach), (1, 1))
             pixels = overlapping.index_select(0, strips.reshape(-1)).view(-1, self.reach, self.reach)
-        return pixels if self.fractions is None else interpolate(pixels, self.fractions, fused=self.fused)
+        return interpolate(pixels, self.fractions, fused=self.fused)
 
     def add(self, grid: Tensor, windows: Tensor) -> None:
         """Add windows (n, N, N) to a contiguous grid (H, W) in place: the exact adjoint of :meth:`read`."""
-        pixels = windows if self.fractions is None else spread(windows, self.fractions)
-        add_strips(grid, self._starts(grid.shape[1]), pixels)
+        _add_strips(grid, self._starts(grid.shape[1]), spread(windows, self.fractions))
 
     def _starts(self, width: int) -> Tensor:
         """Pixels (n,) before the first of each window in a grid of that width."""
@@ -128,7 +120,7 @@ def spread(windows: Tensor, fractions: Tensor) -> Tensor:
     return columns
 
 
-def add_strips(grid: Tensor, starts: Tensor, patches: Tensor) -> None:
+def _add_strips(grid: Tensor, starts: Tensor, patches: Tensor) -> None:
     """Add patches (n, h, w) to a contiguous grid (H, W) in place; ``starts`` (n,) count pixels from the first."""
     shape, width = patches.shape[1:], grid.shape[1]
     if not grid.is_cuda:

@@ -59,14 +59,6 @@ UPGRADES: Final[Mapping[str, Upgrade]] = {
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
 
 
-def _default_views() -> Mapping[str, float]:
-    return {"dense": 0.7, "sparse": 0.2}
-
-
-def _default_seeds() -> Mapping[str, int]:
-    return {"simulation": 42, "grouping": 123, "subsampling": 456}
-
-
 def _kind_of_base(value: Any) -> str:
     return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
 
@@ -119,14 +111,14 @@ class StudyDesign:
     ] = 64
     """Width N of a diffraction pattern and of the probe of the base."""
     overlap_views: Annotated[Mapping[str, Annotated[Number, within(0, 1, "[)")]], NAMED] = field(
-        default_factory=_default_views
+        default_factory=lambda: {"dense": 0.7, "sparse": 0.2}
     )
     """Thinned scans by name: neighbouring windows of N pixels overlap by at most this; `baseline` keeps all."""
     train_test_split_axis: Literal["x", "y"] = "y"
     """Axis at whose middle the scan is cut into a train half and a test half."""
     rng_seeds: Annotated[
         Mapping[str, Whole], NAMED, Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
-    ] = field(default_factory=_default_seeds)
+    ] = field(default_factory=lambda: {"simulation": 42, "grouping": 123, "subsampling": 456})
     """Seeds of the noise and positions, of the training, and of sampled metrics; all three in [0, 2**32)."""
     metrics_config: MetricsConfig = field(default_factory=MetricsConfig)
     """Image metrics."""

@@ -61,8 +61,7 @@ def test_tensors(obj, scan, expected):
     windows = Windows.of(scan)
     np.testing.assert_allclose(windows.read(grid), expected, atol=1e-12)
     np.testing.assert_array_equal(windows.read(grid.requires_grad_()).detach(), windows.read(grid.detach()))
-    whole = Windows(torch.from_numpy(scan[:1].corners), N)
-    np.testing.assert_array_equal(whole.read(torch.from_numpy(obj)), expected[:1])
+    np.testing.assert_array_equal(windows[:1].read(grid.detach()), expected[:1])
 
 
 def test_lsqml(obj, scan, expected):
@@ -142,12 +141,10 @@ def test_adding_is_the_adjoint_of_reading_wherever_windows_lie(positions, seed, 
     assert abs(there - back) < 1e-9 * (1 + abs(there))
 
 
-@pytest.mark.parametrize("between", [True, False])
-def test_tensors_are_added_like_arrays(scan, between):
-    scan = scan if between else Scan(np.floor(scan.x), np.floor(scan.y), SHAPE, N)
+def test_tensors_are_added_like_arrays(scan):
     waves, total = field(np.random.default_rng(4), len(scan), N, N), np.zeros(SHAPE, complex)
     add(total, scan, waves)
-    windows = Windows.of(scan) if between else Windows(torch.from_numpy(scan.corners), N)
+    windows = Windows.of(scan)
     found = torch.zeros(SHAPE, dtype=torch.complex128)
     windows[:2].add(found, torch.from_numpy(waves[:2]))
     windows[2:].add(found, torch.from_numpy(waves[2:]))
@@ -200,8 +197,6 @@ def test_the_rectangle_of_tensor_windows_is_the_smallest_that_holds_them(obj, sc
     grid = torch.from_numpy(obj)
     inner = windows.within(rows.start, columns.start)
     assert torch.equal(inner.read(grid[rows, columns].contiguous()), windows.read(grid))
-    assert windows.inside(SHAPE)
-    assert not windows.inside((39, 44))
 
 
 def test_a_grid_of_another_shape_is_refused(obj, scan):

@@ -13,12 +13,16 @@ from PIL import Image
 from fly64_assets.evaluation.report import figures
 from fly64_assets.evaluation.report.figures import (
     PREVIEW_BYTES,
+    QUANTITIES,
     cell_figure,
     frames_figure,
+    method_style,
     phase_strip,
+    picture_name,
     png,
     preview,
     scan_figure,
+    tiles,
 )
 from fly64_assets.evaluation.scores.compare import compare_split
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
@@ -129,3 +133,32 @@ def test_png_lowers_the_resolution_until_it_fits_and_then_stops():
     assert len(png(figure, max_bytes=len(whole) // 4)) <= len(whole) // 4
     # A limit that nothing can keep ends at the least resolution.
     assert picture(png(figure, max_bytes=10)).shape[0] <= 4 * 25
+
+
+def test_pictures_of_a_cell_have_files_that_the_page_knows_by_name(pictures):
+    shown = {f"test/{method}/{q}" for method in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {"test/truth/error"}
+    shown |= {"test", "train", "test/limit", "train/limit"}
+    assert set(pictures) == {f"1000/baseline/{name}" for name in shown}
+    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
+    for file in ("comparison.json", "comparison_metrics.csv", "limit_test.npz", "loss.png", "result.json"):
+        assert picture_name(file) is None
+
+
+def test_tiles_share_their_scale_and_leave_the_truth_without_error(comparison):
+    found = tiles(comparison.splits["test"])
+    assert set(found) == {(a, q) for a in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {("truth", "error")}
+    assert all(png.startswith(b"\x89PNG") and len(png) < 200_000 for png in found.values())
+    assert found["truth", "phase"] != found["pinn", "phase"]
+
+
+def test_methods_have_different_styles_in_any_number():
+    names = [*("legacy_pinn", "pinn", "lsqml", "lsqml_from_pinn", "tv_ml"), *(f"method_{k}" for k in range(9))]
+    styles = [tuple(method_style(names, name).values()) for name in names]
+    assert len(set(styles)) == len(names)
+    assert len({colour for colour, _ in styles[:5]}) == 5
+
+
+def test_known_methods_keep_their_style_beside_new_ones():
+    for names in (["pinn", "lsqml"], ["tv_ml", "pinn", "lsqml"], ["lsqml", "new", "pinn", "legacy_pinn"]):
+        assert method_style(names, "pinn")["color"] == "#0072B2"
+        assert method_style(names, "lsqml")["color"] == "#D55E00"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from fly64_assets.errors import EngineError
 from fly64_assets.physics import forward, illumination
 from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.pinn.optimisation import TrainingSetup
@@ -265,10 +264,9 @@ def test_preparation_is_reported(prepare, measurement):
     assert lines[1:] == ["regularisation path 2 of 3", "regularisation path 3 of 3"]
 
 
-def test_groups_that_cannot_be_filled_are_refused(prepare, measured):
-    with pytest.raises(EngineError, match=r"3 positions cannot fill groups of 4 .*OVERSAMPLING-001"):
-        prepare(measured(n=3))
-    assert prepare(measured(n=3), gridsize=1).likelihood.plane.frames == 3
+def test_the_gridsize_refuses_nothing(prepare, measured):
+    task = prepare(measured(n=3), gridsize=2)
+    assert (task.likelihood.plane.frames, task.spec.group_frames) == (3, 4)
 
 
 def test_processes_share_the_tiles_of_an_epoch(task):
