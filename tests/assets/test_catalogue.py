@@ -28,7 +28,7 @@ def test_every_asset_can_be_understood(definitions, asset):
     assert node.tags["fly64/stage"] == STAGES[asset].kind
     assert node.tags["fly64/study"] == StudyDesign().name
     assert node.kinds
-    assert node.group_name in ("data", "pinn", "lsqml", "legacy", "report")
+    assert node.group_name in ("data", "pinn", "lsqml", "tv_ml", "legacy", "report")
     assert len(node.description) > 80
     assert node.code_version
 

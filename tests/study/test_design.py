@@ -250,6 +250,7 @@ OUTSIDE = {
         "gaussian_epochs": -1,
         "total_variation": 1.5,
     },
+    "tv_ml": {"levels": [0.1, 0.2], "steps": 0, "count_splits": 1, "patience": 0},
 }
 
 

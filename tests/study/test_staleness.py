@@ -16,7 +16,7 @@ from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.documents import document_fields
 from fly64_assets.study.reference import sections
 from fly64_assets.study.states import study_states
-from fly64_assets.study.table import STAGES
+from fly64_assets.study.table import ON_REQUEST, STAGES
 
 SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
 COMPARISON = StageKey("comparison", Cell(1000, "dense"))
@@ -146,6 +146,8 @@ def test_code_versions_follow_the_design_and_not_the_partitions(graph):
 
 NETWORKS = {"pinn_bundle", "legacy_pinn_bundle"}
 LSQML = {f"{method}_reconstruction_{split}" for method in ("lsqml", "lsqml_from_pinn") for split in ("train", "test")}
+TV_ML = {f"tv_ml_reconstruction_{split}" for split in ("train", "test")}
+SEEDED = NETWORKS | LSQML | TV_ML
 
 TOP_LEVEL = {
     "name": ("other", {"study_report"}),
@@ -159,11 +161,8 @@ TOP_LEVEL = {
     "min_view_frames": (9, {"overlap_view"}),
     "patches": (False, {"simulated_dataset"}),
     "repeats": (2, set()),
-    "seeds": ((2,), {"simulated_dataset"} | NETWORKS | LSQML),
-    "rng_seeds": (
-        {"simulation": 1, "grouping": 1, "subsampling": 1},
-        {"simulated_dataset", "overlap_view"} | NETWORKS | LSQML,
-    ),
+    "seeds": ((2,), {"simulated_dataset"} | SEEDED),
+    "rng_seeds": ({"simulation": 1, "grouping": 1, "subsampling": 1}, {"simulated_dataset", "overlap_view"} | SEEDED),
 }
 """Another value of each field of the design itself, and the assets that depend on it directly."""
 
@@ -175,6 +174,7 @@ SECTIONS = {
     "shared by the networks": NETWORKS,
     "cnn": NETWORKS,
     "lsqml": LSQML,
+    "tv_ml": TV_ML,
 }
 """Assets that depend directly on the fields of each section; under `unrolled`, `legacy_pinn` takes what is shared."""
 
@@ -182,7 +182,7 @@ SECTIONS = {
 def dependent(design, other):
     """Assets whose parameters differ between two designs, in at least one partition that both have."""
     found = set()
-    for asset, stage in stages.STAGES.items():
+    for asset, stage in STAGES.items():
         there = {key.at: stage.settings(other, key) for key in stage.keys(other)}
         if any(key.at in there and stage.settings(design, key) != there[key.at] for key in stage.keys(design)):
             found.add(asset)
@@ -225,3 +225,28 @@ def test_a_field_of_a_section_makes_exactly_its_stages_stale(name, settings, fie
 def test_neighbours_concern_the_network_only_where_it_takes_groups():
     design = StudyDesign(pinn=CnnSettings())
     assert dependent(design, dataclasses.replace(design, neighbor_count=9)) == {"overlap_view"} | NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [("simulation", {"simulated_dataset"}), ("subsampling", {"overlap_view"}), ("grouping", SEEDED)],
+)
+def test_a_seed_concerns_what_it_draws(seed, expected):
+    design = StudyDesign()
+    other = dataclasses.replace(design, rng_seeds=dict(design.rng_seeds) | {seed: 1})
+    assert dependent(design, other) == expected
+
+
+def test_what_depends_on_a_stale_stage_follows_from_the_table():
+    design = StudyDesign()
+    keys = list(stages.study_keys(design, ON_REQUEST))
+    for asset, stage in STAGES.items():
+        stale = {key for key in keys if stages.stage_of(design, key) is stage}
+        for key in keys:
+            if stale & set(stages.upstream(design, key)):
+                stale.add(key)
+        expected = {asset}
+        for name, other in STAGES.items():
+            if expected & {*other.needs, *(("base_dataset",) if other.reads_base else ())}:
+                expected.add(name)
+        assert {stages.stage_of(design, key).asset for key in stale} == expected
