@@ -2,8 +2,8 @@
 
 The peak is a large 3 x 3 convolution in the same data type and memory format, measured in turns with the networks.
 FLOPs are those of the networks' convolutions, counted by torch; transforms (FFT) are not counted, so that the
-likelihood's share of a step shows as a lower fraction of the peak. The regularisation path has a floor of its own: the two
-transforms of every frame. Networks are untrained, the object (coins, grass) is not one of the studies'. A step is
+likelihood's share of a step shows as a lower fraction of the peak. The regularisation path has a floor of its own: the
+two transforms of every frame. Networks are untrained, the object (coins, grass) is not one of the studies'. A step is
 forward, backward and optimiser, without preparation and without Lightning's loop.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/pinn.py [--quick] [--threads N] [--json]
