@@ -41,7 +41,7 @@ gridsize_option = click.option(
     "--gridsize", "gridsizes", multiple=True, type=int, metavar="G", help="Views of this gridsize; repeatable."
 )
 split_option = click.option(
-    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Half of the scan, of LSQML; repeatable."
+    "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Half that iterative methods use; repeatable."
 )
 backend_option = click.option(
     "--backend",
