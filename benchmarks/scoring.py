@@ -42,14 +42,7 @@ class ComputedFrames:
         self.truth, self.probe, self.scan, self.scale = truth, probe, scan, scale
 
     def __getitem__(self, frames):
-        counts = np.rint(
-            patch_counts(
-                self.truth,
-                self.probe,
-                self.scan[frames],
-                self.scale,
-            )
-        )
+        counts = np.rint(patch_counts(self.truth, self.probe, self.scan[frames], self.scale))
         return (np.sqrt(counts) / self.scale).astype(np.float32)
 
 

@@ -49,8 +49,7 @@ def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str) 
     path = layout.patched(work.at, split)
     expected = design.expectations()
     work.build.write(
-        path,
-        lambda file: write_split(scan, split, file, patches=design.patches, metadata=metadata, expected=expected),
+        path, lambda file: write_split(scan, split, file, patches=design.patches, metadata=metadata, expected=expected)
     )
     return path
 

@@ -38,12 +38,7 @@ Message = Mapping[str, Any]
 POLL_SECONDS: Final = 0.25
 """How often a request to stop is looked for."""
 
-THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PROCESS_GROUP_VARIABLES: Final = (
     "RANK",
     "WORLD_SIZE",

@@ -164,10 +164,7 @@ def square_root(counts: Tensor) -> Tensor:
 
 
 def step_equations(
-    object_step: Tensor,
-    probe_step: Tensor,
-    model: tuple[Tensor, Tensor],
-    directions: tuple[Tensor, Tensor],
+    object_step: Tensor, probe_step: Tensor, model: tuple[Tensor, Tensor], directions: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Coefficients of the equations of the object and probe step lengths (22), one column per position.
 

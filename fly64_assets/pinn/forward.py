@@ -59,10 +59,7 @@ class ForwardModel(torch.nn.Module):
         self.window = window
         self.margin = (probe.shape[0] - window) // 2
         peak = values.abs().square().max()
-        for name, buffer in (
-            ("probe", values),
-            ("weight", self.on_window(values).abs().square() / peak),
-        ):
+        for name, buffer in (("probe", values), ("weight", self.on_window(values).abs().square() / peak)):
             self.register_buffer(name, buffer, persistent=False)
         self.peak = float(peak)
 

@@ -9,17 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import (
-    LISTED,
-    NO_OTHER_FIELDS,
-    Count,
-    Number,
-    Positive,
-    Rule,
-    Whole,
-    unit,
-    within,
-)
+from fly64_assets.physics.quantities import LISTED, NO_OTHER_FIELDS, Count, Number, Positive, Rule, Whole, unit, within
 
 NETWORK_PATCH_SIZES: Final = (64, 128, 256)
 FEWEST_HELD_OUT: Final = 200

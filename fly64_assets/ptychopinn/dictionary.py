@@ -46,12 +46,7 @@ def _defaults(config: type[TrainingConfig | ModelConfig]) -> dict[str, Any]:
     return {key: config.__dataclass_fields__[name].default for name, key in keys(config).items()}
 
 
-DEFAULTS: Final[Mapping[str, Any]] = {
-    **OTHER_DEFAULTS,
-    **_defaults(ModelConfig),
-    **_defaults(TrainingConfig),
-    **UNSET,
-}
+DEFAULTS: Final[Mapping[str, Any]] = {**OTHER_DEFAULTS, **_defaults(ModelConfig), **_defaults(TrainingConfig), **UNSET}
 """Every key of the dictionary with what it holds where a configuration has no such field."""
 
 

@@ -101,10 +101,7 @@ class LegacySession(Mapping[str, Any]):
 
 @contextmanager
 def legacy_session(
-    config: TrainingConfig | InferenceConfig,
-    *,
-    others: Mapping[str, Any] | None = None,
-    wait_seconds: float = 0.0,
+    config: TrainingConfig | InferenceConfig, *, others: Mapping[str, Any] | None = None, wait_seconds: float = 0.0
 ) -> Iterator[LegacySession]:
     """Fill PtychoPINN's dictionary for the body of a ``with`` statement.
 

@@ -148,13 +148,7 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
 
 
 def split_metadata(
-    scan: SimulatedScan,
-    split: str,
-    *,
-    patches: bool,
-    base_name: str,
-    base_sha256: str,
-    parameters_sha256: str,
+    scan: SimulatedScan, split: str, *, patches: bool, base_name: str, base_sha256: str, parameters_sha256: str
 ) -> dict[str, Any]:
     """The ``_metadata`` document of one half: the history of the base, and what was done to it.
 

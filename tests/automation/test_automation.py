@@ -21,10 +21,7 @@ class Automation:
     def tick(self):
         """What one tick asks for, by asset."""
         result = dg.evaluate_automation_conditions(
-            self.graph.definitions,
-            instance=self.graph.instance,
-            asset_selection=self.selection,
-            cursor=self.cursor,
+            self.graph.definitions, instance=self.graph.instance, asset_selection=self.selection, cursor=self.cursor
         )
         self.cursor = result.cursor
         wanted = {

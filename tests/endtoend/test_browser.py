@@ -10,10 +10,7 @@ from endtoend.browser import PROGRAM, Browser
 from endtoend.conftest import Damaged, Grown
 from endtoend.services import HOST, Services, until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(PROGRAM is None, reason="no chromium is installed"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no chromium is installed")]
 CELL = "1000|dense"
 PICTURE = "[...document.querySelectorAll('img')].some(i => i.src.startsWith('data:image/png') && i.naturalWidth > 50)"
 GROUPS = ("data", "pinn", "lsqml", "report")

@@ -25,11 +25,7 @@ for assets, partition in runs:
     ok, reason = execute(defs, assets, partition)
     assert ok, reason
 """
-DATA = (
-    (["base_dataset"], None),
-    (["simulated_dataset"], "10000"),
-    (["overlap_view"], "10000|dense"),
-)
+DATA = ((["base_dataset"], None), (["simulated_dataset"], "10000"), (["overlap_view"], "10000|dense"))
 ENGINES = ["pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test"]
 
 

@@ -93,13 +93,7 @@ def course(request, progress):
     ):
         with legacy_session(config) as session:
             refused.append(_refusal(session, measurement, settings))
-    return {
-        "facts": facts,
-        "infer": infer,
-        "refused": refused,
-        "left": dict(own.cfg),
-        "torch": "torch" in sys.modules,
-    }
+    return {"facts": facts, "infer": infer, "refused": refused, "left": dict(own.cfg), "torch": "torch" in sys.modules}
 
 
 def _refusal(session, measurement, settings):

@@ -200,10 +200,10 @@ BAD = {
         lambda m: replace(m, amplitude=with_value(m.amplitude, (5, 1, 2), -1)),
     ],
     r"position x\[3\] = 31 puts a window of 64 px outside the object of 128 px": [
-        lambda m: replace(m, x=with_value(m.x, 3, 31.0)),
+        lambda m: replace(m, x=with_value(m.x, 3, 31.0))
     ],
     r"position y\[3\] = 96\.5 puts a window of 64 px outside the object of 128 px": [
-        lambda m: replace(m, y=with_value(m.y, 3, 96.5)),
+        lambda m: replace(m, y=with_value(m.y, 3, 96.5))
     ],
     r"position y\[3\] = (nan|inf) is not finite": [
         lambda m: replace(m, y=with_value(m.y, 3, np.nan)),
@@ -222,7 +222,7 @@ BAD = {
     ],
     "there are 7 x and 6 y coordinates": [lambda m: replace(m, y=m.y[:6])],
     r"all 7 positions are the same \(50, 60\)": [
-        lambda m: replace(m, x=np.full_like(m.x, 50), y=np.full_like(m.y, 60)),
+        lambda m: replace(m, x=np.full_like(m.x, 50), y=np.full_like(m.y, 60))
     ],
     "holds no frames": [empty],
 }

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.physics import forward
-from fly64_assets.physics.counts import (
-    negative_log_likelihood,
-    poisson_counts,
-)
+from fly64_assets.physics.counts import negative_log_likelihood, poisson_counts
 from fly64_assets.physics.windows import Scan
 
 N = 32

@@ -16,12 +16,7 @@ from fly64_assets.ptychopinn.configuration import (
     keys,
     rules,
 )
-from fly64_assets.ptychopinn.dictionary import (
-    DEFAULTS,
-    OTHER_DEFAULTS,
-    RUN_TIME_KEYS,
-    legacy_parameters,
-)
+from fly64_assets.ptychopinn.dictionary import DEFAULTS, OTHER_DEFAULTS, RUN_TIME_KEYS, legacy_parameters
 
 TABLE = {
     "N": 64, "gridsize": 1, "n_filters_scale": 2, "model_type": "pinn", "amp_activation": "sigmoid",

@@ -34,12 +34,7 @@ def scan(base):
 def written(scan, split, tmp_path, patches=True, expected=None):
     path = tmp_path / f"patched_{split}.npz"
     metadata = split_metadata(
-        scan,
-        split,
-        patches=patches,
-        base_name="test",
-        base_sha256="0" * 64,
-        parameters_sha256="1" * 64,
+        scan, split, patches=patches, base_name="test", base_sha256="0" * 64, parameters_sha256="1" * 64
     )
     with path.open("wb") as file:
         write_split(scan, split, file, patches=patches, metadata=metadata, expected=expected)

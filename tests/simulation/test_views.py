@@ -21,12 +21,7 @@ def half(tmp_path_factory):
     base = make_base(BaseRecipe(amplitude="coins", phase="grass", object_size=160, positions=120), 64)
     scan = simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
     metadata = split_metadata(
-        scan,
-        "train",
-        patches=True,
-        base_name="test",
-        base_sha256="0" * 64,
-        parameters_sha256="1" * 64,
+        scan, "train", patches=True, base_name="test", base_sha256="0" * 64, parameters_sha256="1" * 64
     )
     path = tmp_path_factory.mktemp("views") / "train.npz"
     with path.open("wb") as file:

@@ -180,11 +180,7 @@ def test_an_error_without_a_sentence_is_named_by_its_type(
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_leaves_no_record_and_no_data(
-    store: ArtifactStore,
-    layout: Layout,
-    options: dict[str, Any],
-    workshop: Any,
-    interrupt: type[BaseException],
+    store: ArtifactStore, layout: Layout, options: dict[str, Any], workshop: Any, interrupt: type[BaseException]
 ) -> None:
     workshop.simulated()
     with pytest.raises(interrupt), store.build(layout, KEY, **options) as build:  # noqa: PT012

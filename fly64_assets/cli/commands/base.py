@@ -7,15 +7,7 @@ from pathlib import Path
 import click
 
 from fly64_assets.cli.commands.files import json_failure, show_findings
-from fly64_assets.cli.console import (
-    Session,
-    clean_errors,
-    fail,
-    file_argument,
-    json_option,
-    pass_session,
-    print_json,
-)
+from fly64_assets.cli.console import Session, clean_errors, fail, file_argument, json_option, pass_session, print_json
 from fly64_assets.cli.driver.drive import import_base
 from fly64_assets.errors import DesignError
 from fly64_assets.simulation.recipe import PICTURES, BaseRecipe

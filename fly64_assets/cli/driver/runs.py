@@ -97,13 +97,7 @@ def _run(
 ) -> dict[str, Any]:
     environment = os.environ | session.environment()
     return run_job(
-        f"{__name__}:{job}",
-        request,
-        [environment],
-        log_path=log,
-        listen=listen,
-        stop=stop,
-        grace_seconds=STOP_SECONDS,
+        f"{__name__}:{job}", request, [environment], log_path=log, listen=listen, stop=stop, grace_seconds=STOP_SECONDS
     )
 
 

@@ -140,12 +140,7 @@ def loss_history(recorded: str | NDArray[np.floating]) -> dict[str, list[float]]
 
 
 def cell_figure(
-    comparison: SplitComparison,
-    *,
-    dose: int,
-    view: str,
-    coverage_threshold: float,
-    histories: Histories,
+    comparison: SplitComparison, *, dose: int, view: str, coverage_threshold: float, histories: Histories
 ) -> bytes:
     """Truth, every method, phase errors, ring correlations and loss curves of one split.
 

@@ -12,12 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fly64_assets.engines.figures import png
-from fly64_assets.evaluation.report.figures import (
-    MARKERS,
-    PREVIEW_BYTES,
-    draw_correlations,
-    method_style,
-)
+from fly64_assets.evaluation.report.figures import MARKERS, PREVIEW_BYTES, draw_correlations, method_style
 from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, UNIFORM
 from fly64_assets.physics.scan import SPLITS
 

@@ -252,11 +252,7 @@ def compare_split(
     """Score every method of one split, a uniform object and the truth itself, all aligned by the same procedure."""
     m = data.measurement
     region = evaluation_region(
-        m.probe,
-        m.scan,
-        threshold=evaluation.coverage_threshold,
-        scan_box=data.scan_box,
-        train_scan=train_scan,
+        m.probe, m.scan, threshold=evaluation.coverage_threshold, scan_box=data.scan_box, train_scan=train_scan
     )
     uniform = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
     candidates = {**data.methods, UNIFORM: uniform, TRUTH: truth}

@@ -17,12 +17,7 @@ from fly64_assets.pinn.results import Reconstruction
 
 
 def reconstruct(
-    network: EncoderDecoder,
-    spec: NetworkSpec,
-    measurement: Measurement,
-    device: str,
-    scratch: Path,
-    progress: Progress,
+    network: EncoderDecoder, spec: NetworkSpec, measurement: Measurement, device: str, scratch: Path, progress: Progress
 ) -> Reconstruction:
     """A patch of every frame, stitched.
 

@@ -74,12 +74,7 @@ class Samples:
 
     @classmethod
     def of(
-        cls,
-        measurement: Measurement,
-        settings: CnnSettings,
-        gridsize: int,
-        neighbor_count: int,
-        seed: int,
+        cls, measurement: Measurement, settings: CnnSettings, gridsize: int, neighbor_count: int, seed: int
     ) -> Samples:
         """The samples of a training split.
 

@@ -52,11 +52,7 @@ class Stitched:
 
 
 def stitch(
-    patches: NDArray[np.complexfloating],
-    weight: Float,
-    scan: Scan,
-    alignments: int = 4,
-    corrections: int = 1,
+    patches: NDArray[np.complexfloating], weight: Float, scan: Scan, alignments: int = 4, corrections: int = 1
 ) -> Stitched:
     """Weighted shift-and-sum over coverage, alternating with a re-alignment of each patch's phase.
 

@@ -66,10 +66,7 @@ def test_the_matrix_is_the_information_of_poisson_counts_by_finite_differences()
 
     def counts(direction):
         return patch_counts(
-            obj * np.exp(direction.reshape(obj.shape)),
-            probe,
-            Scan(x, y, obj.shape, len(probe)),
-            s,
+            obj * np.exp(direction.reshape(obj.shape)), probe, Scan(x, y, obj.shape, len(probe)), s
         ).ravel()
 
     slopes = []

@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.report.figures import (
-    cell_pictures,
-    loss_history,
-    picture_name,
-)
+from fly64_assets.evaluation.report.figures import cell_pictures, loss_history, picture_name
 from fly64_assets.evaluation.report.summary import study_summary
 from fly64_assets.evaluation.scores.compare import SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import scan_box

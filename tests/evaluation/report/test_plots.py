@@ -5,9 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.report.figures import (
-    method_style,
-)
+from fly64_assets.evaluation.report.figures import method_style
 from fly64_assets.evaluation.report.page import render_report
 from fly64_assets.evaluation.report.plots import correlation_figure, dose_figure, photon_figure
 

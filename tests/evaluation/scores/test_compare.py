@@ -251,12 +251,7 @@ def test_test_split_is_scored_only_where_nothing_was_trained(truth, train_split,
 def test_an_empty_region_fails_every_method_in_words_and_not_with_nan(truth, train_split, compare_split):
     train = train_split({"pinn": truth, "lsqml": "off"})
     same_place = compare_split(
-        "test",
-        truth,
-        train,
-        evaluation=EVALUATION,
-        metrics=METRICS,
-        train_scan=train.measurement.scan,
+        "test", truth, train, evaluation=EVALUATION, metrics=METRICS, train_scan=train.measurement.scan
     )
     assert same_place.region.pixels == 0
     assert same_place.methods["pinn"].outcome == "failed"

@@ -20,11 +20,7 @@ CASES = [(64, 1), (64, 2), (128, 1), (128, 2)]
 
 def make_spec(size, gridsize, n_filters_scale=1):
     return NetworkSpec(
-        architecture="cnn",
-        patch_size=size,
-        group_frames=gridsize**2,
-        n_filters_scale=n_filters_scale,
-        input_scale=3.0,
+        architecture="cnn", patch_size=size, group_frames=gridsize**2, n_filters_scale=n_filters_scale, input_scale=3.0
     )
 
 

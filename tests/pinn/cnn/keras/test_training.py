@@ -30,9 +30,7 @@ from fly64_assets.study.design import StudyDesign
 
 FRAMES = 8
 DESIGN = replace(
-    StudyDesign(),
-    dose_list=(1e5,),
-    pinn=CnnSettings(n_filters_scale=1, epochs=3, learning_rate=1e-2),
+    StudyDesign(), dose_list=(1e5,), pinn=CnnSettings(n_filters_scale=1, epochs=3, learning_rate=1e-2)
 ).validate()
 JOB = training_job(DESIGN, 100000, "dense", 1, FRAMES)
 
