@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.scan import measure, soft_probe, write_data_set
+from scipy.ndimage import gaussian_filter
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.physics.illumination import illumination
@@ -50,21 +51,39 @@ class Scan:
         return write_data_set(path, self.measurement, truth.pop("obj", self.object), **truth)
 
 
-def make_scan(n: int = 60, dose: float = 1e4) -> Scan:
+def flat_pieces() -> np.ndarray:
+    """Squares of constant amplitude and phase."""
     random = np.random.default_rng(7)
     pieces = -(-SHAPE[0] // PIECE)
     amplitude, phase = (
         np.kron(random.uniform(low, high, (pieces, pieces)), np.ones((PIECE, PIECE)))[: SHAPE[0], : SHAPE[1]]
         for low, high in ((0.7, 1.0), (-0.6, 0.6))
     )
-    obj = amplitude * np.exp(1j * phase)
+    return amplitude * np.exp(1j * phase)
+
+
+def texture() -> np.ndarray:
+    """Smooth noise with details of a few pixels."""
+    fields = (gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), 1.5) for seed in (1, 2))
+    amplitude, phase = (field / field.std() for field in fields)
+    return (0.85 + 0.05 * amplitude) * np.exp(0.3j * phase)
+
+
+def make_scan(n: int = 30, dose: float = 1e4, obj: np.ndarray | None = None) -> Scan:
+    obj = flat_pieces() if obj is None else obj
     return Scan(obj, measure(obj, soft_probe(64), n, dose))
 
 
 @pytest.fixture(scope="session")
 def scanned() -> Callable[..., Scan]:
-    """Builder of scans: ``scanned(n, dose)``."""
+    """Builder of scans: ``scanned(n, dose, obj)``."""
     return make_scan
+
+
+@pytest.fixture(scope="session")
+def textured() -> np.ndarray:
+    """An object without flat pieces."""
+    return texture()
 
 
 @pytest.fixture
