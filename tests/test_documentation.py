@@ -1,0 +1,49 @@
+"""The documentation points at what exists: files behind relative links, and paths of the repository."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?:[\w.]+/)*[\w.]+\.py|(?:fly64_assets|tests|benchmarks|docs)/[\w./]*)`")
+MODULE = re.compile(r"fly64_assets(?:\.\w+)+")
+ANY_FOLDER = ("", "fly64_assets/", "fly64_assets/pinn/")
+"""Where a path in the text starts: the repository, the package, or, on the page of the networks, `pinn/`."""
+
+
+def anchors(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_and_modules_exist(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for path in PATH.findall(text):
+        assert any((ROOT / start / path).exists() for start in ANY_FOLDER), path
+    for module in MODULE.findall(page.read_text()):
+        parents = [module, module.rpartition(".")[0]]  # the last name may be an attribute
+        files = [ROOT / (name.replace(".", "/") + ending) for name in parents for ending in (".py", "/__init__.py")]
+        assert any(file.exists() for file in files), module
+
+
+def test_every_page_is_listed():
+    index = (ROOT / "docs/README.md").read_text()
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert pages - {"README.md"} <= set(LINK.findall(index))
