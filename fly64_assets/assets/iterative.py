@@ -18,7 +18,9 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
     verified(frames)
     view = work.store.required(layout, StageKey("view", half.cell))
     parameters = stages.parameters(work.design, key)
-    start = layout.inference(half, parameters["start"]) if "start" in parameters else None
+    start = None
+    if "start" in parameters:
+        start = layout.result(StageKey("inference", half.cell, parameters["start"]), half.split)
     metadata = {
         "dose": half.dose,
         "view": half.view,

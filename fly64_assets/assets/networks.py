@@ -50,7 +50,7 @@ def train_network(work: Work[Cell]) -> Mapping[str, Any]:
 def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
     """Run the cell's bundle on both halves, each in an engine process."""
     key, layout, build, cell = work.key, work.layout, work.build, work.at
-    bundle = layout.bundle(cell, key.method, work.design.gridsize(cell.view))
+    bundle = layout.result(StageKey("training", cell, key.method, work.design.gridsize(cell.view)))
     verified(bundle)
     description: dict[str, Any] = {}
     values: dict[str, Any] = {"execution": work.execution.to_dict(), "splits": {}}

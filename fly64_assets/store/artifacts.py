@@ -1,7 +1,7 @@
 """The artifact store of one study: which results exist, whether they are still fresh, and building new ones.
 
-Belongs here: the store's door for assets, checks and the command. Does not belong here: paths (``store.layout``),
-single files (``store.sidecars``), the course of a build (``store.builds``), study manifests (``store.manifests``).
+Does not belong here: paths (``store.layout``), single files (``store.sidecars``), the steps of a build
+(``store.builds``), study manifests (``study.manifests``).
 
 Every method that takes ``inputs`` accepts paths of artifacts (each is verified, and its hash is read from the disk) or
 a mapping of paths to SHA256 digests (for files whose hash is known, such as a user's own base file).
@@ -10,18 +10,18 @@ a mapping of paths to SHA256 digests (for files whose hash is known, such as a u
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fly64_assets.errors import ArtifactError, Fly64Error
-from fly64_assets.store.builds import Build, build_stage
+from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import json_bytes, json_sha256
-from fly64_assets.store.keys import BASE, Coordinates, StageKey
+from fly64_assets.store.keys import BASE, Coordinates, LayoutError, StageKey
 from fly64_assets.store.layout import Layout, active_base_path, study_folder
-from fly64_assets.store.locks import Announce
+from fly64_assets.store.locks import Announce, stage_lock
 from fly64_assets.store.records import StageRecord, read_record
 from fly64_assets.store.sidecars import Provenance, input_name, verified, write_artifact
 
@@ -55,7 +55,7 @@ class State:
 
 @dataclass(frozen=True)
 class ActiveBase:
-    """Which base a study works on, and where it came from (a stage's word, such as ``imported``)."""
+    """Which base a study works on, and where it came from, for example ``imported``."""
 
     base_id: str
     origin: str
@@ -78,32 +78,27 @@ class ArtifactStore:
         self._require_base(base_id)
         return ArtifactStore(self.data_root, self.study, ActiveBase(base_id, origin))
 
-    # -- bases -------------------------------------------------------------------------------------------------
-
     def layout(self, base_id: str) -> Layout:
         """Paths of one base."""
         return Layout(self.data_root, self.study, base_id)
 
+    def layouts(self) -> Iterator[Layout]:
+        """Layouts of the folders that are named like a base, sorted; the store judges no other folder."""
+        for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
+            if folder.is_dir():
+                with suppress(LayoutError):
+                    yield self.layout(folder.name)
+
     def bases(self) -> tuple[str, ...]:
         """Names of the bases with an intact record, sorted."""
-        if not self.folder.is_dir():
-            return ()
-        names = (entry.name for entry in self.folder.iterdir() if entry.is_dir())
-        return tuple(sorted(name for name in names if self._has_base(name)))
+        return tuple(layout.base_id for layout in self.layouts() if self.record(layout, BASE))
 
     def active_base(self) -> ActiveBase | None:
-        """The active base; None before the first.
-
-        The note is small and names a base whose own record is verified; it needs no sidecar to be believed, so that a
-        crash between the two cannot lock a study.
-
-        Raises
-        ------
-        ArtifactError
-            If the note cannot be read.
-        """
+        """The active base; None before the first. Raises :class:`ArtifactError` if the note of it cannot be read."""
         if self.pinned is not None:
             return self.pinned
+        # The note names a base whose own record is verified: it is read without its sidecar, so that a crash between
+        # the writing of the two cannot lock a study.
         path = active_base_path(self.data_root, self.study)
         try:
             document: Any = json.loads(path.read_bytes())
@@ -123,8 +118,6 @@ class ArtifactStore:
         text = json_bytes({"base_id": base_id, "origin": origin}, "active base")
         path = active_base_path(self.data_root, self.study)
         write_artifact(layout, path, lambda file: file.write(text), Provenance(stage=BASE))
-
-    # -- stages ------------------------------------------------------------------------------------------------
 
     def record(self, layout: Layout, key: StageKey[Coordinates]) -> StageRecord | None:
         """The intact record of a stage, or None; :meth:`state` says why it is None."""
@@ -155,18 +148,8 @@ class ArtifactStore:
     ) -> State:
         """Compare a stage's record with its inputs, parameters, code version and files. Reads only.
 
-        Parameters
-        ----------
-        layout, key
-            Which stage.
-        inputs : mapping of Path to str, or sequence of Path
-            What the stage would read now (see the module's docstring).
-        parameters : mapping
-            What the stage would use now, in JSON types.
-        code_version : str
-            Version of the code that would run now.
-        quick : bool
-            Judge files that were not written to after their sidecars by their size instead of their SHA256.
+        ``inputs`` (see the module's docstring), ``parameters`` (JSON types) and ``code_version`` are what the stage
+        would use now; ``quick`` judges files that were not written to after their sidecars by size, not by SHA256.
         """
         try:
             record = read_record(layout, key)
@@ -177,7 +160,7 @@ class ArtifactStore:
         if record.outcome == "failed":
             return State("failed", record.reason, record)
         try:
-            current = resolved_inputs(layout, inputs, quick=quick)
+            current = _resolved(layout, inputs, quick=quick)
         except ArtifactError as error:
             return State("stale", f"an input is not intact: {error}", record)
         change = _changed(record, current, parameters, code_version)
@@ -188,6 +171,7 @@ class ArtifactStore:
             return State("missing", damage, record)
         return State("fresh" if record.outcome == "succeeded" else "skipped", record.reason, record)
 
+    @contextmanager
     def build(
         self,
         layout: Layout,
@@ -200,55 +184,53 @@ class ArtifactStore:
         seeds: Mapping[str, int],
         announce: Announce | None = None,
         force: bool = True,
-    ) -> AbstractContextManager[Build]:
+    ) -> Iterator[Build]:
         """Build a stage under its lock; see :class:`fly64_assets.store.builds.Build`.
 
         If another process built the same stage from the same inputs and parameters while this one waited for the
         lock, ``build.done`` holds its record and there is nothing left to do. Without ``force`` the same holds for a
         stage that is fresh already. ``announce`` receives a sentence when there is somebody to wait for.
 
-        Raises
-        ------
-        ArtifactError
-            If an input is not intact, or the disk refuses.
+        An exception in the block leaves a failed record with its sentence and is raised again; an interrupt
+        (``KeyboardInterrupt``, ``SystemExit``) leaves no record. Neither leaves data files. Raises
+        :class:`ArtifactError`, and changes nothing, if an input is not intact.
         """
-
-        def prepare() -> Provenance:
-            return Provenance(
+        folder = layout.folder_of(key)
+        if not folder.resolve().is_relative_to(layout.data_root.resolve()):
+            raise ArtifactError(
+                f"{folder} leads out of the data root, to {folder.resolve()}: replace the symbolic link by a folder"
+            )
+        with stage_lock(folder, key.label, announce) as waited:
+            done = None
+            if waited or not force:
+                state = self.state(layout, key, inputs, parameters, code_version=code_version)
+                done = state.record if state.done else None
+            provenance = Provenance(
                 stage=key,
-                inputs=resolved_inputs(layout, inputs, quick=False),
+                inputs=_resolved(layout, inputs, quick=False),
                 parameters=json.loads(json_bytes(parameters, f"parameters of {key.label}")),
                 design_sha256=design_sha256,
                 code_version=code_version,
                 seeds=dict(seeds),
             )
-
-        def finished() -> StageRecord | None:
-            state = self.state(layout, key, inputs, parameters, code_version=code_version)
-            return state.record if state.done else None
-
-        return build_stage(layout, key, prepare, finished, announce, force=force)
+            build = Build(layout, key, provenance, done)
+            if done:
+                yield build
+            else:
+                yield from build.run()
 
     def _require_base(self, base_id: str) -> None:
-        if not self._has_base(base_id):
-            known = ", ".join(self.bases()) or "none yet"
-            raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {known}")
-
-    def _has_base(self, name: str) -> bool:
-        try:
-            return self.record(self.layout(name), BASE) is not None
-        except Fly64Error:
-            return False
+        known = self.bases()
+        if base_id not in known:
+            names = ", ".join(known) or "none yet"
+            raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {names}")
 
 
-def resolved_inputs(layout: Layout, inputs: Inputs, *, quick: bool) -> dict[str, str]:
-    """SHA256 of each input by its name in records. Raises :class:`ArtifactError` if one is not intact."""
+def _resolved(layout: Layout, inputs: Inputs, *, quick: bool) -> dict[str, str]:
+    """SHA256 of each input by its name in records; :class:`ArtifactError` if one is not intact."""
     if isinstance(inputs, Mapping):
         return {input_name(layout, path): sha256 for path, sha256 in inputs.items()}
     return {input_name(layout, path): verified(path, quick=quick).sha256 for path in inputs}
-
-
-# -- internals ------------------------------------------------------------------------------------------------
 
 
 def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any], code_version: str) -> str:

@@ -1,7 +1,7 @@
 """One build of a stage, from the lock to the record.
 
-Belongs here: the order of steps that makes a crash at any moment read as *missing*: lock, remove the old record and its
-outputs, write outputs (each with its sidecar), write the record, release. Does not belong here: what a stage computes.
+Its order of steps makes a crash at any moment read as *missing*: lock, remove the old record and its outputs, write
+outputs (each with its sidecar), write the record, release.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from fly64_assets.store.atomic import Writer, explained, remove_durably, tempora
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.locks import Announce, stage_lock
 from fly64_assets.store.records import StageRecord, read_record, write_record
 from fly64_assets.store.sidecars import (
     Artifact,
@@ -39,14 +37,7 @@ class Build:
     Write files, then call :meth:`succeed` or :meth:`skip` once; the record appears when the ``with`` block ends.
     ``done`` is set, and there is nothing to do, if another process finished the same stage while this one waited.
 
-    Attributes
-    ----------
-    key : StageKey[Coordinates]
-        What is being built.
-    done : StageRecord or None
-        The record that another process made in the meantime.
-    scratch : Path
-        An empty folder of this build, on the same file system as the outputs; removed at the end in any case.
+    ``scratch`` is an empty folder on the file system of the outputs, removed at the end in any case.
     """
 
     def __init__(
@@ -63,26 +54,12 @@ class Build:
         self._values: dict[str, Any] = {}
         self._outcome = ""
         self._reason = ""
-        self._record = done
-
-    # -- files -------------------------------------------------------------------------------------------------
 
     def write(self, path: Path, writer: Writer, *, data: bool = True) -> Artifact:
-        """Write one output atomically, with its sidecar.
+        """Write one output atomically, with its sidecar, to a path from the layout.
 
-        Parameters
-        ----------
-        path : Path
-            Final path, from the layout.
-        writer : callable
-            Receives a binary file open for writing.
-        data : bool
-            True if identical builds give identical bytes; False for logs, pictures and timings.
-
-        Raises
-        ------
-        ArtifactError
-            If the disk is full or read-only; nothing then changes under ``path``.
+        ``data`` says that identical builds give identical bytes; it is False for logs, pictures and timings. Raises
+        :class:`ArtifactError` if the disk is full or read-only; nothing then changes under ``path``.
         """
         name = self._output_name(path)
         return self._keep(name, write_artifact(self._layout, path, writer, self._provenance), data)
@@ -102,8 +79,6 @@ class Build:
         name = self._output_name(final_path)
         return self._keep(name, adopt_artifact(self._layout, scratch_path, final_path, self._provenance), data)
 
-    # -- outcome -----------------------------------------------------------------------------------------------
-
     def note(self, values: Mapping[str, Any]) -> None:
         """Add facts to the record whatever its outcome, for example the return code of a failing engine."""
         self._values.update(json.loads(json_bytes(values, f"values of {self.key.label}")))
@@ -118,19 +93,11 @@ class Build:
             raise ArtifactError(f"{self.key.label}: a skip needs its measured reason")
         self._finish("skipped", reason, values)
 
-    @property
-    def record(self) -> StageRecord:
-        """The record, once the ``with`` block has ended (at once if ``done``)."""
-        if self._record is None:
-            raise ArtifactError(f"{self.key.label}: the record exists only after the build has ended")
-        return self._record
-
     def run(self) -> Iterator[Build]:
-        """Yield the build between its first and its last step; only :func:`build_stage` calls this."""
+        """Yield the build between its first and its last step; only the store calls this."""
         try:
             self._open()
             yield self
-            self._require_outcome()
             self._write_record()
         except Exception as error:
             try:
@@ -143,8 +110,6 @@ class Build:
             raise
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
-
-    # -- internals ---------------------------------------------------------------------------------------------
 
     def _output_name(self, path: Path) -> str:
         self._require_open()
@@ -164,10 +129,6 @@ class Build:
             raise ArtifactError(f"{self.key.label} was built by another process meanwhile: use build.done")
         if self._outcome:
             raise ArtifactError(f"{self.key.label} is already declared {self._outcome}; nothing may follow")
-
-    def _require_outcome(self) -> None:
-        if not self._outcome:
-            raise ArtifactError(f"{self.key.label}: the build ended without declaring success or a skip")
 
     def _finish(self, outcome: str, reason: str, values: Mapping[str, Any]) -> None:
         self._require_open()
@@ -205,6 +166,8 @@ class Build:
         self._write_record()
 
     def _write_record(self) -> None:
+        if not self._outcome:
+            raise ArtifactError(f"{self.key.label}: the build ended without declaring success or a skip")
         provenance = replace(self._provenance, outcome=self._outcome)
         if self._outcome != "succeeded":
             for artifact in self._outputs.values():
@@ -225,36 +188,3 @@ class Build:
             values=dict(self._values),
         )
         write_record(self._layout, record, provenance)
-        self._record = record
-
-
-@contextmanager
-def build_stage(
-    layout: Layout,
-    key: StageKey[Coordinates],
-    prepare: Callable[[], Provenance],
-    finished: Callable[[], StageRecord | None],
-    announce: Announce | None,
-    *,
-    force: bool,
-) -> Iterator[Build]:
-    """Run one build under the stage's lock.
-
-    ``prepare`` verifies the inputs once the lock is held: if one is not intact, nothing is changed. ``finished``
-    tells what is there already: asked after waiting for another process, or always unless ``force``.
-
-    An exception in the block leaves a failed record with its sentence and is raised again; an interrupt
-    (``KeyboardInterrupt``, ``SystemExit``) leaves no record. Neither leaves data files.
-    """
-    folder = layout.folder_of(key)
-    if not folder.resolve().is_relative_to(layout.data_root.resolve()):
-        raise ArtifactError(
-            f"{folder} leads out of the data root, to {folder.resolve()}: replace the symbolic link by a folder"
-        )
-    with stage_lock(folder, key.label, announce) as taken:
-        done = finished() if taken.waited or not force else None
-        build = Build(layout, key, prepare(), done)
-        if done:
-            yield build
-            return
-        yield from build.run()

@@ -1,7 +1,7 @@
 """What a stage is identified by: the kind of work, its coordinates, and the method where there are several.
 
-Belongs here: coordinates, kinds of stages and the folder of each, keys. Does not belong here: which stages a study has
-and what each needs (``study.stages``), paths of single files (``store.layout``).
+Does not belong here: which stages a study has and what each needs (``study.stages``), paths of single files
+(``store.layout``).
 """
 
 from __future__ import annotations
@@ -50,17 +50,16 @@ class Coordinates:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("dose", "repeat"):
-                checked_count(value, field.name)
-            elif field.name == "split":
+            if field.name == "split":
                 checked_split(value)
             else:
-                checked_name(value, field.name)
+                (checked_count if field.name in ("dose", "repeat") else checked_name)(value, field.name)
 
     @property
     def place(self) -> str:
-        """For humans, for example ``dose_1000/dense``; empty for the whole study."""
-        return ""
+        """For humans: ``dose_1000`` or ``dose_1000/dense``; empty for the whole study."""
+        values = vars(self)
+        return "/".join([f"dose_{values['dose']}", *([values["view"]] if "view" in values else [])]) if values else ""
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,6 @@ class Dose(Coordinates):
     dose: int
     repeat: int = 1
 
-    @property
-    def place(self) -> str:
-        """For example ``dose_1000``."""
-        return f"dose_{self.dose}"
-
 
 @dataclass(frozen=True)
 class Cell(Coordinates):
@@ -88,11 +82,6 @@ class Cell(Coordinates):
     dose: int
     view: str
     repeat: int = 1
-
-    @property
-    def place(self) -> str:
-        """For example ``dose_1000/dense``."""
-        return f"dose_{self.dose}/{self.view}"
 
     @property
     def whole_dose(self) -> Dose:
@@ -112,11 +101,6 @@ class Half(Coordinates):
     view: str
     split: str
     repeat: int = 1
-
-    @property
-    def place(self) -> str:
-        """For example ``dose_1000/dense``."""
-        return f"dose_{self.dose}/{self.view}"
 
     @property
     def cell(self) -> Cell:
@@ -144,6 +128,12 @@ class Kind:
         """Whether the folder carries the gridsize of a network's samples."""
         return "{gridsize}" in self.folder
 
+    @property
+    def json_fields(self) -> tuple[str, ...]:
+        """Names of a key's fields in JSON, but the stage and the repeat. (The method is called ``arm`` there.)"""
+        coordinates = [field.name for field in fields(self.coordinates) if field.name != "repeat"]
+        return (*coordinates, *(["arm"] if self.has_method else []), *(["gridsize"] if self.has_gridsize else []))
+
 
 _JSON_FIELDS: Final = ("dose", "view", "split", "arm", "gridsize")
 
@@ -170,23 +160,9 @@ C_co = TypeVar("C_co", bound=Coordinates, covariant=True)
 @total_ordering
 @dataclass(frozen=True)
 class StageKey(Generic[C_co]):
-    """One unit of work.
+    """One unit of work: the name of its kind, its coordinates, and the method and gridsize g where the kind has them.
 
-    Attributes
-    ----------
-    stage : str
-        Name of its kind, one of ``KINDS``.
-    at : Coordinates
-        A dose, a cell, a half of a cell, or the study as a whole, as the kind says.
-    method : str
-        Which method trains or reconstructs; empty for kinds without methods.
-    gridsize : int
-        g of a training's samples, which its folder carries; 0 for other kinds.
-
-    Raises
-    ------
-    LayoutError
-        If the kind is unknown, or has other coordinates.
+    Raises :class:`LayoutError` if the kind is unknown, or has other coordinates or fields.
     """
 
     stage: str
@@ -195,14 +171,12 @@ class StageKey(Generic[C_co]):
     gridsize: int = 0
 
     def __post_init__(self) -> None:
-        if self.stage not in KINDS:
-            raise LayoutError(f"stage {self.stage!r} is unknown: expected one of {', '.join(KINDS)}")
-        kind = self.kind
+        kind = _known_kind(self.stage)
         if type(self.at) is not kind.coordinates:
             raise LayoutError(f"a {self.stage} key belongs to a {kind.coordinates.__name__}; found {self.at!r}")
         if bool(self.method) != kind.has_method or bool(self.gridsize) != kind.has_gridsize:
             given = f"method {self.method!r}, gridsize {self.gridsize!r}"
-            raise LayoutError(f"a {self.stage} key has the fields ({', '.join(_json_fields(kind))}); found {given}")
+            raise LayoutError(f"a {self.stage} key has the fields ({', '.join(kind.json_fields)}); found {given}")
         if kind.has_method:
             checked_name(self.method, "method")
         if kind.has_gridsize:
@@ -249,7 +223,7 @@ class StageKey(Generic[C_co]):
     def to_dict(self) -> dict[str, Any]:
         """The fields that the kind has, in plain JSON types; :meth:`from_dict` is the inverse."""
         values = {**asdict(self.at), "arm": self.method, "gridsize": self.gridsize}
-        return {"stage": self.stage, **{name: values[name] for name in _json_fields(self.kind)}, "repeat": self.repeat}
+        return {"stage": self.stage, **{name: values[name] for name in self.kind.json_fields}, "repeat": self.repeat}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> StageKey[Coordinates]:
@@ -257,18 +231,12 @@ class StageKey(Generic[C_co]):
 
         Raises :class:`LayoutError` if a field is missing, wrong, or belongs to another kind.
         """
-        kind = KINDS.get(str(document.get("stage")))
-        if kind is None:
-            raise LayoutError(f"stage {document.get('stage')!r} is unknown: expected one of {', '.join(KINDS)}")
-        names = _json_fields(kind)
+        kind = _known_kind(document.get("stage"))
+        names = kind.json_fields
         odd = [name for name in _JSON_FIELDS if (document.get(name) is not None) != (name in names)]
         if odd or (kind.coordinates is Study and document.get("repeat", 1) != 1):
-            raise LayoutError(
-                f"a {kind.name} key has the fields ({', '.join(names)}); found "
-                + ", ".join(
-                    f"{name} = {document.get(name)!r}" for name in (*_JSON_FIELDS, "repeat") if name in document
-                )
-            )
+            found = ", ".join(f"{name} = {document[name]!r}" for name in (*_JSON_FIELDS, "repeat") if name in document)
+            raise LayoutError(f"a {kind.name} key has the fields ({', '.join(names)}); found {found}")
         given = {field.name: document.get(field.name, 1) for field in fields(kind.coordinates)}
         method = {"method": document["arm"]} if kind.has_method else {}
         gridsize = {"gridsize": document["gridsize"]} if kind.has_gridsize else {}
@@ -288,10 +256,11 @@ class StageKey(Generic[C_co]):
         return (self.repeat, rank, self.dose or 0, self.view or "", self.method, self.split or "", self.gridsize)
 
 
-def _json_fields(kind: Kind) -> tuple[str, ...]:
-    """Names of a key's fields in JSON, but the stage and the repeat. (The method is called ``arm`` there.)"""
-    coordinates = tuple(field.name for field in fields(kind.coordinates) if field.name != "repeat")
-    return (*coordinates, *(("arm",) if kind.has_method else ()), *(("gridsize",) if kind.has_gridsize else ()))
+def _known_kind(stage: object) -> Kind:
+    kind = KINDS.get(str(stage))
+    if kind is None:
+        raise LayoutError(f"stage {stage!r} is unknown: expected one of {', '.join(KINDS)}")
+    return kind
 
 
 BASE: Final = StageKey("base", Study())

@@ -1,7 +1,6 @@
 """Where every file of a study lies: keys and coordinates to paths, and nothing else.
 
-Belongs here: names and paths; this is the only module that builds them. It is pure: no function touches the file
-system. Does not belong here: reading, writing, hashing (``store.sidecars``, ``store.artifacts``).
+This is the only module that builds paths. No function here touches the file system.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ from fly64_assets.store.keys import (
     BASE,
     KINDS,
     REPORT,
-    Cell,
     Coordinates,
     Dose,
     Half,
-    Kind,
     LayoutError,
     StageKey,
     checked_name,
@@ -62,8 +59,6 @@ class Layout:
         checked_name(self.study, "study")
         checked_name(self.base_id, "base")
 
-    # -- stages ------------------------------------------------------------------------------------------------
-
     @property
     def folder(self) -> Path:
         """Root of everything that belongs to this base."""
@@ -88,8 +83,6 @@ class Layout:
         (name,) = key.kind.files
         return self.output(key, name.format(split=checked_split(split)) if "{split}" in name else name)
 
-    # -- files by their coordinates ------------------------------------------------------------------------------
-
     @property
     def base(self) -> Path:
         """The base file."""
@@ -108,20 +101,6 @@ class Layout:
     def view_metrics(self, half: Half) -> Path:
         """Measured overlap of one split of a view."""
         return self.result(StageKey("view", half.cell), half.split)
-
-    def inference(self, half: Half, method: str) -> Path:
-        """Object that a trained network reconstructs from one split."""
-        return self.result(StageKey("inference", half.cell, method), half.split)
-
-    def reconstruction(self, half: Half, method: str) -> Path:
-        """Object that an iterative method reconstructs from one split."""
-        return self.result(StageKey("reconstruction", half, method))
-
-    def bundle(self, cell: Cell, method: str, gridsize: int) -> Path:
-        """The trained network."""
-        return self.result(StageKey("training", cell, method, gridsize))
-
-    # -- report, study manifests -----------------------------------------------------------------------------------
 
     @property
     def report_folder(self) -> Path:
@@ -144,12 +123,12 @@ class Layout:
         return self.folder / f"{checked_name(name, 'manifest')}{suffix}.json"
 
 
-def _folder_pattern(kind: Kind) -> re.Pattern[str]:
-    """The end of a path to the folder of such a stage."""
-    return re.compile(r"(?:^|.*/)" + re.sub(r"\{(\w+)\}", r"[a-z0-9_]+", kind.folder))
-
-
-_PATTERNS: Final = {kind.name: _folder_pattern(kind) for kind in sorted(KINDS.values(), key=lambda k: -len(k.folder))}
+_FOLDERS: Final = {
+    kind.name: re.compile(r"(?:^|.*/)" + re.sub(r"\{(\w+)\}", r"[a-z0-9_]+", kind.folder))
+    for kind in sorted(KINDS.values(), key=lambda kind: -len(kind.folder))
+    if kind.folder
+}
+"""The end of a path to the folder of a stage of each kind."""
 
 
 def stage_of(path: Path) -> str | None:
@@ -157,4 +136,4 @@ def stage_of(path: Path) -> str | None:
     if path.name in ("base.npz", KINDS["base"].record):
         return "base"
     folder = path.parent.as_posix()
-    return next((name for name, pattern in _PATTERNS.items() if name != "base" and pattern.fullmatch(folder)), None)
+    return next((name for name, pattern in _FOLDERS.items() if pattern.fullmatch(folder)), None)

@@ -1,7 +1,6 @@
 """One process at a time builds a stage: a file lock in the stage's folder, with a note that names the holder.
 
-Belongs here: taking, waiting for and taking over locks. The kernel drops the lock of a dead process; the note that it
-leaves behind is how a takeover is recognised and reported.
+The kernel drops the lock of a dead process; the note that it leaves behind tells the next holder of the takeover.
 """
 
 from __future__ import annotations
@@ -46,14 +45,6 @@ class Holder:
         return f"process {self.pid} on {self.host} (since {self.since})"
 
 
-@dataclass(frozen=True)
-class Taken:
-    """How a lock was obtained: after waiting for somebody, or left behind by somebody who died."""
-
-    waited: bool
-    left_by: Holder | None
-
-
 def holder(folder: Path) -> Holder | None:
     """Who holds or last held the lock of a stage's folder without releasing it; None if nobody is noted."""
     try:
@@ -66,17 +57,11 @@ def holder(folder: Path) -> Holder | None:
 
 
 @contextmanager
-def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> Iterator[Taken]:
-    """Hold the lock of a stage's folder; wait for another holder as long as it lives.
+def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> Iterator[bool]:
+    """Hold the lock of a stage's folder, which is created; yields whether somebody else held it first.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the stage; it is created.
-    label : str
-        The stage for humans, for the messages.
-    announce : callable or None
-        Receives one sentence when there is somebody to wait for, and one when a dead holder's lock is taken over.
+    Waits for another holder as long as it lives. ``label`` is the stage for humans. ``announce`` receives one sentence
+    when there is somebody to wait for, and one when a dead holder's lock is taken over.
     """
     with explained(folder / LOCK_NAME):
         make_folder(folder)
@@ -91,7 +76,7 @@ def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> It
         note = {"host": socket.gethostname(), "pid": os.getpid(), "since": now(), "building": label}
         write_atomically(folder / NOTE_NAME, lambda file: file.write(json.dumps(note).encode()))
         try:
-            yield Taken(waited, left_by)
+            yield waited
         finally:
             (folder / NOTE_NAME).unlink(missing_ok=True)
     finally:

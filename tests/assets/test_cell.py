@@ -66,7 +66,7 @@ def test_a_cell_from_frames_to_report(graph):
         assert one["arms"]["lsqml"]["verdict"] == "better than flat"
 
     layout = active_layout(graph.store)
-    lsqml = open_npz(layout.reconstruction(Half(10000, "dense", "test"), "lsqml"))
+    lsqml = open_npz(layout.result(StageKey("reconstruction", Half(10000, "dense", "test"), "lsqml")))
     assert lsqml["reconstructed_object"].shape == (160, 160)
     with layout.output(StageKey("comparison", Cell(10000, "dense")), "comparison_metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

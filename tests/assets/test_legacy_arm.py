@@ -81,7 +81,7 @@ def test_a_cell_in_tensorflow(graph):
     assert legacy_keys(states) == {BUNDLE, INFERENCE}, "what has run is part of the study, the rest is not"
     assert {states[BUNDLE].name, states[INFERENCE].name} == {"fresh"}
     layout = active_layout(graph.store)
-    bundle = read_bundle(layout.bundle(Cell(10000, "dense"), "legacy_pinn", 2))
+    bundle = read_bundle(layout.result(StageKey("training", Cell(10000, "dense"), "legacy_pinn", 2)))
     assert bundle.manifest["legacy"]["neighbor_count"] == 7
     assert bundle.manifest["legacy"]["train_data_file_path"].startswith("tiny/")
 

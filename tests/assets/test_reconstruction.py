@@ -58,7 +58,7 @@ def test_a_killed_engine_leaves_no_result_and_the_next_run_does_it_again(graph):
     assert graph.run(ASSET, partition="10000|dense", resume=True).success
     record = graph.store.record(layout, key)
     assert (record.outcome, record.values["returncode"], record.values["algorithm"]) == ("succeeded", 0, "LSQML")
-    assert layout.reconstruction(Half(10000, "dense", "test"), "lsqml").is_file()
+    assert layout.result(StageKey("reconstruction", Half(10000, "dense", "test"), "lsqml")).is_file()
     assert verify_folder(layout.folder).bad == ()
     assert graph.run("study_report").success
     manifest = json.loads(layout.manifest("reconstruction").read_text())

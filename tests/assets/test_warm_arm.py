@@ -66,10 +66,10 @@ def test_a_cell_of_it(graph):
     assert states[TEST].name == "fresh"
 
     layout = active_layout(graph.store)
-    start = layout.inference(Half(10000, "dense", "test"), "pinn")
+    start = layout.result(StageKey("inference", Cell(10000, "dense"), "pinn"), "test")
     record = graph.store.required(layout, TEST)
     assert start.relative_to(layout.folder).as_posix() in record.inputs
-    warm = open_npz(layout.reconstruction(Half(10000, "dense", "test"), ARM))
+    warm = open_npz(layout.result(StageKey("reconstruction", Half(10000, "dense", "test"), ARM)))
     assert warm["reconstructed_object"].shape == open_npz(start)["reconstructed_object"].shape
     assert np.isfinite(warm["reconstructed_object"]).all()
 

@@ -54,7 +54,7 @@ def test_the_second_of_two_builders_waits_and_finds_it_done(workshop: Any, layou
     options = {"inputs": (), "parameters": {"seed": 42}, "code_version": "1", "seeds": {}, "announce": announce}
     with workshop.store.build(layout, KEY, design_sha256=workshop.design.sha256(), **options) as build:
         assert build.done is not None
-        assert build.record.values == {"by": pid}
+        assert build.done.values == {"by": pid}
         with pytest.raises(ArtifactError, match=r"use build\.done"):
             build.write_bytes(layout.patched(Dose(1000), "train"), b"again")
     assert os.waitpid(pid, 0) == (pid, 0)

@@ -22,9 +22,13 @@ def test_paths_of_the_specification() -> None:
         LAYOUT.patched(Dose(1000), "test"): "dose_1000/patched_test.npz",
         LAYOUT.view_frames(Half(1000, "dense", "train")): "dose_1000/dense/dense_train.npz",
         LAYOUT.view_metrics(Half(1000, "dense", "train")): "dose_1000/dense/train_metrics.json",
-        LAYOUT.bundle(Cell(1000, "dense"), "pinn", 2): "training/dose_1000/dense/gs2/pinn/wts.h5.zip",
-        LAYOUT.inference(Half(1000, "dense", "test"), "pinn"): "inference/dose_1000/dense/pinn/test.npz",
-        LAYOUT.reconstruction(Half(1000, "dense", "train"), "lsqml"): (
+        LAYOUT.result(
+            StageKey("training", Cell(1000, "dense"), "pinn", 2)
+        ): "training/dose_1000/dense/gs2/pinn/wts.h5.zip",
+        LAYOUT.result(
+            StageKey("inference", Cell(1000, "dense"), "pinn"), "test"
+        ): "inference/dose_1000/dense/pinn/test.npz",
+        LAYOUT.result(StageKey("reconstruction", Half(1000, "dense", "train"), "lsqml")): (
             "reconstruction/lsqml/dose_1000/dense/train/ptychi_reconstruction.npz"
         ),
         LAYOUT.folder_of(StageKey("comparison", Cell(1000, "dense"))): "comparison/dose_1000/dense",
@@ -97,7 +101,7 @@ def test_names_that_are_no_names_never_become_paths(name: str) -> None:
         lambda: Layout(Path("data"), "fly64", name),
         lambda: active_base_path(Path("data"), name),
         lambda: LAYOUT.patched(Dose(1000), name),
-        lambda: LAYOUT.reconstruction(Half(1000, "dense", "train"), name),
+        lambda: LAYOUT.result(StageKey("reconstruction", Half(1000, "dense", "train"), name)),
         lambda: LAYOUT.manifest(name),
     ]
     for make in makers:
