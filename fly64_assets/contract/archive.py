@@ -1,8 +1,6 @@
-"""Safe access to the members of an NPZ archive from an untrusted source.
+"""Safe access to the members of an NPZ archive from an untrusted source: every check between bytes and an array.
 
-Belongs here: every check between the bytes of a file and an array. Does not belong here: what the
-arrays mean (``validate``) and writing (``npz``). No pickle is ever loaded: object arrays are recognised by their
-header alone.
+What the arrays mean is for ``validate``. No pickle is ever loaded: object arrays are recognised by their header alone.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,25 +34,14 @@ MAX_MEMBERS: Final = 1024
 SUFFIX: Final = ".npy"
 LOCAL_HEADER_BYTES: Final = 30
 
+BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error)
 # What zipfile and zlib raise for broken archives.
-ZIP_ERRORS: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-)
+ZIP_ERRORS: Final = (*BROKEN_ZIP, struct.error, EOFError, OSError, ValueError, RuntimeError, OverflowError, MemoryError)
 # What numpy raises for broken npy headers; a warning, where warnings are errors, for those of Python 2.
 HEADER_ERRORS: Final = (
     *ZIP_ERRORS,
     TypeError,
-    KeyError,
-    IndexError,
+    LookupError,
     AttributeError,
     SyntaxError,
     tokenize.TokenError,
@@ -68,7 +55,7 @@ class Header:
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    fortran_order: bool
+    order: Literal["C", "F"]
     start: int
 
     @property
@@ -116,13 +103,10 @@ class Archive:
                 )
             if info.compress_type == zipfile.ZIP_STORED and header.nbytes >= MAPPED_FROM_BYTES:
                 return self._mapped(info, header)
-            data = self._read_data(member, key, header)
-        array = np.frombuffer(data, dtype=header.dtype, count=math.prod(header.shape)) if data else None
-        if array is None:
-            array = np.empty(header.shape, dtype=header.dtype)
-            array.flags.writeable = False
-            return array
-        return array.reshape(header.shape, order="F" if header.fortran_order else "C")
+            data = member.read()
+        if len(data) != header.nbytes:
+            raise self._damaged(key, f"ends after {len(data)} of {header.nbytes} bytes")
+        return np.ndarray(header.shape, header.dtype, data, order=header.order)
 
     def _checked(self, members: list[zipfile.ZipInfo], max_bytes: int) -> dict[str, zipfile.ZipInfo]:
         if len(members) > MAX_MEMBERS:
@@ -169,9 +153,7 @@ class Archive:
             with self._zip.open(self._members[key]) as member:
                 yield member
         except ZIP_ERRORS as problem:
-            raise ContractError(
-                f"{self._name}: '{key}' cannot be read ({_text(problem)}); the file is damaged"
-            ) from problem
+            raise self._damaged(key, f"cannot be read ({_text(problem)})") from problem
 
     def _read_header(self, member: Any, key: str) -> Header:
         try:
@@ -182,33 +164,20 @@ class Archive:
                 shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
             else:
                 raise ValueError(f"npy version {version}; 1.0 and 2.0 are read")
-        except (zipfile.BadZipFile, zlib.error):
+        except BROKEN_ZIP:
             raise
         except HEADER_ERRORS as problem:
             raise ContractError(f"{self._name}: '{key}' has no valid npy header ({_text(problem)})") from problem
-        header = Header(dtype, shape, fortran, member.tell())
+        header = Header(dtype, shape, "F" if fortran else "C", member.tell())
+        declaration = f"declares shape {shape} and dtype {dtype}"
         declared, held = header.nbytes, self._members[key].file_size - header.start
         # Elements of no size, or sides beside one of 0, would hide any number of elements behind 0 bytes.
         extent = math.prod(side for side in shape if side) * max(dtype.itemsize, 1)
         if extent > sys.maxsize or (dtype.itemsize == 0 and 0 not in shape):
-            raise ContractError(
-                f"{self._name}: '{key}' declares shape {shape} and dtype {dtype}, more elements than there can be; "
-                "the file is damaged"
-            )
+            raise self._damaged(key, f"{declaration}, more elements than there can be")
         if min(shape, default=0) < 0 or (declared != held and not dtype.hasobject):
-            raise ContractError(
-                f"{self._name}: '{key}' declares shape {shape} and dtype {dtype}, {declared} bytes, "
-                f"but its member holds {held}; the file is damaged"
-            )
+            raise self._damaged(key, f"{declaration}, {declared} bytes, but its member holds {held}")
         return header
-
-    def _read_data(self, member: Any, key: str, header: Header) -> bytes:
-        data: bytes = member.read()
-        if len(data) != header.nbytes:
-            raise ContractError(
-                f"{self._name}: '{key}' ends after {len(data)} of {header.nbytes} bytes; the file is damaged"
-            )
-        return data
 
     def _mapped(self, info: zipfile.ZipInfo, header: Header) -> NDArray[Any]:
         self._file.seek(info.header_offset)
@@ -216,11 +185,11 @@ class Archive:
         name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
         start = info.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes + header.start
         if start + header.nbytes > os.fstat(self._file.fileno()).st_size:
-            raise ContractError(
-                f"{self._name}: '{info.filename}' reaches beyond the end of the file; the file is damaged"
-            )
-        order: Any = "F" if header.fortran_order else "C"
-        return np.memmap(self._file, header.dtype, "r", start, header.shape, order)
+            raise self._damaged(info.filename, "reaches beyond the end of the file")
+        return np.memmap(self._file, header.dtype, "r", start, header.shape, header.order)
+
+    def _damaged(self, key: str, what: str) -> ContractError:
+        return ContractError(f"{self._name}: '{key}' {what}; the file is damaged")
 
 
 @contextmanager
@@ -232,19 +201,6 @@ def open_archive(path: Path, max_bytes: int | None = None) -> Iterator[Archive]:
     the file itself where that is more).
     """
     name = path.as_posix()
-    with _opened_file(path, name) as file:
-        before = _identity(file)
-        if before[0] == 0:
-            raise ContractError(f"{name} is empty (0 bytes); expected an .npz file")
-        try:
-            yield Archive(file, name, max_bytes)
-        finally:
-            if _identity(file) != before:
-                raise ContractError(f"{name} changed while it was read; wait until its writer is done and try again")
-
-
-@contextmanager
-def _opened_file(path: Path, name: str) -> Iterator[BinaryIO]:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -254,7 +210,14 @@ def _opened_file(path: Path, name: str) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as problem:
         raise ContractError(f"{name} cannot be opened ({_text(problem)})") from problem
     with file:
-        yield file
+        before = _identity(file)
+        if before[0] == 0:
+            raise ContractError(f"{name} is empty (0 bytes); expected an .npz file")
+        try:
+            yield Archive(file, name, max_bytes)
+        finally:
+            if _identity(file) != before:
+                raise ContractError(f"{name} changed while it was read; wait until its writer is done and try again")
 
 
 def _identity(file: BinaryIO) -> tuple[int, int, int]:

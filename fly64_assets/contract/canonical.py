@@ -36,7 +36,6 @@ from fly64_assets.contract.metadata import (
     recorded_scale,
     transformation,
 )
-from fly64_assets.contract.structure import AXES
 from fly64_assets.errors import ContractError
 
 Transformations = list[dict[str, Any]]
@@ -209,7 +208,7 @@ class _Conversion:
         return guesses
 
     def drop_spare_axes(self) -> None:
-        for key, axes in AXES.items():
+        for key, axes in schema.AXES.items():
             array = self.arrays.get(key)
             if array is None or array.ndim == axes:
                 continue

@@ -1,7 +1,4 @@
-"""Rules on the ``_metadata`` document: it is there, whole, and agrees with arrays and study.
-
-Belongs here: rules. Does not belong here: building and storing the document (``metadata``).
-"""
+"""Rules on the ``_metadata`` document: it is there, whole, and agrees with arrays and study."""
 
 from __future__ import annotations
 
@@ -13,10 +10,15 @@ import numpy as np
 import scipy.signal
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.findings import Finding, error, warning
+from fly64_assets.contract.findings import Expectations, Finding, error, warning
 from fly64_assets.contract.frames import Frames
-from fly64_assets.contract.metadata import SCHEMA_VERSION, decode_metadata, finite_number, physics_parameters
+from fly64_assets.contract.metadata import (
+    SCHEMA_VERSION,
+    base_sha256,
+    decode_metadata,
+    finite_number,
+    physics_parameters,
+)
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.overlap import BASELINE
@@ -79,8 +81,7 @@ def form_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     for name in ("physics_parameters", "base", "creation_info", "seeds"):
         if document.get(name) is not None and not isinstance(document[name], Mapping):
             yield error(METADATA, f"_metadata: {name} = {document[name]!r}; expected an object with named fields")
-    base = document.get("base")
-    digest = base.get("sha256") if isinstance(base, Mapping) else None
+    digest = base_sha256(document)
     if digest is not None and not (isinstance(digest, str) and SHA256.fullmatch(digest)):
         yield error(METADATA, f"_metadata: base.sha256 = {digest!r}; expected 64 hexadecimal digits")
     split = document.get("split")
@@ -106,17 +107,12 @@ def _study_findings(document: Mapping[str, Any], expected: Expectations) -> Iter
     elif dose not in expected.doses:
         yield error(METADATA, f"_metadata: nphotons = {dose:g}; design '{expected.study}' has {doses}")
     view = document.get("view")
-    if view is None:
-        return
-    if view not in list(expected.gridsizes):  # whatever a file holds there, hashable or not
+    if view is not None and view not in list(expected.gridsizes):  # whatever a file holds there, hashable or not
         views = ", ".join(expected.gridsizes)
         yield error(METADATA, f"_metadata: view = {view!r}; design '{expected.study}' has {views}")
-    elif view != BASELINE and _whole(physics.get("gridsize")) not in (None, expected.gridsizes[view]):
-        yield error(
-            METADATA,
-            f"_metadata: gridsize = {physics['gridsize']} for {view}; "
-            f"design '{expected.study}' has {expected.gridsizes[view]}",
-        )
+    elif view not in (None, BASELINE) and _whole(physics.get("gridsize")) not in (None, expected.gridsizes[view]):
+        asked = f"design '{expected.study}' has {expected.gridsizes[view]}"
+        yield error(METADATA, f"_metadata: gridsize = {physics['gridsize']} for {view}; {asked}")
 
 
 def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: float | None) -> Iterator[Finding]:
@@ -145,19 +141,17 @@ def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: floa
 def _object_allows(arrays: Arrays, scale: float | None, dose: float) -> bool:
     """Whether s^2 sum |P O_j|^2 can equal the dose for windows of this object (a factor of 2 for interpolation)."""
     obj, probe = arrays.get(schema.OBJECT), arrays.get(schema.PROBE)
-    if obj is None or probe is None or scale is None or obj.dtype.kind not in "fc" or probe.dtype.kind not in "fc":
-        return False
     if (
-        obj.ndim != 2
-        or probe.ndim != 2
-        or 0 in probe.shape
-        or any(o < p for o, p in zip(obj.shape, probe.shape, strict=True))
+        obj is None
+        or probe is None
+        or scale is None
+        or any(a.ndim != 2 or a.dtype.kind not in "fc" for a in (obj, probe))
     ):
         return False
-    light = np.abs(np.nan_to_num(probe.astype(np.complex128))) ** 2
-    energies = scipy.signal.fftconvolve(
-        np.abs(np.nan_to_num(obj.astype(np.complex128))) ** 2, light[::-1, ::-1], "valid"
-    )
+    if 0 in probe.shape or np.less(obj.shape, probe.shape).any():
+        return False
+    transmitted, incident = (np.abs(np.nan_to_num(a.astype(np.complex128))) ** 2 for a in (obj, probe))
+    energies = scipy.signal.fftconvolve(transmitted, incident[::-1, ::-1], "valid")
     low, high = scale * scale * float(energies.min()), scale * scale * float(energies.max())
     return bool(low / 2 <= dose <= high * 2)
 
@@ -167,11 +161,11 @@ def oversampling_findings(
 ) -> Iterator[Finding]:
     """OVERSAMPLING-001: groups of g^2 frames need K >= g^2 neighbours to choose from, and as many frames."""
     physics = physics_parameters(document)
-    g = _whole(physics.get("gridsize"))
+    g, k = _whole(physics.get("gridsize")), _whole(physics.get("neighbor_count"))
     if g is None or g == 1:
         return
-    recorded = _whole(physics.get("neighbor_count"))
-    k = recorded if recorded is not None or expected is None else expected.neighbor_count
+    if k is None and expected is not None:
+        k = expected.neighbor_count
     if k is None:
         yield error(OVERSAMPLING, f"gridsize = {g} and no neighbor_count is recorded; expected at least g^2 = {g * g}")
     elif k < g * g:

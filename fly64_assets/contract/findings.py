@@ -1,17 +1,42 @@
-"""The result of a validation: findings with stable codes, and the report that holds all of them.
-
-Belongs here: the value types. Does not belong here: the rules themselves (``structure``, ``values``, ``documents``).
-"""
+"""The value types of a judgement: what a study expects, a finding with its stable code, the report of all findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fly64_assets.errors import ContractError
 
 Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """What a study expects of its data sets, as plain values, besides the rules that hold for every data set.
+
+    Attributes
+    ----------
+    study : str
+        Name of the study, for messages.
+    patch_size : int
+        Side N of a frame [px].
+    doses : tuple of int
+        Doses of the study [photons per frame].
+    gridsizes : mapping of str to int
+        Gridsize g of each view, ``baseline`` among them.
+    neighbor_count : int
+        K, where a file records none.
+    patches : bool
+        Whether the supervised patches ``Y`` are required.
+    """
+
+    study: str
+    patch_size: int
+    doses: tuple[int, ...]
+    gridsizes: Mapping[str, int]
+    neighbor_count: int
+    patches: bool
 
 
 @dataclass(frozen=True)

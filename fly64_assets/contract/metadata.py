@@ -1,7 +1,4 @@
-"""The ``_metadata`` document of a data set: how it is built, derived from another one, stored and read.
-
-Belongs here: the document and its JSON form. Does not belong here: its rules (``documents``).
-"""
+"""The ``_metadata`` document of a data set: how it is built, derived from another one, stored and read."""
 
 from __future__ import annotations
 
@@ -119,8 +116,8 @@ def _finite_float(text: str) -> float:
 
 def recorded_scale(metadata: Mapping[str, Any]) -> float:
     """``intensity_scale`` of a document; :class:`ContractError` where it is missing or not a positive number."""
-    scale = finite_number(physics_parameters(metadata).get("intensity_scale"))
-    if scale is None or scale <= 0:
+    scale = positive_parameter(metadata, "intensity_scale")
+    if scale is None:
         raise ContractError(
             "_metadata records no positive physics_parameters.intensity_scale; "
             "without it stored amplitudes cannot be turned into photon counts"
@@ -134,12 +131,22 @@ def physics_parameters(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def base_sha256(metadata: Mapping[str, Any]) -> object:
+    """What a document records as ``base.sha256``, None where it records nothing there."""
+    base = metadata.get("base")
+    return base.get("sha256") if isinstance(base, Mapping) else None
+
+
+def positive_parameter(metadata: Mapping[str, Any] | None, name: str) -> float | None:
+    """The physics parameter ``name`` of a document, None where it is missing or no positive finite number."""
+    number = finite_number(physics_parameters(metadata or {}).get(name))
+    return number if number is not None and number > 0 else None
+
+
 def finite_number(value: object) -> float | None:
     """``value`` as a float if it is a finite JSON number, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
     try:
-        number = float(value)
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else np.nan
     except OverflowError:
         return None
     return number if np.isfinite(number) else None

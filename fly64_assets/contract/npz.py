@@ -21,8 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
 from fly64_assets.contract.blocks import row_blocks
-from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.findings import ContractReport
+from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import decode_metadata
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure

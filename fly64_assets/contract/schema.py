@@ -1,7 +1,6 @@
-"""What a DATA-001 file holds: keys, dtypes, and the value types ``Dataset`` and ``Base``.
+"""What a DATA-001 file holds: keys, dtypes, and the value types ``Dataset`` and ``Base`` with the arrays to write.
 
-Belongs here: names, dtypes and the arrays to write. Does not belong here: the ``_metadata`` document (``metadata``),
-files (``npz``), judgement (``validate``) and conversion of other forms (``canonical``).
+The ``_metadata`` document is in ``metadata``, files in ``npz``, judgement in ``validate``.
 """
 
 from __future__ import annotations
@@ -36,20 +35,30 @@ PER_FRAME_KEYS: Final = (XCOORDS, YCOORDS, SCAN_INDEX, XCOORDS_START, YCOORDS_ST
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     FRAMES: np.dtype(np.float32),
     LEGACY_FRAMES: np.dtype(np.float32),
-    OBJECT: np.dtype(np.complex64),
-    PROBE: np.dtype(np.complex64),
-    XCOORDS: np.dtype(np.float64),
-    YCOORDS: np.dtype(np.float64),
-    XCOORDS_START: np.dtype(np.float64),
-    YCOORDS_START: np.dtype(np.float64),
+    **dict.fromkeys((OBJECT, PROBE), np.dtype(np.complex64)),
+    **dict.fromkeys((XCOORDS, YCOORDS, XCOORDS_START, YCOORDS_START), np.dtype(np.float64)),
     PATCHES: np.dtype(np.complex64),
     SCAN_INDEX: np.dtype(np.int64),
 }
 """Every array key the contract knows, with its dtype; ``_metadata`` is text."""
 
+AXES: Final[Mapping[str, int]] = {
+    **dict.fromkeys((FRAMES, LEGACY_FRAMES, PATCHES), 3),
+    **dict.fromkeys((OBJECT, PROBE), 2),
+    **dict.fromkeys((XCOORDS, YCOORDS, XCOORDS_START, YCOORDS_START, SCAN_INDEX), 1),
+}
+"""Number of axes of every array key."""
+
+START_KEYS: Final = {XCOORDS_START: XCOORDS, YCOORDS_START: YCOORDS}
+"""Keys of start positions, and the positions whose values they hold."""
+
 KNOWN_KEYS: Final = frozenset({*DTYPES, METADATA})
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def _scan(x: NDArray[np.float64], y: NDArray[np.float64], obj: NDArray[Any], probe: NDArray[Any]) -> Scan:
+    return Scan(x, y, (obj.shape[0], obj.shape[1]), int(probe.shape[0]))
 
 
 @dataclass(frozen=True)
@@ -94,20 +103,12 @@ class Dataset:
     @property
     def scan(self) -> Scan:
         """Positions and the object's grid, on which their windows lie."""
-        return Scan(self.x, self.y, (self.object.shape[0], self.object.shape[1]), int(self.probe.shape[0]))
+        return _scan(self.x, self.y, self.object, self.probe)
 
     def measurement(self) -> Measurement:
         """The part of the data set that an experiment knows: no object values, no patches."""
-        height, width = self.object.shape
-        return Measurement(
-            amplitude=self.diffraction,
-            intensity_scale=self.intensity_scale,
-            probe=self.probe,
-            x=self.x,
-            y=self.y,
-            object_shape=(height, width),
-            scan_index=self.scan_index,
-        )
+        shape, s = self.scan.object_shape, self.intensity_scale
+        return Measurement(self.diffraction, s, self.probe, self.x, self.y, shape, self.scan_index)
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,7 @@ class Base:
     @property
     def scan(self) -> Scan:
         """Positions and the object's grid, on which their windows lie."""
-        return Scan(self.x, self.y, (self.object.shape[0], self.object.shape[1]), self.patch_size)
-
-
-# -- arrays to write ----------------------------------------------------------------------------------------------
+        return _scan(self.x, self.y, self.object, self.probe)
 
 
 def dataset_arrays(dataset: Dataset, *, legacy_keys: bool = False) -> dict[str, NDArray[Any]]:

@@ -1,19 +1,14 @@
-"""Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone can tell.
-
-Belongs here: rules that never look at a value. Does not belong here: rules on values (``values``) and on the
-``_metadata`` document (``documents``).
-"""
+"""Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone can tell, without a value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.findings import Finding, error, information, warning
+from fly64_assets.contract.findings import Expectations, Finding, error, information, warning
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
@@ -33,36 +28,23 @@ LENGTH: Final = "DATA-001.length"
 LAYOUT: Final = "DATA-001.layout"
 UNKNOWN: Final = "DATA-001.unknown"
 
-AXES: Final = {
-    schema.FRAMES: 3,
-    schema.LEGACY_FRAMES: 3,
-    schema.PATCHES: 3,
-    schema.OBJECT: 2,
-    schema.PROBE: 2,
-    schema.XCOORDS: 1,
-    schema.YCOORDS: 1,
-    schema.XCOORDS_START: 1,
-    schema.YCOORDS_START: 1,
-    schema.SCAN_INDEX: 1,
-}
 LEAST_BASE_MARGIN_PX: Final = 2
 
 
 def key_findings(arrays: Arrays, expected: Expectations | None) -> Iterator[Finding]:
     """Required keys that are missing, all in one finding; keys that a canonical file has besides."""
-    missing = [key for key in schema.REQUIRED_KEYS if key not in arrays]
+    patches = []
     if expected is not None and expected.patches and schema.PATCHES not in arrays:
-        missing.append(f"{schema.PATCHES} (design '{expected.study}' asks for patches)")
-    if missing:
-        yield error(KEYS, f"missing {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'no array'}")
+        patches.append(f"{schema.PATCHES} (design '{expected.study}' asks for patches)")
+    yield from missing_findings(arrays, schema.REQUIRED_KEYS, patches)
     absent = [key for key in schema.ALWAYS_WRITTEN_KEYS if key not in arrays]
     if absent:
         yield warning(KEYS, f"missing {', '.join(absent)}; not required, but every file of this project has them")
 
 
-def base_key_findings(arrays: Arrays) -> Iterator[Finding]:
-    """Keys without which no study can start from a file."""
-    missing = [key for key in schema.BASE_KEYS if key not in arrays]
+def missing_findings(arrays: Arrays, keys: Iterable[str], further: Sequence[str] = ()) -> Iterator[Finding]:
+    """Required keys, and ``further`` ones, that are missing, all in one finding."""
+    missing = [*(key for key in keys if key not in arrays), *further]
     if missing:
         yield error(KEYS, f"missing {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'no array'}")
 
@@ -81,16 +63,14 @@ def dtype_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Findin
 
 
 def _advice(key: str, array: NDArray[Any]) -> str:
-    kind, expected = array.dtype.kind, schema.DTYPES[key]
-    if kind == expected.kind or (expected.kind == "f" and kind == "f"):
+    kind, expected, frames = array.dtype.kind, schema.DTYPES[key], key in (schema.FRAMES, schema.LEGACY_FRAMES)
+    if kind == expected.kind:
         return " (canonicalisation converts it)"
-    if key in (schema.FRAMES, schema.LEGACY_FRAMES) and kind in "iub":
+    if frames and kind in "iub":
         return " (integers look like photon counts; amplitudes are their square roots)"
-    if key in (schema.FRAMES, schema.LEGACY_FRAMES) and kind == "c":
+    if frames and kind == "c":
         return " (the detector measures no phase)"
-    if expected.kind == "c" and kind in REAL_KINDS:
-        return " (a real array has lost its phase)"
-    return ""
+    return " (a real array has lost its phase)" if expected.kind == "c" and kind in REAL_KINDS else ""
 
 
 def shape_findings(arrays: Arrays, frames: Frames | None, expected: Expectations | None) -> Iterator[Finding]:
@@ -111,10 +91,9 @@ def shape_findings(arrays: Arrays, frames: Frames | None, expected: Expectations
             f"patch_size_pixels = {expected.patch_size}",
         )
     for key in (schema.PATCHES, schema.LEGACY_FRAMES):
-        if key not in arrays or key == frames.key or frames.transposed:
-            continue
-        if arrays[key].ndim == 3 and arrays[key].shape != frames.values.shape:
-            yield error(SHAPE, f"{key} has shape {arrays[key].shape}; expected {frames.values.shape}, like the frames")
+        array = None if key == frames.key or frames.transposed else arrays.get(key)
+        if array is not None and array.ndim == 3 and array.shape != frames.values.shape:
+            yield error(SHAPE, f"{key} has shape {array.shape}; expected {frames.values.shape}, like the frames")
 
 
 def patch_size(arrays: Arrays, frames: Frames | None) -> int | None:
@@ -127,12 +106,14 @@ def patch_size(arrays: Arrays, frames: Frames | None) -> int | None:
 
 def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator[Finding]:
     """Sides of probe and object against the patch size N; ``margin`` is how much larger the object must be."""
-    probe, obj = arrays.get(schema.PROBE), arrays.get(schema.OBJECT)
-    if size is not None and probe is not None and probe.ndim == 2 and probe.shape != (size, size):
+    probe, obj = (
+        (a if a is not None and a.ndim == 2 else None) for a in map(arrays.get, (schema.PROBE, schema.OBJECT))
+    )
+    if size is not None and probe is not None and probe.shape != (size, size):
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected ({size}, {size}), the size of a frame")
-    elif probe is not None and probe.ndim == 2 and probe.shape[0] != probe.shape[1]:
+    elif probe is not None and probe.shape[0] != probe.shape[1]:
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected a square")
-    if size is not None and obj is not None and obj.ndim == 2 and min(obj.shape) < size + margin:
+    if size is not None and obj is not None and min(obj.shape) < size + margin:
         yield error(
             SHAPE, f"{schema.OBJECT} has shape {obj.shape}; both sides must be at least {size + margin} (N = {size})"
         )
@@ -140,7 +121,7 @@ def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator
 
 def axes_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Finding]:
     """Known keys with too many or too few axes; those of length 1 are dropped where the file is imported."""
-    for key, axes in AXES.items():
+    for key, axes in schema.AXES.items():
         if key not in arrays or arrays[key].ndim == axes:
             continue
         shape, droppable = arrays[key].shape, squeezed(arrays[key], axes).ndim == axes
@@ -159,10 +140,9 @@ def length_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:
     else:
         return
     for key in schema.PER_FRAME_KEYS:
-        if key in arrays and arrays[key].ndim == AXES[key] and len(arrays[key]) != expected:
-            if key == schema.PATCHES and frames is not None and frames.transposed:
-                continue
-            yield error(LENGTH, f"{key} length {len(arrays[key])} != {expected} {unit}")
+        array = None if key == schema.PATCHES and frames is not None and frames.transposed else arrays.get(key)
+        if array is not None and array.ndim == schema.AXES[key] and len(array) != expected:
+            yield error(LENGTH, f"{key} length {len(array)} != {expected} {unit}")
 
 
 def layout_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:
@@ -177,29 +157,27 @@ def layout_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:
 
 def unknown_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:
     """Keys the contract does not know, each with what it looks like."""
-    count = None if frames is None else len(frames.values)
-    size = None if frames is None else frames.size
     for key in unknown_keys(arrays):
-        guess = _resemblance(key, arrays, count, size)
+        guess = _resemblance(key, arrays, frames)
         yield information(UNKNOWN, f"'{key}' of shape {arrays[key].shape} is no key of the contract{guess}")
     if frames is not None and frames.key == schema.LEGACY_FRAMES and schema.FRAMES not in arrays:
         yield information(UNKNOWN, f"the frames stand under '{schema.LEGACY_FRAMES}'; expected '{schema.FRAMES}'")
 
 
-def _resemblance(key: str, arrays: Arrays, count: int | None, size: int | None) -> str:
+def _resemblance(key: str, arrays: Arrays, frames: Frames | None) -> str:
     array = arrays[key]
-    if looks_like_positions(key, array, count):
-        spare = _too_many(array, 2)
+    if looks_like_positions(key, array, None if frames is None else len(frames.values)):
         return (
-            f": it looks like the positions as pairs{spare}; in (y, x) order, the usual one, [..., 0] would be "
-            f"{schema.YCOORDS} and [..., 1] {schema.XCOORDS}, both in object pixels from the object's corner"
+            f": it looks like the positions as pairs{_too_many(array, 2)}; in (y, x) order, the usual one, [..., 0] "
+            f"would be {schema.YCOORDS} and [..., 1] {schema.XCOORDS}, both in object pixels from the object's corner"
         )
-    if schema.FRAMES not in arrays and looks_like_frames(key, array):
-        return f": it looks like {schema.FRAMES}{_too_many(array, 3)}"
-    if schema.PROBE not in arrays and looks_like_probe(key, array, size):
-        return f": it looks like {schema.PROBE}{_too_many(array, 2)}"
-    if schema.OBJECT not in arrays and looks_like_object(key, array):
-        return f": it looks like {schema.OBJECT}{_too_many(array, 2)}"
+    for wanted, alike in (
+        (schema.FRAMES, looks_like_frames(key, array)),
+        (schema.PROBE, looks_like_probe(key, array, None if frames is None else frames.size)),
+        (schema.OBJECT, looks_like_object(key, array)),
+    ):
+        if alike and wanted not in arrays:
+            return f": it looks like {wanted}{_too_many(array, schema.AXES[wanted])}"
     return ""
 
 

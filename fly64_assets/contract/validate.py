@@ -1,11 +1,11 @@
-"""The DATA-001 validator: pure functions from arrays to a report that holds every finding.
+"""The DATA-001 validator: which rules apply to what; pure functions from arrays to a report that holds every finding.
 
-Belongs here: which rules apply to what. Does not belong here: the rules (``structure``, ``values``, ``documents``)
-and files (``npz``). Bad data never raise an exception here; they make findings.
+The rules are in ``structure``, ``values`` and ``documents``. Bad data raise no exception here; they make findings.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import documents, schema, structure, values
-from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.findings import ContractReport, Finding, error, information
+from fly64_assets.contract.findings import ContractReport, Expectations, Finding, error, information
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
-from fly64_assets.contract.metadata import finite_number, physics_parameters
+from fly64_assets.contract.metadata import base_sha256, finite_number, positive_parameter
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.physics.scan import SPLITS
 
@@ -47,8 +46,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
     """
     plain, findings = _plain(arrays)
     document, unreadable = documents.read_metadata(plain)
-    physics = physics_parameters(document or {})
-    scale = _positive(physics.get("intensity_scale"))
+    scale = positive_parameter(document, "intensity_scale")
     frames = find_frames(plain)
     findings += _structure(plain, expected)
     findings += unreadable
@@ -61,7 +59,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
         findings += values.amplitude_findings(frames, statistics, scale)
         findings += values.centre_findings(plain, frames, statistics)
         if scale is not None:
-            mean = _positive(physics.get("expected_mean_counts"))
+            mean = positive_parameter(document, "expected_mean_counts")
             findings += values.counts_findings(frames, statistics, scale, mean)
     findings += values.finite_findings(plain, frames, statistics)
     findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
@@ -92,11 +90,11 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     """
     plain, findings = _plain(arrays)
     base: Arrays = {key: plain[key] for key in schema.BASE_KEYS if key in plain}
-    findings += structure.base_key_findings(plain)
+    findings += structure.missing_findings(plain, schema.BASE_KEYS)
     findings += structure.dtype_findings(base, imported=True)
     findings += structure.axes_findings(base, imported=True)
     findings += _idle_frames_findings(plain)
-    reduced: Arrays = {key: squeezed(array, structure.AXES[key]) for key, array in base.items()}
+    reduced: Arrays = {key: squeezed(array, schema.AXES[key]) for key, array in base.items()}
     size = structure.patch_size(reduced, None) if patch_size is None else patch_size
     findings += structure.size_findings(reduced, size, structure.LEAST_BASE_MARGIN_PX)
     findings += structure.length_findings(reduced, None)
@@ -116,7 +114,7 @@ def validate_base_structure(arrays: Arrays) -> ContractReport:
     """Whether the arrays are a canonical base, by headers alone."""
     plain, findings = _plain(arrays)
     base: Arrays = {key: plain[key] for key in schema.BASE_KEYS if key in plain}
-    findings += structure.base_key_findings(plain)
+    findings += structure.missing_findings(plain, schema.BASE_KEYS)
     findings += structure.dtype_findings(base)
     findings += structure.axes_findings(base)
     findings += structure.size_findings(base, structure.patch_size(base, None), structure.LEAST_BASE_MARGIN_PX)
@@ -131,19 +129,14 @@ def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
     """Judge whether two data sets are the disjoint halves of one scan. Each by itself is for :func:`validate`."""
     halves = dict(zip(SPLITS, (_plain(train)[0], _plain(test)[0]), strict=True))
     read = {name: documents.read_metadata(arrays) for name, arrays in halves.items()}
-    findings = [
-        error(finding.code, f"{name}: {finding.message}") for name, (_, found) in read.items() for finding in found
-    ]
+    findings = [error(f.code, f"{name}: {f.message}") for name, (_, found) in read.items() for f in found]
     stored = {name: document or {} for name, (document, _) in read.items()}
     findings += _shared_findings(halves)
     findings += _separation_findings(halves, stored)
-    bases = [_base_digest(document) for document in stored.values()]
+    bases = [base_sha256(document) for document in stored.values()]
     if None not in bases and bases[0] != bases[1]:
         findings.append(error(documents.METADATA, f"train comes from base {bases[0]}, test from base {bases[1]}"))
     return ContractReport.of(findings)
-
-
-# -- internals ----------------------------------------------------------------------------------------------------
 
 
 def _plain(arrays: object) -> tuple[dict[str, NDArray[Any]], list[Finding]]:
@@ -176,26 +169,10 @@ def _idle_frames_findings(plain: dict[str, NDArray[Any]]) -> Iterator[Finding]:
     if frames is None:
         return
     statistics = values.frame_statistics(frames, None)
-    for finding in (
-        *values.amplitude_findings(frames, statistics, _recorded_scale(plain)),
-        *values.centre_findings(plain, frames, statistics),
-    ):
+    scale = positive_parameter(documents.read_metadata(plain)[0], "intensity_scale")
+    found = values.amplitude_findings(frames, statistics, scale), values.centre_findings(plain, frames, statistics)
+    for finding in itertools.chain(*found):
         yield information(finding.code, f"{finding.message} (a base needs no frames; these are not used)")
-
-
-def _recorded_scale(plain: dict[str, NDArray[Any]]) -> float | None:
-    document, _ = documents.read_metadata(plain)
-    return _positive(physics_parameters(document or {}).get("intensity_scale"))
-
-
-def _positive(value: object) -> float | None:
-    number = finite_number(value)
-    return number if number is not None and number > 0 else None
-
-
-def _base_digest(document: Mapping[str, Any]) -> object:
-    base = document.get("base")
-    return base.get("sha256") if isinstance(base, Mapping) else None
 
 
 def _shared_findings(halves: Mapping[str, Arrays]) -> Iterator[Finding]:
@@ -238,8 +215,6 @@ def _separation_findings(halves: Mapping[str, Arrays], stored: Mapping[str, Mapp
         wrong = (centres < point) != (name == "train")
         if wrong.any():
             first = int(np.argmax(wrong))
-            yield error(
-                SPLIT,
-                f"{name}: {np.count_nonzero(wrong)} positions lie on the other side of split_point {point:g}, "
-                f"the first is frame {first} at {key} = {centres[first]:g}",
-            )
+            beyond = f"{np.count_nonzero(wrong)} positions lie on the other side of split_point {point:g}"
+            place = f"the first is frame {first} at {key} = {centres[first]:g}"
+            yield error(SPLIT, f"{name}: {beyond}, {place}")

@@ -1,7 +1,6 @@
 """Rules on values: finite numbers, amplitudes, photon counts, the detector's centre, positions.
 
-Belongs here: rules that read arrays, in blocks, so that memory does not grow with the number of frames. Does not
-belong here: rules that headers can tell (``structure``).
+They read arrays in blocks, so that memory does not grow with the number of frames.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ class _Tally:
     """How many values break a rule, and where the first one is."""
 
     number: int = 0
-    first: tuple[int, ...] = ()
+    first: str = ""
     value: float = math.nan
 
     def add(self, bad: NDArray[np.bool_], offset: int, values: NDArray[Any]) -> None:
         found = int(np.count_nonzero(bad))
         if found and not self.number:
             index = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            self.first = (int(index[0]) + offset, *(int(i) for i in index[1:])) if index else ()
+            self.first = ", ".join(str(int(i) + (offset if axis == 0 else 0)) for axis, i in enumerate(index))
             self.value = values[index]
         self.number += found
 
@@ -116,17 +115,15 @@ def finite_findings(arrays: Arrays, frames: Frames | None, statistics: FrameStat
 
 def _not_finite(key: str, tally: _Tally) -> Finding:
     verb = "value is" if tally.number == 1 else "values are"
-    index = ", ".join(str(i) for i in tally.first)
-    return error(FINITE, f"{key}: {tally.number} {verb} NaN or infinite, the first ({tally.value}) at [{index}]")
+    return error(FINITE, f"{key}: {tally.number} {verb} NaN or infinite, the first ({tally.value}) at [{tally.first}]")
 
 
 def amplitude_findings(frames: Frames, statistics: FrameStatistics, scale: float | None) -> Iterator[Finding]:
     """Values that cannot be amplitudes."""
-    key, negative = frames.key, statistics.negative
-    if negative.number:
-        index = ", ".join(str(i) for i in negative.first)
+    key, bad = frames.key, statistics.negative
+    if bad.number:
         yield error(
-            AMPLITUDE, f"{key}: {negative.number} amplitudes are negative, the first ({negative.value:g}) at [{index}]"
+            AMPLITUDE, f"{key}: {bad.number} amplitudes are negative, the first ({bad.value:g}) at [{bad.first}]"
         )
     if scale is None and statistics.integers and frames.values.size:
         yield error(
@@ -139,11 +136,9 @@ def amplitude_findings(frames: Frames, statistics: FrameStatistics, scale: float
 def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics) -> Iterator[Finding]:
     """Whether the mean frame has its energy in the centre or in the corners."""
     share = _corner_share(statistics.intensity)
-    if share is None:
-        if frames.values.size and not statistics.intensity.any():
-            yield warning(CENTRE, f"{frames.key}: every value is zero, so nothing shows where the centre is")
-        return
-    if share < CORNER_SHARE_WARNING:
+    if share is None and frames.values.size and not statistics.intensity.any():
+        yield warning(CENTRE, f"{frames.key}: every value is zero, so nothing shows where the centre is")
+    if share is None or share < CORNER_SHARE_WARNING:
         return
     said = f"{frames.key}: of the mean frame's energy in centre and corners, {share:.0%} lies in the corners"
     expected = _probe_corner_share(arrays, frames.size)
@@ -179,11 +174,10 @@ def counts_findings(
     """Whether the amplitudes are float32(sqrt(k) / s) of integers k, and their mean the expected one."""
     key, bad = frames.key, statistics.uncounted
     if bad.number:
-        index = ", ".join(str(i) for i in bad.first)
         yield error(
             COUNTS,
             f"{key}: {bad.number} values are no square roots of integer counts at intensity_scale {scale:g}, "
-            f"the first ({bad.value:g}, {(scale * bad.value) ** 2:g} counts) at [{index}]",
+            f"the first ({bad.value:g}, {(scale * bad.value) ** 2:g} counts) at [{bad.first}]",
         )
     if statistics.largest_count > MEANINGFUL_COUNTS:
         yield warning(
@@ -207,12 +201,10 @@ def counts_findings(
 
 def coordinate_findings(arrays: Arrays, size: int | None) -> Iterator[Finding]:
     """Windows that leave the object, positions that occur twice, start positions that differ."""
-    if any(
-        key not in arrays or arrays[key].ndim != 1 or arrays[key].dtype.kind not in REAL_KINDS
-        for key in (schema.XCOORDS, schema.YCOORDS)
-    ):
+    x, y = (arrays.get(key) for key in (schema.XCOORDS, schema.YCOORDS))
+    if x is None or y is None or any(c.ndim != 1 or c.dtype.kind not in REAL_KINDS for c in (x, y)):
         return
-    x, y = arrays[schema.XCOORDS].astype(np.float64), arrays[schema.YCOORDS].astype(np.float64)
+    x, y = x.astype(np.float64), y.astype(np.float64)
     obj = arrays.get(schema.OBJECT)
     if size is not None and obj is not None and obj.ndim == 2:
         yield from _window_findings(schema.XCOORDS, x, size, obj.shape[1])
@@ -221,7 +213,7 @@ def coordinate_findings(arrays: Arrays, size: int | None) -> Iterator[Finding]:
         unique = len(np.unique(np.stack([x, y], axis=1), axis=0)) if len(x) else 0
         if unique < len(x):
             yield warning(COORDINATES, f"{len(x) - unique} of {len(x)} positions repeat another one exactly")
-    for start, key in ((schema.XCOORDS_START, schema.XCOORDS), (schema.YCOORDS_START, schema.YCOORDS)):
+    for start, key in schema.START_KEYS.items():
         old = arrays.get(start)
         if old is None or old.shape != arrays[key].shape or old.dtype.kind not in REAL_KINDS:
             continue

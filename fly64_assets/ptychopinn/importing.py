@@ -75,6 +75,9 @@ DESIGN_FIELDS: Final[Mapping[str, str]] = {
 
 GPU_FIELDS: Final = ("accelerator", "devices", "precision", "deterministic")
 _COUNTED: Final = "a study counts: every position of a view is a seed, pinn.samples_per_position times"
+_ON_DEVICE: Final = "frames are on the device from the start"
+_BEST_WEIGHTS: Final = "the best weights are kept in memory and saved in the bundle"
+_VALIDATION: Final = "the validation loss decides"
 REMARKS: Final[Mapping[str, str]] = {
     "n_groups": _COUNTED,
     "n_images": f"the old name of n_groups; {_COUNTED}",
@@ -83,15 +86,11 @@ REMARKS: Final[Mapping[str, str]] = {
     "num_workers": "frames are in memory from the start",
     "strategy": "one device per training; several cells run at once instead",
     "accum_steps": "batches are small; every step is taken at once",
-    "pin_memory": "frames are on the device from the start",
-    "persistent_workers": "frames are on the device from the start",
-    "prefetch_factor": "frames are on the device from the start",
+    **dict.fromkeys(("pin_memory", "persistent_workers", "prefetch_factor"), _ON_DEVICE),
     "scheduler": "a short warm-up and a cosine decay",
     "enable_progress_bar": "`fly64 run` shows the progress of all cells",
-    "enable_checkpointing": "the best weights are kept in memory and saved in the bundle",
-    "checkpoint_save_top_k": "the best weights are kept in memory and saved in the bundle",
-    "checkpoint_monitor_metric": "the validation loss decides",
-    "checkpoint_mode": "the validation loss decides",
+    **dict.fromkeys(("enable_checkpointing", "checkpoint_save_top_k"), _BEST_WEIGHTS),
+    **dict.fromkeys(("checkpoint_monitor_metric", "checkpoint_mode"), _VALIDATION),
     "logger_backend": "history.csv in every bundle",
     "inference_batch_size": "inference goes in blocks of 64 frames",
 }

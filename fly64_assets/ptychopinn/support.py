@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fly64_assets.ptychopinn.configuration import LegacyConfigError
 
+_POISSON: Final = "the loss is the Poisson likelihood alone"
 _NO_TRUTH: Final = "no ground truth enters a training here; the likelihood of the counts is the loss"
 
 SUPPORTED: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
@@ -24,11 +25,11 @@ SUPPORTED: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
     "probe.trainable": ((False,), "the probe is known and stays fixed"),
     "intensity_scale.trainable": ((False,), "absolute counts: the scale comes from the data and stays fixed"),
     "gaussian_smoothing_sigma": ((0.0,), "neither frames nor patches are smoothed"),
-    "mae_weight": ((0.0,), "the loss is the Poisson likelihood alone"),
-    "nll_weight": ((1.0,), "the loss is the Poisson likelihood alone"),
+    "mae_weight": ((0.0,), _POISSON),
+    "nll_weight": ((1.0,), _POISSON),
     "realspace_mae_weight": ((0.0,), _NO_TRUTH),
     "realspace_weight": ((0.0,), _NO_TRUTH),
-    "tv_weight": ((0.0,), "the loss is the Poisson likelihood alone"),
+    "tv_weight": ((0.0,), _POISSON),
     "positions.provided": ((True,), "positions come with every data set"),
     "sequential_sampling": ((False,), "samples are drawn at random, with a seed"),
     "n_subsample": ((None,), "every position of the view is a seed; the overlap view chooses positions"),
@@ -36,28 +37,21 @@ SUPPORTED: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
 }
 """Accepted values of each key, and what is done instead of the others."""
 
+_GROUPS: Final = "groups are formed from the positions, not from a grid"
+_SIMULATED: Final = "data are simulated by the study"
+_PLACED: Final = "the store decides where files lie"
 UNUSED: Final[Mapping[str, str]] = {
-    "offset": "groups are formed from the positions, not from a grid",
-    "outer_offset_train": "groups are formed from the positions, not from a grid",
-    "outer_offset_test": "groups are formed from the positions, not from a grid",
-    "big_gridsize": "groups are formed from the positions, not from a grid",
+    **dict.fromkeys(("offset", "outer_offset_train", "outer_offset_test", "big_gridsize"), _GROUPS),
     "max_position_jitter": "the canvas is sized from the data",
-    "sim_jitter_scale": "data are simulated by the study",
-    "default_probe_scale": "data are simulated by the study",
+    **dict.fromkeys(("sim_jitter_scale", "default_probe_scale", "nimgs_train", "nimgs_test"), _SIMULATED),
+    **dict.fromkeys(("data_source", "set_phi", "size"), _SIMULATED),
     "probe_scale": "the photon scale of the data stands in every file; probes are not normalised",
-    "nimgs_train": "data are simulated by the study",
-    "nimgs_test": "data are simulated by the study",
-    "data_source": "data are simulated by the study",
-    "set_phi": "data are simulated by the study",
-    "size": "data are simulated by the study",
     "label": "artifacts are named by dose, view and arm",
     "h5_path": "the bundle is always wts.h5.zip",
     "debug": "what a job prints is its log",
     "use_xla_translate": "patches are placed by matrix products, compiled or not",
     "enable_oversampling": "n_groups may exceed the positions wherever g > 1 and K >= g^2",
-    "output_prefix": "the store decides where files lie",
-    "train_data_file_path": "the store decides where files lie",
-    "test_data_file_path": "the store decides where files lie",
+    **dict.fromkeys(("output_prefix", "train_data_file_path", "test_data_file_path"), _PLACED),
 }
 """Keys that change nothing here, and why."""
 

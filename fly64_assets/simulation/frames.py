@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Expectations
 from fly64_assets.contract.metadata import build_metadata, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Base, small_arrays

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Expectations
 from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Dataset, small_arrays

@@ -23,7 +23,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 import fly64_assets.lsqml.settings
 import fly64_assets.pinn.settings
-from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Expectations
 from fly64_assets.errors import DesignError
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.lsqml.settings import LsqmlSettings

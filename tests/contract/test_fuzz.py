@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.expectations import Expectations
-from fly64_assets.contract.findings import ContractReport
+from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.validate import (
     validate,
     validate_base,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.contract import values
-from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Expectations
 from fly64_assets.contract.npz import NpzWriter, load_dataset, load_measurement
 from fly64_assets.contract.validate import validate, validate_pair
 from fly64_assets.errors import ContractError

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fly64_assets.contract.expectations import Expectations
+from fly64_assets.contract.findings import Expectations
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.errors import ContractError
 from fly64_assets.simulation.bases import make_base
