@@ -1,14 +1,14 @@
-"""Canonicalisation: data sets and bases in other common forms, turned into DATA-001 arrays.
+"""Canonicalisation: data sets and bases in other common forms, turned into DATA-001 arrays, with a record of each step.
 
-Belongs here: conversions, each of which leaves a record. Does not belong here: judging the result (``validate``).
-What the file alone does not show is refused, with a guess that the caller may confirm by an option.
+What the file alone does not show is refused, with a guess that the caller may confirm by an option. Judging the result
+is for ``validate``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +33,12 @@ from fly64_assets.contract.metadata import (
     decode_metadata,
     encode_metadata,
     physics_parameters,
-    recorded_scale,
+    positive_parameter,
     transformation,
 )
 from fly64_assets.errors import ContractError
 
 Transformations = list[dict[str, Any]]
-
-COUNTS_SCALE: Final = 1.0
-"""Scale s of amplitudes that are plain square roots of counts."""
 
 
 @np.errstate(all="ignore")
@@ -85,11 +82,12 @@ def canonicalize(
     """
     work = _read(path)
     work.rename(rename or {})
-    work.adopt_legacy_frames()
+    if schema.LEGACY_FRAMES in work.arrays and schema.FRAMES not in work.arrays:
+        work.rename({schema.LEGACY_FRAMES: schema.FRAMES})
     work.require(schema.REQUIRED_KEYS)
     work.drop_spare_axes()
     work.order_frames(frames_last)
-    scale = work.take_square_root(counts, work.scale())
+    scale = work.take_square_root(counts, positive_parameter(work.document, "intensity_scale"))
     work.centre_frames(dc_corner)
     work.convert_dtypes()
     work.complete_coordinates()
@@ -106,26 +104,24 @@ def canonicalize_base(
     Parameters and errors as in :func:`canonicalize`; the keys needed are ``objectGuess``, ``probeGuess``,
     ``xcoords`` and ``ycoords``. The result is not yet judged; pass it to ``validate_base``.
     """
-    wanted = (*schema.BASE_KEYS, schema.XCOORDS_START, schema.YCOORDS_START, schema.METADATA)
-    sources = {source for source, key in (rename or {}).items() if key in wanted}
-    work = _read(path, unread=set(schema.KNOWN_KEYS) - set(wanted) - sources)
+    kept = (*schema.BASE_KEYS, *schema.START_KEYS)
+    sources = {source for source, key in (rename or {}).items() if key in (*kept, schema.METADATA)}
+    work = _read(path, unread=schema.KNOWN_KEYS - {*kept, schema.METADATA} - sources)
     work.rename(rename or {})
     work.require(schema.BASE_KEYS)
     work.drop_spare_axes()
     work.convert_dtypes()
     work.complete_coordinates()
-    return work.finished((*schema.BASE_KEYS, schema.XCOORDS_START, schema.YCOORDS_START), None)
+    return work.finished(kept, None)
 
 
-def _read(path: Path, unread: Iterable[str] = ()) -> _Conversion:
+def _read(path: Path, unread: frozenset[str] = frozenset()) -> _Conversion:
     with open_archive(Path(path)) as archive:
-        dropped = [key for key in archive.keys if key in set(unread)]
-        pickled = schema.METADATA in archive.keys and archive.header(schema.METADATA).dtype.hasobject
-        if pickled:
-            dropped.append(schema.METADATA)
+        dropped = dict.fromkeys((key for key in archive.keys if key in unread), "not needed")
+        if schema.METADATA in archive.keys and archive.header(schema.METADATA).dtype.hasobject:
+            dropped[schema.METADATA] = "stored as a pickled object, which is never loaded"
         work = _Conversion(str(path), {key: archive.read(key) for key in archive.keys if key not in dropped})
-    for key in dropped:
-        reason = "stored as a pickled object, which is never loaded" if key == schema.METADATA else "not needed"
+    for key, reason in dropped.items():
         work.record("drop_key", key=key, reason=reason)
     return work
 
@@ -137,44 +133,26 @@ class _Conversion:
         self.where = where
         self.arrays = arrays
         self.done: Transformations = []
-        self.document = self._document()
+        self.document: dict[str, Any] | None = None
+        if schema.METADATA in arrays:
+            try:
+                self.document = decode_metadata(arrays.pop(schema.METADATA))
+            except ContractError as problem:
+                self.record("drop_key", key=schema.METADATA, reason=str(problem))
 
     def record(self, operation: str, **parameters: Any) -> None:
         self.done.append(transformation(operation, parameters))
 
-    def _document(self) -> dict[str, Any] | None:
-        if schema.METADATA not in self.arrays:
-            return None
-        try:
-            return decode_metadata(self.arrays.pop(schema.METADATA))
-        except ContractError as problem:
-            self.record("drop_key", key=schema.METADATA, reason=str(problem))
-            return None
-
-    def scale(self) -> float | None:
-        """The recorded intensity scale, None where there is none."""
-        try:
-            return recorded_scale(self.document or {})
-        except ContractError:
-            return None
-
     def rename(self, names: Mapping[str, str]) -> None:
         for source, key in names.items():
             if source not in self.arrays:
-                raise ContractError(
-                    f"{self.where} has no key '{source}' to rename; found {', '.join(sorted(self.arrays))}"
-                )
+                present = ", ".join(sorted(self.arrays))
+                raise ContractError(f"{self.where} has no key '{source}' to rename; found {present}")
             if key not in schema.DTYPES or key in self.arrays:
-                raise ContractError(
-                    f"'{source}' cannot be renamed to '{key}': "
-                    + ("the file has that key already" if key in self.arrays else "the contract has no such key")
-                )
+                why = "the file has that key already" if key in self.arrays else "the contract has no such key"
+                raise ContractError(f"'{source}' cannot be renamed to '{key}': {why}")
             self.arrays[key] = self.arrays.pop(source)
             self.record("rename_key", old=source, new=key)
-
-    def adopt_legacy_frames(self) -> None:
-        if schema.LEGACY_FRAMES in self.arrays and schema.FRAMES not in self.arrays:
-            self.rename({schema.LEGACY_FRAMES: schema.FRAMES})
 
     def require(self, keys: tuple[str, ...]) -> None:
         missing = [key for key in keys if key not in self.arrays]
@@ -191,16 +169,17 @@ class _Conversion:
     def _guesses(self, missing: list[str]) -> list[str]:
         tests: dict[str, Callable[[str, NDArray[Any]], bool]] = {
             schema.FRAMES: looks_like_frames,
-            schema.PROBE: lambda key, array: looks_like_probe(key, array, None),
+            schema.PROBE: looks_like_probe,
             schema.OBJECT: looks_like_object,
         }
         guesses = []
         for key in unknown_keys(self.arrays):
-            array = self.arrays[key]
-            for wanted, looks_alike in tests.items():
-                if wanted in missing and looks_alike(key, array):
-                    guesses.append(f"'{key}' looks like {wanted}: confirm with rename {key}={wanted}")
-            if schema.XCOORDS in missing and looks_like_positions(key, array, None):
+            guesses += [
+                f"'{key}' looks like {wanted}: confirm with rename {key}={wanted}"
+                for wanted, looks_alike in tests.items()
+                if wanted in missing and looks_alike(key, self.arrays[key])
+            ]
+            if schema.XCOORDS in missing and looks_like_positions(key, self.arrays[key]):
                 guesses.append(
                     f"'{key}' looks like positions as pairs, whose order the file does not show: "
                     f"store {schema.XCOORDS} (columns) and {schema.YCOORDS} (rows) in object pixels"
@@ -222,8 +201,7 @@ class _Conversion:
 
     def order_frames(self, frames_last: bool | None) -> None:
         stack = self.arrays[schema.FRAMES]
-        last = self._frames_are_last(stack.shape) if frames_last is None else frames_last
-        if not last:
+        if not (self._frames_are_last(stack.shape) if frames_last is None else frames_last):
             return
         for key in (schema.FRAMES, schema.PATCHES):
             array = self.arrays.get(key)
@@ -246,7 +224,7 @@ class _Conversion:
         return is_frames_last(shape, positions)
 
     def take_square_root(self, confirmed: bool, scale: float | None) -> float | None:
-        """Turn counts into amplitudes; returns the scale that holds afterwards."""
+        """Turn counts into amplitudes; returns the scale s that holds afterwards: 1 for square roots of counts."""
         stack = self.arrays[schema.FRAMES]
         if stack.dtype.kind not in REAL_KINDS:
             raise ContractError(
@@ -271,21 +249,23 @@ class _Conversion:
                 raise ContractError(f"{self.where}: diffraction holds negative numbers, which are no photon counts")
             amplitude[start : start + len(block)] = np.sqrt(block.astype(np.float64))
         self.arrays[schema.FRAMES] = amplitude
-        self.record("square_root_of_counts", dtype=str(stack.dtype), intensity_scale=COUNTS_SCALE)
-        return COUNTS_SCALE
+        self.record("square_root_of_counts", dtype=str(stack.dtype), intensity_scale=1.0)
+        return 1.0
 
     def centre_frames(self, corner: bool) -> None:
         if corner:
             self.arrays[schema.FRAMES] = np.fft.fftshift(self.arrays[schema.FRAMES], axes=(-2, -1))
             self.record("shift_dc_to_centre", shift="fftshift")
             return
-        frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
-        for finding in values.centre_findings(self.arrays, frames, self._statistics()):
+        for finding in values.centre_findings(self.arrays, self._frames(), self._statistics()):
             if finding.severity == "error":
                 raise ContractError(f"{self.where}: {finding.message}; confirm with dc_corner = True and it is done")
 
+    def _frames(self) -> Frames:
+        return Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
+
     def _statistics(self) -> values.FrameStatistics:
-        return values.frame_statistics(Frames(schema.FRAMES, self.arrays[schema.FRAMES], False), None)
+        return values.frame_statistics(self._frames(), None)
 
     def convert_dtypes(self) -> None:
         """Other precisions of the right kind; a real object or complex positions stay for the validator to judge."""
@@ -299,7 +279,7 @@ class _Conversion:
                 self.record("convert_dtype", key=key, old=str(array.dtype), new=str(expected))
 
     def complete_coordinates(self) -> None:
-        for start, key in ((schema.XCOORDS_START, schema.XCOORDS), (schema.YCOORDS_START, schema.YCOORDS)):
+        for start, key in schema.START_KEYS.items():
             old = self.arrays.get(start)
             self.arrays[start] = self.arrays[key]
             if old is None:
@@ -321,11 +301,10 @@ class _Conversion:
 
     def _finished_document(self, scale: float | None) -> dict[str, Any]:
         if self.document is None:
-            probe = self.arrays[schema.PROBE]
-            return build_metadata(int(probe.shape[0]), *self.done, physics={"intensity_scale": scale})
+            return build_metadata(len(self.arrays[schema.PROBE]), *self.done, physics={"intensity_scale": scale})
         history = self.document.get("data_transformations")
-        kept = list(history) if isinstance(history, list) else []
+        done = [*(history if isinstance(history, list) else ()), *self.done]
         physics = dict(physics_parameters(self.document))
         if scale is not None:
             physics["intensity_scale"] = scale
-        return {**self.document, "physics_parameters": physics, "data_transformations": [*kept, *self.done]}
+        return {**self.document, "physics_parameters": physics, "data_transformations": done}

@@ -1,8 +1,4 @@
-"""Finding the frames in a dictionary of arrays, whatever they are called and however their axes are ordered.
-
-Belongs here: recognising arrays by shape and name. Does not belong here: rules (``structure``, ``values``) and
-conversion (``canonical``); both build on what is recognised here.
-"""
+"""Recognising frames, probe, object and positions by shape and name, whatever they are called and however ordered."""
 
 from __future__ import annotations
 
@@ -51,9 +47,7 @@ def squeezed(array: NDArray[Any], axes: int) -> NDArray[Any]:
 
 def coordinate_length(arrays: Arrays) -> int | None:
     """Length of the coordinates, None where they are missing, disagree or are not one-dimensional."""
-    lengths = {
-        arrays[key].shape[0] for key in (schema.XCOORDS, schema.YCOORDS) if key in arrays and arrays[key].ndim == 1
-    }
+    lengths = {len(arrays[k]) for k in (schema.XCOORDS, schema.YCOORDS) if k in arrays and arrays[k].ndim == 1}
     return lengths.pop() if len(lengths) == 1 else None
 
 
@@ -92,7 +86,7 @@ def looks_like_frames(key: str, array: NDArray[Any]) -> bool:
     return square and (bool(FRAME_NAMES.search(key)) or first > 1)
 
 
-def looks_like_probe(key: str, array: NDArray[Any], size: int | None) -> bool:
+def looks_like_probe(key: str, array: NDArray[Any], size: int | None = None) -> bool:
     """Whether an unknown array could be the probe: one complex square, of the frames' side or so named."""
     square = squeezed(array, 2)
     if square.ndim < 2 or square.dtype.kind != "c" or square.shape[-1] != square.shape[-2]:
@@ -105,7 +99,7 @@ def looks_like_object(key: str, array: NDArray[Any]) -> bool:
     return squeezed(array, 2).ndim == 2 and array.dtype.kind == "c" and bool(OBJECT_NAMES.search(key))
 
 
-def looks_like_positions(key: str, array: NDArray[Any], frames: int | None) -> bool:
+def looks_like_positions(key: str, array: NDArray[Any], frames: int | None = None) -> bool:
     """Whether an unknown array could be all positions as pairs: (n, 2), with n the number of frames or so named."""
     pairs = squeezed(array, 2)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in REAL_KINDS:

@@ -1,8 +1,4 @@
-"""PtychoPINN's configuration: the dataclasses that existing work is configured with, names and defaults kept.
-
-Belongs here: fields, defaults, rules. Does not belong here: the dictionary that old modules read
-(``ptychopinn.dictionary``), what this project's trainer supports (``ptychopinn.support``).
-"""
+"""PtychoPINN's configuration: the dataclasses that existing work is configured with, names, defaults and rules kept."""
 
 from __future__ import annotations
 
@@ -15,9 +11,6 @@ from typing import Any, Final
 
 from fly64_assets.errors import Fly64Error
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
-
-DEFAULT_GROUPS: Final = 512
-"""What ``n_groups`` = None of a training stands for."""
 
 
 class LegacyConfigError(Fly64Error):
@@ -38,9 +31,6 @@ def _require(subject: Any, further: Sequence[str] = ()) -> None:
     if problems or further:
         lines = "\n".join(f"  - {problem}" for problem in (*problems, *further))
         raise LegacyConfigError(f"the {type(subject).__name__} is not valid:\n{lines}")
-
-
-# -- rules ----------------------------------------------------------------------------------------------------
 
 
 def _is_whole(value: Any) -> bool:
@@ -88,9 +78,6 @@ def keys(config: type[Any]) -> dict[str, str]:
     """The key in PtychoPINN's dictionary of every field of a configuration that has one, by the field's name."""
     found = {f.name: f.metadata.get("key", "") for f in fields(config)}
     return {name: name if key is None else key for name, key in found.items() if key != ""}
-
-
-# -- configurations -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -144,15 +131,14 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         further = _model_problem(self.model)
         if None not in (self.n_groups, self.n_images) and self.n_groups != self.n_images:
-            further += (
-                f"n_images = {self.n_images}: is the old name of n_groups, which is {self.n_groups}; give one of them",
-            )
+            old = f"n_images = {self.n_images}: is the old name of n_groups"
+            further += (f"{old}, which is {self.n_groups}; give one of them",)
         _require(self, further)
 
     @property
     def groups(self) -> int:
         """Samples per epoch: ``n_groups``, or its old name, or 512."""
-        return self.n_groups or self.n_images or DEFAULT_GROUPS
+        return self.n_groups or self.n_images or 512
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,10 @@
-"""PtychoPINN's NPZ files: into the contract with a report of every key, and back with PtychoPINN's keys.
-
-Belongs here: the import and export of one file. Does not belong here: conversions
-(:mod:`fly64_assets.contract.canonical`), the judgement of the result (:mod:`fly64_assets.contract.validate`).
-"""
+"""PtychoPINN's NPZ files: into the contract with a report of every key, and back with PtychoPINN's keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
@@ -17,6 +13,8 @@ from fly64_assets.contract.npz import load_dataset, write_npz
 from fly64_assets.contract.validate import validate
 from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.atomic import write_atomically
+
+DROP: Final = "drop_key"
 
 
 def import_data_set(
@@ -30,12 +28,8 @@ def import_data_set(
 ) -> tuple[Entry, ...]:
     """Turn a file in any known form into one that obeys DATA-001; every key of the source has an entry.
 
-    Nothing is written where an entry is refused.
-
-    Raises
-    ------
-    ContractError
-        If the file cannot be read or needs a guess, which the message names.
+    Nothing is written where an entry is refused. Raises :class:`ContractError` if the file cannot be read or needs a
+    guess, which the message names.
     """
     arrays, done = canonicalize(source, rename=rename, frames_last=frames_last, counts=counts, dc_corner=dc_corner)
     report = validate(arrays)
@@ -49,10 +43,7 @@ def import_data_set(
 def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
     """Write a data set with PtychoPINN's keys beside its own (``diff3d``); returns the keys in the file.
 
-    Raises
-    ------
-    ContractError
-        If the source does not obey DATA-001.
+    Raises :class:`ContractError` if the source does not obey DATA-001.
     """
     arrays = schema.dataset_arrays(load_dataset(source), legacy_keys=True)
     write_atomically(target, lambda file: write_npz(file, arrays))
@@ -61,27 +52,20 @@ def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
 
 def _keys(source: Path, rename: Mapping[str, str], done: list[dict[str, Any]]) -> Iterator[Entry]:
     """One entry for every key of the source."""
-    dropped = {step["parameters"]["key"]: step["parameters"]["reason"] for step in done if _is(step, "drop_key")}
+    dropped = {step["parameters"]["key"]: step["parameters"]["reason"] for step in done if step["operation"] == DROP}
     with open_archive(source) as archive:
-        shapes = {key: f"{archive.header(key).dtype} {archive.header(key).shape}" for key in archive.keys}
-    for key, shape in shapes.items():
+        headers = {key: archive.header(key) for key in archive.keys}
+    for key, header in headers.items():
         name = rename.get(key, key)
-        if name in dropped:
-            yield Entry(key, shape, IGNORED, str(dropped[name]))
-        elif name == schema.LEGACY_FRAMES:
-            yield Entry(key, shape, UNDERSTOOD, f"read as {schema.FRAMES}")
-        else:
-            yield Entry(key, shape, UNDERSTOOD, f"read as {name}")
+        read = f"read as {schema.FRAMES if name == schema.LEGACY_FRAMES else name}"
+        verdict, text = (IGNORED, str(dropped[name])) if name in dropped else (UNDERSTOOD, read)
+        yield Entry(key, f"{header.dtype} {header.shape}", verdict, text)
 
 
 def _steps(done: list[dict[str, Any]]) -> Iterator[Entry]:
     """One entry for everything that was done to the arrays."""
     for step in done:
-        if not _is(step, "drop_key"):
+        if step["operation"] != DROP:
             parameters = step["parameters"]
             text = ", ".join(f"{name} = {value}" for name, value in parameters.items() if name != "key")
             yield Entry(str(parameters.get("key", "(file)")), step["operation"], UNDERSTOOD, text or "done")
-
-
-def _is(step: Mapping[str, Any], operation: str) -> bool:
-    return bool(step["operation"] == operation)

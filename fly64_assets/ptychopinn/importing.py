@@ -1,16 +1,11 @@
-"""Import of a PtychoPINN configuration: YAML or JSON of its dataclasses, or its flat dictionary.
-
-Belongs here: what every key of such a file means for a study here. Does not belong here: data sets
-(:mod:`fly64_assets.ptychopinn.data_sets`), the rules of a study's design, which come in as a function.
-"""
+"""Import of a PtychoPINN configuration: what every key of its YAML, JSON or flat dictionary means for a study here."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +21,7 @@ from fly64_assets.ptychopinn.configuration import (
     keys,
     rules,
 )
-from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS
-from fly64_assets.ptychopinn.support import SUPPORTED, UNUSED, unsupported
+from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS, SUPPORTED, UNUSED, unsupported
 
 UNDERSTOOD: Final = "understood"
 IGNORED: Final = "ignored"
@@ -99,13 +93,8 @@ REMARKS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ImportedConfiguration:
-    """A configuration of PtychoPINN: the objects and design fields that it becomes, and an entry for every key.
+    """What a configuration of PtychoPINN becomes: an entry for every key, and the design fields."""
 
-    ``config`` and ``execution`` hold what is legal; refused keys are left at their defaults there.
-    """
-
-    config: TrainingConfig | InferenceConfig
-    execution: PyTorchExecutionConfig
     entries: tuple[Entry, ...]
     design: Mapping[str, Any]
 
@@ -141,9 +130,8 @@ def read_configuration(path: Path, seeds: Mapping[str, int], broken_rules: Broke
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is a part of YAML
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise LegacyConfigError(
-            f"{path.name}: not readable as YAML or JSON ({' '.join(str(error).split())})"
-        ) from error
+        text = " ".join(str(error).split())
+        raise LegacyConfigError(f"{path.name}: not readable as YAML or JSON ({text})") from error
     if not isinstance(document, Mapping):
         raise LegacyConfigError(f"{path.name}: expected a mapping of fields, found {type(document).__name__}")
     return import_configuration(document, path.stem, seeds, broken_rules)
@@ -165,11 +153,14 @@ def import_configuration(
         entries.append(entry)
         if field in RULES and RULES[field].holds(value):
             values[field] = value
-    config, execution = _objects(values, entries)
+    groups, old = values.get("n_groups"), values.get("n_images")
+    inference = {"model_path", "test_data_file"} <= values.keys()
+    if None not in (groups, old) and groups != old and not inference:
+        entries.append(Entry("n_images", old, REFUSED, f"differs from n_groups = {groups}"))
     accepted = {FIELD_OF_KEY.get(e.key, e.key): e.value for e in entries if e.verdict == UNDERSTOOD}
     design = _design(accepted, name, seeds)
     entries += [Entry("(design)", None, REFUSED, problem) for problem in broken_rules(design)]
-    return ImportedConfiguration(config, execution, tuple(entries), design)
+    return ImportedConfiguration(tuple(entries), design)
 
 
 def _flat(document: Mapping[Any, Any], entries: list[Entry]) -> Iterator[tuple[str, Any]]:
@@ -185,13 +176,13 @@ def _flat(document: Mapping[Any, Any], entries: list[Entry]) -> Iterator[tuple[s
 def _number(field: str, raw: Any) -> Any:
     """A number that YAML 1.1 reads as text, such as 1e9 without a dot."""
     rule = RULES.get(field)
-    if isinstance(raw, str) and rule is not None and not rule.holds(raw):
-        try:
-            number = float(raw)
-        except ValueError:
-            return raw
-        return number if rule.holds(number) else raw
-    return raw
+    if not isinstance(raw, str) or rule is None or rule.holds(raw):
+        return raw
+    try:
+        number = float(raw)
+    except ValueError:
+        return raw
+    return number if rule.holds(number) else raw
 
 
 def _judged(key: str, field: str, value: Any) -> Entry:
@@ -218,30 +209,10 @@ def _judged(key: str, field: str, value: Any) -> Entry:
     return Entry(key, value, IGNORED, renamed + (REMARKS.get(field) or UNUSED[legacy]))
 
 
-def _objects(
-    values: Mapping[str, Any], entries: list[Entry]
-) -> tuple[TrainingConfig | InferenceConfig, PyTorchExecutionConfig]:
-    """The dataclasses that the legal values make."""
-    parts = {
-        cls: {f.name: values[f.name] for f in fields(cls) if f.name in values}
-        for cls in (ModelConfig, TrainingConfig, InferenceConfig, PyTorchExecutionConfig)
-    }
-    model, execution = ModelConfig(**parts[ModelConfig]), PyTorchExecutionConfig(**parts[PyTorchExecutionConfig])
-    if {"model_path", "test_data_file"} <= set(values):
-        return InferenceConfig(model=model, **parts[InferenceConfig]), execution
-    try:
-        return TrainingConfig(model=model, **parts[TrainingConfig]), execution
-    except LegacyConfigError:
-        # The one rule between two fields: n_groups and its old name differ.
-        old = parts[TrainingConfig].pop("n_images")
-        entries.append(Entry("n_images", old, REFUSED, f"differs from n_groups = {values['n_groups']}"))
-        return TrainingConfig(model=model, **parts[TrainingConfig]), execution
-
-
 def _design(accepted: Mapping[str, Any], name: str, seeds: Mapping[str, int]) -> dict[str, Any]:
     """Design fields of the values that were understood."""
-    document: dict[str, Any] = {"name": re.sub(r"[^a-z0-9_]+", "_", name.lower()) or "imported"}
-    document["pinn"] = {"architecture": "cnn"}
+    name = re.sub(r"[^a-z0-9_]+", "_", name.lower()) or "imported"
+    document: dict[str, Any] = {"name": name, "pinn": {"architecture": "cnn"}}
     for field, place in DESIGN_FIELDS.items():
         if field not in accepted:
             continue
@@ -257,4 +228,4 @@ def _design(accepted: Mapping[str, Any], name: str, seeds: Mapping[str, int]) ->
             document[section][inner] = value
         else:
             document[place] = value
-    return {k: float(v) if isinstance(v, float) and math.isfinite(v) else v for k, v in document.items()}
+    return document

@@ -1,8 +1,5 @@
 """Sessions: the only way in which PtychoPINN's dictionary is filled, and always put back.
 
-Belongs here: the state behind old modules, one owner at a time. Does not belong here: what the keys mean
-(:mod:`fly64_assets.ptychopinn.dictionary`), Dagster.
-
 Old modules read a dictionary of their process, ``params.cfg``. A session empties it, sets every key from one
 configuration, and restores what was there before, however it ends. Sessions of one thread nest; another thread waits
 or is refused, so that it never works with foreign values.
@@ -12,14 +9,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from math import isfinite
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fly64_assets.ptychopinn.configuration import InferenceConfig, LegacyConfigError, TrainingConfig
 from fly64_assets.ptychopinn.dictionary import RUN_TIME_KEYS, legacy_parameters
@@ -33,19 +29,12 @@ _owner: Final = threading.RLock()
 _open: Final[list[LegacySession]] = []
 
 
-@dataclass(frozen=True)
-class _Former:
+class _Former(NamedTuple):
     """A module's dictionary, and what it held."""
 
     module: ModuleType
     dictionary: dict[str, Any]
     content: dict[str, Any]
-
-    def restore(self) -> None:
-        """Put the same dictionary back in its place, with the same content in the same order."""
-        self.dictionary.clear()
-        self.dictionary.update(self.content)
-        self.module.__dict__["cfg"] = self.dictionary
 
 
 class LegacySession(Mapping[str, Any]):
@@ -90,9 +79,10 @@ class LegacySession(Mapping[str, Any]):
 
     def snapshot(self) -> dict[str, Any]:
         """The parameters as plain JSON types, by name; arrays, such as the probe, are left out."""
-        plain = (type(None), bool, int, float, str)
         rows = sorted(self.items())
-        return {k: v for k, v in rows if isinstance(v, plain) and not (isinstance(v, float) and not math.isfinite(v))}
+        return {
+            k: v for k, v in rows if v is None or isinstance(v, str) or (isinstance(v, (int, float)) and isfinite(v))
+        }
 
     def _dictionary(self) -> dict[str, Any]:
         self.require_open()
@@ -128,7 +118,12 @@ def legacy_session(
             "or run one of the two jobs in a process of its own"
         )
     try:
-        session = _fill(parameters)
+        formers = tuple(_Former(module, module.cfg, dict(module.cfg)) for module in _modules())
+        for former in formers:
+            former.dictionary.clear()
+            former.dictionary.update(parameters)
+        session = LegacySession(formers)
+        _open.append(session)
         try:
             yield session
         finally:
@@ -137,45 +132,27 @@ def legacy_session(
         _owner.release()
 
 
-def _fill(parameters: Mapping[str, Any]) -> LegacySession:
-    formers = tuple(_Former(module, module.cfg, dict(module.cfg)) for module in _modules())
-    for former in formers:
-        former.dictionary.clear()
-        former.dictionary.update(parameters)
-    session = LegacySession(formers)
-    _open.append(session)
-    return session
-
-
 def _end(session: LegacySession) -> None:
     """Restore what was before a session; sessions that were opened inside it and are still open end with it."""
     while any(one is session for one in _open):
-        for former in reversed(_open.pop()._formers):  # noqa: SLF001
-            former.restore()
+        for module, dictionary, content in reversed(_open.pop()._formers):  # noqa: SLF001
+            dictionary.clear()
+            dictionary.update(content)  # the same dictionary in its place, the same content in the same order
+            module.__dict__["cfg"] = dictionary
 
 
 def _modules() -> tuple[ModuleType, ...]:
     """Modules whose ``cfg`` is to be filled: this project's, and PtychoPINN's where it is installed."""
-    own, legacy = sys.modules[__name__], _legacy_params()
-    return (own,) if legacy is None else (own, legacy)
-
-
-def _legacy_params() -> ModuleType | None:
+    own = sys.modules[__name__]
     if importlib.util.find_spec(LEGACY_PACKAGE) is None:
-        return None
+        return (own,)
     try:
-        module = importlib.import_module(f"{LEGACY_PACKAGE}.params")
-    except ModuleNotFoundError as error:
-        if error.name in (LEGACY_PACKAGE, f"{LEGACY_PACKAGE}.params"):
-            return None  # another package of that name
-        raise _broken(error) from error
+        legacy = importlib.import_module(f"{LEGACY_PACKAGE}.params")
     except Exception as error:
-        raise _broken(error) from error
-    return module if isinstance(getattr(module, "cfg", None), dict) else None
-
-
-def _broken(error: Exception) -> LegacyConfigError:
-    return LegacyConfigError(
-        f"the package {LEGACY_PACKAGE} is installed, but {LEGACY_PACKAGE}.params cannot be imported ({error}): its "
-        "dictionary would stay unfilled; repair or uninstall it"
-    )
+        if isinstance(error, ModuleNotFoundError) and error.name in (LEGACY_PACKAGE, f"{LEGACY_PACKAGE}.params"):
+            return (own,)  # another package of that name
+        raise LegacyConfigError(
+            f"the package {LEGACY_PACKAGE} is installed, but {LEGACY_PACKAGE}.params cannot be imported ({error}): its "
+            "dictionary would stay unfilled; repair or uninstall it"
+        ) from error
+    return (own, legacy) if isinstance(getattr(legacy, "cfg", None), dict) else (own,)

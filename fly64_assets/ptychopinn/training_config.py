@@ -1,7 +1,4 @@
-"""From the values of one training to PtychoPINN's configuration of it, and back to the values that must agree.
-
-Belongs here: which value of a study stands behind which key. Does not belong here: files, designs, Dagster.
-"""
+"""From the values of one training to PtychoPINN's configuration of it, and back to the values that must agree."""
 
 from __future__ import annotations
 
@@ -12,27 +9,15 @@ from typing import Any
 from fly64_assets.pinn.cnn.samples import held_out_frames
 from fly64_assets.pinn.settings import CnnSettings
 from fly64_assets.ptychopinn.configuration import ModelConfig, TrainingConfig
-from fly64_assets.ptychopinn.dictionary import DEFAULTS
-from fly64_assets.ptychopinn.support import unsupported
+from fly64_assets.ptychopinn.dictionary import DEFAULTS, unsupported
 
 
 @dataclass(frozen=True)
 class TrainingJob:
     """One training of a study, as the values that fix it.
 
-    Attributes
-    ----------
-    dose : int
-        Expected photons per frame.
-    frames : int
-        Frames of the train half.
-    patch_size : int
-        Frame side N [px].
-    gridsize, neighbor_count : int
-        g and K: a sample has g^2 frames, drawn from the K nearest.
-    seeds : mapping of str to int
-        ``grouping`` and ``subsampling`` of the repeat.
-    settings : CnnSettings
+    ``frames`` of the train half, of side ``patch_size`` [px], at ``dose`` photons per frame; samples of ``gridsize``^2
+    frames, drawn from the ``neighbor_count`` nearest; the repeat's ``seeds``, ``grouping`` and ``subsampling``.
     """
 
     dose: int
@@ -72,21 +57,15 @@ def training_config(
 ) -> tuple[TrainingConfig, dict[str, Any]]:
     """PtychoPINN's configuration of a training, and the values of keys that it has no field for."""
     values = training_values(job)
+    own = ("batch_size", "nepochs", "nphotons", "n_groups", "subsample_seed", "neighbor_count")
     config = TrainingConfig(
-        model=ModelConfig(
-            N=values["N"], gridsize=values["gridsize"], n_filters_scale=values["n_filters_scale"], probe_scale=1.0
-        ),
+        model=ModelConfig(**{name: values[name] for name in ("N", "gridsize", "n_filters_scale")}, probe_scale=1.0),
         train_data_file=train_data_file,
         test_data_file=test_data_file,
         output_dir=output_dir,
-        batch_size=values["batch_size"],
-        nepochs=values["nepochs"],
-        nphotons=values["nphotons"],
-        n_groups=values["n_groups"],
-        subsample_seed=values["subsample_seed"],
-        neighbor_count=values["neighbor_count"],
-        enable_oversampling=values["gridsize"] > 1,
+        enable_oversampling=job.gridsize > 1,
         intensity_scale_trainable=values["intensity_scale.trainable"],
+        **{name: values[name] for name in own},
     )
     return config, {"npseed": values["npseed"], "debug": False}
 
@@ -108,16 +87,8 @@ def disagreements(params: Mapping[str, Any], job: TrainingJob) -> Iterator[str]:
         if key in snapshot and snapshot[key] != value:
             yield f"CONFIG-001: {key} = {snapshot[key]!r} in the snapshot; the design says {value!r}"
     yield from (f"CONFIG-001: {problem}" for problem in unsupported(snapshot))
-    used = _used(params)
-    for key, value in used.items():
-        if snapshot.get(key) != value:
-            yield f"CONFIG-001: the network was trained with {key} = {value!r}; its snapshot says {snapshot.get(key)!r}"
-
-
-def _used(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Legacy keys as they were really used, from the parts of ``params.json`` that describe network and training."""
     network, settings = params["network"], params["settings"]
-    return {
+    used = {
         "N": network["patch_size"],
         "gridsize": round(network["group_frames"] ** 0.5),
         "n_filters_scale": network["n_filters_scale"],
@@ -128,3 +99,6 @@ def _used(params: Mapping[str, Any]) -> dict[str, Any]:
         "batch_size": settings["batch_size"],
         "intensity_scale": params["intensity_scale"],
     }
+    for key, value in used.items():
+        if snapshot.get(key) != value:
+            yield f"CONFIG-001: the network was trained with {key} = {value!r}; its snapshot says {snapshot.get(key)!r}"

@@ -32,8 +32,8 @@ from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.results import Trained, stop_reason
 from fly64_assets.pinn.settings import CnnSettings, relative_rate
 from fly64_assets.ptychopinn.configuration import LegacyConfigError
+from fly64_assets.ptychopinn.dictionary import require_supported
 from fly64_assets.ptychopinn.session import LegacySession
-from fly64_assets.ptychopinn.support import require_supported
 
 Tensor = Any
 Counts = NDArray[np.floating]
