@@ -16,12 +16,7 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.npz import load_dataset, open_npz, validate_file, write_npz
 from fly64_assets.physics import counts, forward, scan
 from fly64_assets.physics.windows import Scan
-from fly64_assets.ptychopinn.configuration import (
-    LegacyConfigError,
-    ModelConfig,
-    PyTorchExecutionConfig,
-    TrainingConfig,
-)
+from fly64_assets.ptychopinn.configuration import LegacyConfigError, ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from fly64_assets.ptychopinn.data_sets import export_data_set, import_data_set
 from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS
 from fly64_assets.ptychopinn.importing import RULES, import_configuration, read_configuration
