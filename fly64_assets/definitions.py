@@ -19,7 +19,7 @@ from fly64_assets.assets.networks import reconstruct_with_network, train_network
 from fly64_assets.assets.overlap import cut_view
 from fly64_assets.assets.report import write_report
 from fly64_assets.assets.simulated import simulate_dose
-from fly64_assets.automation.jobs import INGEST, build_jobs, nightly_audit
+from fly64_assets.automation.graph import INGEST, build_jobs, nightly_audit
 from fly64_assets.automation.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.checks.factory import asset_check
 from fly64_assets.checks.rules import RULES, rules_of

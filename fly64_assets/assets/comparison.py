@@ -1,5 +1,6 @@
 """Every method of one cell against the truth, on one evaluation region."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit, limit_arrays, limit_from_arrays
 from fly64_assets.evaluation.report.figures import loss_history
 from fly64_assets.evaluation.scores.compare import LimitSource, SplitInput, compare_cell
-from fly64_assets.evaluation.scores.region import ScanBox, scan_box
+from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.keys import Cell, Coordinates, StageKey
 from fly64_assets.store.records import StageRecord
@@ -51,7 +52,9 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
     for split, result in compared.splits.items():
         for digest, bound in bounds.items():
             if result.limit.unit is bound:
-                _write_bound(work, f"limit_{split}.npz", bound, digest)
+                arrays = limit_arrays(bound, digest)
+                path = layout.output(work.key, f"limit_{split}.npz")
+                work.build.write(path, functools.partial(write_npz, arrays=arrays))
     work.build.write_json(layout.output(work.key, "comparison.json"), compared.to_dict())
     work.build.write_bytes(layout.output(work.key, "comparison_metrics.csv"), compared.to_csv())
     work.build.succeed({"arms": {split: _outcomes(data) for split, data in splits.items()}})
@@ -74,13 +77,14 @@ def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
     view = work.store.required(work.layout, StageKey("view", work.at))
     if split not in existing_splits(view):
         return str(view.values["splits"][split]["reason"])
-    frames = work.layout.view_frames(work.at.half(split))
+    frames, baseline = work.layout.view_frames(work.at.half(split)), work.layout.patched(work.at.whole_dose, split)
     verified(frames)
+    verified(baseline)
     refined = {work.design.lsqml.engine} if work.design.lsqml.probe == "refined" else set()
     return SplitInput(
         measurement=load_measurement(frames),
         methods={key.method: _object(work, record, key, split) for key, record in _methods(work, split).items()},
-        scan_box=_baseline_box(work, split),
+        scan_box=scan_box(load_measurement(baseline).scan),
         refined_probe=frozenset(refined),
         learned=frozenset(key.method for key in stages.upstream(work.design, work.key) if key.stage == "inference"),
     )
@@ -103,13 +107,6 @@ def _object(
     path = work.layout.result(key, split)
     verified(path)
     return open_npz(path)["reconstructed_object"]
-
-
-def _baseline_box(work: Work[Cell], split: str) -> ScanBox:
-    path = work.layout.patched(work.at.whole_dose, split)
-    verified(path)
-    baseline = load_measurement(path)
-    return scan_box(baseline.scan)
 
 
 def _histories(work: Work[Cell], split: str) -> dict[str, dict[str, list[float]]]:
@@ -149,12 +146,6 @@ def _shared_bounds(work: Work[Cell], bounds: dict[str, UnitLimit]) -> LimitSourc
         return bounds[digest]
 
     return limit
-
-
-def _write_bound(work: Work[Cell], name: str, limit: UnitLimit, digest: str) -> None:
-    """Keep a bound beside the comparison, for this cell and for others."""
-    arrays = limit_arrays(limit, digest)
-    work.build.write(work.layout.output(work.key, name), lambda file: write_npz(file, arrays))
 
 
 def _other_bounds(work: Work[Cell]) -> list[Path]:

@@ -1,15 +1,14 @@
-"""How an asset runs an engine: in a process of its own, its log kept whatever happens.
-
-Belongs here: what network and iterative assets share. Does not belong here: requests and results.
-"""
+"""How an asset runs an engine: in a process of its own, its progress passed on, its log kept whatever happens."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 from fly64_assets.assets.flow import Work
-from fly64_assets.assets.progress import reporter
-from fly64_assets.engines.process import run_isolated
+from fly64_assets.automation.runs import progress_listener
+from fly64_assets.engines.process import Progress, run_isolated
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE, step_gpus
 
@@ -52,6 +51,23 @@ def run_engine(
     finally:
         if scratch.exists():
             work.build.adopt(scratch, log, data=False)
+
+
+def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
+    """Pass progress on: into Dagster's log at every tenth, and to the process that asked for the run."""
+    listener = progress_listener.get()
+    tenth = 0
+
+    def report(done: int, total: int, values: Mapping[str, float]) -> None:
+        nonlocal tenth
+        if listener:
+            listener(done, total, values, label=label)
+        if total and 10 * done // total > tenth:
+            tenth = 10 * done // total
+            numbers = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+            context.log.info(f"{label}: {done} of {total} ({numbers})" if numbers else f"{label}: {done} of {total}")
+
+    return report
 
 
 def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """How every asset runs: verified inputs, one build under the store's lock, a gate before anything materialises.
 
-Belongs here: what all assets share. Does not belong here: what a stage computes.
-
 A failed blocking check stops only its own run, so every asset gates itself: it yields the failed check and raises
 before it materialises, and whoever reads a file later verifies it again.
 """
@@ -15,8 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import dagster as dg
 
-from fly64_assets.automation.conditions import condition_of
-from fly64_assets.automation.partitions import coordinates_of, mapping_between, partitions_of
+from fly64_assets.automation.graph import condition_of, coordinates_of, mapping_between, partitions_of
 from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, store_of_run
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
@@ -92,8 +89,6 @@ def stage_asset(
     ``op_tags`` say what a step of an engine asks a cluster for. ``afterwards`` is called when the record is written.
     """
     partitions = partitions_of(design, stage)
-    resources = {"study", "store", *(("gpu", "legacy_config") if stage.engine else ())}
-
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
         deps=[dg.AssetDep(asset, partition_mapping=mapping_between(STAGES[asset], stage)) for asset in stage.needs],
@@ -101,7 +96,7 @@ def stage_asset(
         automation_condition=condition_of(stage),
         pool=POOL if stage.engine else None,
         op_tags=dict(op_tags or {}) if stage.engine else None,
-        required_resource_keys=resources,
+        required_resource_keys={"study", "store", *(("gpu", "legacy_config") if stage.engine else ())},
         check_specs=[gate_spec(stage.asset, partitions)],
     )
 
@@ -113,16 +108,14 @@ def stage_asset(
 
 def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
     """What the catalogue says of an asset. Its code version covers the design: Dagster sees a change."""
-    tags = {"fly64/study": design.name, "fly64/stage": stage.kind} | (
-        {"fly64/split": stage.split} if stage.split else {}
-    )
+    tags = {"fly64/study": design.name, "fly64/stage": stage.kind, "fly64/split": stage.split}
     return {
         "name": stage.asset,
         "description": stage.description,
         "group_name": stage.group,
         "kinds": {stage.tool},
         "owners": ["team:fly64_assets"],
-        "tags": tags,
+        "tags": {name: value for name, value in tags.items() if value},
         "code_version": stages.asset_version(design, stage),
     }
 
@@ -240,18 +233,11 @@ def build_stage(
 def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str, Any]:
     """Facts about a build that every asset shows: outcome, seconds, files with SHA256 and size."""
     last = records[-1]
-    files: list[Any] = [
-        dg.TableRecord(
-            {
-                "file": name,
-                "bytes": (layout.folder / name).stat().st_size,
-                "sha256": sha256,
-                "repeat": record.key.repeat,
-            }
-        )
-        for record in records
-        for name, sha256 in record.outputs.items()
-    ]
+    files: list[Any] = []
+    for record in records:
+        for name, sha256 in record.outputs.items():
+            size = (layout.folder / name).stat().st_size
+            files.append(dg.TableRecord({"file": name, "bytes": size, "sha256": sha256, "repeat": record.key.repeat}))
     metadata: dict[str, Any] = {
         BASE_ID: layout.base_id,
         "outcome": last.outcome,

@@ -5,7 +5,7 @@ from typing import Any
 
 from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import Work, picture
-from fly64_assets.engines.requests import reconstruction_request
+from fly64_assets.engines.execution import reconstruction_request
 from fly64_assets.store.keys import Half, StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages

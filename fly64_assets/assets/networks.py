@@ -8,7 +8,6 @@ from fly64_assets.assets.flow import Work, picture
 from fly64_assets.ptychopinn.training_config import training_config
 from fly64_assets.resources.legacy_config import LegacyConfigResource, training_job
 from fly64_assets.store.keys import Cell, StageKey
-from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.states import existing_splits
@@ -54,7 +53,7 @@ def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
     verified(bundle)
     description: dict[str, Any] = {}
     values: dict[str, Any] = {"execution": work.execution.to_dict(), "splits": {}}
-    for split in existing_splits(_view(work)):
+    for split in existing_splits(work.store.required(layout, StageKey("view", cell))):
         frames = layout.view_frames(cell.half(split))
         verified(frames)
         request = {
@@ -73,15 +72,11 @@ def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
     return description
 
 
-def _view(work: Work[Cell]) -> StageRecord:
-    return work.store.required(work.layout, StageKey("view", work.at))
-
-
 def _dictionary(work: Work[Cell]) -> dict[str, Any]:
     """PtychoPINN's parameters, for the dictionary that the TensorFlow network is trained through."""
     layout, cell = work.layout, work.at
     resource: LegacyConfigResource = work.context.resources.legacy_config
-    view = _view(work)
+    view = work.store.required(layout, StageKey("view", cell))
     files = {
         split: layout.view_frames(cell.half(split)).relative_to(layout.data_root).as_posix()
         for split in existing_splits(view)

@@ -15,8 +15,6 @@ from fly64_assets.study import stages
 from fly64_assets.study.states import study_states
 from fly64_assets.study.table import STAGES, Key, design_cells
 
-SHOWN_STAGES = ("view", "training", "inference", "reconstruction", "comparison")
-
 
 def write_report(work: Work[Study]) -> Mapping[str, Any]:
     """Write the page over all cells, the same as Markdown, and the tables."""
@@ -57,17 +55,18 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
 
 
 def _cell(work: Work[Study], states: Mapping[Key, State], cell: Cell) -> dict[str, Any]:
+    overlap = {split: _document(work, StageKey("view", cell), f"{split}_metrics.json") for split in SPLITS}
     return {
         "dose": cell.dose,
         "view": cell.view,
-        "stages": {_stage_name(key): _stage(state) for key, state in states.items() if _belongs(key, cell)},
+        "stages": {
+            " ".join(part for part in (key.method, key.stage, key.split) if part): _stage(state)
+            for key, state in states.items()
+            if key.at == cell or (isinstance(key.at, Half) and key.at.cell == cell)
+        },
         "comparisons": _comparisons(work, cell),
-        "overlap": _overlap(work, cell),
+        "overlap": {split: metrics for split, metrics in overlap.items() if metrics is not None},
     }
-
-
-def _belongs(key: Key, cell: Cell) -> bool:
-    return key.at == cell or (isinstance(key.at, Half) and key.at.cell == cell)
 
 
 def _comparisons(work: Work[Study], cell: Cell) -> dict[int, dict[str, Any]]:
@@ -79,10 +78,6 @@ def _comparisons(work: Work[Study], cell: Cell) -> dict[int, dict[str, Any]]:
         for repeat, document in documents.items()
         if document is not None and document.get("version") == DOCUMENT_VERSION
     }
-
-
-def _stage_name(key: Key) -> str:
-    return " ".join(part for part in (key.method, key.stage, key.split) if part)
 
 
 def _stage(state: State) -> dict[str, Any]:
@@ -105,11 +100,6 @@ def _document(work: Work[Study], key: Key, name: str) -> dict[str, Any] | None:
     verified(path)
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
-
-
-def _overlap(work: Work[Study], cell: Cell) -> dict[str, Any]:
-    documents = {s: _document(work, StageKey("view", cell), f"{s}_metrics.json") for s in SPLITS}
-    return {split: document for split, document in documents.items() if document is not None}
 
 
 def _figures(work: Work[Study]) -> dict[str, bytes]:

@@ -1,17 +1,14 @@
 """The tags of a run: on which base, dose and view it works. They find runs in the UI, and they keep a run on its base.
 
-Belongs here: reading and writing tags. Does not belong here: what a run does.
-
 The active base of a study may change while runs wait or work. A run stays on the base on which it was begun: the first
 step notes it, and whoever changes the active base notes it on the runs that wait.
 """
 
 import dagster as dg
 
-from fly64_assets.automation.partitions import coordinates_of, partition_of
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import CHOSEN, ArtifactStore
-from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
+from fly64_assets.store.keys import Dose, Study
 from fly64_assets.study.table import STAGES, Stage
 
 BASE_TAG = "fly64/base"
@@ -62,27 +59,25 @@ def store_of_run(
 
 def partition_tags(partition_key: str) -> dict[str, str]:
     """Dose and view of a partition key as tags; none for what is not partitioned."""
-    if not partition_key[:1].isdigit():
-        return {}
-    at = coordinates_of(partition_key)
-    dose, view = getattr(at, "dose", None), getattr(at, "view", None)
-    return {DOSE_TAG: str(dose)} | ({VIEW_TAG: view} if view else {})
+    dose, _, view = str(partition_key).partition("|")
+    tags = {DOSE_TAG: dose, VIEW_TAG: view}
+    return {tag: value for tag, value in tags.items() if value and dose[:1].isdigit()}
 
 
 def keep_on_base(instance: dg.DagsterInstance, run_id: str, base_id: str) -> None:
     """Note a base on the unfinished runs of this code location that are older than ``run_id`` and have none noted."""
+
+    def location(run: dg.DagsterRun) -> str | None:
+        # A run that was started in a process of its own has none.
+        return run.remote_job_origin.location_name if run.remote_job_origin else None
+
     this = instance.get_run_record_by_id(run_id)
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         older = this is None or record.create_timestamp < this.create_timestamp
-        ours = this is None or _location(run) == _location(this.dagster_run)
+        ours = this is None or location(run) == location(this.dagster_run)
         if ours and older and run.run_id != run_id and not {BASE_TAG, FOLLOWS_TAG} & run.tags.keys():
             instance.add_run_tags(run.run_id, {BASE_TAG: base_id})
-
-
-def _location(run: dg.DagsterRun) -> str | None:
-    """Code location of a run; None for one that was started in a process of its own."""
-    return run.remote_job_origin.location_name if run.remote_job_origin else None
 
 
 def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Stage, partition: str) -> str | None:
@@ -91,15 +86,10 @@ def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Stage, p
     if backfill:
         first = instance.get_runs(filters=dg.RunsFilter(tags={BACKFILL_TAG: backfill}), limit=1, ascending=True)
         return next((earliest.tags.get(BASE_TAG) for earliest in first), None)
-    return _base_of_input(instance, stage, coordinates_of(partition)) if FOLLOWS_TAG in run.tags else None
-
-
-def _base_of_input(instance: dg.DagsterInstance, stage: Stage, at: Coordinates) -> str | None:
-    if not stage.needs:
+    if FOLLOWS_TAG not in run.tags or not stage.needs:
         return None
     upstream = STAGES[stage.needs[0]]
-    place = at.whole_dose if isinstance(at, Cell) and upstream.partitioned_by is Dose else at
-    key = partition_of(Study() if upstream.partitioned_by is Study else place)
+    key = {Study: "", Dose: partition.partition("|")[0]}.get(upstream.partitioned_by, partition)
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(upstream.asset), asset_partitions=[key] if key else None)
     for record in instance.fetch_materializations(wanted, limit=1).records:
         materialization = record.asset_materialization

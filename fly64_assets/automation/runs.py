@@ -1,18 +1,21 @@
-"""One Dagster run executed in this process, on the instance of ``DAGSTER_HOME``: assets of one partition, or the audit.
+"""What the command line asks of Dagster: to execute a run in this process, and to keep the instance in order.
 
-Belongs here: what the command line asks of Dagster. Does not belong here: anything that the Dagster UI would not do as
-well; the process around a run (``engines.process``). The code location comes in as an argument: it lies above.
+Does not belong here: anything that the Dagster UI would not do as well; the process around a run (``engines.process``).
+The code location comes in as an argument: it lies above.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import dagster as dg
+from dagster._core.storage.runs import SqliteRunStorage
 
-from fly64_assets.automation.failures import failure_reason
-from fly64_assets.automation.jobs import AUDIT
+from fly64_assets.automation.graph import AUDIT
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
 from fly64_assets.errors import Fly64Error
 
@@ -21,6 +24,10 @@ ReportProgress = Callable[..., None]
 
 progress_listener: ContextVar[ReportProgress | None] = ContextVar("progress_listener", default=None)
 """Who besides Dagster's log receives the progress of engines: the process that asked for this run."""
+
+LOST: Final = "Its process has ended (a kill, a restart, a power cut). What it had finished is kept; start it again."
+
+# -- runs ---------------------------------------------------------------------------------------------------------
 
 
 def execute(
@@ -32,29 +39,10 @@ def execute(
     base: str | None = None,
     progress: ReportProgress | None = None,
 ) -> tuple[bool, str]:
-    """Materialise assets of one partition, leaving alone what is fresh.
+    """Materialise assets of one partition, leaving alone what is fresh, on the active base or another one.
 
-    Parameters
-    ----------
-    definitions : Definitions
-        The code location.
-    assets : sequence of str
-        Asset names; all have the same partitions.
-    partition : str or None
-        Partition key.
-    gpu : mapping, optional
-        Overrides settings of the resource ``gpu``; part of the run's configuration, where the UI shows it.
-    base : str, optional
-        Base to work on; by default the active one.
-    progress : callable, optional
-        Receives the engines' progress.
-
-    Returns
-    -------
-    bool
-        Whether all succeeded.
-    str
-        The reasons of those that did not.
+    ``gpu`` overrides settings of the resource of that name; it is a part of the run's configuration, where the UI shows
+    it. Returns whether all succeeded, and the reasons of those that did not.
     """
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
     if gpu:
@@ -75,24 +63,11 @@ def execute(
     return result.success, "\n".join(f"{event.step_key}: {failure_reason(event)}" for event in failures)
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check found in one partition of an asset (empty for an asset without partitions)."""
-
-    asset: str
-    check: str
-    partition: str
-    passed: bool
-    finding: str
-
-
-def audit(definitions: dg.Definitions, partition: str = "") -> list[CheckResult]:
+def audit(definitions: dg.Definitions, partition: str = "") -> list[dict[str, Any]]:
     """Run the job ``audit``: every stand-alone check over what is on disk; with a partition key, of that dose or cell.
 
-    Raises
-    ------
-    Fly64Error
-        If a check could not be carried out.
+    Returns ``asset``, ``check``, ``partition`` (empty for an asset without any), ``passed`` and ``finding`` of each.
+    Raises :class:`Fly64Error` if a check could not be carried out.
     """
     result = definitions.resolve_job_def(AUDIT).execute_in_process(
         instance=dg.DagsterInstance.get(),
@@ -104,13 +79,76 @@ def audit(definitions: dg.Definitions, partition: str = "") -> list[CheckResult]
         failures = [failure_reason(event) for event in result.all_events if event.is_step_failure]
         raise Fly64Error("the audit itself failed: " + "; ".join(failures[:3]))
     results = [
-        CheckResult(
-            evaluation.asset_check_key.asset_key.to_user_string(),
-            evaluation.asset_check_key.name,
-            str(evaluation.partition or ""),
-            evaluation.passed,
-            evaluation.description or "",
-        )
+        {
+            "asset": evaluation.asset_check_key.asset_key.to_user_string(),
+            "check": evaluation.asset_check_key.name,
+            "partition": str(evaluation.partition or ""),
+            "passed": evaluation.passed,
+            "finding": evaluation.description or "",
+        }
         for evaluation in result.get_asset_check_evaluations()
     ]
-    return sorted(results, key=lambda each: (each.asset, each.partition, each.check))
+    return sorted(results, key=lambda each: (each["asset"], each["partition"], each["check"]))
+
+
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Why a step failed, from its failure event: our own sentence where there is one, else Dagster's."""
+    data = event.step_failure_data
+    own = data.user_failure_data.description if data.user_failure_data else None
+    error = data.error.message.strip() if data.error else ""
+    return own or error or "no reason given"
+
+
+# -- instance -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def pool_slots(pool: str, slots: int) -> Iterator[None]:
+    """Let ``slots`` steps of a pool work at a time on the instance of ``DAGSTER_HOME``, then restore its own limit."""
+    storage = dg.DagsterInstance.get().event_log_storage
+    storage.set_concurrency_slots(pool, slots)
+    try:
+        yield
+    finally:
+        storage.delete_concurrency_limit(pool)
+
+
+def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark as failed every run that counts as running and whose process on this machine has ended; their ids.
+
+    Such a run would block its backfill, which waits for it, and keep the pool slot that it held. Only where the
+    instance keeps its runs in SQLite: another storage may be shared with machines whose processes cannot be seen from
+    here. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it takes too long
+    to start.
+    """
+    if not isinstance(instance.run_storage, SqliteRunStorage):
+        return []
+    running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    lost = []
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=running)):
+        process = _process(instance, run.run_id)
+        if process is None or _is_alive(*process):
+            continue
+        instance.report_run_failed(run, LOST)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        lost.append(run.run_id)
+    return lost
+
+
+def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """Id of the run's first process, and when it was recorded (seconds since 1970); None where none was."""
+    for entry in instance.all_logs(run_id):
+        event = entry.dagster_event
+        if event is not None and event.is_engine_event and "pid" in event.engine_event_data.metadata:
+            return int(str(event.engine_event_data.metadata["pid"].value)), entry.timestamp
+    return None
+
+
+def _is_alive(pid: int, recorded: float) -> bool:
+    """Whether the process that had this id at that time still runs; ids are given anew."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        began = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # [s] after the machine's own beginning
+        age = float(Path("/proc/uptime").read_text().split()[0]) - began
+        return fields[0] != "Z" and time.time() - age <= recorded + 1
+    return False

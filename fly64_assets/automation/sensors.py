@@ -1,17 +1,20 @@
-"""What starts by itself: new base files, the data that follow from them, if switched on the arms; word of a failure.
+"""Sensors: new base files are imported, data and (if switched on) methods follow, a command hears of failed runs.
 
-Belongs here: sensors, as thin shells. Does not belong here: which file is next (``arrivals``), when an asset follows
-its inputs (``automation``), how somebody is told (``failures``).
+Does not belong here: the state of the watched folder (``study.inbox``), when an asset follows its inputs (``graph``).
 """
 
+import json
+import shlex
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from fly64_assets.automation.conditions import condition_of
-from fly64_assets.automation.failures import failure_reason, notify
+from fly64_assets.automation.graph import condition_of
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, DOSE_TAG, FOLLOWS_TAG, RESUME, UNFINISHED, VIEW_TAG
+from fly64_assets.automation.runs import failure_reason
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import FAILURE_VARIABLE, failure_command
 from fly64_assets.resources.study import ArtifactStoreResource, InboxResource, StudyResource
@@ -21,6 +24,7 @@ from fly64_assets.study.inbox import Memory, content, imported, look, unfinished
 from fly64_assets.study.intake import base_problem
 from fly64_assets.study.table import STAGES
 
+ON, OFF = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
 NEW_BASE = "new_base_npz"
 INTERVAL_SECONDS = 15
 NOTES_SHOWN = 5
@@ -28,6 +32,8 @@ RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
 RETRY_TAG = "dagster/will_retry"
+COMMAND_SECONDS = 60
+"""A command that takes longer to hear of a failed run is ended."""
 
 
 def new_base_sensor(ingest: str) -> dg.SensorDefinition:
@@ -37,7 +43,7 @@ def new_base_sensor(ingest: str) -> dg.SensorDefinition:
         name=NEW_BASE,
         job_name=ingest,
         minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=ON,
         description=(
             "Watches a folder (FLY64_INBOX) and imports every new base file in it, one at a time: a file is taken when "
             "it has come to rest, and the next one when the active base's simulated data exist. A file that cannot "
@@ -74,52 +80,31 @@ def next_in_line(
             sha256 = content(path, memory.files[name].size, memory.files[name].mtime_ns)
         except OSError:
             continue  # it went, or was locked, after it was seen; the next look tells
-        base = imported(store, sha256)
         earlier = newest_run(instance, {RUN_KEY_TAG: sha256, SENSOR_TAG: NEW_BASE})
-        if base:
+        if imported(store, sha256):
             memory = memory.settled(name)
-        elif earlier is not None and earlier.is_finished and not begun_again(earlier):
+            continue
+        if earlier is not None and earlier.is_finished and not begun_again(earlier):
             memory = memory.settled(name, ended(name, earlier))
-        elif earlier is not None:
-            return memory, None, waiting(memory.line(), importing(earlier))
+            continue
+        busy = earlier or newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
+        last = newest_run(instance, {SENSOR_TAG: NEW_BASE})
+        if busy is None and last is not None and begun_again(last):
+            busy = last
+        if busy:
+            why = f"run {busy.run_id[:8]} imports {busy.tags.get(FILE_TAG, 'a base')!r}"
         else:
-            return memory, *turn(instance, store, design, path, sha256, memory.line())
+            why = unfinished_simulations(store, design)
+        if why:
+            return memory, None, f"waiting: {', '.join(memory.line())} ({why})"
+        config = {"ops": {"base_dataset": {"config": {"file": str(path), "sha256": sha256}}}}
+        return memory, dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
     return memory, None, f"no new base file in {folder}"
-
-
-def turn(
-    instance: dg.DagsterInstance,
-    store: ArtifactStore,
-    design: StudyDesign,
-    path: Path,
-    sha256: str,
-    line: tuple[str, ...],
-) -> tuple[dg.RunRequest | None, str]:
-    """The run that imports a file, or what it waits for."""
-    running = newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
-    last = newest_run(instance, {SENSOR_TAG: NEW_BASE})
-    if running is None and last is not None and begun_again(last):
-        running = last
-    why = importing(running) if running else unfinished_simulations(store, design)
-    if why:
-        return None, waiting(line, why)
-    config = {"ops": {"base_dataset": {"config": {"file": str(path), "sha256": sha256}}}}
-    return dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
-
-
-def waiting(line: tuple[str, ...], why: str) -> str:
-    """Who waits, and for what."""
-    return f"waiting: {', '.join(line)} ({why})"
 
 
 def begun_again(run: dg.DagsterRun) -> bool:
     """Whether Dagster begins a crashed run again."""
     return run.tags.get(RETRY_TAG) == "true"
-
-
-def importing(run: dg.DagsterRun) -> str:
-    """What an unfinished run of the sensor is doing."""
-    return f"run {run.run_id[:8]} imports {run.tags.get(FILE_TAG, 'a base')!r}"
 
 
 def newest_run(
@@ -169,7 +154,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
         dg.AutomationConditionSensorDefinition(
             name=name,
             target=dg.AssetSelection.assets(*assets),
-            default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+            default_status=ON if running else OFF,
             minimum_interval_seconds=INTERVAL_SECONDS,
             run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
             emit_backfills=False,
@@ -184,7 +169,7 @@ def failure_sensor() -> dg.SensorDefinition:
 
     @dg.run_failure_sensor(
         name="run_failure",
-        default_status=dg.DefaultSensorStatus.RUNNING if failure_command() else dg.DefaultSensorStatus.STOPPED,
+        default_status=ON if failure_command() else OFF,
         minimum_interval_seconds=INTERVAL_SECONDS,
         description=(
             f"Starts the command in {FAILURE_VARIABLE} for every failed run, with a JSON document about it on standard "
@@ -195,25 +180,41 @@ def failure_sensor() -> dg.SensorDefinition:
         command = failure_command()
         if not command:
             return dg.SkipReason(f"{FAILURE_VARIABLE} names no command")
-        notify(command, failure_document(context))
+        run = context.dagster_run
+        failures = context.get_step_failure_events()
+        document = {
+            "run": run.run_id,
+            "job": run.job_name,
+            "assets": sorted(key.to_user_string() for key in run.asset_selection or ()),
+            "base": run.tags.get(BASE_TAG),
+            "dose": run.tags.get(DOSE_TAG),
+            "view": run.tags.get(VIEW_TAG),
+            "message": context.failure_event.message,
+            "begun_again": begun_again(run),
+            "steps": [{"step": event.step_key, "reason": failure_reason(event)} for event in failures],
+        }
+        notify(command, document)
         return None
 
     return run_failure
 
 
-def failure_document(context: dg.RunFailureSensorContext) -> dict[str, Any]:
-    """A failed run in plain words: what it was about, and the sentence of every step that failed."""
-    run = context.dagster_run
-    assets = run.asset_selection or ()
-    failures = context.get_step_failure_events()
-    return {
-        "run": run.run_id,
-        "job": run.job_name,
-        "assets": sorted(key.to_user_string() for key in assets),
-        "base": run.tags.get(BASE_TAG),
-        "dose": run.tags.get(DOSE_TAG),
-        "view": run.tags.get(VIEW_TAG),
-        "message": context.failure_event.message,
-        "begun_again": begun_again(run),
-        "steps": [{"step": event.step_key, "reason": failure_reason(event)} for event in failures],
-    }
+def notify(command: str, document: Mapping[str, Any]) -> None:
+    """Run a command line, without a shell, with the document as JSON on its standard input.
+
+    Raises :class:`Fly64Error` if it cannot be started, takes too long, or ends with another status than 0.
+    """
+    try:
+        arguments = shlex.split(command)
+    except ValueError as error:
+        raise Fly64Error(f"{command!r} is no command line: {error}") from error
+    content = json.dumps(document, indent=2).encode()
+    try:
+        ended = subprocess.run(arguments, input=content, capture_output=True, timeout=COMMAND_SECONDS, check=False)
+    except OSError as error:
+        raise Fly64Error(f"{arguments[0]!r} cannot be started ({error.strerror or error})") from error
+    except subprocess.TimeoutExpired as error:
+        raise Fly64Error(f"{arguments[0]!r} was ended after {COMMAND_SECONDS} s") from error
+    if ended.returncode:
+        output = (ended.stderr or ended.stdout).decode(errors="replace").strip()[-500:]
+        raise Fly64Error(f"{arguments[0]!r} ended with status {ended.returncode}: {output or 'it printed nothing'}")

@@ -1,14 +1,11 @@
-"""How a check runs: over the stages behind one partition, or without a partition key over all that are on disk.
-
-Belongs here: what all checks share. Does not belong here: what a check looks at (``rules``).
-"""
+"""How a check runs: over the stages behind one partition, or without a partition key over all that are on disk."""
 
 import warnings
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from fly64_assets.automation.partitions import coordinates_of
+from fly64_assets.automation.graph import coordinates_of
 from fly64_assets.automation.run_tags import store_of_run
 from fly64_assets.checks.rules import CheckContext, Rule
 from fly64_assets.errors import ArtifactError, Fly64Error
@@ -42,12 +39,14 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
         inputs = not context.run.asset_selection
         requested = requested_partition(design, context.partition_key if context.has_partition_key else "")
         if requested in known:
-            passed, text = judge(artifacts, design, _keys(design, stage, requested), rule, inputs=inputs)
+            passed, text = judge(
+                artifacts, design, keys_of(design, stage, coordinates_of(requested)), rule, inputs=inputs
+            )
             yield dg.AssetCheckResult(passed=passed, check_name=name, asset_key=asset.key, description=text)
             return
         yield dg.Output(None, output_name=spec.get_python_identifier())
         for partition in known or ("",):
-            keys = _keys(design, stage, partition)
+            keys = keys_of(design, stage, coordinates_of(partition))
             if not concerned(partition, requested) or not on_disk(artifacts, keys):
                 continue
             passed, text = judge(artifacts, design, keys, rule, inputs=inputs)
@@ -62,11 +61,6 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
             )
 
     return check
-
-
-def _keys(design: StudyDesign, stage: Stage, partition_key: str) -> Sequence[Key]:
-    """The stages behind one partition of an asset."""
-    return keys_of(design, stage, coordinates_of(partition_key))
 
 
 def requested_partition(design: StudyDesign, partition_key: str) -> str:
@@ -118,8 +112,6 @@ def judge(
             problems += rule.judge(CheckContext(design, store, layout, record, inputs))
     except Fly64Error as error:
         problems.append(str(error))
-    except (KeyError, TypeError, ValueError) as error:
-        problems.append(f"the record is not of the form that this check expects ({error!r}): run its stage again")
     if problems:
         return False, "\n".join(problems)
     return True, "\n".join(notes) or "all is well"

@@ -1,13 +1,10 @@
-"""What the stand-alone checks look at: one function for each, from a stage's record to the problems found.
-
-Belongs here: the judgement of files and records that are on disk. Does not belong here: how checks run (``factory``).
-"""
+"""What the stand-alone checks look at: one function for each, from a stage's record to the problems found."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -41,6 +38,18 @@ class CheckContext:
     record: StageRecord
     inputs: bool = True
 
+    def fact(self, form: type | tuple[type, ...], *names: str) -> Any:
+        """A value of the record, of the given type; raises :class:`ArtifactError` where the record holds none."""
+        found: Any = self.record.values
+        for name in names:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(found, form):
+            raise ArtifactError(
+                f"{self.record.key.label}: the record is not of the form that this check expects ({'.'.join(names)} = "
+                f"{found!r}): run its stage again"
+            )
+        return found
+
 
 Problems = Sequence[str]
 """One sentence for every problem; an empty sequence is a pass."""
@@ -48,9 +57,8 @@ Problems = Sequence[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """A check: its name, what it tells in the UI, and its judgement of a record."""
+    """A check: what it tells in the UI, and its judgement of a record."""
 
-    name: str
     description: str
     judge: Callable[[CheckContext], Problems]
 
@@ -92,12 +100,9 @@ def _data_sets(context: CheckContext) -> Iterator[Path]:
     """Data-set files among the outputs of the base, simulation and view stages, else among the inputs."""
     record = context.record
     written = record.outputs if record.key.stage in ("base", "simulated", "view") else {}
-    names = [
-        name
-        for name in (*written, *(record.inputs if context.inputs else ()))
-        if name.endswith(("_train.npz", "_test.npz", "base.npz"))
-    ]
-    yield from (context.layout.folder / name for name in dict.fromkeys(names))
+    for name in dict.fromkeys((*written, *(record.inputs if context.inputs else ()))):
+        if name.endswith(("_train.npz", "_test.npz", "base.npz")):
+            yield context.layout.folder / name
 
 
 def oversampling_001(context: CheckContext) -> Problems:
@@ -107,9 +112,11 @@ def oversampling_001(context: CheckContext) -> Problems:
     if least > 1 and context.design.neighbor_count < least:
         problems.append(f"OVERSAMPLING-001: neighbor_count = {context.design.neighbor_count}; {least} are needed")
     for split in SPLITS:
-        facts = context.record.values["splits"][split]
-        if facts["outcome"] == "succeeded" and facts["n_accepted"] < least:
-            problems.append(f"OVERSAMPLING-001: {split} holds {facts['n_accepted']} frames; {least} are needed")
+        if context.fact(str, "splits", split, "outcome") != "succeeded":
+            continue
+        frames = context.fact(int, "splits", split, "n_accepted")
+        if frames < least:
+            problems.append(f"OVERSAMPLING-001: {split} holds {frames} frames; {least} are needed")
     return problems
 
 
@@ -140,12 +147,10 @@ def physics(context: CheckContext) -> Problems:
 
 def learned(context: CheckContext) -> Problems:
     """Losses of the training record and its own finding about collapse; judged without the truth."""
-    values = context.record.values
-    problems = []
-    if not math.isfinite(values["final_loss"]):
-        problems.append(f"the final loss is {values['final_loss']}")
-    if values["collapsed"]:
-        problems.append(str(values["finding"]))
+    loss = context.fact((int, float), "final_loss")
+    problems = [] if math.isfinite(loss) else [f"the final loss is {loss}"]
+    if context.fact(bool, "collapsed"):
+        problems.append(context.fact(str, "finding"))
     return problems
 
 
@@ -153,24 +158,21 @@ def config_001(context: CheckContext) -> Problems:
     """The snapshot of PtychoPINN's parameters inside the bundle against the design, the view and the network itself."""
     key = context.record.key
     assert isinstance(key.at, Cell)
-    view = context.store.required(context.layout, StageKey("view", key.at))
+    view = replace(context, record=context.store.required(context.layout, StageKey("view", key.at)))
     bundle = context.layout.result(key)
     verified(bundle)
-    frames = int(view.values["splits"]["train"]["n_accepted"])
+    frames = view.fact(int, "splits", "train", "n_accepted")
     job = training_job(context.design, key.at.dose, key.at.view, key.repeat, frames)
     return list(disagreements(read_bundle(bundle).params, job))
 
 
 RULES: Final[Mapping[str, Rule]] = {
-    rule.name: rule
-    for rule in (
-        Rule("sha256", "Every file matches its sidecar and its record.", sha256),
-        Rule("data_001", "The data sets obey the contract DATA-001.", data_001),
-        Rule("oversampling_001", "Enough frames for the gridsize.", oversampling_001),
-        Rule("physics", "Whole photons, the right dose, Parseval.", physics),
-        Rule("learned", "The network is finite and not collapsed.", learned),
-        Rule("config_001", "Trained with exactly the design's values.", config_001),
-    )
+    "sha256": Rule("Every file matches its sidecar and its record.", sha256),
+    "data_001": Rule("The data sets obey the contract DATA-001.", data_001),
+    "oversampling_001": Rule("Enough frames for the gridsize.", oversampling_001),
+    "physics": Rule("Whole photons, the right dose, Parseval.", physics),
+    "learned": Rule("The network is finite and not collapsed.", learned),
+    "config_001": Rule("Trained with exactly the design's values.", config_001),
 }
 
 

@@ -1,8 +1,10 @@
-"""How an engine is executed: device, precision, threads. Never part of a study's parameters (CONFIG-002)."""
+"""What engines are asked: how to execute (never part of a study's parameters, CONFIG-002), what to reconstruct."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 ACCELERATORS: Final = ("auto", "cpu", "gpu", "cuda")
@@ -29,3 +31,28 @@ class Execution:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; ``Execution(**document)`` is the inverse."""
         return asdict(self)
+
+
+def reconstruction_request(
+    measurement: Path,
+    output_folder: Path,
+    settings: Mapping[str, Any],
+    seed: int,
+    execution: Execution,
+    metadata: Mapping[str, Any],
+    start: Path | None = None,
+) -> dict[str, Any]:
+    """JSON-able arguments of every iterative engine's ``reconstruct_job``.
+
+    ``measurement`` is an NPZ with the frames, ``settings`` the method's section of the design, ``metadata`` is recorded
+    in the result. ``start`` is an NPZ with the ``reconstructed_object`` to start from, by default a uniform object.
+    """
+    return {
+        "measurement": str(measurement),
+        "start": str(start) if start else None,
+        "output_folder": str(output_folder),
+        "settings": dict(settings),
+        "seed": seed,
+        "metadata": dict(metadata),
+        "execution": execution.to_dict(),
+    }

@@ -1,7 +1,6 @@
 """Pictures of a reconstructed object, drawn alike by every engine and by the report.
 
-Belongs here: how amplitude and phase are drawn, and PNG bytes of a figure. Does not belong here: what a figure is
-composed of. Matplotlib is used through its objects, never through its global state, so that threads may draw at once.
+Matplotlib is used through its objects, never through its global state, so that threads may draw at once.
 Amplitude is grey, phase ``cividis``: readable in print and with every kind of colour vision.
 """
 
@@ -58,17 +57,9 @@ def draw_object(
 ) -> None:
     """Draw amplitude and phase of a complex object on two axes, each with a colour bar.
 
-    Parameters
-    ----------
-    figure : Figure
-        The figure that holds the axes.
-    axes : sequence of two Axes
-        For the amplitude and for the phase.
-    obj : (H, W) complex
-        A global phase is undetermined, so the phase is drawn relative to that of the object's sum over ``mask``.
-    mask : (H, W) bool
-        Pixels to draw, the others are grey. The picture is cropped to the rectangle that holds them; all pixels are
-        drawn if there are none.
+    Of ``obj`` (H, W) the pixels of ``mask`` (H, W) are drawn, the others are grey, and the picture is cropped to the
+    rectangle that holds them; all pixels are drawn if there are none. A global phase is undetermined, so the phase is
+    drawn relative to that of the object's sum over ``mask``.
     """
     mask = mask if mask.any() else np.ones_like(mask)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -31,7 +31,6 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError, Fly64Error
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
-Job = Callable[[Mapping[str, Any], Callable[..., None]], Mapping[str, Any]]
 Message = Mapping[str, Any]
 """One progress message: ``done``, ``total``, ``values`` (name to number) and ``label`` (of what; may be empty)."""
 
@@ -64,33 +63,10 @@ def run_isolated(
     progress: Progress | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Run an engine job in a process, or a group of processes, with fixed threads.
+    """Run an engine job in a process, or a group of processes, with fixed threads, and a GPU only where it is meant.
 
-    Parameters
-    ----------
-    target : str
-        ``package.module:function``.
-    request : mapping
-        JSON-able arguments of the job.
-    execution : Execution
-        Fixes the child's threads and whether it sees a GPU.
-    log_path : Path
-        Receives everything the child prints.
-    progress : callable, optional
-        Receives ``(done, total, values)`` from the child, in order.
-    processes : int
-        More than one start as a group: each finds its rank and their number in ``RANK``, ``LOCAL_RANK`` and
-        ``WORLD_SIZE``. The first reports and answers; where one fails, the others are ended.
-
-    Returns
-    -------
-    dict
-        What the job returned, after a round trip through JSON.
-
-    Raises
-    ------
-    EngineError
-        If the job raises, or its process dies.
+    In a group each process finds its rank and their number in ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE``. The first
+    reports its ``progress`` and answers; where one fails, the others are ended. See :func:`run_job`.
     """
     environment = child_environment(os.environ, execution)
     environments = [environment | _group(rank, processes) for rank in range(processes)]
@@ -116,10 +92,14 @@ def run_job(
 
     Parameters
     ----------
-    target, request, log_path
-        As in :func:`run_isolated`.
+    target : str
+        The job, ``package.module:function``.
+    request : mapping
+        JSON-able arguments of the job.
     environments : sequence of mapping
         The whole environment of each process.
+    log_path : Path
+        Receives everything that the processes print.
     listen : callable, optional
         Receives the progress messages of the first process, in order.
     stop : threading.Event, optional
@@ -146,7 +126,7 @@ def run_job(
                 children.append(_Child.start(target, log, environment, grace_seconds))  # noqa: PERF401
         for child in children:
             child.send(request)
-        ended = _listen(children, listen or _ignore, stop)
+        ended = _listen(children, listen, stop)
     finally:
         for child in children:
             child.close()
@@ -214,7 +194,7 @@ class _Child:
         with suppress(BrokenPipeError), self.process.stdin:
             self.process.stdin.write(json.dumps(request).encode())
 
-    def hear(self, listen: Callable[[Message], None]) -> bool:
+    def hear(self, listen: Callable[[Message], None] | None) -> bool:
         """Read what is there; False at the end of the process's messages."""
         data = os.read(self.messages, 65536)
         # What stays behind the last line end was cut off by the process's death.
@@ -222,7 +202,7 @@ class _Child:
         for message in map(json.loads, lines):
             if "total" not in message:
                 self.answer = message
-            else:
+            elif listen:
                 listen(message)
         return bool(data)
 
@@ -248,12 +228,8 @@ class _Child:
             os.close(self.messages)
 
 
-def _ignore(_message: Message) -> None:
-    """No one listens."""
-
-
 def _listen(
-    children: Sequence[_Child], listen: Callable[[Message], None], stop: threading.Event | None
+    children: Sequence[_Child], listen: Callable[[Message], None] | None, stop: threading.Event | None
 ) -> list[_Child]:
     """Hear all children until they have ended, in the order of their ends; the first failure ends the others."""
     ended: list[_Child] = []
@@ -263,7 +239,7 @@ def _listen(
         while len(ended) < len(children):
             for key, _ in selector.select(None if stop is None else POLL_SECONDS):
                 child = key.data
-                if child.hear(listen if child is children[0] else _ignore):
+                if child.hear(listen if child is children[0] else None):
                     continue
                 selector.unregister(child.messages)
                 child.process.wait()
@@ -316,7 +292,7 @@ def _serve(target: str, channel: int) -> None:
         try:
             request = json.loads(sys.stdin.buffer.read())
             module, function = target.split(":")
-            job: Job = getattr(importlib.import_module(module), function)
+            job = getattr(importlib.import_module(module), function)
             answer = json.dumps({"result": dict(job(request, progress))})
         except Fly64Error as error:
             answer = json.dumps({"error": str(error)})

@@ -1,7 +1,6 @@
 """TensorFlow as this project runs it: quiet, on a fixed number of threads, deterministic.
 
-Every module that imports tensorflow or keras imports this one first. Belongs here: settings of the process. Does not
-belong here: networks. Imported by engine processes only.
+Every module that imports tensorflow or keras imports this one first. Imported by engine processes only.
 """
 
 from __future__ import annotations
@@ -50,10 +49,7 @@ with _quiet_start():
 def configure(execution: Execution) -> str:
     """Set threads, device and determinism of this process, before its first computation; returns the device.
 
-    Raises
-    ------
-    EngineError
-        For settings that this backend does not have, or when TensorFlow has computed already with others.
+    Raises :class:`EngineError` for settings that this backend lacks, or when TensorFlow has computed with others.
     """
     if execution.devices != 1:
         raise EngineError(f"devices = {execution.devices}: the TensorFlow network trains on one device")

@@ -2,8 +2,7 @@
 
 Every engine imports this module first. The published torchvision registers shape functions for two of its compiled
 operators while it is imported; with a torch of another build the compiled part does not load, the operators do not
-exist, and the import fails. Nothing in this project calls them. Belongs here: this one cure. Does not belong here:
-any other torch setting.
+exist, and the import fails. Nothing in this project calls them.
 """
 
 from __future__ import annotations
@@ -26,17 +25,8 @@ _kept: list[Any] = []
 def declare_torchvision_operators() -> tuple[str, ...]:
     """Declare ``torchvision::nms`` and ``torchvision::qnms`` where ``import torchvision`` would fail without them.
 
-    Nothing happens without torchvision, where its compiled operators load, or on a second call.
-
-    Returns
-    -------
-    tuple of str
-        Names declared by this call.
-
-    Raises
-    ------
-    EngineError
-        If torch is missing or broken (POLICY-001).
+    Nothing happens without torchvision, where its compiled operators load, or on a second call. Returns the names
+    declared by this call. Raises :class:`EngineError` if torch is missing, broken or too old (POLICY-001).
     """
     try:
         import torch

@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
-from fly64_assets.assets.progress import reporter
-from fly64_assets.automation.jobs import AUDIT
+from fly64_assets.assets.engines import reporter
+from fly64_assets.automation.graph import AUDIT
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
 from fly64_assets.automation.runs import audit, execute
 from fly64_assets.errors import Fly64Error

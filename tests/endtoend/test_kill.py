@@ -13,7 +13,7 @@ from endtoend.client import Client, tag
 from endtoend.conftest import Grown
 from endtoend.services import FULL, Services, until
 
-from fly64_assets.automation.instance import close_lost_runs
+from fly64_assets.automation.runs import close_lost_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FULL, reason="only in full form: make endtoend")]
 VIEW = ["overlap_view"]

@@ -17,8 +17,8 @@ from fly64_assets.cli.console import Session, clean_errors, fail, json_option, p
 from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
 from fly64_assets.contract.schema import Dataset
+from fly64_assets.engines.execution import reconstruction_request
 from fly64_assets.engines.process import run_isolated
-from fly64_assets.engines.requests import reconstruction_request
 from fly64_assets.evaluation.scores.halves import HalfSets, compare_halves, half_indices
 from fly64_assets.physics.forward import blocks
 from fly64_assets.simulation.views import write_view

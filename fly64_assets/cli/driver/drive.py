@@ -139,10 +139,13 @@ def _accelerator(options: RunOptions) -> str:
 
 def report_lost_runs() -> None:
     """Close the runs of the instance whose process has ended, and say which."""
-    from fly64_assets.automation.instance import close_own_lost_runs
+    import dagster as dg
 
-    for run in close_own_lost_runs():
-        click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
+    from fly64_assets.automation.runs import close_lost_runs
+
+    with dg.DagsterInstance.get() as instance:
+        for run in close_lost_runs(instance):
+            click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
 
 
 def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Collection[Key]) -> None:
@@ -169,7 +172,7 @@ class _Driver:
         """Base, then every dose followed by its cells, then the report; returns the store on the base of all that."""
         dagster_home()
         report_lost_runs()
-        from fly64_assets.automation.instance import pool_slots
+        from fly64_assets.automation.runs import pool_slots
 
         jobs = self.options.jobs
         # On a CPU as many engines work as there are jobs; on a GPU the instance's own limit applies.

@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -115,4 +115,4 @@ def audit_job(request: Mapping[str, Any], _progress: Callable[..., None]) -> dic
     from fly64_assets.automation.runs import audit
     from fly64_assets.definitions import defs
 
-    return {"checks": [asdict(result) for result in audit(defs, **request)]}
+    return {"checks": audit(defs, **request)}

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
-from fly64_assets.automation.instance import LOST, close_lost_runs
+from fly64_assets.automation.runs import LOST, close_lost_runs
 
 SLEEPER = """
 import sys, time, warnings

@@ -6,9 +6,8 @@ import sys
 import dagster as dg
 import pytest
 
-from fly64_assets.automation import failures
-from fly64_assets.automation.failures import notify
-from fly64_assets.automation.sensors import failure_sensor
+from fly64_assets.automation import sensors
+from fly64_assets.automation.sensors import failure_sensor, notify
 from fly64_assets.errors import Fly64Error
 
 
@@ -36,7 +35,7 @@ def test_commands_that_do_not_work_are_one_sentence(tmp_path, monkeypatch):
         notify("mail 'operator", {})
     with pytest.raises(Fly64Error, match="ended with status 3: no such address"):
         notify(script(tmp_path, "import sys; print('no such address', file=sys.stderr); sys.exit(3)"), {})
-    monkeypatch.setattr(failures, "SECONDS", 0.5)
+    monkeypatch.setattr(sensors, "COMMAND_SECONDS", 0.5)
     with pytest.raises(Fly64Error, match=r"was ended after 0\.5 s"):
         notify(script(tmp_path, "import time; time.sleep(60)"), {})
 

@@ -1,0 +1,104 @@
+"""Dagster's view of the table of stages: partitions and their mappings, conditions of automation, jobs, the schedule.
+
+Does not belong here: what is computed in a partition (``assets``), the sensors that evaluate conditions (``sensors``).
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
+from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.table import JOBS, STAGES, Stage, job_assets
+
+DOSE: Final = "dose"
+INGEST: Final = "ingest"
+AUDIT: Final = "audit"
+
+# -- partitions ---------------------------------------------------------------------------------------------------
+
+
+def partitions_of(design: StudyDesign, stage: Stage) -> dg.PartitionsDefinition[str] | None:
+    """Partitions of a stage's asset: doses (``1000``), cells (``1000|dense``), or None for the study as a whole."""
+    if stage.partitioned_by is Study:
+        return None
+    doses = dg.StaticPartitionsDefinition([str(dose) for dose in design.doses])
+    if stage.partitioned_by is Dose:
+        return doses
+    return dg.MultiPartitionsDefinition({DOSE: doses, "view": dg.StaticPartitionsDefinition(list(design.views))})
+
+
+def mapping_between(upstream: Stage, stage: Stage) -> dg.PartitionMapping | None:
+    """How partitions of a stage depend on those of one that it needs.
+
+    Written out where the two differ: an inferred mapping would silently give nothing.
+    """
+    if stage.partitioned_by is Cell and upstream.partitioned_by is Dose:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            return dg.MultiToSingleDimensionPartitionMapping(DOSE)
+    if stage.partitioned_by is Study and upstream.partitioned_by is not Study:
+        return dg.AllPartitionMapping()
+    return None
+
+
+def coordinates_of(partition_key: str) -> Coordinates:
+    """What a partition key names, ``1000|dense`` -> ``Cell(1000, "dense")``; the whole study for an empty one."""
+    dose, _, view = str(partition_key).partition("|")
+    if not dose:
+        return Study()
+    return Cell(int(dose), view) if view else Dose(int(dose))
+
+
+# -- automation ---------------------------------------------------------------------------------------------------
+
+
+def condition_of(stage: Stage) -> dg.AutomationCondition[Any] | None:
+    """When an asset follows its inputs; None for the base and for optional methods, which are never automated.
+
+    In general when all inputs are there, their gates passed, and one of them is new. A comparison needs no methods that
+    are built on request. The report shows cells that are missing or failed as such, and waits for those at work.
+    """
+    if stage.on_request or not stage.needs:
+        return None
+    eager, missing = dg.AutomationCondition.eager(), dg.AutomationCondition.any_deps_missing()
+    if stage.kind == "report":
+        return eager.without(~missing)
+    gates = dg.AutomationCondition.all_deps_blocking_checks_passed()
+    if stage.kind == "comparison":
+        on_request = dg.AssetSelection.assets(*(each.asset for each in STAGES.values() if each.on_request))
+        return eager.replace(missing, missing.ignore(on_request)) & gates.ignore(on_request)
+    return eager & gates
+
+
+# -- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def build_jobs(checks: Sequence[dg.AssetChecksDefinition]) -> list[Any]:
+    """The jobs of the table of stages, and the audit.
+
+    There is one for each partitions definition, because a run cannot mix them, and for each method on request.
+    """
+    jobs = [dg.define_asset_job(name, list(job_assets(name)), description=what) for name, what in JOBS.items()]
+    audit = dg.define_asset_job(
+        AUDIT,
+        dg.AssetSelection.checks(*checks),
+        description=(
+            "Every stand-alone check over everything that is on disk. With a partition key (the run's tag "
+            "dagster/partition): over what belongs to a dose such as 1000, or to a cell such as 1000|dense."
+        ),
+    )
+    return [*jobs, audit]
+
+
+def nightly_audit() -> dg.ScheduleDefinition:
+    """The audit every night, where somebody switches it on."""
+    return dg.ScheduleDefinition(
+        name="nightly_audit",
+        job_name=AUDIT,
+        cron_schedule="0 3 * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="The audit of everything on disk, every night at three (UTC). Off by default: it reads every byte.",
+    )
