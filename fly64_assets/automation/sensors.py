@@ -20,14 +20,14 @@ from fly64_assets.resources.environment import FAILURE_VARIABLE, failure_command
 from fly64_assets.resources.study import ArtifactStoreResource, InboxResource, StudyResource
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.inbox import Memory, content, imported, look, unfinished_simulations
+from fly64_assets.study.inbox import Cursor, imported, poll, queued_sha256, unfinished_simulations
 from fly64_assets.study.intake import base_problem
 from fly64_assets.study.table import STAGES
 
 ON, OFF = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
 NEW_BASE = "new_base_npz"
 INTERVAL_SECONDS = 15
-NOTES_SHOWN = 5
+MOST_SHOWN = 5
 RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
@@ -46,7 +46,7 @@ def new_base_sensor(ingest: str) -> dg.SensorDefinition:
         default_status=ON,
         description=(
             "Watches a folder (FLY64_INBOX) and imports every new base file in it, one at a time: a file is taken when "
-            "it has come to rest, and the next one when the active base's simulated data exist. A file that cannot "
+            "it has stopped changing, and the next one when the active base's simulated data exist. A file that cannot "
             "become a base is reported once, with its findings."
         ),
     )
@@ -56,36 +56,36 @@ def new_base_sensor(ingest: str) -> dg.SensorDefinition:
         folder = inbox.folder()
         try:
             design = study.design()
-            memory = Memory.loads(context.cursor, f"{design.name} {design.patch_size_pixels}")
-            memory = look(memory, folder, lambda path: base_problem(design, path))
-            memory, request, reason = next_in_line(context.instance, store.store(design.name), design, folder, memory)
+            cursor = Cursor.loads(context.cursor, f"{design.name} {design.patch_size_pixels}")
+            cursor = poll(cursor, folder, lambda path: base_problem(design, path))
+            cursor, request, reason = next_in_line(context.instance, store.store(design.name), design, folder, cursor)
         except Fly64Error as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         if request is not None:
-            return dg.SensorResult(run_requests=[request], cursor=memory.dumps())
-        for note in memory.news():
-            context.log.warning(note)
-        return dg.SensorResult(skip_reason=told(memory.news(), reason), cursor=memory.told().dumps())
+            return dg.SensorResult(run_requests=[request], cursor=cursor.dumps())
+        for message in cursor.messages():
+            context.log.warning(message)
+        return dg.SensorResult(skip_reason=shown(cursor.messages(), reason), cursor=cursor.acknowledged().dumps())
 
     return new_base_npz
 
 
 def next_in_line(
-    instance: dg.DagsterInstance, store: ArtifactStore, design: StudyDesign, folder: Path, memory: Memory
-) -> tuple[Memory, dg.RunRequest | None, str]:
-    """The run for the file whose turn it is, or the reason why there is none; and the memory after that."""
-    for name in memory.line():
+    instance: dg.DagsterInstance, store: ArtifactStore, design: StudyDesign, folder: Path, cursor: Cursor
+) -> tuple[Cursor, dg.RunRequest | None, str]:
+    """The run for the file whose turn it is, or the reason why there is none; and the cursor after that."""
+    for name in cursor.queue():
         path = folder / name
         try:
-            sha256 = content(path, memory.files[name].size, memory.files[name].mtime_ns)
+            sha256 = queued_sha256(path, cursor.files[name].size, cursor.files[name].mtime_ns)
         except OSError:
-            continue  # it went, or was locked, after it was seen; the next look tells
+            continue  # removed or locked since it was listed; the next poll reports it
         earlier = newest_run(instance, {RUN_KEY_TAG: sha256, SENSOR_TAG: NEW_BASE})
         if imported(store, sha256):
-            memory = memory.settled(name)
+            cursor = cursor.done(name)
             continue
         if earlier is not None and earlier.is_finished and not begun_again(earlier):
-            memory = memory.settled(name, ended(name, earlier))
+            cursor = cursor.done(name, ended(name, earlier))
             continue
         busy = earlier or newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
         last = newest_run(instance, {SENSOR_TAG: NEW_BASE})
@@ -96,10 +96,10 @@ def next_in_line(
         else:
             why = unfinished_simulations(store, design)
         if why:
-            return memory, None, f"waiting: {', '.join(memory.line())} ({why})"
+            return cursor, None, f"waiting: {', '.join(cursor.queue())} ({why})"
         config = {"ops": {"base_dataset": {"config": {"file": str(path), "sha256": sha256}}}}
-        return memory, dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
-    return memory, None, f"no new base file in {folder}"
+        return cursor, dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
+    return cursor, None, f"no new base file in {folder}"
 
 
 def begun_again(run: dg.DagsterRun) -> bool:
@@ -125,10 +125,10 @@ def ended(name: str, run: dg.DagsterRun) -> str:
     )
 
 
-def told(news: tuple[str, ...], reason: str) -> str:
-    """One message of what a person has to be told and of what is being waited for."""
-    more = [f"... and {len(news) - NOTES_SHOWN} more; all are in the log"] if len(news) > NOTES_SHOWN else []
-    return "\n".join([*news[:NOTES_SHOWN], *more, reason])
+def shown(messages: tuple[str, ...], reason: str) -> str:
+    """One text of the first messages and the reason for waiting."""
+    more = [f"... and {len(messages) - MOST_SHOWN} more; all are in the log"] if len(messages) > MOST_SHOWN else []
+    return "\n".join([*messages[:MOST_SHOWN], *more, reason])
 
 
 def automated_assets() -> tuple[list[str], list[str]]:

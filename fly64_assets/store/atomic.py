@@ -1,7 +1,6 @@
 """Files that appear under their final name whole or not at all.
 
-Belongs here: temporary names, fsync, rename, what a full disk or a read-only folder means, and cleaning up after a
-killed process. Does not belong here: sidecars and their meaning (``store.sidecars``).
+Temporary names, fsync, rename, what a full disk or a read-only folder means, and cleaning up after a killed process.
 """
 
 from __future__ import annotations
@@ -123,25 +122,25 @@ def _elsewhere(error: OSError, path: Path) -> bool:
     return named not in path.parents and named.parent != path.parent
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Scratch folders and unfinished files of ended processes directly in ``folder``.
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove scratch folders and unfinished files of ended processes directly in ``folder``, and return them.
 
     For the holder of the folder's build lock only: every scratch folder counts, because only builds make them.
     """
-    if not folder.is_dir():
-        return []
-    return sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and left_behind(entry))
-
-
-def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove what :func:`leftovers` finds and return it."""
-    found = leftovers(folder)
-    for entry in found:
+    entries = sorted(entry for entry in folder.iterdir() if is_temporary(entry.name) and left_behind(entry))
+    for entry in entries:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
-    return found
+    return entries
+
+
+def visible_files(folder: Path, onerror: Callable[[OSError], object] | None = None) -> Iterator[Path]:
+    """Every file under ``folder`` that is not hidden, folder by folder, sorted; see :func:`os.walk` for ``onerror``."""
+    for root, folders, files in os.walk(folder, onerror=onerror):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root) / name for name in sorted(files) if not name.startswith("."))
 
 
 def process_alive(pid: int) -> bool:

@@ -19,7 +19,7 @@ from fly64_assets.store.atomic import Writer, explained, remove_durably, tempora
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.records import StageRecord, read_record, write_record
+from fly64_assets.store.records import StageRecord, read_record
 from fly64_assets.store.sidecars import (
     Artifact,
     Provenance,
@@ -187,4 +187,5 @@ class Build:
             diagnostics=tuple(sorted(self._diagnostics & set(self._outputs))),
             values=dict(self._values),
         )
-        write_record(self._layout, record, provenance)
+        text = json_bytes(record.to_dict(), f"record of {self.key.label}")
+        write_artifact(self._layout, self._layout.record(self.key), lambda file: file.write(text), provenance)

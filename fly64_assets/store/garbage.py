@@ -1,8 +1,7 @@
 """What lies in a study's folder and is of no use: leftovers of killed processes, superseded bases, orphans.
 
-Belongs here: finding such files and removing them on request. Nothing is ever offered that a sidecar of a live artifact
-names, that an intact record lists, or that lies where somebody is building. Does not belong here: freshness
-(``store.artifacts``); a stale result is no garbage, a rebuild replaces it.
+Nothing is ever offered that a sidecar of a live artifact names, that an intact record lists, or that lies where
+somebody is building. A stale result is no garbage: a rebuild replaces it.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from typing import Final
 
 from filelock import Timeout
 
-from fly64_assets.errors import ArtifactError, Fly64Error
+from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name
+from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name, visible_files
 from fly64_assets.store.keys import BASE
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import LOCK_NAME, held, lock_file
@@ -59,16 +58,18 @@ def find_garbage(store: ArtifactStore, locked: Collection[Path] = ()) -> list[Ga
     """
     if not store.folder.is_dir():
         return []
-    found = [_temporary(path) for path in sorted(store.folder.iterdir()) if _unfinished(path)]
+    garbage = [_temporary(path) for path in sorted(store.folder.iterdir()) if _unfinished(path)]
     active = store.active_base()
-    for layout in _layouts(store):
+    for layout in store.layouts():
+        if layout.folder.is_symlink():
+            continue
         superseded = _superseded(store, layout, active.base_id if active else None, locked)
         if superseded:
-            found.append(superseded)
+            garbage.append(superseded)
             continue
-        found += _temporaries(layout.folder, locked)
-        found += _orphans(layout, locked)
-    return sorted(found, key=lambda one: (KINDS.index(one.kind), one.path))
+        garbage += _temporaries(layout.folder, locked)
+        garbage += _orphans(layout, locked)
+    return sorted(garbage, key=lambda item: (KINDS.index(item.kind), item.path))
 
 
 def remove_garbage(store: ArtifactStore, kinds: Collection[str]) -> list[Garbage]:
@@ -78,19 +79,16 @@ def remove_garbage(store: ArtifactStore, kinds: Collection[str]) -> list[Garbage
     begun to use or to build meanwhile is left alone.
     """
     removed: list[Garbage] = []
-    wanted = [one for one in find_garbage(store) if one.kind in kinds]
-    for place, group in groupby(sorted(wanted, key=lambda one: one.place), key=lambda one: one.place):
+    wanted = [item for item in find_garbage(store) if item.kind in kinds]
+    for place, group in groupby(sorted(wanted, key=lambda item: item.place), key=lambda item: item.place):
         with ExitStack() as locks, explained(place / "garbage"):
             folders = _lock_all(place, locks)
             still = set(find_garbage(store, folders)) if folders is not None else set()
-            for one in group:
-                if one in still:
-                    _remove(one)
-                    removed.append(one)
+            for item in group:
+                if item in still:
+                    _remove(item.path)
+                    removed.append(item)
     return removed
-
-
-# -- temporaries ----------------------------------------------------------------------------------------------
 
 
 def _temporaries(folder: Path, locked: Collection[Path]) -> Iterator[Garbage]:
@@ -110,19 +108,6 @@ def _temporary(path: Path) -> Garbage:
     return Garbage(path, TEMPORARY, _size(path), "left by a process that has ended")
 
 
-# -- bases ----------------------------------------------------------------------------------------------------
-
-
-def _layouts(store: ArtifactStore) -> Iterator[Layout]:
-    """Layouts of the folders that are named like a base; whatever else lies there is not ours to judge."""
-    for entry in sorted(store.folder.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():
-            try:
-                yield store.layout(entry.name)
-            except Fly64Error:
-                continue
-
-
 def _superseded(store: ArtifactStore, layout: Layout, active: str | None, locked: Collection[Path]) -> Garbage | None:
     """The base as garbage, if the design made it and has another one now."""
     record = store.record(layout, BASE)
@@ -134,18 +119,13 @@ def _superseded(store: ArtifactStore, layout: Layout, active: str | None, locked
     return Garbage(layout.folder, SUPERSEDED, _size(layout.folder), why)
 
 
-# -- orphans --------------------------------------------------------------------------------------------------
-
-
 def _orphans(layout: Layout, locked: Collection[Path]) -> Iterator[Garbage]:
     records = find_records(layout)
     known = _known(layout, records)
     # Beside a damaged record nothing can be told from rubbish: the next build of the stage deals with it.
     unclear = {path.parent for path in record_paths(layout.folder)} - {layout.folder_of(r.key) for r in records}
-    for root, folders, files in os.walk(layout.folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(root)
-        strays = [here / name for name in sorted(files) if not name.startswith(".") and here / name not in known]
+    for here, files in groupby(visible_files(layout.folder), key=lambda path: path.parent):
+        strays = [path for path in files if path not in known]
         if strays and here not in unclear and (here in locked or not held(here)):
             yield from (Garbage(path, ORPHAN, _size(path), _why_orphan(path)) for path in strays)
 
@@ -167,13 +147,9 @@ def _known(layout: Layout, records: Collection[StageRecord]) -> set[Path]:
 
 def _inputs_of(path: Path) -> Iterator[Path]:
     """Files that the sidecar of an artifact names as its inputs."""
-    try:
-        inputs = read_sidecar(path)["inputs"]
-    except ArtifactError:
-        return
-    for name in inputs:
-        if not name.startswith(EXTERNAL):
-            yield Path(os.path.normpath(path.parent / name))
+    with suppress(ArtifactError):
+        names = [name for name in read_sidecar(path)["inputs"] if not name.startswith(EXTERNAL)]
+        yield from (Path(os.path.normpath(path.parent / name)) for name in names)
 
 
 def _why_orphan(path: Path) -> str:
@@ -182,9 +158,6 @@ def _why_orphan(path: Path) -> str:
     if not os.path.lexists(sidecar_path(path)):
         return "no sidecar and in no record"
     return "in no record: its stage was interrupted, or makes it no longer"
-
-
-# -- removal --------------------------------------------------------------------------------------------------
 
 
 def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
@@ -200,8 +173,7 @@ def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
     return folders
 
 
-def _remove(one: Garbage) -> None:
-    path = one.path
+def _remove(path: Path) -> None:
     if stat.S_ISDIR(path.lstat().st_mode):
         # Out of sight at once, so that nobody finds half a base.
         hidden = path if is_temporary(path.name) else path.rename(temporary_name(path))

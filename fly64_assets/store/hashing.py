@@ -1,8 +1,4 @@
-"""SHA256 of files and of JSON documents.
-
-Belongs here: digests and the cache that avoids reading an unchanged file twice in one process. Does not belong
-here: judging a digest (``store.sidecars``).
-"""
+"""SHA256 of files and of JSON documents, with a cache so that a process reads an unchanged file only once."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +16,7 @@ from fly64_assets.errors import ArtifactError
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 """How a digest is written. The contract, which imports nothing of the store, has its own."""
 
-SETTLED_SECONDS: Final = 1.0
+CLOCK_GRAIN_SECONDS: Final = 1.0
 """A file changed this recently is hashed anew each time: a second change within the clock's grain would not show."""
 
 _cache: dict[tuple[str, int, int, int, int], str] = {}
@@ -40,8 +36,8 @@ def sha256_file(path: Path) -> str:
         return known
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    settled = time.time_ns() - max(before[2], before[3]) > SETTLED_SECONDS * 1e9
-    if settled and _identity(path) == before:
+    older = time.time_ns() - max(before[2], before[3]) > CLOCK_GRAIN_SECONDS * 1e9
+    if older and _identity(path) == before:
         with _cache_lock:
             _cache[before] = digest
     return digest
@@ -83,11 +79,9 @@ def _plain(value: Any) -> Any:
 
 def _culprit(document: Any, name: str) -> str:
     """Dotted name of the first member that JSON cannot hold."""
-    members: list[tuple[Any, Any]] = []
-    if isinstance(document, Mapping):
-        members = list(document.items())
-    elif isinstance(document, (list, tuple)):
-        members = list(enumerate(document))
+    members: Iterable[tuple[Any, Any]] = ()
+    if isinstance(document, (Mapping, list, tuple)):
+        members = document.items() if isinstance(document, Mapping) else enumerate(document)
     for key, value in members:
         try:
             json.dumps(value, allow_nan=False, default=_plain)

@@ -1,19 +1,19 @@
 """Is every file of a folder what it was when it was written? Needs nothing but the folder.
 
-Belongs here: checking a whole folder against its sidecars and records, and the ``SHA256SUMS`` that lets
-``sha256sum -c`` do the same without this package. Does not belong here: freshness (``store.artifacts``).
+With the ``SHA256SUMS`` that lets ``sha256sum -c`` check the same without this package.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fly64_assets.errors import ArtifactError
+from fly64_assets.store.atomic import visible_files
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import expected_outputs, record_paths
 from fly64_assets.store.sidecars import SUFFIX, read_sidecar, sidecar_path, verified
@@ -52,22 +52,17 @@ def verify_folder(folder: Path, progress: Progress | None = None) -> Verificatio
     Found are: other bytes, files without a sidecar, sidecars without a file, changed sidecars, and files that a record
     lists but that are gone or were replaced. Hidden files (unfinished writes, locks) are no artifacts.
 
-    Parameters
-    ----------
-    folder : Path
-        A data root, a study, a base or any folder inside, wherever it was copied to.
-    progress : callable or None
-        Called as ``progress(done, total, {"bytes": hashed so far})``.
-
-    Raises
-    ------
-    ArtifactError
-        If ``folder`` is not a folder.
+    ``folder`` is a data root, a study, a base or any folder inside, wherever it was copied to. ``progress`` is called
+    as ``progress(done, total, {"bytes": hashed so far})``. Raises :class:`ArtifactError` for what is not a folder.
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder; give a data root, a study or a folder inside it")
     bad: dict[Path, str] = {}
-    files = list(_files(folder, bad))
+
+    def unreadable(error: OSError) -> None:
+        bad[Path(error.filename)] = f"cannot be listed ({error.strerror}): change its permissions"
+
+    files = list(visible_files(folder, unreadable))
     present = set(files)
     artifacts = [path for path in files if not path.name.endswith(SUFFIX)]
     for path in present.difference(artifacts):
@@ -81,8 +76,8 @@ def verify_folder(folder: Path, progress: Progress | None = None) -> Verificatio
                 bad[path] = f"has SHA256 {good[path]}; the record {where} says {sha256}: run its stage again"
             elif path not in present and sidecar_path(path) not in bad:
                 bad[path] = f"is listed in the record {where} but does not exist: run its stage again"
-    found = {PurePosixPath(os.path.relpath(path, folder)).as_posix(): why for path, why in bad.items()}
-    return Verification(len(artifacts), tuple(BadFile(path, found[path]) for path in sorted(found)))
+    reasons = {PurePosixPath(os.path.relpath(path, folder)).as_posix(): why for path, why in bad.items()}
+    return Verification(len(artifacts), tuple(BadFile(path, reasons[path]) for path in sorted(reasons)))
 
 
 def checksums(layout: Layout) -> bytes:
@@ -91,7 +86,7 @@ def checksums(layout: Layout) -> bytes:
     A file that was damaged since it was written is listed with its true hash, so ``sha256sum -c`` finds it too.
     """
     lines = []
-    for path in _files(layout.folder, {}):
+    for path in visible_files(layout.folder):
         if path.name.endswith(SUFFIX) or path == layout.checksums:
             continue
         try:
@@ -100,17 +95,6 @@ def checksums(layout: Layout) -> bytes:
             continue
         lines.append(f"{sha256}  {PurePosixPath(os.path.relpath(path, layout.checksums.parent)).as_posix()}\n")
     return "".join(lines).encode()
-
-
-def _files(folder: Path, unreadable: dict[Path, str]) -> Iterator[Path]:
-    """Every file that is not hidden, sorted; folders that cannot be listed are added to ``unreadable``."""
-
-    def note(error: OSError) -> None:
-        unreadable[Path(error.filename)] = f"cannot be listed ({error.strerror}): change its permissions"
-
-    for root, folders, files in os.walk(folder, onerror=note):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in sorted(files) if not name.startswith("."))
 
 
 def _hash_all(paths: list[Path], bad: dict[Path, str], progress: Progress | None) -> dict[Path, str]:

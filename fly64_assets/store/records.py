@@ -1,13 +1,11 @@
 """The record of a stage: what came of it, from what, and which files it left.
 
-Belongs here: the record document, reading it back, and finding all records of a layout. Does not belong here:
-deciding whether a record is still fresh (``store.artifacts``) and making one (``store.builds``).
+Does not belong here: deciding whether a record is still fresh (``store.artifacts``) and making one (``store.builds``).
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,10 +13,11 @@ from typing import Any, Final
 
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.store.hashing import SHA256, json_bytes, json_sha256
-from fly64_assets.store.keys import Coordinates, StageKey
+from fly64_assets.store.atomic import visible_files
+from fly64_assets.store.hashing import SHA256, json_sha256
+from fly64_assets.store.keys import KINDS, Coordinates, StageKey
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.sidecars import Provenance, verified, write_artifact
+from fly64_assets.store.sidecars import verified
 
 OUTCOMES: Final = ("succeeded", "failed", "skipped")
 _FIELDS: Final = (
@@ -29,29 +28,12 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What came of one stage.
+    """What came of one stage: ``outcome`` is one of ``OUTCOMES``, ``reason`` says why it failed or was skipped.
 
-    Attributes
-    ----------
-    key : StageKey[Coordinates]
-        Which stage and cell.
-    outcome : str
-        ``succeeded``, ``failed`` or ``skipped``.
-    reason : str
-        Why it failed or was skipped; empty for a success.
-    inputs, outputs : mapping of str to str
-        SHA256 by name; a name is a POSIX path relative to the layout's folder, or ``external:NAME`` for an input
-        from outside it.
-    parameters : mapping
-        The parameters that were used, and ``parameters_sha256`` over them.
-    code_version : str
-        Version of the code that ran.
-    diagnostics : tuple of str
-        Outputs that may differ between identical builds: logs, pictures, timings.
-    values : mapping
-        JSON facts: losses, frame counts, outcomes per split.
-    seconds : float
-        Duration; ``start`` and ``end`` are ISO 8601 in UTC.
+    ``inputs`` and ``outputs`` are SHA256 by name: a POSIX path relative to the layout's folder, or ``external:NAME``
+    for an input from outside it. ``diagnostics`` names outputs that may differ between identical builds (logs,
+    pictures, timings); ``values`` are JSON facts (losses, frame counts, outcomes per split); ``start`` and ``end`` are
+    ISO 8601 in UTC.
     """
 
     key: StageKey[Coordinates]
@@ -124,12 +106,6 @@ def _problem(record: StageRecord) -> str:
     return ""
 
 
-def write_record(layout: Layout, record: StageRecord, provenance: Provenance) -> None:
-    """Write a record atomically, with its sidecar."""
-    text = json_bytes(record.to_dict(), f"record of {record.key.label}")
-    write_artifact(layout, layout.record(record.key), lambda file: file.write(text), provenance)
-
-
 def read_record(layout: Layout, key: StageKey[Coordinates]) -> StageRecord:
     """The verified record of ``key``. Raises :class:`ArtifactError` if it is missing or damaged."""
     path = layout.record(key)
@@ -141,22 +117,21 @@ def read_record(layout: Layout, key: StageKey[Coordinates]) -> StageRecord:
 
 def find_records(layout: Layout) -> list[StageRecord]:
     """Every intact record of a layout, in the order of their keys. Damaged ones count as absent."""
-    found = []
+    records = []
     for path in record_paths(layout.folder):
         try:
             record = _parsed(path)
         except ArtifactError:
             continue
         if layout.record(record.key) == path:
-            found.append(record)
-    return sorted(found, key=lambda record: record.key)
+            records.append(record)
+    return sorted(records, key=lambda record: record.key)
 
 
 def record_paths(folder: Path) -> Iterator[Path]:
     """Paths under ``folder`` that carry the name of a record; hidden folders are left out."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in ("base.json", "result.json") if name in files)
+    names = {kind.record for kind in KINDS.values()}
+    return (path for path in visible_files(folder) if path.name in names)
 
 
 def expected_outputs(path: Path) -> dict[Path, str]:
@@ -178,7 +153,6 @@ def expected_outputs(path: Path) -> dict[Path, str]:
 def _parsed(path: Path) -> StageRecord:
     verified(path)
     try:
-        document = json.loads(path.read_bytes())
-        return StageRecord.from_dict(document)
+        return StageRecord.from_dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, AttributeError, RecursionError, ArtifactError) as error:
         raise ArtifactError(f"{path}: {error}; run its stage again") from error

@@ -1,7 +1,6 @@
 """An artifact is a file plus its sidecar ``NAME.manifest.json``; a file without one is treated as absent.
 
-Belongs here: what a sidecar says, writing file and sidecar in the order that survives a crash, and verified reads.
-Does not belong here: which artifacts make up a stage (``store.records``) and when to build them (``store.builds``).
+File and sidecar are written in the order that survives a crash, and read only if they agree.
 """
 
 from __future__ import annotations
@@ -53,10 +52,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a sidecar says beyond the file itself.
-
-    ``inputs`` maps names as made by :func:`input_name` to SHA256 digests; ``start`` is ISO 8601 in UTC.
-    """
+    """What a sidecar says beyond the file itself; ``inputs`` are SHA256 digests by :func:`input_name`."""
 
     stage: StageKey[Coordinates] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -84,19 +80,19 @@ def input_name(layout: Layout, path: Path) -> str:
 @cache
 def library_versions() -> dict[str, str]:
     """Versions of Python, this package and the libraries that results depend on, without importing them."""
-    found = {"python": platform.python_version(), "fly64-assets": __version__}
+    versions = {"python": platform.python_version(), "fly64-assets": __version__}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def write_artifact(layout: Layout, path: Path, writer: Writer, provenance: Provenance) -> Artifact:
     """Write a file atomically, then its sidecar. Raises :class:`ArtifactError` if the disk refuses."""
     digest, size = write_atomically(path, writer)
-    return _with_sidecar(layout, Artifact(path, digest, size), provenance)
+    return write_sidecar(layout, Artifact(path, digest, size), provenance)
 
 
 def adopt_artifact(layout: Layout, finished: Path, path: Path, provenance: Provenance) -> Artifact:
@@ -104,12 +100,7 @@ def adopt_artifact(layout: Layout, finished: Path, path: Path, provenance: Prove
     with explained(path):
         make_folder(path.parent)
         digest, size = commit(finished, path)
-    return _with_sidecar(layout, Artifact(path, digest, size), provenance)
-
-
-def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> None:
-    """Write or replace the sidecar of a file whose hash is known."""
-    _with_sidecar(layout, artifact, provenance)
+    return write_sidecar(layout, Artifact(path, digest, size), provenance)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -138,18 +129,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def verified(path: Path, *, quick: bool = False) -> Artifact:
     """Return the artifact at ``path`` if the file agrees with its sidecar.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    quick : bool
-        Compare only the size of a file that was not written to after its sidecar: for listings, not for reading data.
-
-    Raises
-    ------
-    ArtifactError
-        The sentence names the file, what is wrong (missing, no sidecar, sidecar edited, other hash: found and
-        expected) and which stage to run again.
+    ``quick`` compares only the size of a file that was not written to after its sidecar: for listings, not for reading
+    data. Raises :class:`ArtifactError`, whose sentence names the file, what is wrong (missing, no sidecar, sidecar
+    edited, other hash: found and expected) and which stage to run again.
     """
     try:
         status = path.lstat()
@@ -161,22 +143,19 @@ def verified(path: Path, *, quick: bool = False) -> Artifact:
     sidecar = read_sidecar(path)
     expected, size = str(sidecar["sha256"]), int(sidecar["bytes"])
     try:
-        found_size = status.st_size
-        if found_size != size:
-            raise _bad(path, f"has {found_size} bytes; its sidecar says {size}")
+        if status.st_size != size:
+            raise _bad(path, f"has {status.st_size} bytes; its sidecar says {size}")
         untouched = status.st_mtime_ns <= sidecar_path(path).lstat().st_mtime_ns
-        found = expected if quick and untouched else sha256_file(path)
+        actual = expected if quick and untouched else sha256_file(path)
     except OSError as error:
         raise _bad(path, f"cannot be read ({error.strerror})") from error
-    if found != expected:
-        raise _bad(path, f"has SHA256 {found}; its sidecar says {expected}")
+    if actual != expected:
+        raise _bad(path, f"has SHA256 {actual}; its sidecar says {expected}")
     return Artifact(path, expected, size)
 
 
-# -- internals ------------------------------------------------------------------------------------------------
-
-
-def _with_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> Artifact:
+def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> Artifact:
+    """Write or replace the sidecar of a file whose hash is known; returns the artifact."""
     path = artifact.path
     folder = path.parent.relative_to(layout.folder).as_posix() if path.is_relative_to(layout.folder) else "."
     document = {
@@ -185,7 +164,10 @@ def _with_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) ->
         "bytes": artifact.bytes,
         "stage": provenance.stage.to_dict() if provenance.stage else None,
         "outcome": provenance.outcome,
-        "inputs": {_from_folder(name, folder): sha256 for name, sha256 in sorted(provenance.inputs.items())},
+        "inputs": {
+            name if name.startswith(EXTERNAL) else posixpath.relpath(name, folder): sha256
+            for name, sha256 in sorted(provenance.inputs.items())
+        },
         "parameters": dict(provenance.parameters),
         "parameters_sha256": json_sha256(provenance.parameters),
         "design_sha256": provenance.design_sha256,
@@ -200,10 +182,6 @@ def _with_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) ->
     text = json_bytes(document, f"sidecar of {path.name}")
     write_atomically(sidecar_path(path), lambda file: file.write(text))
     return artifact
-
-
-def _from_folder(name: str, folder: str) -> str:
-    return name if name.startswith(EXTERNAL) else posixpath.relpath(name, folder)
 
 
 def _problem(document: Any, path: Path) -> str:
