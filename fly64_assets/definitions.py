@@ -1,7 +1,7 @@
 """The whole code location on one page: partitions, assets, checks, jobs, resources.
 
-Belongs here: putting parts together. Does not belong here: what any part does. Loading this module imports no
-engine (torch, ptychi, tensorflow); they run in processes of their own.
+Belongs here: the list of them. Does not belong here: what any of them does. Loading this module imports no engine
+(torch, ptychi, tensorflow); engines run in processes of their own.
 """
 
 import logging

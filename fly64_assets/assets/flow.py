@@ -1,7 +1,7 @@
 """How every asset runs: verified inputs, one build under the store's lock, a gate before anything materialises.
 
 A failed blocking check stops only its own run, so every asset gates itself: it yields the failed check and raises
-before it materialises, and whoever reads a file later verifies it again.
+before it materialises, and every later reader of a file verifies it again.
 """
 
 import base64

@@ -1,1 +1,1 @@
-"""When assets are built without being asked for, and how runs are partitioned, named and tagged in Dagster."""
+"""When assets are built automatically, and how runs are partitioned, named and tagged in Dagster."""

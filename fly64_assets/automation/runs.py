@@ -23,7 +23,7 @@ ReportProgress = Callable[..., None]
 """Called as ``(done, total, values, label=...)``."""
 
 progress_listener: ContextVar[ReportProgress | None] = ContextVar("progress_listener", default=None)
-"""Who besides Dagster's log receives the progress of engines: the process that asked for this run."""
+"""Receives the progress of engines besides Dagster's log: the process that launched this run."""
 
 LOST: Final = "Its process has ended (a kill, a restart, a power cut). What it had finished is kept; start it again."
 

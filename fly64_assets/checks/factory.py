@@ -79,7 +79,7 @@ def requested_partition(design: StudyDesign, partition_key: str) -> str:
 
 
 def concerned(partition_key: str, requested: str) -> bool:
-    """Whether a partition is part of what was asked for: a dose holds its cells, and a cell is cut from its dose."""
+    """Whether a partition belongs to the requested one: a dose holds its cells, and a cell is cut from its dose."""
     return (
         not (requested and partition_key)
         or partition_key.startswith(f"{requested}|")
@@ -99,7 +99,7 @@ def on_disk(store: ArtifactStore, keys: Sequence[Key]) -> bool:
 def judge(
     store: ArtifactStore, design: StudyDesign, keys: Sequence[Key], rule: Rule, *, inputs: bool = True
 ) -> tuple[bool, str]:
-    """Judge the records of some stages, their ``inputs`` too or not: whether all is well, and the findings in words."""
+    """Judge the records of some stages, their ``inputs`` too or not: whether all passed, and the findings."""
     problems: list[str] = []
     notes: list[str] = []
     try:

@@ -52,7 +52,7 @@ def canonicalize(
 ) -> tuple[dict[str, NDArray[Any]], Transformations]:
     """Read a data set in any accepted form and return DATA-001 arrays, with what was done to them.
 
-    Without an option it converts: key ``diff3d``; integer counts; layout (N, N, n) where the coordinates tell it;
+    Without an option it converts: key ``diff3d``; integer counts; layout (N, N, n) where the coordinates show it;
     axes of length 1 too many; missing ``scan_index`` and ``*_start``; other precisions; a pickled ``_metadata``,
     which is left unread. The result is not yet judged; pass it to ``validate``.
 

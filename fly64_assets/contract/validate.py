@@ -69,7 +69,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
 
 
 def validate_structure(arrays: Arrays) -> ContractReport:
-    """The part of :func:`validate` that reads no values besides ``_metadata``: whether arrays can be used at all."""
+    """The rules of :func:`validate` that read no values besides ``_metadata``: whether arrays can be used at all."""
     plain, findings = _plain(arrays)
     _, unreadable = documents.read_metadata(plain)
     return ContractReport.of([*findings, *_structure(plain, None), *unreadable])
@@ -86,7 +86,7 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     ----------
     arrays : mapping of str to array
     patch_size : int, optional
-        The N that a design asks for [px]; without it N is the probe's side.
+        The N of the design [px]; without it N is the probe's side.
     """
     plain, findings = _plain(arrays)
     base: Arrays = {key: plain[key] for key in schema.BASE_KEYS if key in plain}
@@ -126,7 +126,7 @@ def validate_base_structure(arrays: Arrays) -> ContractReport:
 
 @np.errstate(all="ignore")
 def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
-    """Judge whether two data sets are the disjoint halves of one scan. Each by itself is for :func:`validate`."""
+    """Judge whether two data sets are the disjoint halves of one scan. Each on its own is for :func:`validate`."""
     halves = dict(zip(SPLITS, (_plain(train)[0], _plain(test)[0]), strict=True))
     read = {name: documents.read_metadata(arrays) for name, arrays in halves.items()}
     findings = [error(f.code, f"{name}: {f.message}") for name, (_, found) in read.items() for f in found]

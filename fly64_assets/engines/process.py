@@ -264,7 +264,7 @@ def _die_with(parent: int, number: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, number)
     if os.getppid() != parent:
-        sys.exit("the process that asked for this job has ended")
+        sys.exit("the process that started this job has ended")
 
 
 def _result(answer: dict[str, Any], returncode: int, target: str) -> dict[str, Any]:

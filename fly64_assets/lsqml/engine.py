@@ -125,7 +125,7 @@ def bilinear(settings: LsqmlSettings) -> bool:
 
 @contextmanager
 def torch_settings(execution: Execution) -> Iterator[None]:
-    """Threads and determinism of torch within the block; afterwards everything is as before, whoever changed it."""
+    """Threads and determinism of torch within the block; afterwards everything is as before."""
     import torch
 
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()

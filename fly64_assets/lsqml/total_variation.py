@@ -33,7 +33,7 @@ def use_total_variation(task: Any) -> None:
 def smoothed(image: torch.Tensor, weight: float, iterations: int = ITERATIONS) -> torch.Tensor:
     """Image u (H, W) that approaches the minimum of 0.5 |u - image|^2 + weight sum |grad u|.
 
-    Fixed-point iteration of the dual variable (Chambolle, J. Math. Imaging Vis. 20, 89, 2004, eq. 9), begun at zero: a
+    Fixed-point iteration of the dual variable (Chambolle, J. Math. Imaging Vis. 20, 89, 2004, eq. 9) from zero: a
     few iterations smooth differences between neighbours that are small against ``weight`` and leave large ones.
     """
     down, right = torch.zeros_like(image), torch.zeros_like(image)

@@ -28,7 +28,7 @@ def blocks(n: int, size: int = BLOCK_FRAMES) -> Iterator[slice]:
 def exit_wave_energies(
     obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scan: Scan
 ) -> NDArray[np.float64]:
-    """Energy of every exit wave, sum over pixels of |P O_j|^2, shape (n,), each summed by itself in float64.
+    """Energy of every exit wave, sum over pixels of |P O_j|^2, shape (n,), each summed separately in float64.
 
     Examples
     --------

@@ -79,7 +79,7 @@ def select_spaced(coords: NDArray[np.float64], spacing: float, patch_size: int) 
     coords : (n, 2) float64 [px]
         Columns x, y.
     spacing : float [px]
-        Threshold S = (1 - f) N; S - 1e-9 N is applied, so that rounding of S excludes nobody.
+        Threshold S = (1 - f) N; S - 1e-9 N is applied, so that rounding of S excludes no position.
     patch_size : int
         Window side N.
     """

@@ -1,4 +1,4 @@
-"""What a setting may be: a number, a count, a length in pixels, a fraction, with its range in words.
+"""Types of settings: a number, a count, a length in pixels, a fraction, each with its range.
 
 Belongs here: the types that every settings class annotates its fields with. A type is judged (by pydantic, when a
 study is read), is said in words in an error, and stands in the generated reference and JSON Schema, all from one

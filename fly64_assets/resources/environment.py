@@ -38,7 +38,7 @@ def step_gpus() -> str:
 
 
 def failure_command() -> str:
-    """The command line in ``FLY64_ON_FAILURE`` that hears of failed runs; empty for none."""
+    """The command in ``FLY64_ON_FAILURE`` that is run for every failed run; empty for none."""
     return (os.environ.get(FAILURE_VARIABLE) or "").strip()
 
 

@@ -43,7 +43,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         Raises
         ------
         EngineError
-            For an unknown accelerator or precision, or where more GPUs are asked for than there are.
+            For an unknown accelerator or precision, or where more GPUs are requested than exist.
         """
         if self.accelerator not in ACCELERATORS:
             raise EngineError(f"accelerator {self.accelerator!r} is unknown: expected auto, cpu or gpu")
@@ -54,7 +54,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         found = 0 if self.accelerator == "cpu" else cuda_devices()
         if self.accelerator in ("gpu", "cuda") and found < self.devices and not self.fallback:
             raise EngineError(
-                f"{self.devices} GPU(s) were asked for and torch can use {found}: "
+                f"{self.devices} GPU(s) were requested and torch can use {found}: "
                 "free or add GPUs, set accelerator to auto or cpu, or allow the CPU with fallback: true"
             )
         # A fallback to the CPU is one process there; who names the CPU gets as many as they say.
@@ -68,9 +68,9 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         )
 
     def describe(self, execution: Execution) -> str:
-        """What was asked for and what was found, in words."""
+        """What was requested and what was found, as a sentence."""
         available = "not looked for" if self.accelerator == "cpu" else f"{cuda_devices()} that torch can use"
         return (
             f"engines run on {execution.devices} x {execution.accelerator} with {execution.threads} thread(s) each "
-            f"(asked for: {self.accelerator}, {self.devices}; GPUs: {available})"
+            f"(requested: {self.accelerator}, {self.devices}; GPUs: {available})"
         )

@@ -34,7 +34,7 @@ from fly64_assets.physics.windows import Scan, read
 
 @dataclass(frozen=True)
 class SimulatedScan:
-    """A scan of a base at one dose; its frames are computed when they are asked for.
+    """A scan of a base at one dose; its frames are computed on demand.
 
     Attributes
     ----------

@@ -116,7 +116,7 @@ class Build:
         if path in (self._layout.record(self.key), sidecar_path(self._layout.record(self.key))):
             raise ArtifactError(f"{path} is the record of '{self.key.label}': the store itself writes it")
         if not path.is_relative_to(self._layout.folder) or ".." in path.parts or path.name.startswith("."):
-            raise ArtifactError(f"{path} is not a place for an output of '{self.key.label}': use the layout's paths")
+            raise ArtifactError(f"{path} is not a path for an output of '{self.key.label}': use the layout's paths")
         return path.relative_to(self._layout.folder).as_posix()
 
     def _keep(self, name: str, artifact: Artifact, data: bool) -> Artifact:

@@ -45,7 +45,7 @@ def checked_split(split: object) -> str:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Where in a study something belongs. Raises :class:`LayoutError` for what cannot become part of a path."""
+    """Where in a study something belongs. Raises :class:`LayoutError` for what cannot be in a path."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -49,7 +49,7 @@ def active_base_path(data_root: Path, study: str) -> Path:
 
 @dataclass(frozen=True)
 class Layout:
-    """All paths of one base of one study. Every name is checked before it becomes part of a path."""
+    """All paths of one base of one study. Every name is checked before it is used in a path."""
 
     data_root: Path
     study: str

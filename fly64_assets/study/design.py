@@ -71,7 +71,7 @@ def _doses(values: tuple[float, ...]) -> bool:
 class StudyDesign:
     """All parameters of a study, immutable. Construct it freely; :meth:`validate` judges it.
 
-    A further section is one more field here, of a settings class that stands beside its domain.
+    A further section is one more field here, of a settings class in the package of its domain.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
@@ -156,11 +156,11 @@ class StudyDesign:
     lsqml: LsqmlSettings = field(default_factory=LsqmlSettings)
     """The iterative reconstruction."""
     tv_ml: TvMlSettings = field(default_factory=TvMlSettings)
-    """Regularised maximum likelihood: total variation, its weight chosen by counts kept aside."""
+    """Regularised maximum likelihood: total variation, its weight chosen by held-out counts."""
     folder: SkipJsonSchema[Path] = field(default=Path(), compare=False, repr=False, metadata={"document": False})
-    """Folder of the design's file, from which a relative `base` counts; no part of the document or of its hash."""
+    """Folder of the design's file, from which a relative `base` counts; neither in the document nor in its hash."""
     notes: SkipJsonSchema[tuple[str, ...]] = field(default=(), compare=False, repr=False, metadata={"document": False})
-    """A sentence for each setting of an older design that has moved; no part of the document or of its hash."""
+    """A sentence for each setting of an older design that has moved; neither in the document nor in its hash."""
 
     def __post_init__(self) -> None:
         for name in ("overlap_views", "rng_seeds"):
@@ -391,7 +391,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]
 
 
 def _broken_rules(design: StudyDesign, broken: Collection[Place]) -> Iterator[str]:
-    """Broken rules between fields, of those rules whose fields are good each by itself."""
+    """Broken rules between fields, of those rules whose fields are valid on their own."""
     bad = {".".join(map(str, place[:depth])) for place in broken for depth in (1, 2)}
     for reads, rule in RULES:
         if not bad & set(reads):

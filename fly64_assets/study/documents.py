@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 QUOTED: Final = re.compile(r"'([^']*)'")
 Place = tuple[Any, ...]
-"""Where in a document a value stands: field names and list indices from the outside in."""
+"""Where a value is in a document: field names and list indices from the outside in."""
 
 WORDS: Final[Mapping[str, str]] = {
     "int_type": "must be int",
@@ -30,7 +30,7 @@ WORDS: Final[Mapping[str, str]] = {
     "missing": "must have 2 entries",
     **dict.fromkeys(("dict_type", "mapping_type", "dataclass_type", "model_attributes_type"), "must be a mapping"),
 }
-"""Pydantic's kinds of error in words."""
+"""Messages for pydantic's kinds of error."""
 
 
 def document_fields(cls: Any) -> list[dataclasses.Field[Any]]:
@@ -70,7 +70,7 @@ def read(cls: Any, document: Mapping[str, Any]) -> Any:
 
 
 def broken_fields(cls: Any, document: Mapping[str, Any]) -> dict[Place, str]:
-    """Every unknown field, wrong type and value out of its range: where it stands, and the sentence."""
+    """Every unknown field, wrong type and value out of its range: where it is, and the sentence."""
     names = {f.name for f in document_fields(cls)}
     broken: dict[Place, str] = {
         (key,): _unknown(str(key), raw, names) for key, raw in document.items() if key not in names

@@ -12,7 +12,7 @@ stage              values
 =================  ==================================================================================================
 ``view``           ``splits``: {``train``: {``outcome``, ``reason``, ``selection_strategy``, ``acceptance_rate``,
                    ``spacing_threshold`` [px], ``n_accepted``, ``n_rejected``, ``n_offered``}, ``test``: {...}}
-``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the arm's name)
+``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the method's name)
 ``reconstruction`` ``algorithm``, ``epochs_run``, ``stop_reason``, ``returncode``; optional ``num_epochs`` (the epochs
                    asked for; otherwise ``epochs`` of the ``lsqml`` section of the record's parameters)
 =================  ==================================================================================================

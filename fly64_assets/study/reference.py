@@ -27,7 +27,7 @@ CHOICES: Final = 6
 
 
 def sentences(cls: type[Any]) -> dict[str, str]:
-    """What stands under each field of a settings class, its bases' fields included."""
+    """The docstring of each field of a settings class, its bases' fields included."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
         body = ast.parse(inspect.getsource(base)).body[0]

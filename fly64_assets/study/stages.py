@@ -95,7 +95,7 @@ def asset_version(design: StudyDesign, stage: Stage) -> str:
     """Version of an asset for Dagster: its code, and the design values that all of its partitions depend on.
 
     So that Dagster too calls an asset out of date when the design has changed. What differs between partitions (the
-    overlap of one view) is no part of it: Dagster knows one version per asset.
+    overlap of one view) does not change it: Dagster knows one version per asset.
     """
     values = stage.settings(design, next(stage.keys(design)))
     common = {name: value for name, value in values.items() if name not in PARTITION_PARAMETERS}

@@ -41,7 +41,7 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
     Raises
     ------
     ArtifactError
-        If such a base is damaged: nothing else may silently take its place.
+        If such a base is damaged: no other base may silently replace it.
     """
     active = store.active_base()
     if active is None:
@@ -96,7 +96,7 @@ def _state_after(
     record = store.record(layout, key)
     for other in stages.upstream(design, key):
         if other not in states:
-            continue  # a method that nobody asked for
+            continue  # an optional method that was not requested
         before = states[other]
         if before.done or (stages.optional(key, other) and before.name != "stale"):
             # A method, or a cell, that is missing or failed leaves the others to compare and to report.

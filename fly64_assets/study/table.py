@@ -64,7 +64,7 @@ class Stage:
     job : str
         Named job that materialises it.
     on_request : bool
-        Whether it is a part of a study only where somebody asked for it, or where it has run already.
+        Whether it belongs to a study only where it was requested or has run already.
     checks : tuple of str
         Checks of its own, beside those that all assets have.
     """
@@ -265,8 +265,8 @@ _TV_ML: Final = tuple(
     _iterative(
         "tv_ml",
         "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
-        "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by counts "
-        "kept aside. No network takes part, and it never sees the truth.",
+        "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
+        "held-out counts. It uses no network and never sees the truth.",
         section="tv_ml",
         group="tv_ml",
         engine="fly64_assets.tv_ml.job",
@@ -351,7 +351,7 @@ STAGES: Final[Mapping[str, Stage]] = {
 """Every asset of the study by name, each after those that it needs."""
 
 ON_REQUEST: Final = tuple(dict.fromkeys(stage.method for stage in STAGES.values() if stage.on_request))
-"""Methods that are a part of a study only where somebody asked for them, or where they have run already."""
+"""Methods that belong to a study only where they were requested or have run already."""
 
 BACKENDS: Final = {"pytorch": "pinn", "tensorflow": "legacy_pinn"}
 """Method by the library in which its network is written."""

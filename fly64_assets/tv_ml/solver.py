@@ -5,9 +5,9 @@ Belongs here: the sequence of weights, the choice between them, the result. Does
 processes only.
 
 The objective is the negative log-likelihood of the counts plus an isotropic total variation (TV) of the complex object
-(Rudin, Osher and Fatemi, Physica D 60, 259, 1992). One part of the counts is held out by binomial thinning; the object
-of every weight is found from the others, from strong to weak, and the weight whose object predicts the held-out counts
-best is used for a last reconstruction from all counts.
+(Rudin, Osher and Fatemi, Physica D 60, 259, 1992). Binomial thinning splits the counts, and one split is held out; the
+object of every weight is found from the others, from strong to weak, and the weight whose object predicts the held-out
+counts best is used for a last reconstruction from all counts.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class _Solver:
     def _held_out_loss(self, obj: torch.Tensor) -> float:
         """Mean negative log-likelihood per frame [nats] of the held-out counts, up to a constant of the data.
 
-        With the background that this object leaves unexplained: without it the held-out counts, too, favour weights
+        With a background for the detail that this object lacks: without it the held-out counts favour weights
         that are too weak, whose noise scatters about as much as the details that a smooth object lacks.
         """
         judged = _evenly_spread(self._measurement.frames, JUDGED_FRAMES)

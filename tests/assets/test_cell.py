@@ -114,7 +114,7 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
     assert not result.success
     failures = {e.step_key: e.step_failure_data.user_failure_data for e in result.all_events if e.is_step_failure}
     assert set(failures) == {"pinn_bundle", "lsqml_reconstruction_train", "lsqml_reconstruction_test"}
-    assert all("1 GPU(s) were asked for" in data.description for data in failures.values())
+    assert all("1 GPU(s) were requested" in data.description for data in failures.values())
 
     states = study_states(graph.store, graph.design)
     training = StageKey("training", Cell(10000, "dense"), "pinn", 2)
@@ -123,7 +123,7 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
     assert graph.run("comparison", partition="10000|dense").success
     arms = document_of(graph, 10000, "dense")["splits"]["test"]["arms"]
     assert arms["lsqml"]["outcome"] == "missing"
-    assert "1 GPU(s) were asked for" in arms["lsqml"]["reason"]
+    assert "1 GPU(s) were requested" in arms["lsqml"]["reason"]
     assert arms["pinn"]["outcome"] == "missing"
     assert arms["flat"]["outcome"] == "compared"
 

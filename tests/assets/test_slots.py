@@ -64,5 +64,5 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_gra
     run = graph.run("pinn_bundle", partition="1000|baseline")
     assert not run.success
     (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
-    assert "1 GPU(s) were asked for and torch can use 0" in failure.user_failure_data.description
+    assert "1 GPU(s) were requested and torch can use 0" in failure.user_failure_data.description
     assert graph.store.required(layout, key) == before

@@ -37,8 +37,8 @@ def test_devices_are_those_that_there_are(machine, asked, found, accelerator, de
 @pytest.mark.parametrize(
     ("asked", "found", "message"),
     [
-        ({"accelerator": "gpu"}, 0, r"1 GPU\(s\) were asked for and torch can use 0"),
-        ({"accelerator": "gpu", "devices": 3}, 2, r"3 GPU\(s\) were asked for and torch can use 2"),
+        ({"accelerator": "gpu"}, 0, r"1 GPU\(s\) were requested and torch can use 0"),
+        ({"accelerator": "gpu", "devices": 3}, 2, r"3 GPU\(s\) were requested and torch can use 2"),
         ({"accelerator": "tpu"}, 0, "accelerator 'tpu' is unknown"),
         ({"precision": "bf16-true"}, 0, "precision 'bf16-true' is unknown: expected one of 32-true, bf16-mixed"),
         ({"devices": 0}, 0, "devices = 0: expected at least 1"),
@@ -57,7 +57,7 @@ def test_it_says_what_was_asked_for_and_what_was_found(machine):
 
     machine(2)
     assert description(accelerator="gpu") == (
-        "engines run on 1 x cuda with 1 thread(s) each (asked for: gpu, 1; GPUs: 2 that torch can use)"
+        "engines run on 1 x cuda with 1 thread(s) each (requested: gpu, 1; GPUs: 2 that torch can use)"
     )
     machine(0)
     assert "1 x cpu" in description(accelerator="gpu", fallback=True)

@@ -41,7 +41,7 @@ NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
 @view_option
 @gridsize_option
 @refused("--split", "a view is cut from both halves of the scan")
-@refused("--backend", "no network takes part")
+@refused("--backend", "no network is involved")
 @allow_missing_option
 @click.option("--s-img", type=click.FloatRange(0, 1, min_open=True), help="FILE: fraction of the images to use.")
 @click.option("--n-groups", type=click.IntRange(1), help="FILE: groups to form.")
@@ -160,6 +160,4 @@ def _diameter(file: Path, arrays: Arrays) -> tuple[float, str]:
             fail(f"{file.name}: {error}; give --probe-diameter-px")
     if FRAMES in arrays and arrays[FRAMES].ndim == 3:
         return ASSUMED_DIAMETER_FRACTION * arrays[FRAMES].shape[-1], "0.6 N (no usable probe in the file)"
-    return fail(
-        f"{file.name}: holds neither one probe nor frames to tell the probe's diameter; give --probe-diameter-px"
-    )
+    return fail(f"{file.name}: without one probe or frames the probe's diameter is unknown; give --probe-diameter-px")

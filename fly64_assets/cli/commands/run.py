@@ -1,8 +1,8 @@
 """``fly64 run``, and its phases by name: ``generate``, ``train``, ``reconstruct``, ``compare``.
 
 Belongs here: one thin command each (``overlap``, the phase with a second use, has a module of its own). Does not belong
-here: what a phase builds (``schedule``), how it is driven (``drive``). A phase builds nothing of another: where an
-input is missing it says which phase makes it; ``run`` builds it.
+here: what a phase builds (``schedule``), how it is driven (``drive``). Phases do not build upstream stages: where an
+input is missing they say which phase makes it; ``run`` builds it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run(options: RunOptions, stage_names: Sequence[str], **asked: Any) -> None:
 @refused("--view", "all views of a dose are cut from the same frames")
 @refused("--gridsize", "frames are simulated before they are grouped")
 @refused("--split", "both halves of the scan come from one simulation")
-@refused("--backend", "no network takes part")
+@refused("--backend", "no network is involved")
 @allow_missing_option
 @driven
 def generate(options: RunOptions, allow_missing: bool, **asked: Any) -> None:

@@ -24,7 +24,7 @@ from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
 
 POLL_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 60
-"""For webserver, daemon and code server to end by themselves."""
+"""For webserver, daemon and code server to end after the signal."""
 RUNS_STOP_SECONDS: Final = 15
 """For runs that were at work to note that they were interrupted."""
 PATIENT: Final = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}
@@ -58,7 +58,7 @@ def ui(session: Session, port: int, host: str) -> None:
         finally:
             _end(services, asked)
     if not asked:
-        fail(f"the Dagster UI ended by itself (status {services.returncode}); what it printed above says why")
+        fail(f"the Dagster UI ended unexpectedly (status {services.returncode}); see its output above")
     click.echo("stopped")
 
 

@@ -45,7 +45,7 @@ class RunOptions:
     jobs : int
         Cells at a time.
     gpu : mapping
-        Settings of the resource ``gpu`` other than its own; no part of any stage's parameters (CONFIG-002).
+        Settings of the resource ``gpu`` other than its own; not among any stage's parameters (CONFIG-002).
     """
 
     session: Session
@@ -104,7 +104,7 @@ def carry_out(
     filters: Filters,
     left_out: Collection[Key] = (),
 ) -> None:
-    """Build ``keys`` and leave with 1 if a requested stage is not done then; stages left out are no part of it."""
+    """Build ``keys`` and exit with 1 if a requested stage is not done then; stages left out do not count."""
     accelerator = _accelerator(options) if options.gpu or (keys and not options.dry_run) else ""
     if options.dry_run:
         print_plan(states, keys, filters, left_out)
@@ -215,7 +215,7 @@ class _Driver:
         return {pool.submit(self._sequence, cell): None for cell in runs if cell}
 
     def _sequence(self, runs: list[Run]) -> bool:
-        outcomes = [self._start(run) for run in runs]  # the comparison runs whatever came of the methods
+        outcomes = [self._start(run) for run in runs]  # the comparison runs even if methods failed
         return all(outcomes)
 
     def _start(self, run: Run) -> bool:
@@ -241,7 +241,7 @@ class _Driver:
 
 
 def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[Key]) -> None:
-    """Say how it stands, and leave with 1 if a requested stage has neither succeeded nor been skipped."""
+    """Print the summary, and exit with 1 if a requested stage has neither succeeded nor been skipped."""
     states = study_states(store, design, methods=filters.methods)
     asked = {key: state for key, state in states.items() if filters.match(key) and key not in left_out}
     bad = {key: state for key, state in asked.items() if not state.done}

@@ -27,7 +27,7 @@ STOP_SECONDS: Final = 20
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of one Dagster run: whether it succeeded, why not, and the log of its process."""
+    """The outcome of one Dagster run: whether it succeeded, why not, and the log of its process."""
 
     ok: bool
     reason: str

@@ -19,22 +19,22 @@ STAGE_NAMES = tuple(KINDS)
 
 @dataclass(frozen=True)
 class Filters:
-    """What the user asked for; an empty field means everything."""
+    """The user's selection; an empty field means everything."""
 
     doses: tuple[int, ...] = ()
     views: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    """Networks and methods on request that are asked for by name; without a network among them, all networks."""
+    """Networks and optional methods that are selected by name; without a network among them, all networks."""
 
     @property
     def some_cells(self) -> bool:
-        """Whether the request is about a part of the cells only."""
+        """Whether the request selects only some of the cells."""
         return bool(self.doses or self.views or self.splits)
 
     def match(self, key: Key) -> bool:
-        """Whether a stage is part of the request; the report, being about all cells, is no part of some cells."""
+        """Whether a stage is selected; the report covers all cells and is not selected with only some of them."""
         if key.stage == "report" and self.some_cells and "report" not in self.stages:
             return False
         networks = set(BACKENDS.values())
@@ -63,7 +63,7 @@ class Run:
 
 
 def to_build(design: StudyDesign, states: Mapping[Key, State], filters: Filters) -> list[Key]:
-    """Stages to build: those asked for that are not done, and what they cannot do without; in the order of work."""
+    """Stages to build: the selected ones that are not done and the inputs they lack, in the order of work."""
     wanted: set[Key] = set()
     open_ends = [key for key in states if filters.match(key) and not states[key].done]
     while open_ends:
@@ -87,7 +87,7 @@ def to_build(design: StudyDesign, states: Mapping[Key, State], filters: Filters)
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the study that has a command of its own, and the stages that it builds."""
+    """A step of the study with its own command, and the kinds of stages that it builds."""
 
     name: str
     stages: tuple[str, ...]

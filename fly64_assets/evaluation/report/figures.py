@@ -30,7 +30,7 @@ PREVIEW_BYTES: Final = 200_000
 """Largest picture that Dagster's UI shows inline without trouble."""
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette: told apart with every kind of colour vision."""
+"""Okabe and Ito's palette: distinguishable with every kind of colour vision."""
 
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 

@@ -1,7 +1,7 @@
 """The study in one document: every cell's numbers, verdicts, skips, failures and provenance; and all scores as a table.
 
 Belongs here: the summary that the pages, the plots and a notebook read. Does not belong here: how it looks (``page``,
-``markdown``, ``plots``), where its parts come from (the caller).
+``markdown``, ``plots``), where its documents come from (the caller).
 
 A cell, as handed to :func:`study_summary`::
 

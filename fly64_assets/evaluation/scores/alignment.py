@@ -31,7 +31,7 @@ class Alignment:
     shift_px : (dy, dx)
         Displacement applied to the reconstruction.
     ramp_rad_per_px : (ky, kx)
-        Phase slope that was added; zero unless it was asked for.
+        Phase slope that was added; zero unless requested.
     centre : (y, x)
         Centre of the evaluated region, zero of the ramp.
     at_limit : bool

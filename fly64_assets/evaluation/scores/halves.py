@@ -101,7 +101,7 @@ def compare_halves(
     """
     for obj, half in zip(objects, halves, strict=True):
         if obj.shape != tuple(half.object_shape):
-            raise ValueError(f"a reconstruction has shape {obj.shape}, the measurement asks for {half.object_shape}")
+            raise ValueError(f"a reconstruction has shape {obj.shape}, the measurement has {half.object_shape}")
     frames = (halves[0].frames, halves[1].frames)
     masks = [
         evaluation_region(m.probe, m.scan, threshold=coverage_threshold, scan_box=scan_box(m.scan)).mask for m in halves

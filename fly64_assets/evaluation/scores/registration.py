@@ -9,7 +9,8 @@ an exhaustive search over whole pixels first, because Gauss-Newton steps converg
 Gauss-Newton steps whose derivatives are those of the noise-free truth, and at last a test of significance.
 
 Of a large object the estimates use the fullest tile in each of nine parts of the region: some two million pixels
-place it to a thousandth of a pixel where noise and slope of the truth are alike, and more would not change a score.
+determine the shift to a thousandth of a pixel where noise and slope of the truth are alike; more would not change a
+score.
 """
 
 from __future__ import annotations

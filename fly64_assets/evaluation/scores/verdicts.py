@@ -1,4 +1,4 @@
-"""Whether a method is better than a uniform object, and whether two methods can be told apart.
+"""Whether a method is better than a uniform object, and whether two methods are distinguishable.
 
 Belongs here: verdicts on one run and statistics over repeats. Does not belong here: scores (``metrics``) and sentences
 about a whole study (``report.summary``).
@@ -29,14 +29,14 @@ VERDICT_TEXTS: Final = {
     "worse than flat": "worse than the uniform object",
     "level with flat": "equal to the uniform object",
 }
-"""What readers see for the verdicts that stand in files."""
+"""What readers see for the verdicts in files."""
 
 Samples = Mapping[int, float]
 """Values of one score by repeat."""
 
 
 def uniform_verdict(error: float | None, uniform: float | None) -> str | None:
-    """Verdict on an error, as it stands in files (a key of :data:`VERDICT_TEXTS`); None where an error is missing."""
+    """Verdict on an error, as in files (a key of :data:`VERDICT_TEXTS`); None where an error is missing."""
     if error is None or uniform is None:
         return None
     if abs(error - uniform) <= EQUAL * uniform:
@@ -45,7 +45,7 @@ def uniform_verdict(error: float | None, uniform: float | None) -> str | None:
 
 
 def contests(errors: Mapping[str, float | None], primary: str) -> tuple[Mapping[str, Any], ...]:
-    """Every pair of scored methods in plain words, by the RMSE of the primary part."""
+    """A sentence on every pair of scored methods, by the RMSE of the primary part."""
     unit = " rad" if primary == "phase" else ""
     documents: list[dict[str, Any]] = []
     scored = [(method, error) for method, error in errors.items() if error is not None]

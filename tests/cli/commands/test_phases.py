@@ -82,7 +82,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_starts(fly64, fol
     for extra in ((), ("--dry-run",)):
         answer = fly64("generate", "--accelerator", "cuda", *extra)
         assert answer.exit_code == 1
-        assert "1 GPU(s) were asked for and torch can use 0" in answer.output
+        assert "1 GPU(s) were requested and torch can use 0" in answer.output
     assert not (folder / "data").exists()
     assert fly64("generate", "--dry-run", "--accelerator", "auto", "--devices", 2).exit_code == 0
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_compared_says_why(truth, measured, grid, measurement):
         document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
         assert document["frc"]["reason"]
     json.dumps(compare_halves((truth, truth), halves, **SETTINGS).to_dict(), allow_nan=False)
-    with pytest.raises(ValueError, match=r"shape \(95, 96\), the measurement asks for \(96, 96\)"):
+    with pytest.raises(ValueError, match=r"shape \(95, 96\), the measurement has \(96, 96\)"):
         compare_halves((truth, truth[:-1]), halves, **SETTINGS)
     one = dataclasses.replace(measurement, scan_index=measurement.scan_index[:1])
     with pytest.raises(ValueError, match="1 frames cannot be divided"):
