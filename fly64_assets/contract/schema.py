@@ -106,7 +106,7 @@ class Dataset:
         return _scan(self.x, self.y, self.object, self.probe)
 
     def measurement(self) -> Measurement:
-        """The part of the data set that an experiment knows: no object values, no patches."""
+        """What an experiment knows of the data set: no object values, no patches."""
         shape, s = self.scan.object_shape, self.intensity_scale
         return Measurement(self.diffraction, s, self.probe, self.x, self.y, shape, self.scan_index)
 
@@ -136,7 +136,7 @@ def dataset_arrays(dataset: Dataset, *, legacy_keys: bool = False) -> dict[str, 
     """Arrays of a DATA-001 file, in the order in which they are written.
 
     ``scan_index``, ``xcoords_start``, ``ycoords_start`` and ``_metadata`` are always among them. With
-    ``legacy_keys`` the frames stand there a second time as ``diff3d``, for existing PtychoPINN loaders.
+    ``legacy_keys`` the frames are stored a second time as ``diff3d``, for existing PtychoPINN loaders.
     """
     arrays: dict[str, NDArray[Any]] = {FRAMES: dataset.diffraction}
     if legacy_keys:

@@ -97,7 +97,7 @@ def shape_findings(arrays: Arrays, frames: Frames | None, expected: Expectations
 
 
 def patch_size(arrays: Arrays, frames: Frames | None) -> int | None:
-    """N by the frames, without them by a square probe [px]; None where neither tells."""
+    """N by the frames, without them by a square probe [px]; None without either."""
     if frames is not None:
         return frames.size
     probe = arrays.get(schema.PROBE)
@@ -161,7 +161,7 @@ def unknown_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]
         guess = _resemblance(key, arrays, frames)
         yield information(UNKNOWN, f"'{key}' of shape {arrays[key].shape} is no key of the contract{guess}")
     if frames is not None and frames.key == schema.LEGACY_FRAMES and schema.FRAMES not in arrays:
-        yield information(UNKNOWN, f"the frames stand under '{schema.LEGACY_FRAMES}'; expected '{schema.FRAMES}'")
+        yield information(UNKNOWN, f"the frames have the key '{schema.LEGACY_FRAMES}'; expected '{schema.FRAMES}'")
 
 
 def _resemblance(key: str, arrays: Arrays, frames: Frames | None) -> str:

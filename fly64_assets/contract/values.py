@@ -26,7 +26,7 @@ COORDINATES: Final = "DATA-001.coordinates"
 COUNTS: Final = "DATA-001.counts"
 
 MEANINGFUL_COUNTS: Final = 1e6
-"""Counts per pixel up to which float32 amplitudes tell integers from other numbers."""
+"""Counts per pixel up to which float32 amplitudes distinguish integers from other numbers."""
 
 SIGMAS: Final = 5.0
 CORNER_SHARE_ERROR: Final = 2 / 3

@@ -102,7 +102,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A training. ``n_images`` is the deprecated name of ``n_groups``; None for both stands for 512."""
+    """A training. ``n_images`` is the deprecated name of ``n_groups``; None for both means 512."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     train_data_file: Path | str | None = _setting(None, _or_none(_PATH), "train_data_file_path")

@@ -111,7 +111,7 @@ BrokenRules = Callable[[Mapping[str, Any]], Sequence[str]]
 def read_configuration(path: Path, seeds: Mapping[str, int], broken_rules: BrokenRules) -> ImportedConfiguration:
     """Read a YAML or JSON file.
 
-    Fields may stand at the top or under ``model``, ``training``, ``inference`` and ``execution``, under their own
+    Fields may be at the top or under ``model``, ``training``, ``inference`` and ``execution``, under their own
     names or under those of PtychoPINN's dictionary (``object.big``).
 
     Parameters
@@ -147,7 +147,7 @@ def import_configuration(
         field = FIELD_OF_KEY.get(key, key)
         value = _number(field, raw)
         if field in values and values[field] != value:
-            entries.append(Entry(key, value, REFUSED, f"stands twice, first as {values[field]!r}"))
+            entries.append(Entry(key, value, REFUSED, f"given twice, first as {values[field]!r}"))
             continue
         entry = _judged(key, field, value)
         entries.append(entry)
@@ -189,7 +189,7 @@ def _judged(key: str, field: str, value: Any) -> Entry:
     legacy = KEY_OF_FIELD.get(field, key)
     if field not in RULES and legacy not in DEFAULTS:
         if key in RUN_TIME_KEYS:
-            return Entry(key, value, IGNORED, "written by a running job, no part of a configuration")
+            return Entry(key, value, IGNORED, "written by a running job, not a setting")
         close = difflib.get_close_matches(key, [*RULES, *DEFAULTS], 1)
         return Entry(key, value, REFUSED, f"unknown key{f'; did you mean {close[0]}?' if close else ''}")
     if field in RULES and not RULES[field].holds(value):
@@ -203,7 +203,7 @@ def _judged(key: str, field: str, value: Any) -> Entry:
             return Entry(key, value, IGNORED, f"{renamed}not set; {DESIGN_FIELDS[field]} has its own default")
         return Entry(key, value, UNDERSTOOD, f"{renamed}{DESIGN_FIELDS[field]} of the design")
     if field in GPU_FIELDS:
-        return Entry(key, value, UNDERSTOOD, f"{field} of the resource `gpu`, no part of a design (CONFIG-002)")
+        return Entry(key, value, UNDERSTOOD, f"{field} of the resource `gpu`, not of a design (CONFIG-002)")
     if legacy in SUPPORTED:
         return Entry(key, value, UNDERSTOOD, f"{renamed}as everywhere here: {SUPPORTED[legacy][1]}")
     return Entry(key, value, IGNORED, renamed + (REMARKS.get(field) or UNUSED[legacy]))

@@ -62,7 +62,7 @@ class ActiveBase:
 
 
 class ArtifactStore:
-    """All artifacts of one study under a data root; ``pinned`` stands in for the base that the study's note names."""
+    """All artifacts of one study under a data root; ``pinned`` replaces the base that the study's note names."""
 
     def __init__(self, data_root: Path, study: str, pinned: ActiveBase | None = None) -> None:
         self.data_root = Path(data_root)
@@ -189,7 +189,7 @@ class ArtifactStore:
 
         If another process built the same stage from the same inputs and parameters while this one waited for the
         lock, ``build.done`` holds its record and there is nothing left to do. Without ``force`` the same holds for a
-        stage that is fresh already. ``announce`` receives a sentence when there is somebody to wait for.
+        stage that is fresh already. ``announce`` receives a sentence when it waits for another process.
 
         An exception in the block leaves a failed record with its sentence and is raised again; an interrupt
         (``KeyboardInterrupt``, ``SystemExit``) leaves no record. Neither leaves data files. Raises

@@ -46,7 +46,7 @@ class Holder:
 
 
 def holder(folder: Path) -> Holder | None:
-    """Who holds or last held the lock of a stage's folder without releasing it; None if nobody is noted."""
+    """The process that holds or last held the lock of a stage's folder without releasing it; None if none is noted."""
     try:
         document: Any = json.loads((folder / NOTE_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -91,7 +91,7 @@ def lock_file(path: Path) -> FileLock:
 
 
 def held(folder: Path) -> bool:
-    """Whether somebody is building in ``folder`` now, or that cannot be found out. Changes nothing."""
+    """Whether a process is building in ``folder`` now, or that cannot be determined. Changes nothing."""
     path = folder / LOCK_NAME
     try:
         with path.open("rb") as file:
@@ -104,7 +104,7 @@ def held(folder: Path) -> bool:
 
 
 def _acquire(lock: FileLock, folder: Path, label: str, announce: Announce | None) -> bool:
-    """Take the lock; True if somebody else had it first."""
+    """Take the lock; True if another process had it first."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
