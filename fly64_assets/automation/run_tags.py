@@ -1,7 +1,7 @@
 """The tags of a run: on which base, dose and view it works. They find runs in the UI, and they keep a run on its base.
 
-The active base of a study may change while runs wait or work. A run stays on the base on which it was begun: the first
-step notes it, and whoever changes the active base notes it on the runs that wait.
+The active base of a study may change while runs are queued or executing. A run keeps the base with which it started:
+its first step stores it in a tag, and what changes the active base stores it in the tags of queued runs.
 """
 
 import dagster as dg
@@ -18,10 +18,10 @@ FOLLOWS_TAG = "fly64/follows"
 """On a run that automation launched: it works on the base of the inputs that called for it."""
 COMMAND_TAG = "fly64/command"
 RESUME = "run"
-"""A run with ``fly64/command: run`` leaves alone what is fresh; any other run rebuilds what it is asked for."""
+"""A run with ``fly64/command: run`` leaves alone what is fresh; any other run rebuilds what it selects."""
 BACKFILL_TAG = "dagster/backfill"
 BASE_ID = "base_id"
-"""Metadata of every materialisation: the base it stands on."""
+"""Metadata of every materialisation: the base it was made from."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -35,7 +35,7 @@ UNFINISHED = [
 def store_of_run(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, store: ArtifactStore, stage: Stage
 ) -> ArtifactStore:
-    """The store as this run sees it: on the base on which the run was begun.
+    """The store as this run sees it: with the base with which the run started.
 
     Raises :class:`ArtifactError` if the run's tag names a base that the store does not hold.
     """

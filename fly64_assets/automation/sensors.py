@@ -116,7 +116,7 @@ def newest_run(
 
 
 def ended(name: str, run: dg.DagsterRun) -> str:
-    """What came of a file whose run has ended and left no base in this study."""
+    """The outcome of a file whose run has ended without a base in this study."""
     if run.is_success:
         return f"{name!r} was imported by run {run.run_id[:8]} already; `fly64 base import` brings it back"
     return (
@@ -139,7 +139,7 @@ def automated_assets() -> tuple[list[str], list[str]]:
 
 
 def automation_sensors() -> list[dg.SensorDefinition]:
-    """Data follow their base automatically; trainings and reconstructions only where somebody switches that on."""
+    """Data follow their base automatically; trainings and reconstructions only where the sensor is switched on."""
     data, methods = automated_assets()
     sensors = (
         ("data_automation", data, True, "Simulates every dose of a new base and cuts its overlap views."),
@@ -165,7 +165,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
 
 
 def failure_sensor() -> dg.SensorDefinition:
-    """The sensor ``run_failure``: on where a command waits for its word."""
+    """The sensor ``run_failure``: on where a command is configured."""
 
     @dg.run_failure_sensor(
         name="run_failure",
@@ -173,7 +173,7 @@ def failure_sensor() -> dg.SensorDefinition:
         minimum_interval_seconds=INTERVAL_SECONDS,
         description=(
             f"Starts the command in {FAILURE_VARIABLE} for every failed run, with a JSON document about it on standard "
-            "input: the place to plug mail or chat in."
+            "input, for example to send mail or a chat message."
         ),
     )
     def run_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:

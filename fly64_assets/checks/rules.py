@@ -1,4 +1,4 @@
-"""What the stand-alone checks look at: one function for each, from a stage's record to the problems found."""
+"""The stand-alone checks: one function for each, from a stage's record to the problems found."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

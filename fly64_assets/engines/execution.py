@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ACCELERATORS: Final = ("auto", "cpu", "gpu", "cuda")
-"""What may be asked for; ``gpu`` and ``cuda`` are the same."""
+"""Accepted names; ``gpu`` and ``cuda`` are the same."""
 
 PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
 """Lightning's names of the arithmetic in which a network can train; the physics stays in single precision."""

@@ -54,7 +54,7 @@ class Garbage:
 def find_garbage(store: ArtifactStore, locked: Collection[Path] = ()) -> list[Garbage]:
     """Everything without use in the folder of a study, in the order of kinds and paths. Reads only.
 
-    ``locked`` are folders whose build lock the caller holds; folders in which somebody else builds are left out.
+    ``locked`` are folders whose build lock the caller holds; folders in which another process builds are left out.
     """
     if not store.folder.is_dir():
         return []
@@ -75,8 +75,8 @@ def find_garbage(store: ArtifactStore, locked: Collection[Path] = ()) -> list[Ga
 def remove_garbage(store: ArtifactStore, kinds: Collection[str]) -> list[Garbage]:
     """Remove what is of these ``kinds``, and return it.
 
-    Each folder is locked while something is removed from it, and looked at once more under its lock: what somebody has
-    begun to use or to build meanwhile is left alone.
+    Each folder is locked while something is removed from it, and examined again under its lock: files that have come
+    into use or under construction meanwhile are left alone.
     """
     removed: list[Garbage] = []
     wanted = [item for item in find_garbage(store) if item.kind in kinds]
@@ -122,7 +122,7 @@ def _superseded(store: ArtifactStore, layout: Layout, active: str | None, locked
 def _orphans(layout: Layout, locked: Collection[Path]) -> Iterator[Garbage]:
     records = find_records(layout)
     known = _known(layout, records)
-    # Beside a damaged record nothing can be told from rubbish: the next build of the stage deals with it.
+    # Beside a damaged record it is unknown which files are in use: the next build of the stage replaces them.
     unclear = {path.parent for path in record_paths(layout.folder)} - {layout.folder_of(r.key) for r in records}
     for here, files in groupby(visible_files(layout.folder), key=lambda path: path.parent):
         strays = [path for path in files if path not in known]
@@ -133,14 +133,14 @@ def _orphans(layout: Layout, locked: Collection[Path]) -> Iterator[Garbage]:
 def _known(layout: Layout, records: Collection[StageRecord]) -> set[Path]:
     """Files that records, manifests or sidecars of live artifacts speak of, each with its sidecar.
 
-    Damaged ones are among them: they are named by whoever needs them, and a rebuild replaces them.
+    Damaged ones are among them: what needs them names them, and a rebuild replaces them.
     """
     live = [layout.manifest(name) for name in MANIFESTS]
     live += [layout.checksums, *(layout.record(record.key) for record in records)]
     live += [layout.folder / name for record in records for name in record.outputs]
     named = {source for path in live for source in _inputs_of(path)}
     named |= {layout.folder / name for record in records for name in record.inputs if not name.startswith(EXTERNAL)}
-    # The record of a base is never an orphan: without it an imported base could not be told from rubbish.
+    # The record of a base is never an orphan: without it an imported base would look unused.
     files = {*live, *named, layout.base, layout.record(BASE)}
     return files | {sidecar_path(path) for path in files}
 
@@ -161,7 +161,7 @@ def _why_orphan(path: Path) -> str:
 
 
 def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
-    """Take every build lock in and under a folder and return the folders; None if somebody holds one."""
+    """Take every build lock in and under a folder and return the folders; None if another process holds one."""
     folders = [path.parent for path in sorted(place.rglob(LOCK_NAME))]
     for folder in folders:
         lock = lock_file(folder / LOCK_NAME)
@@ -175,7 +175,7 @@ def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
 
 def _remove(path: Path) -> None:
     if stat.S_ISDIR(path.lstat().st_mode):
-        # Out of sight at once, so that nobody finds half a base.
+        # Renamed first, so that no process finds half a base.
         hidden = path if is_temporary(path.name) else path.rename(temporary_name(path))
         sync_folder(path.parent)
         with suppress(FileNotFoundError):  # another `fly64 clean` was quicker

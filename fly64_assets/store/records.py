@@ -1,4 +1,4 @@
-"""The record of a stage: what came of it, from what, and which files it left.
+"""The record of a stage: its outcome, its inputs and its files.
 
 Does not belong here: deciding whether a record is still fresh (``store.artifacts``) and making one (``store.builds``).
 """
@@ -137,7 +137,7 @@ def record_paths(folder: Path) -> Iterator[Path]:
 def expected_outputs(path: Path) -> dict[Path, str]:
     """SHA256 by path of every output that the record at ``path`` lists; empty for a damaged record.
 
-    The layout's folder is told from the record's own place in it, so a copied folder needs nothing else.
+    The layout's folder follows from the record's own path in it, so a copied folder needs nothing else.
     """
     try:
         record = _parsed(path)
