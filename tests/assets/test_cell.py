@@ -14,7 +14,8 @@ from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey
 from fly64_assets.study.states import active_layout, study_states
 
-ARMS = ("pinn_bundle", "pinn_reconstruction", "lsqml_reconstruction_train", "lsqml_reconstruction_test")
+ITERATIVE = {f"{method}_reconstruction_{split}" for method in ("lsqml", "tv_ml") for split in ("train", "test")}
+ENGINES = ("pinn_bundle", "pinn_reconstruction", *sorted(ITERATIVE))
 
 
 def document_of(graph, dose, view):
@@ -41,12 +42,12 @@ def shown_well(result, asset):
 @pytest.mark.slow
 def test_a_cell_from_frames_to_report(graph):
     prepared(graph)
-    result = graph.run("overlap_view", *ARMS, "comparison", partition="10000|dense")
+    result = graph.run("overlap_view", *ENGINES, "comparison", partition="10000|dense")
     assert result.success
     failed = {e.asset_check_key for e in result.get_asset_check_evaluations() if not e.passed}
     assert {(key.asset_key.to_user_string(), key.name) for key in failed} <= {("pinn_bundle", "learned")}
 
-    for asset in ("overlap_view", *ARMS, "comparison"):
+    for asset in ("overlap_view", *ENGINES, "comparison"):
         shown_well(result, asset)
 
     document = document_of(graph, 10000, "dense")
@@ -55,6 +56,7 @@ def test_a_cell_from_frames_to_report(graph):
         assert {arm: result["outcome"] for arm, result in one["arms"].items()} == {
             "pinn": "compared",
             "lsqml": "compared",
+            "tv_ml": "compared",
             "flat": "compared",
             "truth": "compared",
         }
@@ -62,7 +64,8 @@ def test_a_cell_from_frames_to_report(graph):
         assert values["truth", "phase", "rmse"] == pytest.approx(0, abs=1e-6)
         assert values["truth", "phase", "ssim"] == pytest.approx(1)
         assert values["truth", "complex", "nll_excess"] == pytest.approx(0, abs=1e-6)
-        assert 0 < values["lsqml", "phase", "rmse"] < values["flat", "phase", "rmse"]
+        for method in ("lsqml", "tv_ml"):
+            assert 0 < values[method, "phase", "rmse"] < values["flat", "phase", "rmse"]
         assert one["arms"]["lsqml"]["verdict"] == "better than flat"
 
     layout = active_layout(graph.store)
@@ -71,7 +74,7 @@ def test_a_cell_from_frames_to_report(graph):
     with layout.output(StageKey("comparison", Cell(10000, "dense")), "comparison_metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"arm", "split", "part", "metric", "value"}
-    assert {row["arm"] for row in rows} == {"pinn", "lsqml", "flat", "truth"}
+    assert {row["arm"] for row in rows} == {"pinn", "lsqml", "tv_ml", "flat", "truth"}
 
     # The report holds this cell's numbers and says of the others that they are missing.
     result = graph.run("study_report")
@@ -110,10 +113,10 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
     graph.definitions = build_definitions(
         design=graph.design, resources=graph.definitions.resources | {"gpu": GpuResource(accelerator="gpu")}
     )
-    result = graph.run(*ARMS, partition="10000|dense")
+    result = graph.run(*ENGINES, partition="10000|dense")
     assert not result.success
     failures = {e.step_key: e.step_failure_data.user_failure_data for e in result.all_events if e.is_step_failure}
-    assert set(failures) == {"pinn_bundle", "lsqml_reconstruction_train", "lsqml_reconstruction_test"}
+    assert set(failures) == {"pinn_bundle"} | ITERATIVE
     assert all("1 GPU(s) were requested" in data.description for data in failures.values())
 
     states = study_states(graph.store, graph.design)
@@ -129,5 +132,5 @@ def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_
 
 
 def test_heavy_assets_wait_for_a_slot(graph):
-    for asset in ARMS:
+    for asset in ENGINES:
         assert graph.definitions.resolve_assets_def(dg.AssetKey(asset)).op.pool == "gpu"
