@@ -113,14 +113,15 @@ def pool_slots(pool: str, slots: int) -> Iterator[None]:
         storage.delete_concurrency_limit(pool)
 
 
-def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark as failed every run that counts as running and whose process on this machine has ended; their ids.
+def close_lost_runs(instance: dg.DagsterInstance | None = None) -> list[str]:
+    """Mark as failed every run that counts as running and whose process on this machine has ended; returns their ids.
 
-    Such a run would block its backfill, which waits for it, and keep the pool slot that it held. Only where the
-    instance keeps its runs in SQLite: another storage may be shared with machines whose processes cannot be seen from
-    here. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it takes too long
-    to start.
+    By default on the instance of ``DAGSTER_HOME``. Such a run would block its backfill, which waits for it, and keep
+    the pool slot that it held. Only where the instance keeps its runs in SQLite: another storage may be shared with
+    machines whose processes cannot be seen from here. A run that has not recorded its process yet is left alone:
+    Dagster's monitoring ends it when it takes too long to start.
     """
+    instance = instance or dg.DagsterInstance.get()
     if not isinstance(instance.run_storage, SqliteRunStorage):
         return []
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
