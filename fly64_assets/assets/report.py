@@ -18,8 +18,7 @@ from fly64_assets.study.table import STAGES, Key, design_cells
 
 def write_report(work: Work[Study]) -> Mapping[str, Any]:
     """Write the page over all cells, the same as Markdown, and the tables."""
-    from fly64_assets.evaluation.report.markdown import render_markdown
-    from fly64_assets.evaluation.report.page import render_report
+    from fly64_assets.evaluation.report.page import render_markdown, render_report
     from fly64_assets.evaluation.report.plots import study_plots
     from fly64_assets.evaluation.report.summary import study_summary, study_table
 

@@ -18,7 +18,7 @@ from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.execution import reconstruction_request
 from fly64_assets.engines.process import run_isolated
-from fly64_assets.evaluation.scores.halves import compare_halves, half_indices
+from fly64_assets.evaluation.scores.resolution import compare_halves, half_indices
 from fly64_assets.physics.forward import blocks
 from fly64_assets.simulation.views import write_view
 from fly64_assets.store.atomic import write_atomically

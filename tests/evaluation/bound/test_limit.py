@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.evaluation.bound import limit as limits
-from fly64_assets.evaluation.bound.information import ObjectInformation, Part
+from fly64_assets.evaluation.bound.information import ObjectInformation, cut
 from fly64_assets.evaluation.bound.limit import LimitProblem, dose_limit, estimated_limit, exact_limit
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
@@ -113,8 +113,8 @@ def test_flat_object_and_uniform_probe_in_closed_form():
     for order in (1, 3):
         probe = chirp(order, size)
         matrix = np.zeros_like(total)
-        part = Part.of(Scan(centre, centre, flat.shape, size))
-        information = ObjectInformation(part.cut(flat), probe, part.scan, part.cut(everywhere), np.complex128)
+        tight = Scan(centre, centre, flat.shape, size).tight()
+        information = ObjectInformation(cut(flat, tight), probe, tight, cut(everywhere, tight), np.complex128)
         matrix += information.dense()
         values = np.linalg.eigvalsh(matrix)
         np.testing.assert_allclose(values, np.repeat([0.0, 4.0], size**2), atol=1e-8)
@@ -176,16 +176,16 @@ def test_two_equal_pixels_cannot_tell_which_is_brighter():
 def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
     """Fisher scoring to the maximum of the likelihood at many photons, the global factor fitted as for every arm."""
     random = np.random.default_rng(7)
-    part = Part.of(problem.scan)
-    obj = part.cut(problem.truth)
-    light = illumination(problem.probe, part.scan)
+    tight = problem.scan.tight()
+    obj = cut(problem.truth, tight)
+    light = illumination(problem.probe, tight)
     unknown = (light >= limits.KNOWN_BELOW * problem.least_light) & (obj != 0)
-    mask = part.cut(problem.mask)
+    mask = cut(problem.mask, tight)
     s = 2000.0
     inverse = np.linalg.pinv(
-        s**2 * ObjectInformation(obj, problem.probe, part.scan, unknown, np.complex128).dense(), rcond=1e-10
+        s**2 * ObjectInformation(obj, problem.probe, tight, unknown, np.complex128).dense(), rcond=1e-10
     )
-    far = np.fft.fft2(problem.probe * windows(obj, part.scan), norm="ortho")
+    far = np.fft.fft2(problem.probe * windows(obj, tight), norm="ortho")
     pixels = np.count_nonzero(unknown)
     errors = []
     expected = np.abs(s * far) ** 2
@@ -194,9 +194,9 @@ def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
         direction = np.zeros(obj.shape, dtype=complex)
         for _step in range(3):
             seen = obj * np.exp(direction)
-            wave = s * np.fft.fft2(problem.probe * windows(seen, part.scan), norm="ortho")
+            wave = s * np.fft.fft2(problem.probe * windows(seen, tight), norm="ortho")
             pull = np.fft.ifft2((counts / np.abs(wave) ** 2 - 1) * wave, norm="ortho") * s * problem.probe.conj()
-            gradient = 2 * seen.conj() * spread(pull, part.scan)
+            gradient = 2 * seen.conj() * spread(pull, tight)
             score = np.concatenate([gradient[unknown].real, gradient[unknown].imag])
             step = inverse @ score
             direction[unknown] += step[:pixels] + 1j * step[pixels:]
