@@ -163,8 +163,7 @@ def test_windowed_scores_say_why_they_have_no_value(truth, mask):
     ):
         assert score.value is None
         assert words in score.reason
-    with pytest.raises(ValueError, match="holds no rectangle"):
-        no_room.windows()
+    assert "holds no rectangle" in no_room.windows()
 
 
 def test_correlation_of_a_constant_has_no_value(truth, mask):
