@@ -65,8 +65,14 @@ def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> It
     """
     with explained(folder / LOCK_NAME):
         make_folder(folder)
-        lock = lock_file(folder / LOCK_NAME)
-        waited = _acquire(lock, folder, label, announce)
+        lock, waited = lock_file(folder / LOCK_NAME), False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waited = True
+            if announce:
+                announce(f"{label}: waiting for {holder(folder) or 'another process'}, which is building it")
+            lock.acquire(poll_interval=POLL_SECONDS)
     try:
         left_by = holder(folder)
         if left_by and announce:
@@ -99,17 +105,5 @@ def held(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True
-    return False
-
-
-def _acquire(lock: FileLock, folder: Path, label: str, announce: Announce | None) -> bool:
-    """Take the lock; True if another process had it first."""
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if announce:
-            announce(f"{label}: waiting for {holder(folder) or 'another process'}, which is building it")
-        lock.acquire(poll_interval=POLL_SECONDS)
         return True
     return False

@@ -1,7 +1,6 @@
 """Between a design and its document: what is wrong in a document, field by field, in sentences.
 
-Belongs here: reading with pydantic, and its errors as ``field = value: rule``. Does not belong here: types and ranges
-(beside the fields), rules between fields (:mod:`fly64_assets.study.design`).
+Does not belong here: types and ranges (beside the fields), rules between fields (:mod:`fly64_assets.study.design`).
 """
 
 from __future__ import annotations
@@ -89,8 +88,9 @@ def without(document: Mapping[str, Any], places: Collection[Place]) -> dict[str,
     rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
     for first, *further in places:
         section = rest.get(first)
-        if further and isinstance(section, dict):
-            section.pop(further[0], None)
+        # Pydantic garbles some names beyond the basic plane: then the whole section goes.
+        if further and isinstance(section, dict) and further[0] in section:
+            section.pop(further[0])
         else:
             rest.pop(first, None)
     return rest

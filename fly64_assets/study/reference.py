@@ -1,8 +1,7 @@
 """The reference of the design, generated from its fields: ``python -m fly64_assets.study.reference [FOLDER]``.
 
 Writes the tables of ``design.md`` between two marks, and ``design.schema.json`` for editors, in ``docs/reference`` or
-another folder. Belongs here: the fields' types, ranges, units, defaults and sentences as tables and as a JSON Schema.
-Does not belong here: any of these values.
+another folder, from the fields' types, ranges, units, defaults and sentences.
 """
 
 from __future__ import annotations

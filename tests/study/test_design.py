@@ -131,6 +131,7 @@ def test_doses_must_differ_after_int():
         ({"pinn": {"levels": [0.4, "low"]}}, "pinn.levels"),
         ({"base": {"amplitude": "../camera"}}, "base.amplitude = '../camera'"),
         ({"overlap_views": ["dense"]}, "overlap_views = ['dense']: must be a mapping"),
+        ({"overlap_views": {"\U00010000": None}}, "= None: must be float"),
     ],
 )
 def test_bad_documents(document, fragment):
