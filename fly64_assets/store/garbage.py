@@ -27,10 +27,8 @@ from fly64_assets.store.locks import LOCK_NAME, held, lock_file
 from fly64_assets.store.records import StageRecord, find_records, record_paths
 from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
 
-TEMPORARY: Final = "temporary"
-SUPERSEDED: Final = "superseded"
-ORPHAN: Final = "orphan"
-KINDS: Final = (TEMPORARY, SUPERSEDED, ORPHAN)
+KINDS: Final = ("temporary", "superseded", "orphan")
+TEMPORARY, SUPERSEDED, ORPHAN = KINDS
 MANIFESTS: Final = ("training", "reconstruction", "skip_summary", "run", "overlap")
 OWN_ORIGINS: Final = ("recipe", "design_file")
 """Origins of bases that the design itself made; a base that a user imported is never superseded."""

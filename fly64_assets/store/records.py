@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -119,12 +120,10 @@ def find_records(layout: Layout) -> list[StageRecord]:
     """Every intact record of a layout, in the order of their keys. Damaged ones count as absent."""
     records = []
     for path in record_paths(layout.folder):
-        try:
+        with suppress(ArtifactError):
             record = _parsed(path)
-        except ArtifactError:
-            continue
-        if layout.record(record.key) == path:
-            records.append(record)
+            if layout.record(record.key) == path:
+                records.append(record)
     return sorted(records, key=lambda record: record.key)
 
 

@@ -43,18 +43,14 @@ from fly64_assets.physics.quantities import (
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.store.hashing import json_sha256
-from fly64_assets.study.documents import Place, broken_fields, plain, read, shown, without
+from fly64_assets.study.documents import Place, adapter, broken_fields, plain, shown, without
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
 REQUIRED_SEEDS: Final = ("simulation", "grouping", "subsampling")
 NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
 
-Upgrade = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
-UPGRADES: Final[Mapping[str, Upgrade]] = {
-    "pinn": fly64_assets.pinn.settings.upgraded,
-    "lsqml": fly64_assets.lsqml.settings.upgraded,
-}
+UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
 
 
@@ -247,7 +243,7 @@ class StudyDesign:
         document, notes = upgraded(document)
         broken = broken_fields(cls, document)
         # Rules between fields are judged as well, where the fields that they read are good.
-        design: StudyDesign = read(cls, without(document, broken) if broken else document)
+        design: StudyDesign = adapter(StudyDesign).validate_python(without(document, broken) if broken else document)
         problems += [*broken.values(), *_broken_rules(design, broken)]
         if problems:
             raise DesignError(problems)

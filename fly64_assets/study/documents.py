@@ -19,7 +19,7 @@ QUOTED: Final = re.compile(r"'([^']*)'")
 Place = tuple[Any, ...]
 """Where a value is in a document: field names and list indices from the outside in."""
 
-WORDS: Final[Mapping[str, str]] = {
+MESSAGES: Final[Mapping[str, str]] = {
     "int_type": "must be int",
     "float_type": "must be float",
     "string_type": "must be str",
@@ -59,21 +59,14 @@ def shown(value: Any) -> str:
 
 @cache
 def adapter(cls: Any) -> TypeAdapter[Any]:
-    """Reader of a settings class; made once, at the first use."""
+    """Pydantic's reader of a settings class; made once, at the first use."""
     return TypeAdapter(cls)
-
-
-def read(cls: Any, document: Mapping[str, Any]) -> Any:
-    """The settings object of a document without broken fields."""
-    return adapter(cls).validate_python(document)
 
 
 def broken_fields(cls: Any, document: Mapping[str, Any]) -> dict[Place, str]:
     """Every unknown field, wrong type and value out of its range: where it is, and the sentence."""
-    names = {f.name for f in document_fields(cls)}
-    broken: dict[Place, str] = {
-        (key,): _unknown(str(key), raw, names) for key, raw in document.items() if key not in names
-    }
+    known = {f.name for f in document_fields(cls)}
+    broken: dict[Place, str] = {(k,): _unknown(str(k), raw, known) for k, raw in document.items() if k not in known}
     try:
         adapter(cls).validate_python(without(document, broken))
     except ValidationError as error:
@@ -122,7 +115,7 @@ def _sentence(cls: type[Any], error: ErrorDetails, place: Place) -> str:
         name = str(error["ctx"]["discriminator"]).strip("'")
         rule = _one_of(str(error["ctx"]["expected_tags"]))
         return f"{label}.{name} = {shown(raw[name])}: {rule}"
-    rule = _one_of(str(error["ctx"]["expected"])) if kind == "literal_error" else WORDS.get(kind, error["msg"])
+    rule = _one_of(str(error["ctx"]["expected"])) if kind == "literal_error" else MESSAGES.get(kind, error["msg"])
     return f"{label} = {shown(raw)}: {rule}"
 
 
