@@ -1,4 +1,4 @@
-"""Scans of objects that no study uses, with their truth: what the benchmarks of the iterative arm look at.
+"""Scans of objects that no study uses, with their truth: the data of the benchmarks of the iterative methods.
 
 Only benchmarks see the truth; a job does not.
 

@@ -39,7 +39,7 @@ Metrics = dict[tuple[str, str, str], str]
 
 
 def metrics_of(layout: Layout, dose: int, view: str) -> dict[str, Metrics]:
-    """Values by arm, then by (split, part, metric)."""
+    """Values by method, then by (split, part, metric)."""
     path = layout.folder_of(StageKey("comparison", Cell(dose, view))) / "comparison_metrics.csv"
     found: dict[str, Metrics] = {}
     with path.open(newline="") as file:

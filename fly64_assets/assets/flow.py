@@ -86,7 +86,8 @@ def stage_asset(
 ) -> dg.AssetsDefinition:
     """The asset of one record of the table of stages, for all stages but the base.
 
-    ``op_tags`` say what a step of an engine asks a cluster for. ``afterwards`` is called when the record is written.
+    ``op_tags`` are the cluster resources that a step of an engine requests. ``afterwards`` is called when the record is
+    written.
     """
     partitions = partitions_of(design, stage)
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
@@ -107,7 +108,7 @@ def stage_asset(
 
 
 def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
-    """What the catalogue says of an asset. Its code version covers the design: Dagster sees a change."""
+    """Catalogue entry of an asset. Its code version covers the design, so that Dagster sees a change."""
     tags = {"fly64/study": design.name, "fly64/stage": stage.kind, "fly64/split": stage.split}
     return {
         "name": stage.asset,

@@ -102,7 +102,7 @@ def _document(work: Work[Study], key: Key, name: str) -> dict[str, Any] | None:
 
 
 def _figures(work: Work[Study]) -> dict[str, bytes]:
-    """Pictures of all cells that were compared, by the names that the report knows."""
+    """Pictures of all cells that were compared, by the names that the report uses."""
     figures: dict[str, bytes] = {}
     for key in STAGES["comparison"].keys(work.design, repeats=[1]):
         record = work.store.record(work.layout, key)

@@ -1,7 +1,7 @@
-"""What the command line asks of Dagster: to execute a run in this process, and to keep the instance in order.
+"""Dagster for the command line: executing a run in this process, and maintaining the instance.
 
 Does not belong here: anything that the Dagster UI would not do as well; the process around a run (``engines.process``).
-The code location comes in as an argument: it lies above.
+The code location is an argument: it is in a higher layer.
 """
 
 import os
@@ -41,7 +41,7 @@ def execute(
 ) -> tuple[bool, str]:
     """Materialise assets of one partition, leaving alone what is fresh, on the active base or another one.
 
-    ``gpu`` overrides settings of the resource of that name; it is a part of the run's configuration, where the UI shows
+    ``gpu`` overrides settings of the resource of that name; it is in the run's configuration, where the UI shows
     it. Returns whether all succeeded, and the reasons of those that did not.
     """
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}

@@ -58,7 +58,7 @@ Problems = Sequence[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """A check: what it tells in the UI, and its judgement of a record."""
+    """A check: its description in the UI, and its judgement of a record."""
 
     description: str
     judge: Callable[[CheckContext], Problems]

@@ -47,7 +47,7 @@ class Session:
     data_root: Path
 
     def design(self) -> StudyDesign:
-        """The study's validated design; settings of an older design that have moved are said on standard error."""
+        """The study's validated design; settings of an older design that have moved are named on standard error."""
         design = load_design(self.study)
         for note in design.notes:
             click.echo(f"fly64: {note}", err=True)

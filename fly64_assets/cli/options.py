@@ -155,7 +155,7 @@ _DRIVE_OPTIONS: Final = (
 
 
 def driven(command: Command) -> Command:
-    """Give a command the options of all that drive the graph; it is called with :class:`RunOptions` in their place."""
+    """Give a command the options of all commands that drive the graph; it gets them as :class:`RunOptions`."""
 
     @functools.wraps(command)
     @pass_session

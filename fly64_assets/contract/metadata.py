@@ -27,7 +27,7 @@ def build_metadata(
     physics: Mapping[str, Any] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A new ``_metadata`` document. Equal arguments give equal documents: it knows neither time nor host.
+    """A new ``_metadata`` document. Equal arguments give equal documents: it holds neither time nor host.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone can tell, without a value."""
+"""Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone show, without a value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def key_findings(arrays: Arrays, expected: Expectations | None) -> Iterator[Find
     """Required keys that are missing, all in one finding; keys that a canonical file has besides."""
     patches = []
     if expected is not None and expected.patches and schema.PATCHES not in arrays:
-        patches.append(f"{schema.PATCHES} (design '{expected.study}' asks for patches)")
+        patches.append(f"{schema.PATCHES} (design '{expected.study}' requires patches)")
     yield from missing_findings(arrays, schema.REQUIRED_KEYS, patches)
     absent = [key for key in schema.ALWAYS_WRITTEN_KEYS if key not in arrays]
     if absent:

@@ -1,4 +1,4 @@
-"""Import of a PtychoPINN configuration: what every key of its YAML, JSON or flat dictionary means for a study here."""
+"""Import of a PtychoPINN configuration: what every key of its YAML, JSON or params dictionary means for a study."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED: Final = "refused"
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of a foreign file: its value, what became of it (``verdict``), and where it went or why not."""
+    """One key of a foreign file: its value, its ``verdict``, and the field that takes it or why none does."""
 
     key: str
     value: Any

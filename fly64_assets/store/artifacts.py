@@ -67,7 +67,7 @@ class ArtifactStore:
         self.pinned = pinned
 
     def on(self, base_id: str, origin: str) -> ArtifactStore:
-        """The same store for work on one of its bases, whichever becomes the active one meanwhile.
+        """The same store for work on one of its bases, even if another becomes the active one.
 
         Raises :class:`ArtifactError` if the store does not hold that base.
         """

@@ -1,7 +1,7 @@
-"""What lies in a study's folder and is of no use: leftovers of killed processes, superseded bases, orphans.
+"""Unused files in a study's folder: leftovers of killed processes, superseded bases, orphans.
 
-Nothing is ever offered that a sidecar of a live artifact names, that an intact record lists, or that lies where
-somebody is building. A stale result is no garbage: a rebuild replaces it.
+Never listed: what a sidecar of a live artifact names, what an intact record lists, and what is in a folder in which
+a process is building. A stale result is no garbage: a rebuild replaces it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OWN_ORIGINS: Final = ("recipe", "design_file")
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file or folder without use: which ``kind`` (one of ``KINDS``), its size, and why it is of no use."""
+    """A file or folder without use: which ``kind`` (one of ``KINDS``), its size, and why it is unused."""
 
     path: Path
     kind: str

@@ -1,6 +1,6 @@
 """One process at a time builds a stage: a file lock in the stage's folder, with a note that names the holder.
 
-The kernel drops the lock of a dead process; the note that it leaves behind tells the next holder of the takeover.
+The kernel drops the lock of a dead process; from the note that it leaves the next holder knows of the takeover.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def holder(folder: Path) -> Holder | None:
 
 @contextmanager
 def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> Iterator[bool]:
-    """Hold the lock of a stage's folder, which is created; yields whether somebody else held it first.
+    """Hold the lock of a stage's folder, which is created; yields whether another process held it first.
 
     Waits for another holder as long as it lives. ``label`` is the stage for humans. ``announce`` receives one sentence
-    when there is somebody to wait for, and one when a dead holder's lock is taken over.
+    when it waits for another process, and one when a dead process's lock is taken over.
     """
     with explained(folder / LOCK_NAME):
         make_folder(folder)

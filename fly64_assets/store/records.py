@@ -29,7 +29,7 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What came of one stage: ``outcome`` is one of ``OUTCOMES``, ``reason`` says why it failed or was skipped.
+    """The outcome of one stage: ``outcome`` is one of ``OUTCOMES``, ``reason`` says why it failed or was skipped.
 
     ``inputs`` and ``outputs`` are SHA256 by name: a POSIX path relative to the layout's folder, or ``external:NAME``
     for an input from outside it. ``diagnostics`` names outputs that may differ between identical builds (logs,

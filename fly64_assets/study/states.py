@@ -35,7 +35,7 @@ def active_layout(store: ArtifactStore) -> Layout:
 
 
 def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False) -> State:
-    """State of the active base. A base that a user brought or chose stays, whatever the design says its base is.
+    """State of the active base. A base that a user imported or chose stays active, also if the design names another.
 
     Raises :class:`ArtifactError` if such a base is damaged: no other base may silently replace it.
     """

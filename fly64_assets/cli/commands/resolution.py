@@ -102,7 +102,7 @@ def resolution(
 
 def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
     entry = transformation("half", {"frames": len(kept), "of": dataset.frames})
-    # What arrived, not what a truth lets expect: measured data have none.
+    # The measured counts, not expected ones: measured data have no truth.
     measured = dataset.measurement()
     arrived = math.fsum(float(measured.counts(kept[part]).sum()) for part in blocks(len(kept)))
     physics = {"expected_mean_counts": arrived / len(kept)}

@@ -122,7 +122,7 @@ def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[
 
 
 def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
-    """End the services, then whatever runs of theirs are left in their group; a second signal ends all at once."""
+    """End the services, then the runs that are left in their process group; a second signal ends all at once."""
     signals = len(asked)
 
     def wait(ended: Callable[[], bool], seconds: float) -> None:

@@ -108,7 +108,7 @@ def phase_plan(design: StudyDesign, states: Mapping[Key, State], filters: Filter
         needed = (other for other in stages.upstream(design, key) if other in states)
         lacking = [other for other in needed if not states[other].done and other not in plan.keys]
         if key == REPORT:
-            # It names the cells that are missing, but it lies in the folder of a base.
+            # It names the cells that are missing, but it is in the folder of a base.
             lacking = [other for other in (BASE,) if not states[other].done]
         if lacking:
             plan.missing[key] = lacking

@@ -47,7 +47,7 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LimitProblem:
-    """Everything on which a bound depends; the dose is no part of it.
+    """Everything on which a bound depends; it does not depend on the dose.
 
     Truth (H, W) complex, probe (N, N) complex, positions on the object's grid, evaluated pixels (H, W) bool, and the
     illumination W of the dimmest of these in units of |P|^2.

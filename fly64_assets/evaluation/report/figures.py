@@ -38,7 +38,7 @@ KNOWN: Final = ("pinn", "lsqml", "legacy_pinn", "lsqml_from_pinn")
 """Methods that keep the first colours of the palette, so that figures of different studies can be compared."""
 
 QUANTITIES: Final = {"phase": "phase", "error": "phase error", "amplitude": "amplitude"}
-"""What is drawn of a reconstruction, with the words for it."""
+"""What is drawn of a reconstruction, with its label."""
 
 LABELS: Final = {"phase": "phase [rad]", "error": "phase error [rad]", "amplitude": "amplitude"}
 MAPS: Final = {"phase": "cividis", "error": "coolwarm", "amplitude": "gray"}

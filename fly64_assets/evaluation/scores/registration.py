@@ -133,7 +133,7 @@ def _tiles(mask: Mask, margin: int) -> list[tuple[Span, Mask]]:
     """Slices of the tiles, each with a margin around its evaluated pixels, and the pixels to evaluate in them."""
     # Pixels of the mask are counted in a grid of squares (a sum over blocks of rows, then of columns); the bounding box
     # of the occupied squares is divided into three by three parts, and in each part the fullest square is taken. Tiles
-    # far apart fix a ramp best, full ones the shift, and nine of them fit in memory whatever the size of the object.
+    # far apart fix a ramp best, full ones the shift, and nine of them fit in memory for objects of any size.
     if mask.size <= WHOLE_UP_TO:
         return [((slice(None), slice(None)), mask)]
     edges = [np.arange(0, n, TILE_PX) for n in mask.shape]

@@ -132,9 +132,9 @@ def _spectra(
 def resolution(rings: RingCorrelation | str, threshold: float | None = None) -> Score:
     """Full period [px] at which the curve falls below ``threshold`` (the half-bit curve by default).
 
-    The fall is the first one after two neighbouring rings above the threshold: diffraction knows the slowest waves of
-    an object worst, so that the lowest rings may lie below it (a remark says so), and a single ring may lie above it
-    by chance. Between rings the crossing is interpolated linearly in frequency. A curve that never falls below gives
+    The fall is the first one after two neighbouring rings above the threshold: diffraction determines the lowest
+    spatial frequencies worst, so that the lowest rings may lie below it (a remark says so), and a single ring may lie
+    above it by chance. Between rings the crossing is interpolated linearly in frequency. A curve that never falls below gives
     the Nyquist period with a remark; one that never holds two neighbouring rings above gives no value.
     """
     if isinstance(rings, str):

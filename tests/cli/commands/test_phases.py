@@ -92,7 +92,7 @@ def test_a_phase_without_its_inputs_names_the_phases_to_run_first(fly64, folder,
     answer = fly64(phase, "--view", "dense")
     assert answer.exit_code == 1
     before = PHASES[: PHASES.index(phase)]
-    # The comparison asks for reconstructions, and these for a network.
+    # The comparison needs reconstructions, and these need a network.
     assert f"run {', then '.join(f'`fly64 {name}`' for name in before)} first" in answer.output
     assert "dose_10000/dense" in answer.output
     assert fly64(phase, "--view", "dense", "--dry-run").exit_code == 1

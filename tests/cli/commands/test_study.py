@@ -1,4 +1,4 @@
-"""Finding the other study for `fly64 report --against`: by name, folder or file, and in words where there is none."""
+"""Finding the other study for `fly64 report --against`: by name, folder or file, and a message where there is none."""
 
 import json
 

@@ -32,7 +32,7 @@ def test_a_filter_brings_what_it_needs_and_no_more(design):
     assert {key.view for key in keys} == {None, "dense"}
 
 
-def test_a_comparison_does_not_drag_in_arms_that_nobody_asked_for(design):
+def test_a_comparison_does_not_add_optional_methods(design):
     keys = to_build(design, states(design), Filters(doses=(1000,), views=("dense",), stages=("comparison",)))
     assert [key.stage for key in keys] == ["base", "simulated", "view", "comparison"]
 

@@ -35,7 +35,7 @@ def positions(seed, n, low=10.0, high=16.0):
 
 
 def small_problem(n=24, threshold=0.5):
-    """A field small enough for the dense matrix, lit by many overlapping frames at sub-pixel positions."""
+    """A field small enough for the dense matrix, illuminated by many overlapping frames at sub-pixel positions."""
     obj, probe = random_object(1), curved_probe()
     x, y = positions(2, n)
     light = illumination(probe, Scan(x, y, obj.shape, len(probe)))
@@ -135,7 +135,7 @@ def test_flat_object_and_uniform_probe_in_closed_form():
 
 
 def two_pixels(b):
-    """Two lit pixels, transmissions 1 and b exp(0.3 i), uniform probe, one frame: Young's fringes."""
+    """Two illuminated pixels, transmissions 1 and b exp(0.3 i), uniform probe, one frame: Young's fringes."""
     size = 32
     obj = np.ones((40, 40), dtype=complex)
     obj[20, 21] = b * np.exp(0.3j)
@@ -174,7 +174,7 @@ def test_two_equal_pixels_cannot_tell_which_is_brighter():
 
 
 def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
-    """Fisher scoring to the maximum of the likelihood at many photons, the global factor fitted as for every arm."""
+    """Fisher scoring to the maximum of the likelihood at many photons, the global factor fitted as for every method."""
     random = np.random.default_rng(7)
     tight = problem.scan.tight()
     obj = cut(problem.truth, tight)
@@ -245,7 +245,7 @@ def test_dense_and_matrix_free_agree_within_the_stated_error(problem, exact):
         assert 0 < ours.truncation <= 0.01 or ours.truncation == 0
 
 
-def test_error_estimate_of_the_probing_is_that_of_the_spread_over_seeds(problem, exact):
+def test_error_estimate_of_the_stochastic_diagonal_is_that_of_the_spread_over_seeds(problem, exact):
     """Estimates with other random vectors scatter about the dense value as much as they say themselves."""
     errors, stated = [], []
     for k in range(8):
@@ -296,7 +296,7 @@ def test_windows_that_reach_beyond_the_object_are_handled():
 
 
 def separate_problem(bridge=False):
-    """Two groups of frames 12 px apart, lit by discs of 4 px radius, with or without frames from one to the other."""
+    """Two groups of frames 12 px apart, illuminated by discs of 4 px radius, with or without frames from one to the other."""
     shape = (28, 40)
     rows, columns = np.indices((N, N)) - N // 2
     obj, probe = random_object(8, shape), np.where(rows**2 + columns**2 <= 16, curved_probe(), 0)
