@@ -134,7 +134,8 @@ def resolution(rings: RingCorrelation | str, threshold: float | None = None) -> 
 
     The fall is the first one after two neighbouring rings above the threshold: diffraction determines the lowest
     spatial frequencies worst, so that the lowest rings may lie below it (a remark says so), and a single ring may lie
-    above it by chance. Between rings the crossing is interpolated linearly in frequency. A curve that never falls below gives
+    above it by chance. Between rings the crossing is interpolated linearly in frequency. A curve that never falls
+    below gives
     the Nyquist period with a remark; one that never holds two neighbouring rings above gives no value.
     """
     if isinstance(rings, str):
