@@ -1,4 +1,4 @@
-"""How an asset runs an engine: in a process of its own, its progress passed on, its log kept whatever happens."""
+"""How an asset runs an engine: in its own process, with its progress reported, and its log kept even if it fails."""
 
 import os
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def run_engine(
 
 
 def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
-    """Pass progress on: into Dagster's log at every tenth, and to the process that asked for the run."""
+    """Pass progress on: into Dagster's log at every tenth, and to the process that launched the run."""
     listener = progress_listener.get()
     tenth = 0
 

@@ -123,7 +123,7 @@ def write_data_set(
 ) -> None:
     """Write a DATA-001 file, frames block by block, and judge what the file gives back.
 
-    This is the one place where the contract is judged for a data set made here: before whoever opened the file gives it
+    Only here is the contract judged for a data set made by this package: before the caller gives the temporary file
     its final name. Readers rely on the SHA256 that is recorded then. Raises :class:`ContractError` with every rule that
     the written file breaks.
 

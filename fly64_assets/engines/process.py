@@ -3,8 +3,8 @@
 A job is ``module:function``, called as ``function(request, progress)`` in a fresh interpreter. The request arrives as
 JSON on the child's standard input; progress and the answer leave it as lines of JSON on a pipe of their own, so that
 nothing that a library prints can be taken for them. An engine library may set global devices and types, leave threads
-behind or be killed for memory; none of it can reach the process that asked, and a job gives the same bytes whatever ran
-before it.
+behind or be killed for memory; none of it can reach the process that started the job, and a job
+gives the same bytes after any other.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _group(rank: int, processes: int) -> dict[str, str]:
 
 @dataclass
 class _Child:
-    """One process and what it has said so far."""
+    """One process and its messages so far."""
 
     process: subprocess.Popen[bytes]
     messages: int
@@ -189,7 +189,7 @@ class _Child:
         return bool(data)
 
     def end(self) -> None:
-        """End the process: by SIGINT where it has time, then by force, whatever interrupts us meanwhile."""
+        """End the process: by SIGINT where it has time, then by SIGKILL, even if this process is interrupted."""
         if self.process.poll() is not None:
             return
         try:

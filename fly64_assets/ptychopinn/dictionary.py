@@ -91,8 +91,8 @@ UNUSED: Final[Mapping[str, str]] = {
     "max_position_jitter": "the canvas is sized from the data",
     **dict.fromkeys(("sim_jitter_scale", "default_probe_scale", "nimgs_train", "nimgs_test"), _SIMULATED),
     **dict.fromkeys(("data_source", "set_phi", "size"), _SIMULATED),
-    "probe_scale": "the photon scale of the data stands in every file; probes are not normalised",
-    "label": "artifacts are named by dose, view and arm",
+    "probe_scale": "every file holds the photon scale of its data; probes are not normalised",
+    "label": "artifacts are named by dose, view and method",
     "h5_path": "the bundle is always wts.h5.zip",
     "debug": "what a job prints is its log",
     "use_xla_translate": "patches are placed by matrix products, compiled or not",
@@ -116,4 +116,4 @@ def require_supported(parameters: Mapping[str, Any]) -> None:
     problems = [f"  - {problem}" for problem in unsupported(parameters)]
     if problems:
         lines = "\n".join(problems)
-        raise LegacyConfigError(f"the legacy parameters ask for what the network cannot do:\n{lines}")
+        raise LegacyConfigError(f"the legacy parameters require what the network cannot do:\n{lines}")

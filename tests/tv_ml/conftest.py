@@ -1,4 +1,4 @@
-"""A small scan of an object of uniform pieces with sharp edges, made by the real forward model: 64 x 64 pixels a frame."""
+"""A small scan of an object of uniform pieces with sharp edges, made by the real forward model, N = 64."""
 
 from __future__ import annotations
 

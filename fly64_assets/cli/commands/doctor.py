@@ -100,7 +100,7 @@ def _disk(root: Path, design: StudyDesign) -> Diagnosis:
     needed = LEAST_FREE_BYTES
     positions = getattr(design.base, "positions", 0)
     needed += FRAME_COPIES * positions * design.patch_size_pixels**2 * 4 * len(design.doses) * design.repeats
-    sentence = f"{free / 1e9:.1f} GB free in {root}; the study wants about {needed / 1e9:.1f} GB"
+    sentence = f"{free / 1e9:.1f} GB free in {root}; the study needs about {needed / 1e9:.1f} GB"
     return GOOD if free >= needed else WARNING, sentence
 
 

@@ -1,4 +1,4 @@
-"""Commands that look at a whole study: ``plan``, ``status``, ``report``, ``verify``, ``audit``, ``clean``."""
+"""Commands for a whole study: ``plan``, ``status``, ``report``, ``verify``, ``audit``, ``clean``."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def carry_out(
     store = options.session.store(design)
     if keys:
         try:
-            # SIGTERM stops the work as Ctrl-C does: no run goes on alone.
+            # SIGTERM stops the work as Ctrl-C does: no run continues without its command.
             with signals_to(signal.default_int_handler, signal.SIGTERM):
                 store = _Driver(options, design, keys, accelerator, store).drive()
         except KeyboardInterrupt:
@@ -125,7 +125,7 @@ def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Coll
 
 @dataclass
 class _Driver:
-    """Runs in the right order, some at a time, all on one base, whichever becomes the active one meanwhile."""
+    """Runs in order of dependence, some at a time, all on one base even if another becomes the active one."""
 
     options: RunOptions
     design: StudyDesign

@@ -296,7 +296,7 @@ def test_windows_that_reach_beyond_the_object_are_handled():
 
 
 def separate_problem(bridge=False):
-    """Two groups of frames 12 px apart, illuminated by discs of 4 px radius, with or without frames from one to the other."""
+    """Two groups of frames 12 px apart, illuminated by discs of 4 px radius, with or without a bridge of frames."""
     shape = (28, 40)
     rows, columns = np.indices((N, N)) - N // 2
     obj, probe = random_object(8, shape), np.where(rows**2 + columns**2 <= 16, curved_probe(), 0)
