@@ -4,7 +4,7 @@ Frames, halves, views and scores are those of the study: the base of a design (c
 study uses), the phase RMSE of the test half without what the training frames lit. Every arm of ``--arms`` is run with
 every seed; ``path`` is the object that the network ``unrolled`` starts from, so that a reader sees what it adds.
 
-LSQML's time to equal quality is the time to its first epoch whose error is no larger than the other arm's, or to its
+LSQML's time to equal quality is the time to its first epoch whose error is no larger than the other method's, or to its
 stop where it never gets there (marked ``>``). The row of its best epoch says what a perfect stop would give. Only this
 benchmark looks at the truth; scoring is not timed. ``lsqml_from_pinn`` is LSQML from the object of ``unrolled``.
 
@@ -65,7 +65,7 @@ SOLVERS = ("lsqml", WARM)
 
 @dataclass
 class Run:
-    """One arm with one seed on one cell."""
+    """One method with one seed on one cell."""
 
     object: np.ndarray
     seconds: float
@@ -122,7 +122,7 @@ def cell_of(design: StudyDesign, view: str, dose: int) -> Cell | str:
     return Cell(view, dose, baseline.object, train_half, test, box, region)
 
 
-# -- the arms ---------------------------------------------------------------------------------------------------------
+# -- the methods ------------------------------------------------------------------------------------------------------
 
 
 def silent(*_: object) -> None:
@@ -187,7 +187,7 @@ def phase_error(cell: Cell, obj: np.ndarray, max_shift_px: float) -> float:
 
 
 def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int, first: np.ndarray | None = None) -> Run:
-    """To its own stop, with the object and the time of every epoch; from a flat object or from ``first``."""
+    """To its own stop, with the object and the time of every epoch; from a uniform object or from ``first``."""
     objects: list[np.ndarray] = []
     times: list[float] = []
     state = engine._state
@@ -238,7 +238,7 @@ def runs_of(cell: Cell, design: StudyDesign, options: argparse.Namespace, scratc
 
 
 def equal_quality(run: Run, error: float, peer: Run) -> dict:
-    """LSQML's time to an error no larger than this arm's, relative to the time of this arm's reconstruction."""
+    """LSQML's time to an error no larger than this method's, relative to the time of its reconstruction."""
     reached = [t for t, e in zip(peer.facts["times"], peer.facts["errors"], strict=True) if e <= error]
     seconds = reached[0] if reached else peer.seconds
     return {"seconds": seconds, "reached": bool(reached), "ratio": seconds / run.seconds}
@@ -285,7 +285,7 @@ def entries(cell: Cell, design: StudyDesign, runs: dict[str, list[Run]]) -> Iter
 
 
 def best_epochs(one: dict, own: list[Run]) -> dict:
-    """The row of LSQML if it had stopped where its error is least, which only the truth can tell."""
+    """The row of LSQML if it had stopped where its error is least, which only the truth shows."""
     errors, times, epochs = [], [], []
     for run in own:
         k = int(np.argmin(run.facts["errors"]))
@@ -351,7 +351,7 @@ def options_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Stu
     parser.add_argument("--json", action="store_true", help="a JSON list on standard output, entry by entry")
     options = parser.parse_args()
     if {"path", WARM} & set(options.arms) and "unrolled" not in options.arms:
-        parser.error(f"path and {WARM} need unrolled among the arms")
+        parser.error(f"path and {WARM} need unrolled among the methods")
     if options.quick:
         options.cells, options.seeds, options.seconds = options.cells or "dense:1000", [1], 5.0
     recipe = BaseRecipe(*options.base.split("/"), 448, 2000)

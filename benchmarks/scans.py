@@ -1,4 +1,4 @@
-"""Scans of objects that no study uses, with their truth: what the benchmarks of the iterative arm look at.
+"""Scans of objects that no study uses, with their truth: the data of the benchmarks of the iterative methods.
 
 Only benchmarks see the truth; a job does not.
 
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from fly64_assets.contract.schema import Base
-from fly64_assets.evaluation.scores.photon_budget import expected_photons, phase_variance_floor
+from fly64_assets.evaluation.scores.photons import expected_photons, phase_variance_floor
 from fly64_assets.evaluation.scores.region import evaluation_region, scan_box
 from fly64_assets.physics import counts, forward
 from fly64_assets.physics.illumination import illumination

@@ -1,4 +1,4 @@
-"""Memory and time of scoring one arm, a flat object and the truth on an object of any size.
+"""Memory and time of scoring one method, a uniform object and the truth on an object of any size.
 
     python benchmarks/scoring.py --quick
     python benchmarks/scoring.py --size 10000
@@ -36,7 +36,7 @@ PHOTONS_PER_FRAME = 1e4
 
 
 class ComputedFrames:
-    """Amplitudes of the frames that are asked for, for an intensity scale of 1 or more."""
+    """Amplitudes of the requested frames, for an intensity scale of 1 or more."""
 
     def __init__(self, truth, probe, scan, scale):
         self.truth, self.probe, self.scan, self.scale = truth, probe, scan, scale

@@ -39,7 +39,7 @@ Metrics = dict[tuple[str, str, str], str]
 
 
 def metrics_of(layout: Layout, dose: int, view: str) -> dict[str, Metrics]:
-    """Values by arm, then by (split, part, metric)."""
+    """Values by method, then by (split, part, metric)."""
     path = layout.folder_of(StageKey("comparison", Cell(dose, view))) / "comparison_metrics.csv"
     found: dict[str, Metrics] = {}
     with path.open(newline="") as file:
@@ -71,7 +71,7 @@ def ratios(store: ArtifactStore, layout: Layout, design: StudyDesign) -> Iterato
     for dose in design.doses:
         for view in design.views:
             arms = metrics_of(layout, dose, view)
-            key = StageKey("training", dose, view, arm="pinn", gridsize=design.gridsize(view))
+            key = StageKey("training", Cell(dose, view), "pinn", design.gridsize(view))
             seconds = store.required(layout, key).values["seconds"]
             for split in SPLITS:
                 phase = {arm: values.get((split, "phase", "rmse"), "") for arm, values in arms.items()}

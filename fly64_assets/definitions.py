@@ -44,7 +44,7 @@ COMPUTE: Final[Mapping[str, Compute]] = {
 
 
 def default_resources() -> dict[str, Any]:
-    """Resources as the environment says: study, data root, watched folder, and whatever device is there."""
+    """Resources from the environment: study, data root, watched folder, and the available device."""
     return {
         "study": StudyResource(study=default_study()),
         "store": ArtifactStoreResource(data_root=default_data_root()),

@@ -1,5 +1,6 @@
-"""How an asset runs an engine: in a process of its own, its progress passed on, its log kept whatever happens."""
+"""How an asset runs an engine: in its own process, with its progress reported, and its log kept even if it fails."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,15 @@ from fly64_assets.assets.flow import Work
 from fly64_assets.automation.runs import progress_listener
 from fly64_assets.engines.process import Progress, run_isolated
 from fly64_assets.errors import Fly64Error
-from fly64_assets.resources.environment import STEP_GPUS_VARIABLE, step_gpus
-
-UNITS = {"phase_std": "phase_std_rad"}
-"""Facts of a job that are shown under a name with their unit."""
+from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 
 
 def step_tags() -> dict[str, Any]:
-    """What a step of an engine asks a cluster for; on one machine the pool alone counts.
+    """What a step of an engine asks a cluster for (by default one GPU); on one machine the pool alone counts.
 
     Raises :class:`Fly64Error` for a number of GPUs that is none.
     """
-    text = step_gpus()
+    text = os.environ.get(STEP_GPUS_VARIABLE) or "1"
     if not (text.isascii() and text.isdigit()):
         raise Fly64Error(f"{STEP_GPUS_VARIABLE}={text!r}: expected a whole number of GPUs, 0 or more")
     gpus = int(text)
@@ -54,7 +52,7 @@ def run_engine(
 
 
 def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
-    """Pass progress on: into Dagster's log at every tenth, and to the process that asked for the run."""
+    """Pass progress on: into Dagster's log at every tenth, and to the process that launched the run."""
     listener = progress_listener.get()
     tenth = 0
 
@@ -73,4 +71,4 @@ def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
 def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that Dagster can plot or show as short text, with their unit in the name where they have one."""
     plain = {name: value for name, value in facts.items() if isinstance(value, (int, float, str)) and value != ""}
-    return {UNITS.get(name, name): value for name, value in plain.items()}
+    return {"phase_std_rad" if name == "phase_std" else name: value for name, value in plain.items()}

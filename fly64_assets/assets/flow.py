@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import dagster as dg
 
 from fly64_assets.automation.graph import condition_of, coordinates_of, mapping_between, partitions_of
-from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, store_of_run
+from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, newest_materialization, store_of_run
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.execution import Execution
@@ -86,7 +86,8 @@ def stage_asset(
 ) -> dg.AssetsDefinition:
     """The asset of one record of the table of stages, for all stages but the base.
 
-    ``op_tags`` say what a step of an engine asks a cluster for. ``afterwards`` is called when the record is written.
+    ``op_tags`` are the cluster resources that a step of an engine requests. ``afterwards`` is called when the record is
+    written.
     """
     partitions = partitions_of(design, stage)
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
@@ -107,7 +108,7 @@ def stage_asset(
 
 
 def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
-    """What the catalogue says of an asset. Its code version covers the design: Dagster sees a change."""
+    """Catalogue entry of an asset. Its code version covers the design, so that Dagster sees a change."""
     tags = {"fly64/study": design.name, "fly64/stage": stage.kind, "fly64/split": stage.split}
     return {
         "name": stage.asset,
@@ -147,13 +148,13 @@ def materialize(
     study: StudyResource = context.resources.study
     resource: ArtifactStoreResource = context.resources.store
     design = study.design()
-    at = coordinates_of(context.partition_key if context.has_partition_key else "")
+    partition = context.partition_key if context.has_partition_key else ""
     records: list[StageRecord] = []
     described: dict[str, Any] = {}
     try:
         store = store_of_run(context, resource.store(design.name), stage)
         layout = active_layout(store)
-        for key in stages.keys_of(design, stage, at):
+        for key in stages.keys_of(design, stage, coordinates_of(partition)):
             record, metadata = build_stage(context, design, store, layout, stage, key, compute)
             records.append(record)
             described = described or dict(metadata)
@@ -163,22 +164,16 @@ def materialize(
         yield failed_gate(error)
         raise dg.Failure(str(error), allow_retries=False) from None
     version = json_sha256([record.data_sha256 for record in records])
+    if not described:
+        # The data were there: the newest materialisation of the same data says what they are.
+        newest = newest_materialization(context.instance, stage.asset, partition)
+        if newest is not None and (newest.tags or {}).get(DATA_VERSION_TAG) == version:
+            described = dict(newest.metadata)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),
-        metadata=(described or remembered(context, version)) | record_metadata(layout, records),
+        metadata=described | record_metadata(layout, records),
         check_results=[dg.AssetCheckResult(passed=True, check_name=GATE)],
     )
-
-
-def remembered(context: dg.AssetExecutionContext, version: str) -> dict[str, Any]:
-    """What the newest materialisation of the same data showed, for a build that found them there."""
-    partitions = [context.partition_key] if context.has_partition_key else None
-    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=partitions)
-    for record in context.instance.fetch_materializations(wanted, limit=1).records:
-        shown = record.asset_materialization
-        if shown is not None and (shown.tags or {}).get(DATA_VERSION_TAG) == version:
-            return dict(shown.metadata)
-    return {}
 
 
 def failed_gate(error: Fly64Error) -> dg.AssetCheckResult:

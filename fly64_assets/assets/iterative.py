@@ -1,4 +1,4 @@
-"""The iterative reconstructions of one half of a cell, whatever the method."""
+"""The iterative reconstructions of one half of a cell, by any method."""
 
 from collections.abc import Mapping
 from typing import Any

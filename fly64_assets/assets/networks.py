@@ -1,4 +1,4 @@
-"""The networks of one cell, whatever the backend: training on the train half, reconstruction of both halves."""
+"""The networks of one cell, in either backend: training on the train half, reconstruction of both halves."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -18,8 +18,7 @@ from fly64_assets.study.table import STAGES, Key, design_cells
 
 def write_report(work: Work[Study]) -> Mapping[str, Any]:
     """Write the page over all cells, the same as Markdown, and the tables."""
-    from fly64_assets.evaluation.report.markdown import render_markdown
-    from fly64_assets.evaluation.report.page import render_report
+    from fly64_assets.evaluation.report.page import render_markdown, render_report
     from fly64_assets.evaluation.report.plots import study_plots
     from fly64_assets.evaluation.report.summary import study_summary, study_table
 
@@ -103,7 +102,7 @@ def _document(work: Work[Study], key: Key, name: str) -> dict[str, Any] | None:
 
 
 def _figures(work: Work[Study]) -> dict[str, bytes]:
-    """Pictures of all cells that were compared, by the names that the report knows."""
+    """Pictures of all cells that were compared, by the names that the report uses."""
     figures: dict[str, bytes] = {}
     for key in STAGES["comparison"].keys(work.design, repeats=[1]):
         record = work.store.record(work.layout, key)

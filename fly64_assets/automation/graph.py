@@ -94,7 +94,7 @@ def build_jobs(checks: Sequence[dg.AssetChecksDefinition]) -> list[Any]:
 
 
 def nightly_audit() -> dg.ScheduleDefinition:
-    """The audit every night, where somebody switches it on."""
+    """The audit every night; off by default."""
     return dg.ScheduleDefinition(
         name="nightly_audit",
         job_name=AUDIT,

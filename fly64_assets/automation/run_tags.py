@@ -90,9 +90,13 @@ def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Stage, p
         return None
     upstream = STAGES[stage.needs[0]]
     key = {Study: "", Dose: partition.partition("|")[0]}.get(upstream.partitioned_by, partition)
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(upstream.asset), asset_partitions=[key] if key else None)
-    for record in instance.fetch_materializations(wanted, limit=1).records:
-        materialization = record.asset_materialization
-        value = materialization.metadata.get(BASE_ID) if materialization else None
-        return str(value.value) if value is not None else None
-    return None
+    newest = newest_materialization(instance, upstream.asset, key)
+    value = newest.metadata.get(BASE_ID) if newest else None
+    return None if value is None else str(value.value)
+
+
+def newest_materialization(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:
+    """The newest materialisation of an asset or of one of its partitions; None if there is none."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].asset_materialization if records else None

@@ -1,7 +1,7 @@
-"""What the command line asks of Dagster: to execute a run in this process, and to keep the instance in order.
+"""Dagster for the command line: executing a run in this process, and maintaining the instance.
 
 Does not belong here: anything that the Dagster UI would not do as well; the process around a run (``engines.process``).
-The code location comes in as an argument: it lies above.
+The code location is an argument: it is in a higher layer.
 """
 
 import os
@@ -41,7 +41,7 @@ def execute(
 ) -> tuple[bool, str]:
     """Materialise assets of one partition, leaving alone what is fresh, on the active base or another one.
 
-    ``gpu`` overrides settings of the resource of that name; it is a part of the run's configuration, where the UI shows
+    ``gpu`` overrides settings of the resource of that name; it is in the run's configuration, where the UI shows
     it. Returns whether all succeeded, and the reasons of those that did not.
     """
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
@@ -113,14 +113,15 @@ def pool_slots(pool: str, slots: int) -> Iterator[None]:
         storage.delete_concurrency_limit(pool)
 
 
-def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark as failed every run that counts as running and whose process on this machine has ended; their ids.
+def close_lost_runs(instance: dg.DagsterInstance | None = None) -> list[str]:
+    """Mark as failed every run that counts as running and whose process on this machine has ended; returns their ids.
 
-    Such a run would block its backfill, which waits for it, and keep the pool slot that it held. Only where the
-    instance keeps its runs in SQLite: another storage may be shared with machines whose processes cannot be seen from
-    here. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it takes too long
-    to start.
+    By default on the instance of ``DAGSTER_HOME``. Such a run would block its backfill, which waits for it, and keep
+    the pool slot that it held. Only where the instance keeps its runs in SQLite: another storage may be shared with
+    machines whose processes cannot be seen from here. A run that has not recorded its process yet is left alone:
+    Dagster's monitoring ends it when it takes too long to start.
     """
+    instance = instance or dg.DagsterInstance.get()
     if not isinstance(instance.run_storage, SqliteRunStorage):
         return []
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]

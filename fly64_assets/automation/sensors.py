@@ -1,4 +1,4 @@
-"""Sensors: new base files are imported, data and (if switched on) methods follow, a command hears of failed runs.
+"""Sensors: new base files are imported, data and (if switched on) methods follow, a command is run for failed runs.
 
 Does not belong here: the state of the watched folder (``study.inbox``), when an asset follows its inputs (``graph``).
 """
@@ -33,7 +33,7 @@ SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
 RETRY_TAG = "dagster/will_retry"
 COMMAND_SECONDS = 60
-"""A command that takes longer to hear of a failed run is ended."""
+"""A command that takes longer is ended."""
 
 
 def new_base_sensor(ingest: str) -> dg.SensorDefinition:
@@ -73,7 +73,7 @@ def new_base_sensor(ingest: str) -> dg.SensorDefinition:
 def next_in_line(
     instance: dg.DagsterInstance, store: ArtifactStore, design: StudyDesign, folder: Path, cursor: Cursor
 ) -> tuple[Cursor, dg.RunRequest | None, str]:
-    """The run for the file whose turn it is, or the reason why there is none; and the cursor after that."""
+    """The run for the next file, or the reason why there is none; and the cursor after that."""
     for name in cursor.queue():
         path = folder / name
         try:

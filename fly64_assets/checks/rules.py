@@ -1,9 +1,8 @@
 """The stand-alone checks: one function for each, from a stage's record to the problems found."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +25,8 @@ from fly64_assets.study.table import Stage
 
 PARSEVAL_FRAMES: Final = 16
 """Frames of each half on which Parseval's theorem is checked."""
+DATA_SETS: Final = ("_train.npz", "_test.npz", "base.npz")
+"""Endings of the files to which DATA-001 applies."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ Problems = Sequence[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """A check: what it tells in the UI, and its judgement of a record."""
+    """A check: its description in the UI, and its judgement of a record."""
 
     description: str
     judge: Callable[[CheckContext], Problems]
@@ -80,9 +81,12 @@ def sha256(context: CheckContext) -> Problems:
 
 
 def data_001(context: CheckContext) -> Problems:
-    """Every data set of the record, outputs or else inputs, against DATA-001."""
+    """Every data set of the record, among its outputs (base, simulation, view) and its inputs, against DATA-001."""
     problems: list[str] = []
-    for path in _data_sets(context):
+    record = context.record
+    written = record.outputs if record.key.stage in ("base", "simulated", "view") else {}
+    names = dict.fromkeys((*written, *(record.inputs if context.inputs else ())))
+    for path in (context.layout.folder / name for name in names if name.endswith(DATA_SETS)):
         try:
             arrays = open_npz(path)
         except ContractError as error:
@@ -94,15 +98,6 @@ def data_001(context: CheckContext) -> Problems:
             report = validate(arrays, expected=context.design.expectations())
         problems += [f"{path.name}: {finding.code}: {finding.message}" for finding in report.errors]
     return problems
-
-
-def _data_sets(context: CheckContext) -> Iterator[Path]:
-    """Data-set files among the outputs of the base, simulation and view stages, else among the inputs."""
-    record = context.record
-    written = record.outputs if record.key.stage in ("base", "simulated", "view") else {}
-    for name in dict.fromkeys((*written, *(record.inputs if context.inputs else ()))):
-        if name.endswith(("_train.npz", "_test.npz", "base.npz")):
-            yield context.layout.folder / name
 
 
 def oversampling_001(context: CheckContext) -> Problems:

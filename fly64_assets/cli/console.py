@@ -8,10 +8,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -44,7 +47,7 @@ class Session:
     data_root: Path
 
     def design(self) -> StudyDesign:
-        """The study's validated design; settings of an older design that have moved are said on standard error."""
+        """The study's validated design; settings of an older design that have moved are named on standard error."""
         design = load_design(self.study)
         for note in design.notes:
             click.echo(f"fly64: {note}", err=True)
@@ -56,9 +59,8 @@ class Session:
 
     def environment(self) -> dict[str, str]:
         """Variables with which a child process acts on the same study and store."""
-        study = self.study
-        if Path(study).suffix in (".yaml", ".yml"):
-            study = str(Path(study).resolve())
+        is_file = Path(self.study).suffix in (".yaml", ".yml")
+        study = str(Path(self.study).resolve()) if is_file else self.study
         return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: str(self.data_root.resolve())}
 
 
@@ -82,6 +84,17 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(0)
 
     return wrapped
+
+
+@contextmanager
+def signals_to(handler: Callable[[int, FrameType | None], Any], *signals: int) -> Iterator[None]:
+    """Handle signals in another way for a while."""
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:

@@ -8,16 +8,14 @@ from typing import Final
 import click
 
 from fly64_assets import __version__
-from fly64_assets.cli.commands.audit import audit
 from fly64_assets.cli.commands.base import base
-from fly64_assets.cli.commands.clean import clean
 from fly64_assets.cli.commands.doctor import doctor
 from fly64_assets.cli.commands.files import bundle, contract
 from fly64_assets.cli.commands.overlap import overlap
 from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
 from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
-from fly64_assets.cli.commands.study import plan, report, status, verify
+from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
 from fly64_assets.cli.commands.ui import ui
 from fly64_assets.cli.console import Session
 from fly64_assets.resources.environment import (
@@ -42,7 +40,7 @@ SECTIONS: Final = {
 VARIABLES: Final = (
     (INBOX_VARIABLE, "folder in which the Dagster sensor looks for new bases"),
     (FAILURE_VARIABLE, "command that is run for every failed run"),
-    (STEP_GPUS_VARIABLE, "GPUs that a step of an engine asks a cluster for"),
+    (STEP_GPUS_VARIABLE, "GPUs that a step of an engine requests of a cluster"),
     (HOME_VARIABLE, "folder of the Dagster instance [default: .dagster]"),
 )
 

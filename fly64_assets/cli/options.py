@@ -1,7 +1,4 @@
-"""Options that ``fly64 run`` and the phases share, and what they mean.
-
-Belongs here: names, types and rules of options. Does not belong here: what is done with them (``driver``).
-"""
+"""Options that ``fly64 run`` and the phases share: names, types, rules, and what they mean for a study."""
 
 from __future__ import annotations
 
@@ -93,34 +90,24 @@ def chosen_cells(
     design: StudyDesign, doses: Sequence[float], views: Sequence[str], gridsizes: Sequence[int] = ()
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Doses and views of the study, as given on the command line; an unknown one is a usage error."""
-    whole = tuple(dose for given in doses for dose in design.doses if dose == given)
-    for given in doses:
-        if given not in design.doses:
-            raise click.BadParameter(
-                f"{given:g} is not a dose of study {design.name} ({design.doses})", param_hint="--dose"
-            )
-    for view in views:
-        if view not in design.views:
-            known = ", ".join(design.views)
-            raise click.BadParameter(f"{view!r} is not a view of study {design.name} ({known})", param_hint="--view")
-    return whole, _views_of_gridsizes(design, tuple(views), gridsizes)
-
-
-def _views_of_gridsizes(design: StudyDesign, views: tuple[str, ...], gridsizes: Sequence[int]) -> tuple[str, ...]:
-    """The given views (none: all) of the given gridsizes (none: all)."""
-    if not gridsizes:
-        return views
     known = {view: design.gridsize(view) for view in design.views}
     said = ", ".join(f"{view} {gridsize}" for view, gridsize in known.items())
+    for given in doses:
+        if given not in design.doses:
+            why = f"{given:g} is not a dose of study {design.name} ({design.doses})"
+            raise click.BadParameter(why, param_hint="--dose")
+    for view in views:
+        if view not in known:
+            why = f"{view!r} is not a view of study {design.name} ({', '.join(known)})"
+            raise click.BadParameter(why, param_hint="--view")
     for gridsize in gridsizes:
         if gridsize not in known.values():
-            raise click.BadParameter(
-                f"no view of study {design.name} has the gridsize {gridsize} ({said})", param_hint="--gridsize"
-            )
-    chosen = tuple(view for view in views or known if known[view] in gridsizes)
-    if not chosen:
+            why = f"no view of study {design.name} has the gridsize {gridsize} ({said})"
+            raise click.BadParameter(why, param_hint="--gridsize")
+    chosen_views = tuple(view for view in views or known if known[view] in gridsizes) if gridsizes else tuple(views)
+    if gridsizes and not chosen_views:
         raise click.BadParameter(f"none of these views has it ({said})", param_hint="--gridsize")
-    return chosen
+    return tuple(dose for given in doses for dose in design.doses if dose == given), chosen_views
 
 
 # -- execution ----------------------------------------------------------------------------------------------------
@@ -168,7 +155,7 @@ _DRIVE_OPTIONS: Final = (
 
 
 def driven(command: Command) -> Command:
-    """Give a command the options of all that drive the graph; it is called with :class:`RunOptions` in their place."""
+    """Give a command the options of all commands that drive the graph; it gets them as :class:`RunOptions`."""
 
     @functools.wraps(command)
     @pass_session
@@ -185,18 +172,14 @@ def driven(command: Command) -> Command:
         given = {name: others.pop(name) for name in GPU_SETTINGS}
         gpu = {name: value for name, value in given.items() if value is not None}
         jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
-        command(RunOptions(_with_root(session, output_root), base_file, dry_run, jobs, gpu), **others)
+        if output_root is not None:
+            source = click.get_current_context().find_root().get_parameter_source("data_root")
+            if source is ParameterSource.COMMANDLINE and output_root.resolve() != session.data_root.resolve():
+                both = f"--data-root {session.data_root} and --output-root {output_root}"
+                raise click.UsageError(f"{both} are the same option")
+            session = replace(session, data_root=output_root)
+        command(RunOptions(session, base_file, dry_run, jobs, gpu), **others)
 
     for option in reversed(_DRIVE_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
-
-
-def _with_root(session: Session, output_root: Path | None) -> Session:
-    """The session on another data root; two different ones on one command line are a usage error."""
-    if output_root is None:
-        return session
-    source = click.get_current_context().find_root().get_parameter_source("data_root")
-    if source is ParameterSource.COMMANDLINE and output_root.resolve() != session.data_root.resolve():
-        raise click.UsageError(f"--data-root {session.data_root} and --output-root {output_root} are the same option")
-    return replace(session, data_root=output_root)

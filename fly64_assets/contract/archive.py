@@ -6,6 +6,7 @@ What the arrays mean is for ``validate``. No pickle is ever loaded: object array
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import stat
 import struct
@@ -29,6 +30,9 @@ DEFAULT_MAX_BYTES: Final = 16 * 2**30
 
 MAPPED_FROM_BYTES: Final = 2**20
 """Stored members of at least this size are memory-mapped, smaller ones are read."""
+
+BLOCK_ELEMENTS: Final = 2**20
+"""Elements of an array that are looked at together, so that memory does not grow with the number of frames."""
 
 MAX_MEMBERS: Final = 1024
 SUFFIX: Final = ".npy"
@@ -227,3 +231,32 @@ def _identity(file: BinaryIO) -> tuple[int, int, int]:
 
 def _text(problem: BaseException) -> str:
     return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
+def row_blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Consecutive parts of the first axis with about a million elements each, and where each starts.
+
+    An array of shape () is one part of shape (1,). Pages of a read-only memory map leave the process after their part,
+    so that a large file does not fill its resident memory.
+    """
+    if array.ndim == 0:
+        yield 0, array.reshape(1)
+        return
+    if array.size == 0:
+        return
+    mapped = _read_only_map(array)
+    step = max(1, BLOCK_ELEMENTS * len(array) // array.size)
+    for start in range(0, len(array), step):
+        yield start, array[start : start + step]
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _read_only_map(array: NDArray[Any]) -> mmap.mmap | None:
+    """The memory map under an array or view. Only mode "r": giving up pages would undo writes to others."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if isinstance(owner, np.memmap) and owner.mode != "r":
+            return None
+        owner = owner.base
+    return owner if isinstance(owner, mmap.mmap) else None

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema, values
-from fly64_assets.contract.archive import open_archive
-from fly64_assets.contract.blocks import row_blocks
+from fly64_assets.contract.archive import open_archive, row_blocks
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
@@ -54,7 +53,8 @@ def canonicalize(
 
     Without an option it converts: key ``diff3d``; integer counts; layout (N, N, n) where the coordinates show it;
     axes of length 1 too many; missing ``scan_index`` and ``*_start``; other precisions; a pickled ``_metadata``,
-    which is left unread. The result is not yet judged; pass it to ``validate``.
+    which is left unread. The result is not yet judged; pass it to ``validate``. Raises :class:`ContractError` if the
+    file cannot be read, lacks a required key, or needs a guess.
 
     Parameters
     ----------
@@ -74,11 +74,6 @@ def canonicalize(
     arrays : dict
         Canonical arrays; ``_metadata`` holds the transformations too.
     transformations : list of ``{tool, operation, parameters}``
-
-    Raises
-    ------
-    ContractError
-        If the file cannot be read, lacks a required key, or needs a guess.
     """
     work = _read(path)
     work.rename(rename or {})
@@ -232,7 +227,7 @@ class _Conversion:
             )
         integers = stack.dtype.kind in "iub"
         if not (integers or confirmed):
-            if scale is None and stack.size and self._statistics().integers:
+            if scale is None and stack.size and self._statistics()[1].integers:
                 raise ContractError(
                     f"{self.where}: every value of diffraction is an integer and no intensity_scale is recorded, so "
                     "these look like photon counts: confirm with counts = True and their square roots are taken"
@@ -257,15 +252,13 @@ class _Conversion:
             self.arrays[schema.FRAMES] = np.fft.fftshift(self.arrays[schema.FRAMES], axes=(-2, -1))
             self.record("shift_dc_to_centre", shift="fftshift")
             return
-        for finding in values.centre_findings(self.arrays, self._frames(), self._statistics()):
+        for finding in values.centre_findings(self.arrays, *self._statistics()):
             if finding.severity == "error":
                 raise ContractError(f"{self.where}: {finding.message}; confirm with dc_corner = True and it is done")
 
-    def _frames(self) -> Frames:
-        return Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
-
-    def _statistics(self) -> values.FrameStatistics:
-        return values.frame_statistics(self._frames(), None)
+    def _statistics(self) -> tuple[Frames, values.FrameStatistics]:
+        frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
+        return frames, values.frame_statistics(frames, None)
 
     def convert_dtypes(self) -> None:
         """Other precisions of the right kind; a real object or complex positions stay for the validator to judge."""

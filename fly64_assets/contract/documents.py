@@ -107,7 +107,7 @@ def _study_findings(document: Mapping[str, Any], expected: Expectations) -> Iter
     elif dose not in expected.doses:
         yield error(METADATA, f"_metadata: nphotons = {dose:g}; design '{expected.study}' has {doses}")
     view = document.get("view")
-    if view is not None and view not in list(expected.gridsizes):  # whatever a file holds there, hashable or not
+    if view is not None and view not in list(expected.gridsizes):  # the value of a file may not be hashable
         views = ", ".join(expected.gridsizes)
         yield error(METADATA, f"_metadata: view = {view!r}; design '{expected.study}' has {views}")
     elif view not in (None, BASELINE) and _whole(physics.get("gridsize")) not in (None, expected.gridsizes[view]):
@@ -118,7 +118,7 @@ def _study_findings(document: Mapping[str, Any], expected: Expectations) -> Iter
 def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: float | None) -> Iterator[Finding]:
     """Whether the recorded dose agrees with the counts in the frames.
 
-    An unsplit set's expectation is the dose. A part of a scan may be darker or brighter, but not beyond what the
+    An unsplit set's expectation is the dose. A half of a scan may be darker or brighter, but not beyond what the
     object and the probe allow at the recorded scale.
     """
     physics = physics_parameters(document)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,20 +15,9 @@ Severity = Literal["error", "warning", "info"]
 class Expectations:
     """What a study expects of its data sets, as plain values, besides the rules that hold for every data set.
 
-    Attributes
-    ----------
-    study : str
-        Name of the study, for messages.
-    patch_size : int
-        Side N of a frame [px].
-    doses : tuple of int
-        Doses of the study [photons per frame].
-    gridsizes : mapping of str to int
-        Gridsize g of each view, ``baseline`` among them.
-    neighbor_count : int
-        K, where a file records none.
-    patches : bool
-        Whether the supervised patches ``Y`` are required.
+    ``patch_size`` is the side N of a frame [px], ``doses`` are in photons per frame, ``gridsizes`` give g of each view,
+    ``baseline`` among them, ``neighbor_count`` is K where a file records none, and ``patches`` says whether the
+    supervised patches ``Y`` are required. The study's name is for messages.
     """
 
     study: str
@@ -68,11 +57,6 @@ class ContractReport:
     """All findings of one validation, in the order of the rules."""
 
     findings: tuple[Finding, ...]
-
-    @classmethod
-    def of(cls, findings: Iterable[Finding]) -> ContractReport:
-        """Collect findings into a report."""
-        return cls(tuple(findings))
 
     @property
     def ok(self) -> bool:

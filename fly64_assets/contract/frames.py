@@ -1,4 +1,4 @@
-"""Recognising frames, probe, object and positions by shape and name, whatever they are called and however ordered."""
+"""Recognising frames, probe, object and positions by shape and name, under other keys and in other orders of axes."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def build_metadata(
     physics: Mapping[str, Any] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A new ``_metadata`` document. Equal arguments give equal documents: it knows neither time nor host.
+    """A new ``_metadata`` document. Equal arguments give equal documents: it holds neither time nor host.
 
     Parameters
     ----------
@@ -65,14 +65,10 @@ def derive_metadata(
     physics: Mapping[str, Any] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Metadata of a file made from another one: its history and ``entries``, with the named values replaced.
+    """Metadata of a file made from another one, whose document ``metadata`` is not changed.
 
-    Parameters
-    ----------
-    metadata : mapping
-        Document of the input file; it is not changed.
-    *entries, physics, fields
-        New transformations; new values in ``physics_parameters`` and at the top level (see :func:`build_metadata`).
+    Its history is followed by ``entries``; ``physics`` replaces values in ``physics_parameters``, ``fields`` at the top
+    level (see :func:`build_metadata`).
     """
     return {
         **metadata,

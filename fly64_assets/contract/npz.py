@@ -1,7 +1,6 @@
 """NPZ files on disk: the streaming, byte-reproducible writer and the safe loaders.
 
-Belongs here: bytes to arrays and back. Does not belong here: the checks of a hostile archive (``archive``), atomic
-writing and hashes (``store``), the judgement of values (``validate``).
+The checks of a hostile archive are in ``archive``, atomic writing and hashes in ``store``.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.archive import SUFFIX, Archive, open_archive
-from fly64_assets.contract.blocks import row_blocks
+from fly64_assets.contract.archive import SUFFIX, open_archive, row_blocks
 from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import decode_metadata
 from fly64_assets.contract.schema import Base, Dataset
@@ -42,12 +39,7 @@ class NpzWriter:
     """Writes arrays into one uncompressed NPZ file, member by member, as a context manager.
 
     Timestamps are fixed and nothing depends on the block sizes: equal content is equal bytes. The data of each
-    array start at a multiple of 64 bytes.
-
-    Parameters
-    ----------
-    file : BinaryIO
-        Seekable file open for writing; it stays open.
+    array start at a multiple of 64 bytes. ``file`` is seekable and open for writing; it stays open.
 
     Examples
     --------
@@ -67,17 +59,13 @@ class NpzWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._zip.close()
 
     def add(self, name: str, array: NDArray[Any]) -> None:
         """Write one array; memory-mapped ones pass through in blocks. Object arrays raise ``ValueError``."""
-        if array.ndim == 0:
-            self.add_blocks(name, (), array.dtype, [array])
-            return
-        self.add_blocks(name, array.shape, array.dtype, (block for _, block in row_blocks(array)))
+        blocks = (block for _, block in row_blocks(array)) if array.ndim else [array]
+        self.add_blocks(name, array.shape, array.dtype, blocks)
 
     def add_blocks(self, name: str, shape: tuple[int, ...], dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
         """Write one array of the given shape and dtype from consecutive blocks of its first axis.
@@ -135,8 +123,9 @@ def write_data_set(
 ) -> None:
     """Write a DATA-001 file, frames block by block, and judge what the file gives back.
 
-    This is the one place where the contract is judged for a data set made here: before whoever opened the file gives it
-    its final name. Readers rely on the SHA256 that is recorded then.
+    Only here is the contract judged for a data set made by this package: before the caller gives the temporary file
+    its final name. Readers rely on the SHA256 that is recorded then. Raises :class:`ContractError` with every rule that
+    the written file breaks.
 
     Parameters
     ----------
@@ -146,15 +135,8 @@ def write_data_set(
         Everything besides frames and patches (see :func:`fly64_assets.contract.schema.small_arrays`).
     frames, patches : iterables of (b, N, N) float32 and complex64
         Consecutive blocks of all n frames; ``patches`` is None where the file has none.
-    where : str
-        What the file is, for the message of an error.
-    expected : Expectations, optional
-        What a study expects besides (see :func:`fly64_assets.contract.validate.validate`).
-
-    Raises
-    ------
-    ContractError
-        With every rule that the written file breaks.
+    where, expected
+        What the file is, for the message of an error, and what a study expects of it.
     """
     shape = (len(arrays[schema.SCAN_INDEX]), *arrays[schema.PROBE].shape)
     with NpzWriter(file) as writer:
@@ -207,7 +189,13 @@ def load_measurement(path: Path) -> Measurement:
     with open_archive(Path(path)) as archive:
         arrays = {key: archive.read(key) for key in archive.keys if key in MEASURED_KEYS}
         if schema.OBJECT in archive.keys:
-            arrays[schema.OBJECT] = _stand_in(archive, schema.OBJECT, path)
+            header = archive.header(schema.OBJECT)
+            if header.dtype.hasobject:
+                raise ContractError(
+                    f"{path}: '{schema.OBJECT}' is an array of Python objects, which is never read; expected complex64"
+                )
+            # Zeros of that shape and dtype, one element in memory.
+            arrays[schema.OBJECT] = np.broadcast_to(np.zeros((), header.dtype), header.shape)
     validate_structure(arrays).raise_if_failed(str(path))
     return _dataset(arrays).measurement()
 
@@ -217,21 +205,9 @@ def load_base(path: Path) -> Base:
     arrays = open_npz(path)
     validate_base_structure(arrays).raise_if_failed(str(path))
     metadata = arrays.get(schema.METADATA)
-    return Base(
-        object=arrays[schema.OBJECT],
-        probe=arrays[schema.PROBE],
-        x=arrays[schema.XCOORDS],
-        y=arrays[schema.YCOORDS],
-        metadata={} if metadata is None else decode_metadata(metadata),
-    )
-
-
-def _stand_in(archive: Archive, key: str, path: Path) -> NDArray[Any]:
-    """Zeros with the shape and dtype of a member, one element in memory."""
-    header = archive.header(key)
-    if header.dtype.hasobject:
-        raise ContractError(f"{path}: '{key}' is an array of Python objects, which is never read; expected complex64")
-    return np.broadcast_to(np.zeros((), header.dtype), header.shape)
+    document = {} if metadata is None else decode_metadata(metadata)
+    obj, probe, x, y = (arrays[key] for key in schema.BASE_KEYS)
+    return Base(obj, probe, x, y, document)
 
 
 def _dataset(arrays: Mapping[str, NDArray[Any]]) -> Dataset:

@@ -1,4 +1,4 @@
-"""Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone can tell, without a value."""
+"""Rules on keys, dtypes, shapes, lengths and layout: everything that headers alone show, without a value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def key_findings(arrays: Arrays, expected: Expectations | None) -> Iterator[Find
     """Required keys that are missing, all in one finding; keys that a canonical file has besides."""
     patches = []
     if expected is not None and expected.patches and schema.PATCHES not in arrays:
-        patches.append(f"{schema.PATCHES} (design '{expected.study}' asks for patches)")
+        patches.append(f"{schema.PATCHES} (design '{expected.study}' requires patches)")
     yield from missing_findings(arrays, schema.REQUIRED_KEYS, patches)
     absent = [key for key in schema.ALWAYS_WRITTEN_KEYS if key not in arrays]
     if absent:
@@ -106,9 +106,8 @@ def patch_size(arrays: Arrays, frames: Frames | None) -> int | None:
 
 def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator[Finding]:
     """Sides of probe and object against the patch size N; ``margin`` is how much larger the object must be."""
-    probe, obj = (
-        (a if a is not None and a.ndim == 2 else None) for a in map(arrays.get, (schema.PROBE, schema.OBJECT))
-    )
+    planes = {key: array for key, array in arrays.items() if array.ndim == 2}
+    probe, obj = planes.get(schema.PROBE), planes.get(schema.OBJECT)
     if size is not None and probe is not None and probe.shape != (size, size):
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected ({size}, {size}), the size of a frame")
     elif probe is not None and probe.shape[0] != probe.shape[1]:
@@ -182,8 +181,7 @@ def _resemblance(key: str, arrays: Arrays, frames: Frames | None) -> str:
 
 
 def _too_many(array: NDArray[Any], axes: int) -> str:
-    spare = array.ndim - axes
-    return f" with {_axes(spare)} too many" if spare > 0 else ""
+    return f" with {_axes(array.ndim - axes)} too many" if array.ndim > axes else ""
 
 
 def _axes(number: int) -> str:

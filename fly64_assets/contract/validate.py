@@ -65,14 +65,14 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
     findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
     if document is not None:
         findings += documents.dose_findings(document, plain, None if statistics is None else statistics.mean_counts)
-    return ContractReport.of(findings)
+    return ContractReport(tuple(findings))
 
 
 def validate_structure(arrays: Arrays) -> ContractReport:
     """The rules of :func:`validate` that read no values besides ``_metadata``: whether arrays can be used at all."""
     plain, findings = _plain(arrays)
     _, unreadable = documents.read_metadata(plain)
-    return ContractReport.of([*findings, *_structure(plain, None), *unreadable])
+    return ContractReport((*findings, *_structure(plain, None), *unreadable))
 
 
 @np.errstate(all="ignore")
@@ -107,7 +107,7 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
         document, unreadable = documents.read_metadata(plain)
         findings += unreadable
         findings += [] if document is None else documents.form_findings(document)
-    return ContractReport.of(findings)
+    return ContractReport(tuple(findings))
 
 
 def validate_base_structure(arrays: Arrays) -> ContractReport:
@@ -121,7 +121,7 @@ def validate_base_structure(arrays: Arrays) -> ContractReport:
     findings += structure.length_findings(base, None)
     if schema.METADATA in plain:
         findings += documents.read_metadata(plain)[1]
-    return ContractReport.of(findings)
+    return ContractReport(tuple(findings))
 
 
 @np.errstate(all="ignore")
@@ -136,7 +136,7 @@ def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
     bases = [base_sha256(document) for document in stored.values()]
     if None not in bases and bases[0] != bases[1]:
         findings.append(error(documents.METADATA, f"train comes from base {bases[0]}, test from base {bases[1]}"))
-    return ContractReport.of(findings)
+    return ContractReport(tuple(findings))
 
 
 def _plain(arrays: object) -> tuple[dict[str, NDArray[Any]], list[Finding]]:

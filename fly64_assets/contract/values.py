@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.blocks import row_blocks
+from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.findings import Finding, error, warning
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
 from fly64_assets.contract.schema import Arrays

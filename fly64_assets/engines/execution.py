@@ -1,4 +1,4 @@
-"""What engines are asked: how to execute (never part of a study's parameters, CONFIG-002), what to reconstruct."""
+"""Requests to engines: how to execute (never among a study's parameters, CONFIG-002), what to reconstruct."""
 
 from __future__ import annotations
 

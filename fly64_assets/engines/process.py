@@ -1,12 +1,10 @@
 """Running a job in a clean process of its own: an engine, or a Dagster run of the command line.
 
-Belongs here: the child's environment, its messages, its death. Does not belong here: what a job computes.
-
 A job is ``module:function``, called as ``function(request, progress)`` in a fresh interpreter. The request arrives as
 JSON on the child's standard input; progress and the answer leave it as lines of JSON on a pipe of their own, so that
 nothing that a library prints can be taken for them. An engine library may set global devices and types, leave threads
-behind or be killed for memory; none of it can reach the process that asked, and a job gives the same bytes whatever ran
-before it.
+behind or be killed for memory; none of it can reach the process that started the job, and a job
+gives the same bytes after any other.
 """
 
 from __future__ import annotations
@@ -39,18 +37,9 @@ POLL_SECONDS: Final = 0.25
 
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PROCESS_GROUP_VARIABLES: Final = (
-    "RANK",
-    "WORLD_SIZE",
-    "LOCAL_RANK",
-    "LOCAL_WORLD_SIZE",
-    "GROUP_RANK",
-    "NODE_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "SLURM_NTASKS",
-    "SLURM_PROCID",
-    "SLURM_LOCALID",
-)
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT",
+    "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID",
+)  # fmt: skip
 """Variables that would switch an engine into a multi-process mode."""
 
 
@@ -69,7 +58,7 @@ def run_isolated(
     reports its ``progress`` and answers; where one fails, the others are ended. See :func:`run_job`.
     """
     environment = child_environment(os.environ, execution)
-    environments = [environment | _group(rank, processes) for rank in range(processes)]
+    environments = [environment | (_group(rank, processes) if processes > 1 else {}) for rank in range(processes)]
 
     def listen(message: Message) -> None:
         if progress:
@@ -88,7 +77,7 @@ def run_job(
     stop: threading.Event | None = None,
     grace_seconds: float = 0.0,
 ) -> dict[str, Any]:
-    """Run a job in one process for each environment, and return the answer of the first.
+    """Run a job in one process for each environment, and return the first one's answer after a round trip through JSON.
 
     Parameters
     ----------
@@ -108,11 +97,6 @@ def run_job(
         How long a process that has to end may take after SIGINT, so that it can note that it was interrupted; it is
         killed then, with what it has started. With 0 it is killed at once. With more, it also gets a session of its
         own: Ctrl-C in a terminal reaches it through this process, once.
-
-    Returns
-    -------
-    dict
-        What the job returned, after a round trip through JSON.
 
     Raises
     ------
@@ -145,9 +129,7 @@ def child_environment(environment: Mapping[str, str], execution: Execution) -> d
 
 
 def _group(rank: int, processes: int) -> dict[str, str]:
-    """Variables of one process of a group on this machine; none for a process alone."""
-    if processes == 1:
-        return {}
+    """Variables of one process of a group on this machine."""
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     inside = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     return {name: str(value) for name, value in ranks.items()} | inside
@@ -155,7 +137,7 @@ def _group(rank: int, processes: int) -> dict[str, str]:
 
 @dataclass
 class _Child:
-    """One process and what it has said so far."""
+    """One process and its messages so far."""
 
     process: subprocess.Popen[bytes]
     messages: int
@@ -207,7 +189,7 @@ class _Child:
         return bool(data)
 
     def end(self) -> None:
-        """End the process: by SIGINT where it has time, then by force, whatever interrupts us meanwhile."""
+        """End the process: by SIGINT where it has time, then by SIGKILL, even if this process is interrupted."""
         if self.process.poll() is not None:
             return
         try:

@@ -2,7 +2,7 @@
 
 The library moves the *probe* by the fraction of a pixel, with a Fourier ramp, and reads whole windows. The forward
 model of this study reads the *object* between pixels, bilinearly. Where photons are many the difference, not the noise,
-limits a reconstruction; a solver that is compared with one that knows the model must know it too.
+limits a reconstruction; a solver that is compared with one that uses this model must use it too.
 
 Belongs here: reading, adding, and putting both into one task. Does not belong here: what an engine does with them.
 Imported by engine processes only.

@@ -126,7 +126,7 @@ class FastMinibatches:
         return torch.fft.ifft2(fields.mul_(ratio.sub_(1))), torch.stack((error, loss))
 
     def _record(self, indices: Tensor, lengths: tuple[Tensor, Tensor], probe_step: Tensor, sums: Tensor) -> None:
-        """Leave what the library's own end of the minibatch and of the epoch look for."""
+        """Set the attributes that the library reads at the end of a minibatch and of an epoch."""
         reconstructor, buffers = self.reconstructor, self.reconstructor.reconstructor_buffers
         group = reconstructor.parameter_group
         reconstructor.indices.append(indices)

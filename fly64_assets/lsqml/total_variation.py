@@ -21,7 +21,7 @@ STEP: Final = 0.125
 
 
 def use_total_variation(task: Any) -> None:
-    """Let a task smooth its object with :func:`smoothed` where its options ask for the library's total variation."""
+    """Let a task smooth its object with :func:`smoothed` where its options select the library's total variation."""
 
     def constrain(self: Any) -> None:
         self.set_data(torch.stack([smoothed(layer, self.options.total_variation.weight) for layer in self.data]))

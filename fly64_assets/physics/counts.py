@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE_FLOOR = 1e-8
-"""Least expected counts per pixel in a likelihood (the logarithm of zero is of no use)."""
+"""Least expected counts per pixel in a likelihood (the logarithm of zero is infinite)."""
 
 
 def frame_generator(seed: int, dose: int, frame: int, repeat: int = 1) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""What an experiment knows: frames, probe and positions. No truth can be reached from here."""
+"""What an experiment knows: frames, probe and positions. It holds no truth."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What a measurement must fulfil before an engine gets it, a network or an iterative one.
 
-Engines turn most invalid input into NaN or nonsense without an error, so that it is refused here, in one sentence: what
-was found, where, and what was expected. Belongs here: checks of a measurement. Does not belong here: files, options.
+Engines turn most invalid input into NaN or wrong results without an error, so that it is refused here, in one
+sentence: what was found, where, and what was expected. Belongs here: checks of a measurement. Does not belong here:
+files, options.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FRAMES_AT_A_TIME = 256
 
 
 def check_measurement(measurement: Measurement) -> None:
-    """Refuse what an engine would silently turn into nonsense. Raises :class:`EngineError`."""
+    """Refuse what an engine would silently turn into wrong results. Raises :class:`EngineError`."""
     _refuse(measurement, _shapes, _probe, _positions, _frames)
 
 

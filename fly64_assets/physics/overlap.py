@@ -19,7 +19,7 @@ BASELINE: Final = "baseline"
 METRICS_VERSION: Final = "1.0"
 GROUP_SEED: Final = 42
 ASSUMED_DIAMETER_FRACTION: Final = 0.6
-"""Probe diameter as a fraction of N where no probe is at hand."""
+"""Probe diameter as a fraction of N where no probe is given."""
 
 
 @dataclass(frozen=True)

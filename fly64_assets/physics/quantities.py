@@ -1,8 +1,8 @@
 """Types of settings: a number, a count, a length in pixels, a fraction, each with its range.
 
 Belongs here: the types that every settings class annotates its fields with. A type is judged (by pydantic, when a
-study is read), is said in words in an error, and stands in the generated reference and JSON Schema, all from one
-place. Does not belong here: any setting, the reading of documents (:mod:`fly64_assets.study.design`).
+study is read), is named in the error message and in the generated reference and JSON Schema, all from one
+declaration. Does not belong here: any setting, the reading of documents (:mod:`fly64_assets.study.design`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Rule:
     holds : callable
         Whether a value obeys.
     schema : mapping
-        The same in the vocabulary of JSON Schema, as far as that has words for it.
+        The same in the vocabulary of JSON Schema, as far as that can express it.
 
     Examples
     --------
@@ -102,7 +102,7 @@ LISTED = (BeforeValidator(_listed), Strict())
 """Annotation of a tuple: a document gives it as a list."""
 
 NAMED = BeforeValidator(_named)
-"""Annotation of a mapping: its keys are text, whatever YAML reads them as."""
+"""Annotation of a mapping: its keys are text, also where YAML reads numbers."""
 
 Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]

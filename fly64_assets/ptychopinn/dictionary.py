@@ -13,25 +13,11 @@ from typing import Any, Final
 from fly64_assets.ptychopinn.configuration import InferenceConfig, LegacyConfigError, ModelConfig, TrainingConfig, keys
 
 OTHER_DEFAULTS: Final[Mapping[str, Any]] = {
-    "offset": 4,
-    "outer_offset_train": None,
-    "outer_offset_test": None,
-    "big_gridsize": 10,
-    "max_position_jitter": 10,
-    "sim_jitter_scale": 0.0,
-    "default_probe_scale": 0.7,
-    "tv_weight": 0.0,
-    "nimgs_train": 9,
-    "nimgs_test": 3,
-    "data_source": "generic",
-    "set_phi": False,
-    "label": "",
-    "size": 392,
-    "h5_path": "wts.h5",
-    "npseed": 42,
-    "debug": True,
-    "use_xla_translate": True,
-}
+    "offset": 4, "outer_offset_train": None, "outer_offset_test": None, "big_gridsize": 10, "max_position_jitter": 10,
+    "sim_jitter_scale": 0.0, "default_probe_scale": 0.7, "tv_weight": 0.0, "nimgs_train": 9, "nimgs_test": 3,
+    "data_source": "generic", "set_phi": False, "label": "", "size": 392, "h5_path": "wts.h5", "npseed": 42,
+    "debug": True, "use_xla_translate": True,
+}  # fmt: skip
 """Keys that no field of a training sets."""
 
 UNSET: Final[Mapping[str, Any]] = {"nepochs": 60, "probe_scale": 10.0}
@@ -54,16 +40,8 @@ def legacy_parameters(
 ) -> dict[str, Any]:
     """The whole dictionary of a configuration: paths as POSIX text, no key left to chance.
 
-    Parameters
-    ----------
-    config : TrainingConfig or InferenceConfig
-    others : mapping, optional
-        Values for keys that the configuration has no field for, for example ``npseed``.
-
-    Raises
-    ------
-    LegacyConfigError
-        If ``others`` names an unknown key, or one that the configuration sets.
+    ``others`` are values for keys that the configuration has no field for, for example ``npseed``. Raises
+    :class:`LegacyConfigError` if it names an unknown key, or one that the configuration sets.
     """
     own = {key: getattr(part, name) for part in (config, config.model) for name, key in keys(type(part)).items()}
     if isinstance(config, TrainingConfig):
@@ -75,11 +53,8 @@ def legacy_parameters(
             f"{', '.join(wrong)}: not among the keys that a {type(config).__name__} leaves open "
             f"({', '.join(sorted(set(DEFAULTS) - set(own)))}); set its field instead, or correct the name"
         )
-    return {key: _plain(value) for key, value in ({**DEFAULTS, **own, **further}).items()}
-
-
-def _plain(value: Any) -> Any:
-    return Path(value).as_posix() if isinstance(value, os.PathLike) else value
+    whole = {**DEFAULTS, **own, **further}
+    return {key: Path(value).as_posix() if isinstance(value, os.PathLike) else value for key, value in whole.items()}
 
 
 _POISSON: Final = "the loss is the Poisson likelihood alone"
@@ -116,8 +91,8 @@ UNUSED: Final[Mapping[str, str]] = {
     "max_position_jitter": "the canvas is sized from the data",
     **dict.fromkeys(("sim_jitter_scale", "default_probe_scale", "nimgs_train", "nimgs_test"), _SIMULATED),
     **dict.fromkeys(("data_source", "set_phi", "size"), _SIMULATED),
-    "probe_scale": "the photon scale of the data stands in every file; probes are not normalised",
-    "label": "artifacts are named by dose, view and arm",
+    "probe_scale": "every file holds the photon scale of its data; probes are not normalised",
+    "label": "artifacts are named by dose, view and method",
     "h5_path": "the bundle is always wts.h5.zip",
     "debug": "what a job prints is its log",
     "use_xla_translate": "patches are placed by matrix products, compiled or not",
@@ -138,7 +113,7 @@ def unsupported(parameters: Mapping[str, Any]) -> list[str]:
 
 def require_supported(parameters: Mapping[str, Any]) -> None:
     """Raise :class:`LegacyConfigError` with every value that a training here cannot honour."""
-    problems = unsupported(parameters)
+    problems = [f"  - {problem}" for problem in unsupported(parameters)]
     if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise LegacyConfigError(f"the legacy parameters ask for what the network cannot do:\n{lines}")
+        lines = "\n".join(problems)
+        raise LegacyConfigError(f"the legacy parameters require what the network cannot do:\n{lines}")

@@ -1,4 +1,4 @@
-"""Import of a PtychoPINN configuration: what every key of its YAML, JSON or flat dictionary means for a study here."""
+"""Import of a PtychoPINN configuration: what every key of its YAML, JSON or params dictionary means for a study."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED: Final = "refused"
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of a foreign file: its value, what became of it (``verdict``), and where it went or why not."""
+    """One key of a foreign file: its value, its ``verdict``, and the field that takes it or why none does."""
 
     key: str
     value: Any
@@ -114,18 +114,8 @@ def read_configuration(path: Path, seeds: Mapping[str, int], broken_rules: Broke
     Fields may be at the top or under ``model``, ``training``, ``inference`` and ``execution``, under their own
     names or under those of PtychoPINN's dictionary (``object.big``).
 
-    Parameters
-    ----------
-    path : Path
-    seeds : mapping of str to int
-        Seeds of a design where the file names none.
-    broken_rules : callable
-        Judges the design document that comes of the file.
-
-    Raises
-    ------
-    LegacyConfigError
-        If the file is not readable, or is no mapping.
+    ``seeds`` are those of a design where the file names none; ``broken_rules`` judges the design that results.
+    Raises :class:`LegacyConfigError` if the file is not readable, or is no mapping.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is a part of YAML
@@ -149,8 +139,7 @@ def import_configuration(
         if field in values and values[field] != value:
             entries.append(Entry(key, value, REFUSED, f"given twice, first as {values[field]!r}"))
             continue
-        entry = _judged(key, field, value)
-        entries.append(entry)
+        entries.append(_judged(key, field, value))
         if field in RULES and RULES[field].holds(value):
             values[field] = value
     groups, old = values.get("n_groups"), values.get("n_images")
@@ -222,10 +211,6 @@ def _design(accepted: Mapping[str, Any], name: str, seeds: Mapping[str, int]) ->
             value = [1] if value == 1 else [1, value]
         elif field == "nphotons":
             value = [float(value)]
-        if section == "rng_seeds":
-            document.setdefault("rng_seeds", dict(seeds))[inner] = value
-        elif section:
-            document[section][inner] = value
-        else:
-            document[place] = value
+        target = document.setdefault(section, dict(seeds)) if section else document
+        target[inner] = value
     return document

@@ -79,10 +79,8 @@ class LegacySession(Mapping[str, Any]):
 
     def snapshot(self) -> dict[str, Any]:
         """The parameters as plain JSON types, by name; arrays, such as the probe, are left out."""
-        rows = sorted(self.items())
-        return {
-            k: v for k, v in rows if v is None or isinstance(v, str) or (isinstance(v, (int, float)) and isfinite(v))
-        }
+        plain = ((key, v) for key, v in sorted(self.items()) if v is None or isinstance(v, (int, float, str)))
+        return {key: v for key, v in plain if not (isinstance(v, float) and not isfinite(v))}
 
     def _dictionary(self) -> dict[str, Any]:
         self.require_open()
@@ -98,18 +96,11 @@ def legacy_session(
     This project's own dictionary is filled, and that of the package ``ptycho`` where it can be imported. Keys that the
     dictionaries held before are gone for that time, also those that are not known here.
 
-    Parameters
-    ----------
-    config : TrainingConfig or InferenceConfig
-    others : mapping, optional
-        Values for keys without a field, such as ``npseed``.
-    wait_seconds : float
-        How long to wait while another thread has a session; 0 refuses at once.
+    ``others`` are values for keys without a field, such as ``npseed``. While another thread has a session,
+    ``wait_seconds`` [s] is how long to wait for its end; 0 refuses at once.
 
-    Raises
-    ------
-    LegacyConfigError
-        If another thread has a session, or ``others`` names wrong keys; nothing is changed then.
+    Raises :class:`LegacyConfigError` if another thread has a session, or ``others`` names wrong keys; nothing is
+    changed then.
     """
     parameters = legacy_parameters(config, others)
     if not _owner.acquire(timeout=min(max(0.0, wait_seconds), threading.TIMEOUT_MAX)):

@@ -32,11 +32,6 @@ def default_inbox() -> str:
     return os.environ.get(INBOX_VARIABLE) or str(Path(default_data_root()) / DEFAULT_INBOX)
 
 
-def step_gpus() -> str:
-    """How many GPUs a step of an engine asks a cluster for, as ``FLY64_STEP_GPUS`` says, else 1."""
-    return os.environ.get(STEP_GPUS_VARIABLE) or "1"
-
-
 def failure_command() -> str:
     """The command in ``FLY64_ON_FAILURE`` that is run for every failed run; empty for none."""
     return (os.environ.get(FAILURE_VARIABLE) or "").strip()

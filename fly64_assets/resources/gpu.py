@@ -40,10 +40,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
     def execution(self) -> Execution:
         """Settings with the accelerator resolved.
 
-        Raises
-        ------
-        EngineError
-            For an unknown accelerator or precision, or where more GPUs are requested than exist.
+        Raises :class:`EngineError` for an unknown accelerator or precision, or for more GPUs than exist.
         """
         if self.accelerator not in ACCELERATORS:
             raise EngineError(f"accelerator {self.accelerator!r} is unknown: expected auto, cpu or gpu")
@@ -59,13 +56,8 @@ class GpuResource(dg.ConfigurableResource[Execution]):
             )
         # A fallback to the CPU is one process there; who names the CPU gets as many as they say.
         devices = min(self.devices, found) if found else self.devices if self.accelerator == "cpu" else 1
-        return Execution(
-            accelerator="cuda" if found else "cpu",
-            devices=devices,
-            precision=self.precision,
-            deterministic=self.deterministic,
-            threads=self.threads,
-        )
+        accelerator = "cuda" if found else "cpu"
+        return Execution(accelerator, devices, self.precision, self.deterministic, self.threads)
 
     def describe(self, execution: Execution) -> str:
         """What was requested and what was found, as a sentence."""

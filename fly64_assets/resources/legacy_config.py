@@ -39,10 +39,7 @@ class LegacyConfigResource(dg.ConfigurableResource[LegacySession]):
     ) -> AbstractContextManager[LegacySession]:
         """A session in this process, for own assets that call PtychoPINN's modules.
 
-        Raises
-        ------
-        LegacyConfigError
-            If another thread holds the dictionary for longer than ``wait_seconds``.
+        Raises :class:`LegacyConfigError` if another thread holds the dictionary for longer than ``wait_seconds``.
         """
         return legacy_session(config, others=others, wait_seconds=self.wait_seconds)
 

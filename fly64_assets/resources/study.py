@@ -29,7 +29,7 @@ class ArtifactStoreResource(dg.ConfigurableResource[ArtifactStore]):
 
 
 class InboxResource(dg.ConfigurableResource[Path]):
-    """The folder into which people put new base files."""
+    """The watched folder for new base files."""
 
     inbox: str = "data/inbox"
 

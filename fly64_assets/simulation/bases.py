@@ -1,8 +1,4 @@
-"""Bases made from a recipe: an object from two pictures, a soft curved disc as probe, scan positions.
-
-Belongs here: arrays from a :class:`~fly64_assets.simulation.recipe.BaseRecipe`. Does not belong here: files, except the
-pictures inside the scikit-image wheel.
-"""
+"""Bases made from a recipe: an object from two pictures, a soft curved disc as probe, scan positions."""
 
 from __future__ import annotations
 
@@ -43,10 +39,8 @@ def make_base(recipe: BaseRecipe, patch_size: int) -> Base:
     size = recipe.object_size
     amplitude = _into_range(picture(recipe.amplitude, size), recipe.amplitude_range)
     phase = _into_range(picture(recipe.phase, size), recipe.phase_range)
-    if recipe.pattern == "uniform":
-        scan = uniform_scan(recipe.seed, recipe.positions, (size, size), patch_size)
-    else:
-        scan = raster_scan(recipe.seed, recipe.positions, (size, size), patch_size)
+    make_scan = uniform_scan if recipe.pattern == "uniform" else raster_scan
+    scan = make_scan(recipe.seed, recipe.positions, (size, size), patch_size)
     return Base(
         object=(amplitude * np.exp(1j * phase)).astype(np.complex64),
         probe=soft_disc_probe(patch_size, recipe.probe_radius, recipe.probe_edge, recipe.probe_curvature),

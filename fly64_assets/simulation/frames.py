@@ -1,7 +1,6 @@
-"""One dose of a study: positions, photon scale, seeded noise and the split, produced block by block.
+"""One dose of a study: positions, photon scale, seeded noise and the split, produced and written block by block.
 
-Belongs here: the simulated scan as arrays and its writing into an open file. Does not belong here: paths,
-designs, Dagster. Peak memory does not grow with the number of frames beyond the positions themselves.
+Paths and designs do not belong here. Peak memory does not grow with the number of frames beyond the positions.
 """
 
 from __future__ import annotations
@@ -87,9 +86,7 @@ class SimulatedScan:
             yield stored_amplitude(counts, self.scale)
 
     def _index_blocks(self, split: str, size: int) -> Iterator[NDArray[np.int64]]:
-        frames = self.halves[split]
-        for part in blocks(len(frames), size):
-            yield frames[part]
+        return (self.halves[split][part] for part in blocks(len(self.halves[split]), size))
 
     def _patches(self, index: NDArray[np.int64]) -> NDArray[np.complex128]:
         return read(self.base.object, self.positions[index])
@@ -97,6 +94,9 @@ class SimulatedScan:
 
 def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: int = 1) -> SimulatedScan:
     """Prepare the scan of one dose.
+
+    Raises :class:`ContractError` if the object is too small, no photon reaches the detector, or a half of the scan is
+    empty.
 
     Parameters
     ----------
@@ -107,15 +107,8 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
         Draw as many positions anew as the base has, or use the base's own.
     axis : ``x`` or ``y``
         Axis along which the scan is split at half of its range.
-    seed : int
-        Simulation seed: positions (``uniform``) and noise.
-    repeat : int
-        Number of the repeat, from 1; changes the noise only.
-
-    Raises
-    ------
-    ContractError
-        If the object is too small, no photon reaches the detector, or a half of the scan is empty.
+    seed, repeat : int
+        Simulation seed of the positions (``uniform``) and the noise; the repeat, from 1, changes the noise only.
 
     Examples
     --------
@@ -155,20 +148,13 @@ def split_metadata(
     ``patches`` says whether the file holds the supervised patches; ``parameters_sha256`` is the hash of the design
     fields on which the file depends.
     """
-    frames = len(scan.positions)
+    simulated = {"dose": scan.dose, "scan": scan.mode, "positions": len(scan.positions)}
+    halved = {"axis": scan.axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}
     steps = [
-        transformation(
-            "simulate",
-            {"dose": scan.dose, "scan": scan.mode, "positions": frames, "seed": scan.seed, "repeat": scan.repeat},
-        ),
+        transformation("simulate", simulated | {"seed": scan.seed, "repeat": scan.repeat}),
         transformation("canonicalise", {"amplitude": "float32(sqrt(counts) / s)", "dc": "centre"}),
-    ]
-    if patches:
-        steps.append(transformation("patch", {"interpolation": "bilinear"}))
-    steps += [
-        transformation(
-            "split", {"axis": scan.axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}
-        ),
+        *([transformation("patch", {"interpolation": "bilinear"})] if patches else []),
+        transformation("split", halved),
         transformation("validate", {"contract": "DATA-001"}),
     ]
     return build_metadata(
@@ -203,6 +189,8 @@ def write_split(
 ) -> None:
     """Write one half of the scan as a DATA-001 file, block by block, and judge what was written.
 
+    Raises :class:`ContractError` if the written file breaks DATA-001.
+
     Parameters
     ----------
     scan : SimulatedScan
@@ -211,15 +199,9 @@ def write_split(
         A new file on disk, open for writing.
     patches : bool
         Whether to write the supervised patches Y (m, N, N) complex64.
-    metadata : mapping
-        The file's ``_metadata`` document (see :func:`split_metadata`).
-    expected : Expectations, optional
-        What the study expects of its data sets.
+    metadata, expected
+        The file's ``_metadata`` document (:func:`split_metadata`), and what the study expects of its data sets.
 
-    Raises
-    ------
-    ContractError
-        If the written file breaks DATA-001.
     """
     index = scan.halves[split]
     own = scan.positions[index]

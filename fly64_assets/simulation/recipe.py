@@ -72,18 +72,9 @@ class BaseRecipe:
 class ViewRule:
     """Which positions a view keeps, and how its overlap is measured.
 
-    Attributes
-    ----------
-    view : str
-        Name of the view.
-    spacing_px : float or None
-        Least distance between two positions [px]; None keeps every frame.
-    least_frames : int
-        Fewest frames with which the view exists.
-    gridsize, neighbor_count : int
-        g and K of the groups in the overlap metrics: g^2 frames, drawn from the K nearest.
-    seed : int
-        Seed of the sampled groups.
+    ``spacing_px`` is the least distance between two positions [px], None keeps every frame; the view exists with at
+    least ``least_frames`` frames. In the overlap metrics, groups hold ``gridsize``^2 frames, drawn from the
+    ``neighbor_count`` nearest with ``seed``.
     """
 
     view: str

@@ -1,7 +1,6 @@
 """Overlap views: which frames of a split a view keeps, its measured overlap, its data file.
 
-Belongs here: arrays in, arrays and documents out. Does not belong here: paths, designs, Dagster. The geometry itself is
-in ``physics.overlap``.
+Arrays in, arrays and documents out; no paths, no designs. The geometry itself is in ``physics.overlap``.
 """
 
 from __future__ import annotations
@@ -31,17 +30,9 @@ VIEW_GROUPS: Final = 512
 class SplitView:
     """What a view does to one split.
 
-    Attributes
-    ----------
-    view, split : str
-    kept : (m,) int64
-        Ascending frame indices within the split's file.
-    metrics : dict or None
-        Metrics document of the kept frames; None where the view is skipped.
-    facts : dict
-        Selection facts (strategy, threshold, offered, accepted, rejected).
-    reason : str
-        Why the view is skipped, with the measured numbers; empty where it exists.
+    ``kept`` (m,) int64 are ascending frame indices within the split's file; ``metrics`` is the metrics document of the
+    kept frames, None where the view is skipped; ``facts`` are those of the selection (strategy, threshold, offered,
+    accepted, rejected); ``reason`` says with the measured numbers why the view is skipped, empty where it exists.
     """
 
     view: str
@@ -60,11 +51,9 @@ class SplitView:
 def split_view(dataset: Dataset, rule: ViewRule, dose: int, split: str) -> SplitView:
     """Apply a view to one split; ``dose`` [photons per frame] and ``split`` name it in the reason of a skip."""
     coords = np.c_[dataset.x, dataset.y]
-    facts: dict[str, Any]
     if rule.spacing_px is None:
-        kept = np.arange(len(coords), dtype=np.int64)
-        facts = {"n_accepted": len(coords), "n_rejected": 0, "acceptance_rate": 1.0}
-        details: dict[str, Any] = {}
+        kept, details = np.arange(len(coords), dtype=np.int64), {}
+        facts: dict[str, Any] = {"n_accepted": len(coords), "n_rejected": 0, "acceptance_rate": 1.0}
     else:
         selection = select_spaced(coords, rule.spacing_px, len(dataset.probe))
         kept, facts = selection.kept, selection.to_dict()
@@ -97,17 +86,12 @@ def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> d
     )
 
 
-def view_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
-    """Expected photons per frame of the kept frames, from the truth and the photon scale of the data set."""
-    energies = exit_wave_energies(dataset.object, dataset.probe, dataset.scan[kept])
-    return dataset.intensity_scale**2 * exact_mean(energies)
-
-
 def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, parameters_sha256: str) -> dict[str, Any]:
     """The ``_metadata`` document of a spaced view's file: the history of its split and the selection.
 
     ``parameters_sha256`` is the hash of the design fields on which the file depends.
     """
+    energies = exit_wave_energies(dataset.object, dataset.probe, dataset.scan[selected.kept])
     # A view for a network without groups may hold too few frames, or neighbours, for one.
     grouped = rule.gridsize == 1 or min(len(selected.kept), rule.neighbor_count) >= rule.gridsize**2
     return derive_metadata(
@@ -116,7 +100,7 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
         physics={
             "gridsize": rule.gridsize if grouped else None,
             "neighbor_count": rule.neighbor_count,
-            "expected_mean_counts": view_mean_counts(dataset, selected.kept),
+            "expected_mean_counts": dataset.intensity_scale**2 * exact_mean(energies),
         },
         fields={"view": selected.view, "parameters_sha256": parameters_sha256},
     )
@@ -132,6 +116,8 @@ def write_view(
 ) -> None:
     """Write the kept frames as a DATA-001 file of their own, block by block, and judge what was written.
 
+    Raises :class:`ContractError` if the written file breaks DATA-001.
+
     Parameters
     ----------
     dataset : Dataset
@@ -140,21 +126,14 @@ def write_view(
         Indices of the frames to write.
     file : BinaryIO
         A new file on disk, open for writing.
-    metadata : mapping
-        The new file's ``_metadata`` document (see :func:`view_metadata`).
-    expected : Expectations, optional
-        What the study expects of its data sets.
+    metadata, expected
+        The new file's ``_metadata`` document (:func:`view_metadata`), and what the study expects of its data sets.
 
-    Raises
-    ------
-    ContractError
-        If the written file breaks DATA-001.
     """
+    scan_index = dataset.scan_index[kept]
     write_data_set(
         file,
-        small_arrays(
-            dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], dataset.scan_index[kept], metadata
-        ),
+        small_arrays(dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], scan_index, metadata),
         _rows(dataset.diffraction, kept),
         None if dataset.patches is None else _rows(dataset.patches, kept),
         where=f"view {metadata.get('view')}: {metadata.get('split')}",

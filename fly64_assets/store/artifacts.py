@@ -27,11 +27,8 @@ from fly64_assets.store.sidecars import Provenance, input_name, verified, write_
 
 Inputs = Mapping[Path, str] | Sequence[Path]
 
-IMPORTED: Final = "imported"
-"""Origin of a base that a user brought; a base made from the design follows the design."""
-
-CHOSEN: Final = "chosen"
-"""Origin of a base that a user switched back to."""
+IMPORTED: Final = "imported"  # origin of a base that a user brought; one made from the design follows the design
+CHOSEN: Final = "chosen"  # origin of a base that a user switched back to
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,7 @@ class State:
     """State of a stage on disk.
 
     ``name`` is ``fresh``, ``stale`` (an input, a parameter or the code changed), ``missing`` (never built, interrupted,
-    or an output is gone or damaged), ``failed`` or ``skipped`` (still for the recorded reason). ``reason`` says why;
-    ``record`` is what was found.
+    or an output is gone or damaged), ``failed`` or ``skipped`` (still for the recorded reason); ``reason`` says why.
     """
 
     name: str
@@ -71,7 +67,7 @@ class ArtifactStore:
         self.pinned = pinned
 
     def on(self, base_id: str, origin: str) -> ArtifactStore:
-        """The same store for work on one of its bases, whichever becomes the active one meanwhile.
+        """The same store for work on one of its bases, even if another becomes the active one.
 
         Raises :class:`ArtifactError` if the store does not hold that base.
         """
@@ -263,9 +259,9 @@ def _damaged(layout: Layout, record: StageRecord, quick: bool) -> str:
     for name, expected in record.outputs.items():
         path = layout.folder / name
         try:
-            found = verified(path, quick=quick).sha256
+            current = verified(path, quick=quick).sha256
         except ArtifactError as error:
             return str(error)
-        if found != expected:
-            return f"{path}: has SHA256 {found}; the record of '{record.key.label}' says {expected}; run it again"
+        if current != expected:
+            return f"{path}: has SHA256 {current}; the record of '{record.key.label}' says {expected}; run it again"
     return ""

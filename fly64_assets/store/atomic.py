@@ -109,17 +109,11 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = _EXPLANATIONS.get(error.errno or 0)
-        if advice is None or _elsewhere(error, path):
+        named = Path(error.filename) if isinstance(error.filename, str) else path
+        elsewhere = named not in path.parents and named.parent != path.parent
+        if advice is None or elsewhere:
             raise
         raise ArtifactError(f"{path} could not be written ({error.strerror}); {advice}") from error
-
-
-def _elsewhere(error: OSError, path: Path) -> bool:
-    """Whether the error names a file that has nothing to do with writing ``path``."""
-    if not isinstance(error.filename, str):
-        return False
-    named = Path(error.filename)
-    return named not in path.parents and named.parent != path.parent
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
@@ -155,11 +149,8 @@ def process_alive(pid: int) -> bool:
 
 
 def left_behind(entry: Path) -> bool:
-    """Whether a scratch folder or an unfinished file belongs to a process of this machine that has ended.
-
-    Every scratch folder counts: only builds make them, under the lock of their folder, so ask for that lock first.
-    """
-    if entry.is_dir():
+    """Whether a scratch folder or an unfinished file belongs to a process of this machine that has ended."""
+    if entry.is_dir():  # only builds make scratch folders, under the lock of their folder: ask for that lock first
         return True
     match = _TEMPORARY.fullmatch(entry.name)
     owner = int(match.group(1)) if match else 0

@@ -80,7 +80,7 @@ class Build:
         return self._keep(name, adopt_artifact(self._layout, scratch_path, final_path, self._provenance), data)
 
     def note(self, values: Mapping[str, Any]) -> None:
-        """Add facts to the record whatever its outcome, for example the return code of a failing engine."""
+        """Add facts to the record, independent of its outcome, for example the return code of a failing engine."""
         self._values.update(json.loads(json_bytes(values, f"values of {self.key.label}")))
 
     def succeed(self, values: Mapping[str, Any]) -> None:

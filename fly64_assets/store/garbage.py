@@ -1,7 +1,7 @@
-"""What lies in a study's folder and is of no use: leftovers of killed processes, superseded bases, orphans.
+"""Unused files in a study's folder: leftovers of killed processes, superseded bases, orphans.
 
-Nothing is ever offered that a sidecar of a live artifact names, that an intact record lists, or that lies where
-somebody is building. A stale result is no garbage: a rebuild replaces it.
+Never listed: what a sidecar of a live artifact names, what an intact record lists, and what is in a folder in which
+a process is building. A stale result is no garbage: a rebuild replaces it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from fly64_assets.store.locks import LOCK_NAME, held, lock_file
 from fly64_assets.store.records import StageRecord, find_records, record_paths
 from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
 
-TEMPORARY: Final = "temporary"
-SUPERSEDED: Final = "superseded"
-ORPHAN: Final = "orphan"
-KINDS: Final = (TEMPORARY, SUPERSEDED, ORPHAN)
+KINDS: Final = ("temporary", "superseded", "orphan")
+TEMPORARY, SUPERSEDED, ORPHAN = KINDS
 MANIFESTS: Final = ("training", "reconstruction", "skip_summary", "run", "overlap")
 OWN_ORIGINS: Final = ("recipe", "design_file")
 """Origins of bases that the design itself made; a base that a user imported is never superseded."""
@@ -38,7 +36,7 @@ OWN_ORIGINS: Final = ("recipe", "design_file")
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file or folder without use: which ``kind`` (one of ``KINDS``), its size, and why it is of no use."""
+    """A file or folder without use: which ``kind`` (one of ``KINDS``), its size, and why it is unused."""
 
     path: Path
     kind: str

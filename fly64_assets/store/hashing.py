@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,9 +79,8 @@ def _plain(value: Any) -> Any:
 
 def _culprit(document: Any, name: str) -> str:
     """Dotted name of the first member that JSON cannot hold."""
-    members: Iterable[tuple[Any, Any]] = ()
-    if isinstance(document, (Mapping, list, tuple)):
-        members = document.items() if isinstance(document, Mapping) else enumerate(document)
+    listed = isinstance(document, (list, tuple))
+    members = document.items() if isinstance(document, Mapping) else enumerate(document) if listed else ()
     for key, value in members:
         try:
             json.dumps(value, allow_nan=False, default=_plain)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,7 +50,7 @@ class Verification:
 def verify_folder(folder: Path, progress: Progress | None = None) -> Verification:
     """Hash every artifact under ``folder`` and compare it with its sidecar and with the records.
 
-    Found are: other bytes, files without a sidecar, sidecars without a file, changed sidecars, and files that a record
+    It finds other bytes, files without a sidecar, sidecars without a file, changed sidecars, and files that a record
     lists but that are gone or were replaced. Hidden files (unfinished writes, locks) are no artifacts.
 
     ``folder`` is a data root, a study, a base or any folder inside, wherever it was copied to. ``progress`` is called
@@ -89,11 +90,9 @@ def checksums(layout: Layout) -> bytes:
     for path in visible_files(layout.folder):
         if path.name.endswith(SUFFIX) or path == layout.checksums:
             continue
-        try:
-            sha256 = read_sidecar(path)["sha256"]
-        except ArtifactError:
-            continue
-        lines.append(f"{sha256}  {PurePosixPath(os.path.relpath(path, layout.checksums.parent)).as_posix()}\n")
+        with suppress(ArtifactError):
+            name = PurePosixPath(os.path.relpath(path, layout.checksums.parent)).as_posix()
+            lines.append(f"{read_sidecar(path)['sha256']}  {name}\n")
     return "".join(lines).encode()
 
 

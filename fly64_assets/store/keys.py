@@ -242,10 +242,6 @@ class StageKey(Generic[C_co]):
         gridsize = {"gridsize": document["gridsize"]} if kind.has_gridsize else {}
         return StageKey(kind.name, kind.coordinates(**given), **method, **gridsize)
 
-    def in_repeat(self, repeat: int) -> StageKey[C_co]:
-        """The same work in another repeat of the study."""
-        return StageKey.from_dict({**self.to_dict(), "repeat": repeat})  # type: ignore[return-value]
-
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, StageKey):
             return NotImplemented

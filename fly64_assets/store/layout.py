@@ -1,4 +1,4 @@
-"""Where every file of a study lies: keys and coordinates to paths, and nothing else.
+"""Paths of every file of a study, from keys and coordinates.
 
 This is the only module that builds paths. No function here touches the file system.
 """

@@ -1,6 +1,6 @@
 """One process at a time builds a stage: a file lock in the stage's folder, with a note that names the holder.
 
-The kernel drops the lock of a dead process; the note that it leaves behind tells the next holder of the takeover.
+The kernel drops the lock of a dead process; from the note that it leaves the next holder knows of the takeover.
 """
 
 from __future__ import annotations
@@ -58,15 +58,21 @@ def holder(folder: Path) -> Holder | None:
 
 @contextmanager
 def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> Iterator[bool]:
-    """Hold the lock of a stage's folder, which is created; yields whether somebody else held it first.
+    """Hold the lock of a stage's folder, which is created; yields whether another process held it first.
 
     Waits for another holder as long as it lives. ``label`` is the stage for humans. ``announce`` receives one sentence
-    when there is somebody to wait for, and one when a dead holder's lock is taken over.
+    when it waits for another process, and one when a dead process's lock is taken over.
     """
     with explained(folder / LOCK_NAME):
         make_folder(folder)
-        lock = lock_file(folder / LOCK_NAME)
-        waited = _acquire(lock, folder, label, announce)
+        lock, waited = lock_file(folder / LOCK_NAME), False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waited = True
+            if announce:
+                announce(f"{label}: waiting for {holder(folder) or 'another process'}, which is building it")
+            lock.acquire(poll_interval=POLL_SECONDS)
     try:
         left_by = holder(folder)
         if left_by and announce:
@@ -99,17 +105,5 @@ def held(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True
-    return False
-
-
-def _acquire(lock: FileLock, folder: Path, label: str, announce: Announce | None) -> bool:
-    """Take the lock; True if another process had it first."""
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if announce:
-            announce(f"{label}: waiting for {holder(folder) or 'another process'}, which is building it")
-        lock.acquire(poll_interval=POLL_SECONDS)
         return True
     return False

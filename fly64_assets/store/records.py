@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -28,7 +29,7 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What came of one stage: ``outcome`` is one of ``OUTCOMES``, ``reason`` says why it failed or was skipped.
+    """The outcome of one stage: ``outcome`` is one of ``OUTCOMES``, ``reason`` says why it failed or was skipped.
 
     ``inputs`` and ``outputs`` are SHA256 by name: a POSIX path relative to the layout's folder, or ``external:NAME``
     for an input from outside it. ``diagnostics`` names outputs that may differ between identical builds (logs,
@@ -119,12 +120,10 @@ def find_records(layout: Layout) -> list[StageRecord]:
     """Every intact record of a layout, in the order of their keys. Damaged ones count as absent."""
     records = []
     for path in record_paths(layout.folder):
-        try:
+        with suppress(ArtifactError):
             record = _parsed(path)
-        except ArtifactError:
-            continue
-        if layout.record(record.key) == path:
-            records.append(record)
+            if layout.record(record.key) == path:
+                records.append(record)
     return sorted(records, key=lambda record: record.key)
 
 

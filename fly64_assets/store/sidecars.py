@@ -12,6 +12,7 @@ import posixpath
 import socket
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -82,10 +83,8 @@ def library_versions() -> dict[str, str]:
     """Versions of Python, this package and the libraries that results depend on, without importing them."""
     versions = {"python": platform.python_version(), "fly64-assets": __version__}
     for name in _LIBRARIES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 

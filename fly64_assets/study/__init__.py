@@ -1,4 +1,1 @@
-"""The study: its design, its table of stages, where files lie, what is there and in which state.
-
-Does not belong here: what a stage computes, Dagster.
-"""
+"""The study: its design, its table of stages, and the state of each stage on disk. Knows no Dagster."""

@@ -1,8 +1,7 @@
 """The study design: the only source of study parameters.
 
-Belongs here: the frozen :class:`StudyDesign`, the rules between its fields, its YAML form. Does not belong here:
-the type and range of a single field (beside the field), how a broken one is said (:mod:`fly64_assets.study.documents`),
-partitions (Dagster), paths (:mod:`fly64_assets.store.layout`) or anything that touches data.
+Does not belong here: the type and range of a single field (beside the field), messages about broken ones
+(:mod:`fly64_assets.study.documents`), partitions (Dagster), paths (:mod:`fly64_assets.store.layout`), data.
 """
 
 from __future__ import annotations
@@ -44,18 +43,14 @@ from fly64_assets.physics.quantities import (
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.store.hashing import json_sha256
-from fly64_assets.study.documents import Place, broken_fields, plain, read, shown, without
+from fly64_assets.study.documents import Place, adapter, broken_fields, plain, shown, without
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
 REQUIRED_SEEDS: Final = ("simulation", "grouping", "subsampling")
 NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
 
-Upgrade = Callable[[Mapping[str, Any]], tuple[dict[str, Any], list[str]]]
-UPGRADES: Final[Mapping[str, Upgrade]] = {
-    "pinn": fly64_assets.pinn.settings.upgraded,
-    "lsqml": fly64_assets.lsqml.settings.upgraded,
-}
+UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
 
 
@@ -63,8 +58,30 @@ def _kind_of_base(value: Any) -> str:
     return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
 
 
-def _doses(values: tuple[float, ...]) -> bool:
-    return bool(values) and all(math.isfinite(dose) and dose >= 1 for dose in values)
+_NAME: Final = Rule(
+    "must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"}
+)
+_DOSES: Final = Rule(
+    "every dose must be finite and at least 1 photon",
+    lambda doses: bool(doses) and all(math.isfinite(dose) and dose >= 1 for dose in doses),
+    {"minItems": 1},
+)
+_GRIDSIZES: Final = Rule(
+    "must be a non-empty list of 1 and 2",
+    lambda values: bool(values) and set(values) <= {1, 2},
+    {"minItems": 1, "items": {"enum": [1, 2]}},
+)
+_SIZES: Final = Rule(
+    "must be one of 64, 128, 256", NETWORK_PATCH_SIZES.__contains__, {"enum": list(NETWORK_PATCH_SIZES)}
+)
+_DISTINCT: Final = Rule("must be distinct", lambda seeds: len(set(seeds)) == len(seeds), {"uniqueItems": True})
+_SEEDS: Final = Rule(
+    "must be in [1, 2**32)",
+    lambda seeds: all(1 <= seed < 2**32 for seed in seeds),
+    {"items": {"type": "integer", "minimum": 1}},
+)
+_PATH: Final = Rule("must be a path or a recipe", bool, {"minLength": 1})
+_SEED_NAMES: Final = Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
 
 
 @dataclass(frozen=True)
@@ -76,39 +93,15 @@ class StudyDesign:
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    name: Annotated[
-        Text,
-        Rule(
-            "must match [a-z0-9_]+",
-            lambda value: bool(NAME_PATTERN.fullmatch(value)),
-            {"pattern": f"^{NAME_PATTERN.pattern}$"},
-        ),
-    ] = "fly64"
+    name: Annotated[Text, _NAME] = "fly64"
     """Name of the study and of the folder of its results."""
-    dose_list: Annotated[
-        tuple[Number, ...],
-        *LISTED,
-        Rule("every dose must be finite and at least 1 photon", _doses, {"minItems": 1}),
-        unit("photons per frame"),
-    ] = (1e3, 1e4, 1e5)
+    dose_list: Annotated[tuple[Number, ...], *LISTED, _DOSES, unit("photons per frame")] = (1e3, 1e4, 1e5)
     """Doses to compare: mean photons in a diffraction pattern; distinct as whole numbers."""
-    gridsizes: Annotated[
-        tuple[Whole, ...],
-        *LISTED,
-        Rule(
-            "must be a non-empty list of 1 and 2",
-            lambda values: bool(values) and set(values) <= {1, 2},
-            {"minItems": 1, "items": {"enum": [1, 2]}},
-        ),
-    ] = (1, 2)
+    gridsizes: Annotated[tuple[Whole, ...], *LISTED, _GRIDSIZES] = (1, 2)
     """Samples of `cnn` and of overlap metrics have g² frames: baseline takes the smallest g, others the largest."""
     neighbor_count: Whole = 7
     """Nearest neighbours from which a group of frames is drawn; `cnn` needs at least max(gridsizes)²."""
-    patch_size_pixels: Annotated[
-        Whole,
-        Rule("must be one of 64, 128, 256", NETWORK_PATCH_SIZES.__contains__, {"enum": list(NETWORK_PATCH_SIZES)}),
-        unit("px"),
-    ] = 64
+    patch_size_pixels: Annotated[Whole, _SIZES, unit("px")] = 64
     """Width N of a diffraction pattern and of the probe of the base."""
     overlap_views: Annotated[Mapping[str, Annotated[Number, within(0, 1, "[)")]], NAMED] = field(
         default_factory=lambda: {"dense": 0.7, "sparse": 0.2}
@@ -116,16 +109,14 @@ class StudyDesign:
     """Thinned scans by name: neighbouring windows of N pixels overlap by at most this; `baseline` keeps all."""
     train_test_split_axis: Literal["x", "y"] = "y"
     """Axis at whose middle the scan is cut into a train half and a test half."""
-    rng_seeds: Annotated[
-        Mapping[str, Whole], NAMED, Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
-    ] = field(default_factory=lambda: {"simulation": 42, "grouping": 123, "subsampling": 456})
+    rng_seeds: Annotated[Mapping[str, Whole], NAMED, _SEED_NAMES] = field(
+        default_factory=lambda: {"simulation": 42, "grouping": 123, "subsampling": 456}
+    )
     """Seeds of the noise and positions, of the training, and of sampled metrics; all three in [0, 2**32)."""
     metrics_config: MetricsConfig = field(default_factory=MetricsConfig)
     """Image metrics."""
     base: Annotated[
-        Annotated[BaseRecipe, Tag("recipe")]
-        | Annotated[Text, Rule("must be a path or a recipe", bool, {"minLength": 1}), Tag("path")],
-        Discriminator(_kind_of_base),
+        Annotated[BaseRecipe, Tag("recipe")] | Annotated[Text, _PATH, Tag("path")], Discriminator(_kind_of_base)
     ] = field(default_factory=lambda: BaseRecipe("astronaut", "gravel", 464, 10304))
     """Object, probe and scan: a recipe, or the path of a base NPZ, relative to the design's file."""
     scan: Literal["uniform", "base"] = "uniform"
@@ -138,16 +129,7 @@ class StudyDesign:
     """Which pixels count, and how far objects may be shifted to register."""
     repeats: Count = 1
     """How often the study is repeated, each with its own noise and training; more give a standard error."""
-    seeds: Annotated[
-        tuple[Whole, ...],
-        *LISTED,
-        Rule("must be distinct", lambda values: len(set(values)) == len(values), {"uniqueItems": True}),
-        Rule(
-            "must be in [1, 2**32)",
-            lambda values: all(1 <= seed < 2**32 for seed in values),
-            {"items": {"type": "integer", "minimum": 1}},
-        ),
-    ] = ()
+    seeds: Annotated[tuple[Whole, ...], *LISTED, _DISTINCT, _SEEDS] = ()
     """Instead of `repeats`, the repeats by name: `repeats: 3` is `seeds: [1, 2, 3]`; another number changes one."""
     pinn: Annotated[UnrolledSettings | CnnSettings, Field(discriminator="architecture")] = field(
         default_factory=UnrolledSettings
@@ -173,8 +155,6 @@ class StudyDesign:
                 object.__setattr__(self, name, tuple(value))
         if self.seeds and self.repeats == 1:
             object.__setattr__(self, "repeats", len(self.seeds))
-
-    # -- derived -------------------------------------------------------------------------------------------
 
     @property
     def doses(self) -> tuple[int, ...]:
@@ -237,14 +217,11 @@ class StudyDesign:
 
     def repeat_seeds(self, repeat: int) -> dict[str, int]:
         """Seeds of a repeat: the design's own for seed 1, derived from them and the repeat's seed for others."""
-        own = self.repeat_seed(repeat)
-        if own == 1:
-            return dict(self.rng_seeds)
+        own, seeds = self.repeat_seed(repeat), self.rng_seeds.items()
         return {
-            name: int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for name, seed in self.rng_seeds.items()
+            name: seed if own == 1 else int(np.random.SeedSequence([seed, own]).generate_state(1)[0])
+            for name, seed in seeds
         }
-
-    # -- forms ---------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON and YAML types; ``StudyDesign.from_dict`` is the inverse."""
@@ -257,10 +234,7 @@ class StudyDesign:
     def from_dict(cls, document: Mapping[str, Any]) -> StudyDesign:
         """Build and validate; ``notes`` of the design say which settings of an older one have moved.
 
-        Raises
-        ------
-        DesignError
-            With every unknown field, wrong type and broken rule as ``field = value: rule``.
+        Raises :class:`DesignError` with every unknown field, wrong type and broken rule as ``field = value: rule``.
         """
         problems: list[str] = []
         if "seeds" in document and "repeats" in document:
@@ -269,7 +243,7 @@ class StudyDesign:
         document, notes = upgraded(document)
         broken = broken_fields(cls, document)
         # Rules between fields are judged as well, where the fields that they read are good.
-        design: StudyDesign = read(cls, without(document, broken) if broken else document)
+        design: StudyDesign = adapter(StudyDesign).validate_python(without(document, broken) if broken else document)
         problems += [*broken.values(), *_broken_rules(design, broken)]
         if problems:
             raise DesignError(problems)
@@ -279,8 +253,6 @@ class StudyDesign:
         """SHA256 of the whole design in canonical JSON."""
         return json_sha256(self.to_dict())
 
-    # -- rules ---------------------------------------------------------------------------------------------
-
     def problems(self) -> list[str]:
         """Every violated rule as ``field = value: rule``."""
         broken = broken_fields(type(self), plain(self))
@@ -288,9 +260,9 @@ class StudyDesign:
 
     def validate(self) -> StudyDesign:
         """Return the design itself, or raise one :class:`DesignError` that names every violated rule."""
-        found = self.problems()
-        if found:
-            raise DesignError(found)
+        problems = self.problems()
+        if problems:
+            raise DesignError(problems)
         return self
 
 
@@ -320,12 +292,9 @@ def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     current, notes = dict(document), []
     for name, upgrade in UPGRADES.items():
         if isinstance(current.get(name), Mapping):
-            current[name], said = upgrade(current[name])
-            notes += said
+            current[name], moved = upgrade(current[name])
+            notes += moved
     return current, notes
-
-
-# -- rules between fields -----------------------------------------------------------------------------------------
 
 
 def _dose_rules(d: StudyDesign) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Between a design and its document: what is wrong in a document, field by field, in sentences.
 
-Belongs here: reading with pydantic, and its errors as ``field = value: rule``. Does not belong here: types and ranges
-(beside the fields), rules between fields (:mod:`fly64_assets.study.design`).
+Does not belong here: types and ranges (beside the fields), rules between fields (:mod:`fly64_assets.study.design`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ QUOTED: Final = re.compile(r"'([^']*)'")
 Place = tuple[Any, ...]
 """Where a value is in a document: field names and list indices from the outside in."""
 
-WORDS: Final[Mapping[str, str]] = {
+MESSAGES: Final[Mapping[str, str]] = {
     "int_type": "must be int",
     "float_type": "must be float",
     "string_type": "must be str",
@@ -60,21 +59,14 @@ def shown(value: Any) -> str:
 
 @cache
 def adapter(cls: Any) -> TypeAdapter[Any]:
-    """Reader of a settings class; made once, at the first use."""
+    """Pydantic's reader of a settings class; made once, at the first use."""
     return TypeAdapter(cls)
-
-
-def read(cls: Any, document: Mapping[str, Any]) -> Any:
-    """The settings object of a document without broken fields."""
-    return adapter(cls).validate_python(document)
 
 
 def broken_fields(cls: Any, document: Mapping[str, Any]) -> dict[Place, str]:
     """Every unknown field, wrong type and value out of its range: where it is, and the sentence."""
-    names = {f.name for f in document_fields(cls)}
-    broken: dict[Place, str] = {
-        (key,): _unknown(str(key), raw, names) for key, raw in document.items() if key not in names
-    }
+    known = {f.name for f in document_fields(cls)}
+    broken: dict[Place, str] = {(k,): _unknown(str(k), raw, known) for k, raw in document.items() if k not in known}
     try:
         adapter(cls).validate_python(without(document, broken))
     except ValidationError as error:
@@ -89,8 +81,9 @@ def without(document: Mapping[str, Any], places: Collection[Place]) -> dict[str,
     rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
     for first, *further in places:
         section = rest.get(first)
-        if further and isinstance(section, dict):
-            section.pop(further[0], None)
+        # Pydantic garbles some names beyond the basic plane: then the whole section goes.
+        if further and isinstance(section, dict) and further[0] in section:
+            section.pop(further[0])
         else:
             rest.pop(first, None)
     return rest
@@ -122,7 +115,7 @@ def _sentence(cls: type[Any], error: ErrorDetails, place: Place) -> str:
         name = str(error["ctx"]["discriminator"]).strip("'")
         rule = _one_of(str(error["ctx"]["expected_tags"]))
         return f"{label}.{name} = {shown(raw[name])}: {rule}"
-    rule = _one_of(str(error["ctx"]["expected"])) if kind == "literal_error" else WORDS.get(kind, error["msg"])
+    rule = _one_of(str(error["ctx"]["expected"])) if kind == "literal_error" else MESSAGES.get(kind, error["msg"])
     return f"{label} = {shown(raw)}: {rule}"
 
 

@@ -1,7 +1,6 @@
 """Bringing a base into the store: made from the design's recipe, or from a user's file in any known form.
 
-Belongs here: one base, from its source to its record and to being the active one. Does not belong here: the
-conversion of forms (``contract.canonical``), pictures (``bases``).
+Does not belong here: the conversion of forms (``contract.canonical``), pictures (``simulation.bases``).
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ from fly64_assets.study.design import StudyDesign
 def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
     """A base made from its recipe, with its history in the metadata."""
     base = make_base(recipe, patch_size)
-    parameters = {**asdict(recipe), "patch_size": patch_size}
-    entry = transformation("make_base", parameters)
+    entry = transformation("make_base", {**asdict(recipe), "patch_size": patch_size})
     metadata = build_metadata(patch_size, entry, fields={"base": {"name": name, "sha256": None}})
     return replace(base, metadata=metadata)
 
@@ -48,18 +46,9 @@ def intake_from_design(store: ArtifactStore, design: StudyDesign, announce: Anno
     if not isinstance(design.base, BaseRecipe):
         assert design.base_path is not None
         return intake_file(store, design, design.base_path, origin="design_file", announce=announce)
-    base = recipe_base(design.base, design.patch_size_pixels, design.name)
-    arrays = base_arrays(base)
-    return _keep(
-        store,
-        design,
-        arrays,
-        name=base_id(design.name, hashlib.sha256(npz_bytes(arrays)).hexdigest()),
-        origin="recipe",
-        inputs={},
-        parameters=stages.parameters(design, BASE),
-        announce=announce,
-    )
+    arrays = base_arrays(recipe_base(design.base, design.patch_size_pixels, design.name))
+    name = base_id(design.name, hashlib.sha256(npz_bytes(arrays)).hexdigest())
+    return _keep(store, design, arrays, name, "recipe", {}, stages.parameters(design, BASE), announce)
 
 
 def intake_file(
@@ -74,11 +63,8 @@ def intake_file(
 ) -> StageRecord:
     """Import a user's base file in any of the known forms, and make it the active one.
 
-    Raises
-    ------
-    ContractError
-        If the file cannot be read, is not a base, its probe is not as large as the design's windows, or its SHA256 is
-        not the ``expected`` one.
+    Raises :class:`ContractError` if the file cannot be read, is not a base, its probe is not as large as the design's
+    windows, or its SHA256 is not the ``expected`` one.
     """
     arrays, transformations = canonicalize_base(path, rename=rename)
     source = sha256_file(path)
@@ -87,29 +73,15 @@ def intake_file(
             f"{path}: its content changed after it was chosen (SHA256 {expected[:12]} then, {source[:12]} now); "
             "import it again when it has its last form"
         )
-    metadata = build_metadata(
-        len(arrays["probeGuess"]), *transformations, fields={"base": {"name": path.name, "sha256": source}}
-    )
-    return _keep(
-        store,
-        design,
-        {**arrays, METADATA: encode_metadata(metadata)},
-        name=base_id(path, source),
-        origin=origin,
-        inputs={path.resolve(): source},
-        parameters={"patch_size_pixels": design.patch_size_pixels},
-        announce=announce,
-    )
+    fields = {"base": {"name": path.name, "sha256": source}}
+    metadata = build_metadata(len(arrays["probeGuess"]), *transformations, fields=fields)
+    arrays = {**arrays, METADATA: encode_metadata(metadata)}
+    parameters = {"patch_size_pixels": design.patch_size_pixels}
+    return _keep(store, design, arrays, base_id(path, source), origin, {path.resolve(): source}, parameters, announce)
 
 
 def base_name(design: StudyDesign, path: Path) -> str:
-    """Name under which :func:`intake_file` would keep a user's base file; writes nothing.
-
-    Raises
-    ------
-    ContractError
-        If it would refuse the file.
-    """
+    """Name under which :func:`intake_file` would keep a base file; :class:`ContractError` if it would refuse it."""
     arrays, _ = canonicalize_base(path)
     validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {path.name}")
     return base_id(path, sha256_file(path))
@@ -137,7 +109,6 @@ def _keep(
     store: ArtifactStore,
     design: StudyDesign,
     arrays: Mapping[str, NDArray[Any]],
-    *,
     name: str,
     origin: str,
     inputs: Mapping[Path, str],
@@ -146,14 +117,15 @@ def _keep(
 ) -> StageRecord:
     validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {name}")
     layout = store.layout(name)
-    if not store.state(layout, BASE, inputs, parameters, code_version=stages.code_version(design, BASE)).done:
+    code_version = stages.code_version(design, BASE)
+    if not store.state(layout, BASE, inputs, parameters, code_version=code_version).done:
         with store.build(
             layout,
             BASE,
             inputs=inputs,
             parameters=parameters,
             design_sha256=design.sha256(),
-            code_version=stages.code_version(design, BASE),
+            code_version=code_version,
             seeds={},
             announce=announce,
         ) as build:

@@ -3,9 +3,8 @@
 Because they are derived from every record of a layout, running one cell cannot erase another. All paths in them are
 POSIX and relative to the manifest's own folder, so a copied study stays readable.
 
-Belongs here: what each manifest says, and writing them. Does not belong here: anything that is not already in a record.
-
-The manifests read these ``values`` of the records (each is null in the manifest where the record has none):
+Nothing belongs here that is not already in a record. They read these ``values`` of the records (null where a
+record has none):
 
 =================  ==================================================================================================
 stage              values
@@ -14,7 +13,7 @@ stage              values
                    ``spacing_threshold`` [px], ``n_accepted``, ``n_rejected``, ``n_offered``}, ``test``: {...}}
 ``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the method's name)
 ``reconstruction`` ``algorithm``, ``epochs_run``, ``stop_reason``, ``returncode``; optional ``num_epochs`` (the epochs
-                   asked for; otherwise ``epochs`` of the ``lsqml`` section of the record's parameters)
+                   requested; otherwise ``epochs`` of the ``lsqml`` section of the record's parameters)
 =================  ==================================================================================================
 """
 
@@ -38,6 +37,7 @@ from fly64_assets.store.records import StageRecord, find_records
 from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.stages import study_keys
+from fly64_assets.study.table import Key
 
 SPLIT_FIELDS: Final = ("selection_strategy", "acceptance_rate", "spacing_threshold", "n_accepted", "n_rejected")
 
@@ -49,19 +49,9 @@ def write_manifests(
 ) -> tuple[Path, ...]:
     """Rebuild all manifests and ``SHA256SUMS`` from the records on disk.
 
-    Parameters
-    ----------
-    layout : Layout
-        The base whose folder is described.
-    design : StudyDesign
-        Tells which reconstructions are missing.
-    filters : mapping
-        The filters of the run that asked, for example ``{"dose": [1000]}``; recorded, never applied.
-
-    Returns
-    -------
-    tuple of Path
-        The files, ``SHA256SUMS`` last. A file whose content apart from its timestamp is unchanged is left alone.
+    ``design`` tells which reconstructions are missing; ``filters`` of the run that asked, for example
+    ``{"dose": [1000]}``, are recorded, never applied. Returns the files, ``SHA256SUMS`` last. A file whose content
+    apart from its timestamp is unchanged is left alone.
     """
     with explained(layout.manifests_lock):
         make_folder(layout.folder)
@@ -81,7 +71,7 @@ def write_manifests(
         for path, document in zip(paths, documents.values(), strict=True):
             _write_if_changed(layout, path, document, provenance)
         content = checksums(layout)
-        if not _holds(layout.checksums, lambda found: found == content):
+        if not _holds(layout.checksums, lambda present: present == content):
             write_artifact(layout, layout.checksums, lambda file: file.write(content), provenance)
     finally:
         lock.release()
@@ -107,6 +97,8 @@ def reconstruction_manifest(
 ) -> dict[str, Any]:
     """``reconstruction_manifest.json``: one job and one result per iterative reconstruction on disk."""
     done = _of(records, "reconstruction")
+    present = {record.key for record in done}
+    wanted = [key for key in study_keys(design) if key.stage == "reconstruction" and key not in present]
     views = {_cell(record): record for record in _of(records, "view")}
     return {
         "timestamp": now(),
@@ -114,7 +106,10 @@ def reconstruction_manifest(
         "total_jobs": len(done),
         "jobs": [_reconstruction_job(layout, record) for record in done],
         "execution_results": [_execution_result(layout, record, views.get(_cell(record))) for record in done],
-        "missing_jobs": _missing_reconstructions(records, design),
+        "missing_jobs": [
+            _coordinates(key) | {"reason": f"{key.label}: not run yet"}
+            for key in sorted(wanted, key=lambda key: key.repeat)
+        ],
     }
 
 
@@ -154,9 +149,6 @@ def overlap_manifest(layout: Layout, records: Records) -> dict[str, Any]:
     return {"timestamp": now(), "views": rows}
 
 
-# -- rows -----------------------------------------------------------------------------------------------------
-
-
 def _training_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
     key, cell = record.key, _cell(record)
     bundle = layout.result(key)
@@ -185,13 +177,11 @@ def _training_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
 
 
 def _reconstruction_job(layout: Layout, record: StageRecord) -> dict[str, Any]:
-    key, cell = record.key, _cell(record)
-    half = cell.half(str(key.split))
+    key = record.key
+    half = _cell(record).half(str(key.split))
     asked = next((s.get("epochs") for s in record.parameters.values() if isinstance(s, Mapping)), None)
     return {
-        "dose": cell.dose,
-        "view": cell.view,
-        "split": key.split,
+        **_coordinates(key),
         "input_npz": _relative(layout, layout.view_frames(half)),
         "output_dir": _relative(layout, layout.folder_of(key)),
         "algorithm": record.values.get("algorithm", key.method),
@@ -203,9 +193,7 @@ def _execution_result(layout: Layout, record: StageRecord, view: StageRecord | N
     key = record.key
     split = view.values.get("splits", {}).get(key.split, {}) if view else {}
     return {
-        "dose": key.dose,
-        "view": key.view,
-        "split": key.split,
+        **_coordinates(key),
         "returncode": record.values.get("returncode"),
         "status": record.outcome,
         "log_path": _output(layout, record, "ptychi.log"),
@@ -216,22 +204,11 @@ def _execution_result(layout: Layout, record: StageRecord, view: StageRecord | N
     }
 
 
-def _missing_reconstructions(records: Records, design: StudyDesign) -> list[dict[str, Any]]:
-    """Reconstructions of the study that have no record yet, of methods that every study has."""
-    present = {record.key for record in records}
-    wanted = (key for key in study_keys(design) if key.stage == "reconstruction" and key not in present)
-    return [
-        {"dose": key.dose, "view": key.view, "split": key.split, "reason": f"{key.label}: not run yet"}
-        for key in sorted(wanted, key=lambda key: key.repeat)
-    ]
-
-
 def _skips(records: Iterable[StageRecord]) -> list[dict[str, Any]]:
     """Distinct (dose, view, reason) of skipped records and of skipped splits inside records that exist."""
-    rows: dict[tuple[int, str, str], dict[str, Any]] = {}
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for record in records:
-        cell = _cell(record)
-        dose, view = cell.dose, cell.view
+        dose, view = record.key.dose, record.key.view
         reasons = [record.reason] if record.outcome == "skipped" else []
         if record.outcome == "succeeded":
             splits = record.values.get("splits", {})
@@ -241,7 +218,8 @@ def _skips(records: Iterable[StageRecord]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-# -- parts ----------------------------------------------------------------------------------------------------
+def _coordinates(key: Key) -> dict[str, Any]:
+    return {"dose": key.dose, "view": key.view, "split": key.split}
 
 
 def _of(records: Records, stage: str) -> list[StageRecord]:
@@ -269,10 +247,7 @@ def _output(layout: Layout, record: StageRecord, name: str) -> str | None:
 
 
 def _files(layout: Layout, hashes: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [
-        {"path": name, "sha256": sha256, "bytes": _size(layout.folder / name)}
-        for name, sha256 in sorted(hashes.items())
-    ]
+    return [{"path": n, "sha256": digest, "bytes": _size(layout.folder / n)} for n, digest in sorted(hashes.items())]
 
 
 def _size(path: Path) -> int | None:
@@ -286,7 +261,7 @@ def _size(path: Path) -> int | None:
 def _write_if_changed(layout: Layout, path: Path, document: dict[str, Any], provenance: Provenance) -> None:
     text = json_bytes(document, path.name)
     expected = {**json.loads(text), "timestamp": None}
-    if not _holds(path, lambda found: {**json.loads(found), "timestamp": None} == expected):
+    if not _holds(path, lambda present: {**json.loads(present), "timestamp": None} == expected):
         write_artifact(layout, path, lambda file: file.write(text), provenance)
 
 

@@ -1,8 +1,7 @@
 """The reference of the design, generated from its fields: ``python -m fly64_assets.study.reference [FOLDER]``.
 
 Writes the tables of ``design.md`` between two marks, and ``design.schema.json`` for editors, in ``docs/reference`` or
-another folder. Belongs here: the fields' types, ranges, units, defaults and sentences as tables and as a JSON Schema.
-Does not belong here: any of these values.
+another folder, from the fields' types, ranges, units, defaults and sentences.
 """
 
 from __future__ import annotations
@@ -22,20 +21,19 @@ from fly64_assets.study.documents import adapter, document_fields, plain
 
 FIRST, LAST = "<!-- generated from the fields: first line -->\n", "<!-- generated from the fields: last line -->\n"
 SCHEMA: Final = "design.schema.json"
-CHOICES: Final = 6
-"""More allowed values than these are listed in the JSON Schema only."""
+CHOICES: Final = 6  # more allowed values than these are listed in the JSON Schema only
 
 
 def sentences(cls: type[Any]) -> dict[str, str]:
     """The docstring of each field of a settings class, its bases' fields included."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
         body = ast.parse(inspect.getsource(base)).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, text in zip(body.body, body.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
-    return found
+                texts[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+    return texts
 
 
 def sections(cls: type[Any]) -> Iterator[tuple[str, type[Any]]]:
@@ -48,13 +46,13 @@ def sections(cls: type[Any]) -> Iterator[tuple[str, type[Any]]]:
 
 def table(cls: type[Any]) -> str:
     """The fields of a settings class in Markdown."""
-    hints, said = get_type_hints(cls, include_extras=True), sentences(cls)
+    hints, meanings = get_type_hints(cls, include_extras=True), sentences(cls)
     inner = {name for name, _ in sections(cls)}
     rows = ["| field | default | unit | allowed | meaning |", "|---|---|---|---|---|"]
     for field in document_fields(cls):
         default = "see below" if field.name in inner else _default(field)
         unit, allowed = ", ".join(_units(hints[field.name])), "; ".join(dict.fromkeys(_allowed(hints[field.name])))
-        rows.append(f"| `{field.name}` | {default} | {unit} | {allowed} | {said[field.name]} |")
+        rows.append(f"| `{field.name}` | {default} | {unit} | {allowed} | {meanings[field.name]} |")
     return "\n".join(rows) + "\n"
 
 
@@ -73,12 +71,12 @@ def schema() -> dict[str, Any]:
     classes = {cls.__name__: cls for _, cls in sections(StudyDesign)}
     described = [(StudyDesign, document), *((classes[name], part) for name, part in document["$defs"].items())]
     for cls, part in described:
-        said = sentences(cls)
+        meanings = sentences(cls)
         for name in set(part["properties"]) - {field.name for field in document_fields(cls)}:
             del part["properties"][name]
         for name, entry in part["properties"].items():
             entry.pop("title", None)
-            entry["description"] = said[name]
+            entry["description"] = meanings[name]
         part["description"] = (inspect.getdoc(cls) or "").split("\n", maxsplit=1)[0].replace("``", "`")
     document["properties"]["pinn"].pop("discriminator")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from fly64_assets.store.hashing import json_sha256
-from fly64_assets.store.keys import BASE, REPORT, Cell, Coordinates, Dose, Half
+from fly64_assets.store.keys import BASE, REPORT, Cell, Coordinates, Dose, Half, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study.design import StudyDesign, upgraded
 from fly64_assets.study.table import STAGES, Key, Stage, design_cells
@@ -105,6 +105,6 @@ def asset_version(design: StudyDesign, stage: Stage) -> str:
 def keys_of(design: StudyDesign, stage: Stage, at: Coordinates) -> Sequence[Key]:
     """The stages behind one partition of an asset, in every repeat of the study."""
     key = stage.key(design, at)
-    return (
-        [key] if stage.partitioned_by not in (Dose, Cell) else [key.in_repeat(n) for n in range(1, design.repeats + 1)]
-    )
+    if stage.partitioned_by not in (Dose, Cell):
+        return [key]
+    return [StageKey.from_dict({**key.to_dict(), "repeat": repeat}) for repeat in range(1, design.repeats + 1)]

@@ -1,7 +1,6 @@
 """What of a study is on disk: its active base, and the state of every stage.
 
-Belongs here: records compared with what would be built now. Does not belong here: the rules between stages
-(``study.stages``), what is done about a state (``assets``, ``cli``).
+Does not belong here: the rules between stages (``study.stages``), what is done about a state (``assets``, ``cli``).
 """
 
 from __future__ import annotations
@@ -36,12 +35,9 @@ def active_layout(store: ArtifactStore) -> Layout:
 
 
 def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False) -> State:
-    """State of the active base. A base that a user brought or chose stays, whatever the design says its base is.
+    """State of the active base. A base that a user imported or chose stays active, also if the design names another.
 
-    Raises
-    ------
-    ArtifactError
-        If such a base is damaged: no other base may silently replace it.
+    Raises :class:`ArtifactError` if such a base is damaged: no other base may silently replace it.
     """
     active = store.active_base()
     if active is None:
@@ -107,14 +103,8 @@ def _state_after(
     wanted = expected(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
-    return store.state(
-        layout,
-        key,
-        wanted.inputs,
-        stages.parameters_beside(design, key, record),
-        code_version=stages.code_version(design, key),
-        quick=quick,
-    )
+    parameters, version = stages.parameters_beside(design, key, record), stages.code_version(design, key)
+    return store.state(layout, key, wanted.inputs, parameters, code_version=version, quick=quick)
 
 
 def _why(state: State) -> str:
@@ -122,21 +112,12 @@ def _why(state: State) -> str:
     return f" ({state.reason})" if state.record is not None and state.name in ("failed", "missing") else ""
 
 
-# -- expected inputs ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Expected:
     """What a stage would work from now.
 
-    Attributes
-    ----------
-    inputs : paths, or mapping of path to SHA256
-        Files to read (each verified against its sidecar by the store), or what a skip rests on.
-    skip : str
-        Why the stage cannot exist, repeated from upstream; empty if it can.
-    waits_for : str
-        What has to be built before; empty if the stage can run.
+    ``inputs`` are the files to read (each verified against its sidecar by the store), or what a skip rests on; ``skip``
+    says why the stage cannot exist, repeated from upstream; ``waits_for`` says what has to be built before.
     """
 
     inputs: Inputs = ()

@@ -1,8 +1,8 @@
 """The table of stages: one record for each asset of the study.
 
-Belongs here: which assets there are, what each needs and depends on. Dependencies, jobs, automation, run tags, states,
-plans and filters are derived from this table (``study.stages``). To add a method, add its records. Does not belong
-here: what a stage computes (``assets``), what is on disk (``study.states``), Dagster.
+Dependencies, jobs, automation, run tags, states, plans and filters are derived from this table (``study.stages``). To
+add a method, add its records. Does not belong here: what a stage computes (``assets``), what is on disk
+(``study.states``), Dagster.
 """
 
 from __future__ import annotations
@@ -33,58 +33,24 @@ def design_cells(design: StudyDesign, dose: int, repeat: int = 1) -> Iterator[Ce
 
 @dataclass(frozen=True)
 class Stage:
-    """One asset of the study.
-
-    Attributes
-    ----------
-    asset : str
-        Name of the asset.
-    kind : str
-        Kind of work, one of ``store.keys.KINDS``: its coordinates, folder and main files.
-    description : str
-        What the asset is, for the scientist who finds it in the UI.
-    group, tool : str
-        Group of the asset in the UI, and the library that does the work.
-    needs : tuple of str
-        Assets whose results it uses; the first is the one whose update calls for it.
-    reads_base : bool
-        Whether it reads the base file too, although a new base reaches it through ``needs`` only.
-    method : str
-        The method that trains or reconstructs; empty for kinds without methods.
-    split : str
-        The half of the scan that it works on; empty for both.
-    settings : callable
-        The design's values on which it depends.
-    code_version : str
-        Raised when the code gives other results for the same inputs.
-    engine : str
-        Module whose jobs do the work in a process of their own; empty for work in the process of the run.
-    section : str
-        Section of the design with the settings of its method.
-    job : str
-        Named job that materialises it.
-    on_request : bool
-        Whether it belongs to a study only where it was requested or has run already.
-    checks : tuple of str
-        Checks of its own, beside those that all assets have.
-    """
+    """One asset of the study; ``description`` is for the scientist who finds it in the UI."""
 
     asset: str
-    kind: str
+    kind: str  # one of store.keys.KINDS: coordinates, folder and main files
     description: str
-    group: str = "data"
-    tool: str = "numpy"
-    needs: tuple[str, ...] = ()
-    reads_base: bool = False
-    method: str = ""
-    split: str = ""
+    group: str = "data"  # of the asset in the UI
+    tool: str = "numpy"  # the library that does the work
+    needs: tuple[str, ...] = ()  # assets whose results it uses; the first is the one whose update calls for it
+    reads_base: bool = False  # the base file too, although a new base reaches it through `needs` only
+    method: str = ""  # that trains or reconstructs; empty for kinds without methods
+    split: str = ""  # the half of the scan that it works on; empty for both
     settings: Settings = lambda _design, _key: {}
-    code_version: str = "1"
-    engine: str = ""
-    section: str = ""
-    job: str = "cell"
-    on_request: bool = False
-    checks: tuple[str, ...] = ()
+    code_version: str = "1"  # raised when the code gives other results for the same inputs
+    engine: str = ""  # module whose jobs work in a process of their own; empty for work in the process of the run
+    section: str = ""  # of the design, with the settings of its method
+    job: str = "cell"  # named job that materialises it
+    on_request: bool = False  # belongs to a study only where it was requested or has run already
+    checks: tuple[str, ...] = ()  # its own, beside those that all assets have
 
     def method_in(self, design: StudyDesign) -> str:
         """Name of its method in a study: the section's own engine, where the design chooses one."""
@@ -117,9 +83,6 @@ class Stage:
         """What a partition of the asset is: a dose, a cell, or the study as a whole."""
         coordinates = KINDS[self.kind].coordinates
         return Cell if coordinates is Half else coordinates
-
-
-# -- settings -----------------------------------------------------------------------------------------------------
 
 
 def _base_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
@@ -171,10 +134,6 @@ def _network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Sett
     return settings
 
 
-def _method_settings(_design: StudyDesign, key: Key) -> dict[str, Any]:
-    return {"arm": key.method}
-
-
 def _iterative_settings(section: str, **fixed: Any) -> Settings:
     def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
         seed = design.repeat_seeds(key.repeat)["grouping"]
@@ -190,13 +149,6 @@ def _comparison_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
     return {"evaluation": document["evaluation"], "metrics_config": document["metrics_config"], "version": version}
 
 
-def _report_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
-    return {"name": design.name}
-
-
-# -- records ------------------------------------------------------------------------------------------------------
-
-
 def _network(
     method: str, *, train: str, infer: str, settings: Settings, checks: tuple[str, ...] = (), **common: Any
 ) -> tuple[Stage, Stage]:
@@ -208,22 +160,24 @@ def _network(
         ),
         Stage(
             f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
-            settings=_method_settings, code_version="2", **common,
+            settings=lambda _design, key: {"arm": key.method}, code_version="2", **common,
         ),
     )  # fmt: skip
 
 
 def _iterative(
     method: str, description: str, *, section: str, needs: tuple[str, ...] = (), code_version: str = "1", **common: Any
-) -> Iterator[Stage]:
+) -> tuple[Stage, ...]:
     """The two assets of an iterative method: one for each half of the scan."""
     fixed = {"start": "pinn"} if needs else {}
-    for split in SPLITS:
-        yield Stage(
+    return tuple(
+        Stage(
             f"{method}_reconstruction_{split}", "reconstruction", description.format(split=split), tool="pytorch",
             needs=("overlap_view", *needs), method=method, split=split, section=section,
             settings=_iterative_settings(section, **fixed), code_version=code_version, **common,
-        )  # fmt: skip
+        )
+        for split in SPLITS
+    )  # fmt: skip
 
 
 _PINN: Final = _network(
@@ -250,41 +204,35 @@ _LEGACY_PINN: Final = _network(
     job="legacy_cell",
     on_request=True,
 )
-_LSQML: Final = tuple(
-    _iterative(
-        "lsqml",
-        "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
-        "probe, starting from a uniform object. It uses all frames and never sees the truth.",
-        section="lsqml",
-        code_version="3",
-        group="lsqml",
-        engine="fly64_assets.lsqml.job",
-    )
+_LSQML: Final = _iterative(
+    "lsqml",
+    "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
+    "probe, starting from a uniform object. It uses all frames and never sees the truth.",
+    section="lsqml",
+    code_version="3",
+    group="lsqml",
+    engine="fly64_assets.lsqml.job",
 )
-_TV_ML: Final = tuple(
-    _iterative(
-        "tv_ml",
-        "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
-        "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
-        "held-out counts. It uses no network and never sees the truth.",
-        section="tv_ml",
-        group="tv_ml",
-        engine="fly64_assets.tv_ml.job",
-    )
+_TV_ML: Final = _iterative(
+    "tv_ml",
+    "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
+    "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
+    "held-out counts. It uses no network and never sees the truth.",
+    section="tv_ml",
+    group="tv_ml",
+    engine="fly64_assets.tv_ml.job",
 )
-_LSQML_FROM_PINN: Final = tuple(
-    _iterative(
-        "lsqml_from_pinn",
-        "The same solver on the same {split} frames, started from the network's object of this half instead of a "
-        "uniform one: a method of its own, built on request. It never sees the truth.",
-        section="lsqml",
-        needs=("pinn_reconstruction",),
-        code_version="3",
-        group="lsqml",
-        engine="fly64_assets.lsqml.job",
-        job="lsqml_from_pinn_cell",
-        on_request=True,
-    )
+_LSQML_FROM_PINN: Final = _iterative(
+    "lsqml_from_pinn",
+    "The same solver on the same {split} frames, started from the network's object of this half instead of a "
+    "uniform one: a method of its own, built on request. It never sees the truth.",
+    section="lsqml",
+    needs=("pinn_reconstruction",),
+    code_version="3",
+    group="lsqml",
+    engine="fly64_assets.lsqml.job",
+    job="lsqml_from_pinn_cell",
+    on_request=True,
 )
 _METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_LSQML, *_TV_ML, *_LSQML_FROM_PINN)
 
@@ -342,7 +290,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             group="report",
             tool="html",
             needs=("comparison",),
-            settings=_report_settings,
+            settings=lambda design, _key: {"name": design.name},
             code_version="2",
             job="report",
         ),

@@ -26,7 +26,7 @@ SHOWN_COVERAGE: Final = 0.02
 def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Reconstruct and write ``ptychi_reconstruction.npz`` and ``reconstruction.png``.
 
-    The files have the names and the arrays of the other iterative method, so that whatever reads one reads both.
+    The files have the names and the arrays of the other iterative method, so that a reader of one reads both.
 
     Parameters
     ----------

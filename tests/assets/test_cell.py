@@ -1,4 +1,4 @@
-"""One whole cell through Dagster, with the real engines; and what happens when an arm cannot run."""
+"""One whole cell through Dagster, with the real engines; and what happens when a method cannot run."""
 
 import csv
 import json
@@ -106,7 +106,7 @@ def test_a_cell_from_frames_to_report(graph):
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=layout.report_folder, check=True)
 
 
-@pytest.mark.skipif(cuda_devices() > 0, reason="asks for a GPU where there is none; this machine has one")
+@pytest.mark.skipif(cuda_devices() > 0, reason="requests a GPU where there is none; this machine has one")
 def test_an_arm_that_cannot_run_is_a_failure_with_its_reason_and_not_the_end_of_the_cell(graph):
     prepared(graph)
     assert graph.run("overlap_view", partition="10000|dense").success

@@ -1,4 +1,4 @@
-"""The TensorFlow arm through Dagster: only when asked for, with its checks, beside the other arms."""
+"""The TensorFlow network through Dagster: only on request, with its checks, beside the other methods."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def legacy_keys(states):
     return {key for key in states if key.method == "legacy_pinn"}
 
 
-def test_nobody_builds_it_unasked(graph):
+def test_it_is_built_on_request_only(graph):
     states = study_states(graph.store, graph.design)
     assert legacy_keys(states) == set()
     assert {stages.stage_of(graph.design, key).asset for key in to_build(graph.design, states, Filters())} & {
@@ -85,7 +85,7 @@ def test_a_cell_in_tensorflow(graph):
     assert bundle.manifest["legacy"]["neighbor_count"] == 7
     assert bundle.manifest["legacy"]["train_data_file_path"].startswith("tiny/")
 
-    # The comparison has the arm, without waiting for those that nobody ran.
+    # The comparison has the method, without waiting for those that were not requested.
     assert graph.run("comparison", partition=CELL).success
     record = graph.store.required(layout, COMPARISON)
     assert record.values["arms"]["test"]["legacy_pinn"] == "compared"

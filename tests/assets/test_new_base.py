@@ -100,7 +100,7 @@ def test_bases_one_after_the_other(watch):
     (request,), _ = watch.tick()
     assert request.run_key == sha256_file(newer)
 
-    # While its run waits in the queue nobody else is launched, and the message says what happens.
+    # While its run waits in the queue no other run is launched, and the message says what happens.
     watch.put("third.npz", base_bytes(3), mtime=500)
     queued = watch.launch(request, execute=False)
     requests, message = watch.settle()
@@ -196,7 +196,7 @@ def test_a_file_that_changed_after_it_was_chosen_is_refused(watch):
     assert "its content changed after it was chosen" in failure.user_failure_data.description
     assert watch.graph.store.active_base() is None
     assert not run.get_asset_materialization_events()
-    # The new content is another base, and comes by itself.
+    # The new content is another base, and is imported automatically.
     (request,), _ = watch.settle()
     assert request.run_key == sha256_file(path)
     assert watch.launch(request).success

@@ -1,4 +1,4 @@
-"""The iterative arm through Dagster: an engine that is killed, and a cell given to another engine."""
+"""The iterative methods through Dagster: an engine that is killed, and a cell given to another engine."""
 
 import json
 import os

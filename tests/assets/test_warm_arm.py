@@ -1,4 +1,4 @@
-"""LSQML from the network's object through Dagster: only when asked for, after the network, beside the other arms."""
+"""LSQML from the network's object through Dagster: only on request, after the network, beside the other methods."""
 
 import dagster as dg
 import numpy as np
@@ -18,7 +18,7 @@ COLD = StageKey("reconstruction", Half(10000, "dense", "test"), "lsqml")
 NETWORK = StageKey("inference", Cell(10000, "dense"), "pinn")
 
 
-def test_nobody_builds_it_unasked(graph):
+def test_it_is_built_on_request_only(graph):
     states = study_states(graph.store, graph.design)
     assert not {key for key in states if key.method == ARM}
     filters = Filters(methods=("lsqml_from_pinn",))

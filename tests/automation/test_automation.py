@@ -1,4 +1,4 @@
-"""What follows a base by itself: the conditions on a real graph, with real runs."""
+"""What is built automatically from a base: the conditions on a real graph, with real runs."""
 
 import dagster as dg
 import pytest
@@ -11,7 +11,7 @@ DATA_ASSETS, METHOD_ASSETS = automated_assets()
 
 
 class Automation:
-    """One automation sensor, tick by tick; what it asks for is run as it would run it."""
+    """One automation sensor, tick by tick; what it requests is run as it would run it."""
 
     def __init__(self, graph, assets):
         self.graph = graph
@@ -19,7 +19,7 @@ class Automation:
         self.cursor = None
 
     def tick(self):
-        """What one tick asks for, by asset."""
+        """What one tick requests, by asset."""
         result = dg.evaluate_automation_conditions(
             self.graph.definitions, instance=self.graph.instance, asset_selection=self.selection, cursor=self.cursor
         )
@@ -43,13 +43,13 @@ def automation(small_graph):
 @pytest.mark.slow
 def test_data_follow_a_base(automation):
     graph = automation.graph
-    # A fresh instance: nothing is asked for before there is a base.
+    # A fresh instance: nothing is requested before there is a base.
     assert automation.tick() == {}
     assert automation.tick() == {}
     assert graph.run("base_dataset").success
     assert automation.tick() == {"simulated_dataset": {"1000", "10000"}}
     assert automation.run("simulated_dataset", "1000").success
-    # Each dose is followed by its own views only, and nothing is asked for twice.
+    # Each dose is followed by its own views only, and nothing is requested twice.
     assert automation.tick() == {"overlap_view": {"1000|baseline", "1000|dense", "1000|sparse"}}
     assert automation.tick() == {}
 
@@ -66,7 +66,7 @@ def test_data_follow_a_base(automation):
         assert automation.run("overlap_view", f"10000|{view}").success
     assert automation.tick() == {}
 
-    # An identical base asks for its data again; they are found fresh, and nothing is built anew.
+    # An identical base makes its data requested again; they are fresh, and nothing is built anew.
     before = {path: path.stat().st_mtime_ns for path in graph.folder.rglob("*.npz")}
     assert graph.run("base_dataset").success
     assert automation.tick() == {"simulated_dataset": {"1000", "10000"}}
@@ -79,7 +79,7 @@ def test_data_follow_a_base(automation):
     assert "data:image/png" in materialization.metadata["frames"].value
 
 
-def test_arms_follow_views_and_do_without_what_nobody_asked_for(small_graph):
+def test_methods_follow_views_without_optional_ones(small_graph):
     automation = Automation(small_graph, METHOD_ASSETS)
     assert automation.tick() == {}
     there(small_graph, "base_dataset")
@@ -93,7 +93,7 @@ def test_arms_follow_views_and_do_without_what_nobody_asked_for(small_graph):
     for asset in cell:
         there(small_graph, asset, "1000|dense")
     assert automation.tick() == {"study_report": {None}}
-    # An arm that somebody asked for is compared as soon as it is there.
+    # An optional method that was requested is compared as soon as it exists.
     there(small_graph, "legacy_pinn_reconstruction", "1000|dense")
     assert automation.tick()["comparison"] == {"1000|dense"}
 

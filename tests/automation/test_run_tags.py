@@ -46,7 +46,7 @@ def test_runs_stay_on_their_base(bases):
     assert not has(graph, second, view)
     assert all(evaluation.passed for evaluation in run.get_asset_check_evaluations())
 
-    # Whoever starts a run now gets the active base, which has no frames yet: a sentence, and nothing of the first.
+    # A run that starts now gets the active base, which has no frames yet: a sentence, and nothing of the first.
     run = graph.run("overlap_view", partition="1000|dense")
     assert not run.success
     assert tags_of(graph, run)[BASE_TAG] == second

@@ -31,7 +31,7 @@ def broken() -> None:
     raise dg.Failure("patched_train.npz: another SHA256", allow_retries=False)
 
 
-def test_progress_reaches_whoever_started_the_run_under_its_label(instance):
+def test_progress_reaches_the_process_that_started_the_run_under_its_label(instance):
     heard = []
     listen = lambda *numbers, label: heard.append((label, *numbers))  # noqa: E731
     assert execute(dg.Definitions([engine]), ["engine"], None, base="mine_1234", progress=listen) == (True, "")

@@ -104,7 +104,7 @@ def test_writing_twice_gives_the_same_bytes(arrays, monkeypatch):
 
 def test_a_mapped_array_passes_through_the_writer(tmp_path, monkeypatch, path, arrays):
     monkeypatch.setattr("fly64_assets.contract.archive.MAPPED_FROM_BYTES", 1)
-    monkeypatch.setattr("fly64_assets.contract.blocks.BLOCK_ELEMENTS", 5000)
+    monkeypatch.setattr("fly64_assets.contract.archive.BLOCK_ELEMENTS", 5000)
     assert packed(open_npz(path)) == path.read_bytes()
 
 

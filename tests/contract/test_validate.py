@@ -198,7 +198,7 @@ def test_finite_alone(arrays):
 
 
 def test_finite_first_index_beyond_the_first_block(arrays, monkeypatch):
-    monkeypatch.setattr("fly64_assets.contract.blocks.BLOCK_ELEMENTS", 3 * 16 * 16)
+    monkeypatch.setattr("fly64_assets.contract.archive.BLOCK_ELEMENTS", 3 * 16 * 16)
     broken = arrays["diffraction"].copy()
     broken[31, 2, 1] = np.nan
     report = validate(arrays | {"diffraction": broken})
@@ -208,7 +208,7 @@ def test_finite_first_index_beyond_the_first_block(arrays, monkeypatch):
 def test_findings_do_not_depend_on_blocks(arrays, monkeypatch):
     broken = arrays | {"diffraction": -arrays["diffraction"]}
     whole = validate(broken)
-    monkeypatch.setattr("fly64_assets.contract.blocks.BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("fly64_assets.contract.archive.BLOCK_ELEMENTS", 1)
     assert [(f.code, f.severity) for f in validate(broken).findings] == [(f.code, f.severity) for f in whole.findings]
 
 

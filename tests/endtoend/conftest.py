@@ -67,7 +67,7 @@ class Grown:
 
 @pytest.fixture(scope="session")
 def grown(services: Services, client: Client) -> Grown:
-    """A good and a bad file are dropped into the watched folder; the data follow by themselves."""
+    """A good and a bad file are dropped into the watched folder; the data follow automatically."""
     (services.inbox / BAD).write_bytes(b"not an archive")
     (services.inbox / "dropped.npz").write_bytes(base_file(services))
     until(services.store.active_base, 600, "the base")

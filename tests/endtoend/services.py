@@ -55,7 +55,7 @@ def until(condition: Callable[[], T], seconds: float, what: str) -> T:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A port of this machine without a listener."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -174,7 +174,7 @@ class Services:
         until(lambda: not self.alive(), STOP_SECONDS, "end of all processes of the study")
 
     def alive(self) -> list[str]:
-        """Command lines of all processes that belong to this folder, whoever started them."""
+        """Command lines of all processes that belong to this folder."""
         mark = f"DAGSTER_HOME={self.home}\0".encode()
         found = []
         for process in Path("/proc").glob("[0-9]*"):

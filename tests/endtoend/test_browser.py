@@ -1,4 +1,4 @@
-"""A headless Chromium walks through the pages of the UI; nothing complains, and nobody else is asked."""
+"""A headless Chromium walks through the pages of the UI; no page has an error, and no other host is contacted."""
 
 from __future__ import annotations
 

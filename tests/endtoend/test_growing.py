@@ -1,4 +1,4 @@
-"""A base file is dropped into the watched folder: base, simulated doses and views appear by themselves."""
+"""A base file is dropped into the watched folder: base, simulated doses and views are built automatically."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_everything_grows_from_a_dropped_file(services: Services, client: Client
     design = services.design
     assert set(client.materialized("simulated_dataset")) == {str(dose) for dose in design.doses}
     assert len(client.materialized("overlap_view")) == 9
-    # Each was built once, and nothing that was not asked for: trainings wait for somebody who wants them.
+    # Each was built once, and nothing else: trainings are not automated by default.
     built = [(built_by(run), tag(run, "dagster/partition")) for run in grown.runs]
     assert len(built) == len(set(built)) == 1 + 3 + 9
     assert {what for what, _ in built} == {"ingest", "simulated_dataset", "overlap_view"}

@@ -99,7 +99,7 @@ def grid() -> Callable[[float, float, float, float, float], tuple[NDArray[np.flo
 
 @pytest.fixture(scope="session")
 def train_split(measured, grid) -> Callable[..., SplitInput]:
-    """The left half of the object at 1e5 photons per frame, with the methods that are asked for."""
+    """The left half of the object at 1e5 photons per frame, with the given methods."""
     x, y = grid(20, 44, 20, 76, 4)
     measurement = measured(1e5, x, y)
 

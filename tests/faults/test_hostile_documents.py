@@ -200,7 +200,7 @@ OUTPUTS = st.dictionaries(
 @example({"values": {"splits": {}}})
 @example({"outputs": {"../../precious.txt": "0" * 64}})
 def test_records_with_sound_sidecars(layout: Layout, ledger: Ledger, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """What a stranger's folder may hold: every checksum agrees, and the record is nonsense."""
+    """What an untrusted folder may hold: every checksum agrees, and the record is nonsense."""
     store, design = ArtifactStore(layout.data_root, layout.study), StudyDesign()
     precious = tmp_path / "precious.txt"
     precious.write_text("keep me")

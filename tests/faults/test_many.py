@@ -72,7 +72,7 @@ def test_an_engine_that_is_killed_for_memory(reference: Reference, ledger: Ledge
     assert "SIGKILL (probably out of memory)" in answer["reason"]
     assert study.state(key) == "failed"
     assert study.run(COMPARISON)["ok"]
-    # The comparison of the arms that were left is not that of the undisturbed study: made again, it is.
+    # The comparison of the methods that were left is not that of the undisturbed study: made again, it is.
     study.run(key)
     assert study.run(COMPARISON)["ok"]
     reference.after(ledger, "engine killed for memory", study, key, None)

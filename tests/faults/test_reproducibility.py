@@ -12,11 +12,11 @@ from faults.study import FULL, STUDY
 CHILD = """
 import json, sys
 from fly64_assets.physics import forward
-from fly64_assets.contract import blocks
+from fly64_assets.contract import archive
 
 frames, elements, runs = json.loads(sys.argv[1])
 forward.blocks.__defaults__ = (frames,)
-blocks.BLOCK_ELEMENTS = elements
+archive.BLOCK_ELEMENTS = elements
 from fly64_assets.simulation.frames import SimulatedScan
 SimulatedScan.patch_blocks.__defaults__ = SimulatedScan.amplitude_blocks.__defaults__ = (frames,)
 from fly64_assets.automation.runs import execute

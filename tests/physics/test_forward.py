@@ -11,7 +11,7 @@ N = 32
 
 
 @pytest.fixture(scope="module")
-def scene():
+def scan():
     rng = np.random.default_rng(3)
     obj = rng.uniform(0.7, 1, (90, 101)) * np.exp(1j * rng.uniform(0, 1, (90, 101)))
     axis = np.arange(N) - N / 2
@@ -21,8 +21,8 @@ def scene():
     return obj, probe, x, y
 
 
-def test_parseval_and_dose(scene):
-    obj, probe, x, y = scene
+def test_parseval_and_dose(scan):
+    obj, probe, x, y = scan
     energies = forward.exit_wave_energies(obj, probe, Scan(x, y, (90, 101), N))
     scale = forward.intensity_scale(1e4, energies)
     rates = forward.patch_counts(obj, probe, Scan(x, y, (90, 101), N), scale)
@@ -30,8 +30,8 @@ def test_parseval_and_dose(scene):
     assert rates.sum(axis=(1, 2)).mean() == pytest.approx(1e4, rel=1e-12)
 
 
-def test_constant_object_gives_the_probe_spectrum(scene):
-    _, probe, x, y = scene
+def test_constant_object_gives_the_probe_spectrum(scan):
+    _, probe, x, y = scan
     rates = forward.patch_counts(np.ones((90, 101)), probe, Scan(x[:3], y[:3], (90, 101), N), 2.0)
     n = np.arange(N)
     dft = np.exp(-2j * np.pi * np.outer(n, n) / N) / np.sqrt(N)
@@ -40,15 +40,15 @@ def test_constant_object_gives_the_probe_spectrum(scene):
         np.testing.assert_allclose(rate, expected, atol=1e-9)
 
 
-def test_moving_object_and_positions_together_changes_nothing(scene):
-    obj, probe, x, y = scene
+def test_moving_object_and_positions_together_changes_nothing(scan):
+    obj, probe, x, y = scan
     before = forward.patch_counts(obj, probe, Scan(x, y, (90, 101), N), 1.0)
     moved = forward.patch_counts(np.pad(obj, ((7, 0), (5, 0))), probe, Scan(x + 5, y + 7, (97, 106), N), 1.0)
     np.testing.assert_allclose(moved, before, atol=1e-9)
 
 
-def test_scale_does_not_depend_on_blocks(scene, monkeypatch):
-    obj, probe, x, y = scene
+def test_scale_does_not_depend_on_blocks(scan, monkeypatch):
+    obj, probe, x, y = scan
     reference = forward.exit_wave_energies(obj, probe, Scan(x, y, (90, 101), N))
     blocks = forward.blocks
     for size in (1, 7, 1000):
@@ -62,8 +62,8 @@ def test_a_dark_scan_is_refused():
         forward.intensity_scale(1e3, np.zeros(4))
 
 
-def test_loss_prefers_the_truth(scene):
-    obj, probe, x, y = scene
+def test_loss_prefers_the_truth(scan):
+    obj, probe, x, y = scan
     scale = forward.intensity_scale(1e5, forward.exit_wave_energies(obj, probe, Scan(x, y, (90, 101), N)))
     counts = poisson_counts(
         forward.patch_counts(obj, probe, Scan(x, y, (90, 101), N), scale), np.arange(len(x)), 42, 100000

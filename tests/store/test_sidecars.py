@@ -76,7 +76,7 @@ def test_one_flipped_bit_is_found_and_named(path: Path, position: int) -> None:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(ArtifactError, match=f"patched_train.npz.*{found}.*stage 'simulated' again"):
         verified(path)
-    # A quick look believes a file of the right size, unless somebody wrote to it after its sidecar.
+    # A quick check accepts a file of the right size, unless it was written after its sidecar.
     with pytest.raises(ArtifactError, match=found):
         verified(path, quick=True)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

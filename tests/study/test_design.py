@@ -131,6 +131,7 @@ def test_doses_must_differ_after_int():
         ({"pinn": {"levels": [0.4, "low"]}}, "pinn.levels"),
         ({"base": {"amplitude": "../camera"}}, "base.amplitude = '../camera'"),
         ({"overlap_views": ["dense"]}, "overlap_views = ['dense']: must be a mapping"),
+        ({"overlap_views": {"\U00010000": None}}, "= None: must be float"),
     ],
 )
 def test_bad_documents(document, fragment):
@@ -265,7 +266,7 @@ def every_field():
     ("place", "document"), list(every_field()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_the_range_of_every_field_is_enforced(place, document):
-    """A field that has no value above fails here: whoever adds a field says what is out of its range."""
+    """A field that has no value above fails here: a new field needs a value out of its range."""
     with pytest.raises(DesignError) as caught:
         StudyDesign.from_dict(document)
     (problem,) = caught.value.problems

@@ -24,7 +24,7 @@ CHAIN = (BASE, SIMULATED, VIEW, COMPARISON)
 
 
 class Study:
-    """A base, a dose, a view and a comparison of no arms, under a design that changes."""
+    """A base, a dose, a view and a comparison without methods, under a design that changes."""
 
     def __init__(self, graph):
         self.graph = graph

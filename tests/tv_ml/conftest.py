@@ -1,4 +1,4 @@
-"""A small scan of an object of flat pieces with sharp edges, made by the real forward model: 64 x 64 pixels a frame."""
+"""A small scan of an object of uniform pieces with sharp edges, made by the real forward model, N = 64."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def scanned() -> Callable[..., Scan]:
 
 @pytest.fixture(scope="session")
 def textured() -> np.ndarray:
-    """An object without flat pieces."""
+    """An object without uniform pieces."""
     return texture()
 
 

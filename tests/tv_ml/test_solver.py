@@ -18,7 +18,7 @@ BRIGHT = 1e8
 """Photons per frame at which noise does not matter."""
 
 
-def test_an_object_of_flat_pieces_is_found_from_noiseless_counts(scanned, solved):
+def test_an_object_of_uniform_pieces_is_found_from_noiseless_counts(scanned, solved):
     s = scanned(dose=BRIGHT)
     found = solved(s.measurement, levels=(0.3, 0.075), steps=100)
     assert s.phase_error(np.ones_like(s.object)) > 0.3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import platform
 import shutil
@@ -11,7 +12,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ import click
 from fly64_assets.cli.console import MARKS, Session, clean_errors, json_option, pass_session, print_json
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
+from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import write_atomically
 from fly64_assets.store.garbage import find_garbage
 from fly64_assets.study.design import StudyDesign
@@ -33,13 +34,8 @@ FRAME_COPIES: Final = 6
 GOOD, WARNING, BAD = "good", "warning", "bad"
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What was found about one subject; ``level`` is good, warning or bad."""
-
-    subject: str
-    level: str
-    sentence: str
+Diagnosis = tuple[str, str]
+"""``good``, ``warning`` or ``bad``, and what was found."""
 
 
 @click.command()
@@ -56,44 +52,42 @@ def doctor(session: Session, as_json: bool) -> None:
       fly64 doctor
     """
     findings = []
-    for finding in diagnoses(session):
-        findings.append(finding)
+    for subject, examine in examinations(session):
+        try:
+            level, sentence = examine()
+        except (OSError, Fly64Error) as error:
+            level, sentence = BAD, str(error)
+        findings.append({"subject": subject, "level": level, "sentence": sentence})
         if not as_json:
-            click.echo(f"{MARKS[finding.level]} {finding.subject:12} {finding.sentence}")
-    ok = all(finding.level != BAD for finding in findings)
+            click.echo(f"{MARKS[level]} {subject:12} {sentence}")
+    ok = all(finding["level"] != BAD for finding in findings)
     if as_json:
-        print_json({"ok": ok, "findings": [asdict(finding) for finding in findings]})
+        print_json({"ok": ok, "findings": findings})
     sys.exit(0 if ok else 1)
 
 
-def diagnoses(session: Session) -> Iterator[Diagnosis]:
-    """Examine one subject after the other."""
-    yield _versions()
+def examinations(session: Session) -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
+    """Every subject, and the function that examines it."""
+    yield "versions", _versions
     design = session.design()
-    yield Diagnosis("design", GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
+    store = session.store(design)
     root = _existing(session.data_root.resolve())
-    yield _guarded("disk", lambda: _disk(root, design))
-    yield _guarded("files", lambda: _file_system(root))
-    yield _guarded("instance", _instance)
-    yield _guarded("study", lambda: _study(session, design))
-    yield _guarded("garbage", lambda: _garbage(session, design))
-    yield _machine()
-    yield from (_engine(name) for name in ENGINES)
-
-
-def _guarded(subject: str, examine: Callable[[], Diagnosis]) -> Diagnosis:
-    """What ``examine`` finds, or the error that it met as a finding."""
-    try:
-        return examine()
-    except (OSError, Fly64Error) as error:
-        return Diagnosis(subject, BAD, str(error))
+    yield "design", lambda: (GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
+    yield "disk", lambda: _disk(root, design)
+    yield "files", lambda: _file_system(root)
+    yield "instance", _instance
+    yield "study", lambda: _study(store, design)
+    yield "garbage", lambda: _garbage(store)
+    yield "machine", _machine
+    for name in ENGINES:
+        yield "engine", functools.partial(_engine, name)
 
 
 def _versions() -> Diagnosis:
     dagster, webserver = metadata.version("dagster"), metadata.version("dagster-webserver")
     if dagster != webserver:
-        return Diagnosis("versions", BAD, f"dagster {dagster} and dagster-webserver {webserver} differ; run `make`")
-    return Diagnosis("versions", GOOD, f"Python {platform.python_version()}, dagster {dagster}")
+        return BAD, f"dagster {dagster} and dagster-webserver {webserver} differ; run `make`"
+    return GOOD, f"Python {platform.python_version()}, dagster {dagster}"
 
 
 def _existing(path: Path) -> Path:
@@ -106,8 +100,8 @@ def _disk(root: Path, design: StudyDesign) -> Diagnosis:
     needed = LEAST_FREE_BYTES
     positions = getattr(design.base, "positions", 0)
     needed += FRAME_COPIES * positions * design.patch_size_pixels**2 * 4 * len(design.doses) * design.repeats
-    sentence = f"{free / 1e9:.1f} GB free in {root}; the study wants about {needed / 1e9:.1f} GB"
-    return Diagnosis("disk", GOOD if free >= needed else WARNING, sentence)
+    sentence = f"{free / 1e9:.1f} GB free in {root}; the study needs about {needed / 1e9:.1f} GB"
+    return GOOD if free >= needed else WARNING, sentence
 
 
 def _file_system(root: Path) -> Diagnosis:
@@ -120,48 +114,45 @@ def _file_system(root: Path) -> Diagnosis:
             try:
                 fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return Diagnosis("files", GOOD, f"{root} can be written, flushed and locked")
+                return GOOD, f"{root} can be written, flushed and locked"
     sentence = f"the file system of {root} ignores locks: let only one process at a time work on a study there"
-    return Diagnosis("files", BAD, sentence)
+    return BAD, sentence
 
 
 def _instance() -> Diagnosis:
     home = instance_folder()
     if not home.exists():
-        return Diagnosis("instance", GOOD, f"Dagster's instance will be made in {home}")
+        return GOOD, f"Dagster's instance will be made in {home}"
     if not os.access(home, os.W_OK):
-        return Diagnosis("instance", BAD, f"{home} is not writable: set {HOME_VARIABLE} or change its permissions")
+        return BAD, f"{home} is not writable: set {HOME_VARIABLE} or change its permissions"
     if not (home / "dagster.yaml").exists():
-        return Diagnosis("instance", WARNING, f"{home} has no dagster.yaml; `fly64 run` puts the project's own there")
-    return Diagnosis("instance", GOOD, f"Dagster's instance is {home}")
+        return WARNING, f"{home} has no dagster.yaml; `fly64 run` puts the project's own there"
+    return GOOD, f"Dagster's instance is {home}"
 
 
-def _study(session: Session, design: StudyDesign) -> Diagnosis:
-    store = session.store(design)
+def _study(store: ArtifactStore, design: StudyDesign) -> Diagnosis:
     if store.active_base() is None:
-        return Diagnosis("study", GOOD, f"no base yet in {store.folder}; `fly64 run` makes the design's own")
+        return GOOD, f"no base yet in {store.folder}; `fly64 run` makes the design's own"
     states = study_states(store, design, quick=True)
     counts = Counter(state.name for state in states.values())
     sentence = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     level = WARNING if counts["failed"] else GOOD
-    return Diagnosis("study", level, f"{sentence} (`fly64 status` says which and why)")
+    return level, f"{sentence} (`fly64 status` says which and why)"
 
 
-def _garbage(session: Session, design: StudyDesign) -> Diagnosis:
-    garbage = find_garbage(session.store(design))
+def _garbage(store: ArtifactStore) -> Diagnosis:
+    garbage = find_garbage(store)
     if not garbage:
-        return Diagnosis("garbage", GOOD, "no leftovers, superseded bases or orphans")
+        return GOOD, "no leftovers, superseded bases or orphans"
     size = sum(item.bytes for item in garbage)
-    return Diagnosis("garbage", WARNING, f"{len(garbage)} of no use, {size:,} bytes: see `fly64 clean`")
+    return WARNING, f"{len(garbage)} of no use, {size:,} bytes: see `fly64 clean`"
 
 
 def _machine() -> Diagnosis:
     from fly64_assets.resources.gpu import cuda_devices
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    gpus = cuda_devices()
-    sentence = f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB memory, {gpus or 'no'} GPU"
-    return Diagnosis("machine", GOOD, sentence)
+    return GOOD, f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB memory, {cuda_devices() or 'no'} GPU"
 
 
 def _engine(name: str) -> Diagnosis:
@@ -169,6 +160,6 @@ def _engine(name: str) -> Diagnosis:
     command = [sys.executable, "-c", f"import {name}"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode == 0:
-        return Diagnosis("engine", GOOD, f"{name} {metadata.version(name)}")
+        return GOOD, f"{name} {metadata.version(name)}"
     last = answer.stderr.strip().splitlines()[-1:] or [f"status {answer.returncode}"]
-    return Diagnosis("engine", BAD, f"{name} cannot be imported ({last[0]}): install the project again")
+    return BAD, f"{name} cannot be imported ({last[0]}): install the project again"

@@ -1,4 +1,4 @@
-"""Commands that look at one file: ``contract check``, ``bundle show | verify``."""
+"""Commands for one file: ``contract check``, ``bundle show | verify``."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from fly64_assets.cli.commands.run import run_phase
 from fly64_assets.cli.console import fail, json_option, print_json
 from fly64_assets.cli.driver.drive import RunOptions
-from fly64_assets.cli.driver.schedule import OVERLAP
 from fly64_assets.cli.options import allow_missing_option, dose_option, driven, gridsize_option, refused, view_option
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.contract.schema import FRAMES, PROBE, Arrays
@@ -72,9 +71,9 @@ def overlap(
     _check_options(file)
     if file is None:
         asked = {"doses": given["doses"], "views": given["views"], "gridsizes": gridsizes}
-        run_phase(options, OVERLAP, allow_missing, asked)
+        run_phase(options, "overlap", allow_missing, asked)
     else:
-        _measure(file, gridsizes, **given)
+        _measure(file, gridsizes, given)
 
 
 def _check_options(file: Path | None) -> None:
@@ -96,40 +95,24 @@ def _check_options(file: Path | None) -> None:
             raise click.UsageError(f"Missing option '{name}': a FILE is measured with {', '.join(NEEDED)}")
 
 
-def _measure(
-    file: Path,
-    gridsizes: Sequence[int],
-    *,
-    s_img: float,
-    n_groups: int,
-    neighbor_count: int,
-    probe_diameter_px: float | None,
-    rng_seed_subsample: int | None,
-    as_json: bool,
-    **_phase: Any,
-) -> None:
+def _measure(file: Path, gridsizes: Sequence[int], given: Mapping[str, Any]) -> None:
     """Print the overlap metrics of the positions in a file."""
     if tuple(gridsizes) not in ((1,), (2,)):
         raise click.BadParameter(f"{', '.join(map(str, gridsizes))}: expected 1 or 2, once", param_hint="--gridsize")
     arrays = open_npz(file)
     coords = _positions(file, arrays)
-    source = "argument"
-    if probe_diameter_px is None:
-        probe_diameter_px, source = _diameter(file, arrays)
+    diameter, source = given["probe_diameter_px"], "argument"
+    if diameter is None:
+        diameter, source = _diameter(file, arrays)
+    s_img, n_groups, neighbors = given["s_img"], given["n_groups"], given["neighbor_count"]
+    seed = given["rng_seed_subsample"]
     try:
         document = compute_overlap_metrics(
-            coords,
-            gridsizes[0],
-            s_img,
-            n_groups,
-            neighbor_count,
-            probe_diameter_px,
-            rng_seed_subsample,
-            probe_diameter_source=source,
+            coords, gridsizes[0], s_img, n_groups, neighbors, diameter, seed, probe_diameter_source=source
         )
     except ValueError as error:
         fail(f"{file.name}: {error}")
-    if as_json:
+    if given["as_json"]:
         print_json(document)
         return
     for name, value in document.items():

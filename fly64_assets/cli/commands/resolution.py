@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.execution import reconstruction_request
 from fly64_assets.engines.process import run_isolated
-from fly64_assets.evaluation.scores.halves import HalfSets, compare_halves, half_indices
+from fly64_assets.evaluation.scores.resolution import compare_halves, half_indices
 from fly64_assets.physics.forward import blocks
 from fly64_assets.simulation.views import write_view
 from fly64_assets.store.atomic import write_atomically
@@ -68,7 +67,10 @@ def resolution(
         chosen = half_indices(dataset.scan_index)
     except ValueError as error:
         fail(f"{file}: {error}")
-    with _folder(save) as folder:
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+    with nullcontext(save) if save else tempfile.TemporaryDirectory(prefix="fly64_halves_") as name:
+        folder = Path(name)
         halves = [folder / HALF.format(number=number) for number in (1, 2)]
         for path, kept in zip(halves, chosen, strict=True):
             _write_half(path, dataset, kept)
@@ -90,23 +92,17 @@ def resolution(
             fail(f"the two reconstructions do not fit {file.name}: {error}")
     if as_json:
         print_json(result.to_dict())
-    else:
-        _show(result)
-
-
-@contextmanager
-def _folder(save: Path | None) -> Iterator[Path]:
-    if save is not None:
-        save.mkdir(parents=True, exist_ok=True)
-        yield save
-    else:
-        with tempfile.TemporaryDirectory(prefix="fly64_halves_") as name:
-            yield Path(name)
+        return
+    click.echo(f"two halves of {' and '.join(str(n) for n in result.frames)} frames")
+    for name, threshold in {"frc_05": "threshold of the design", "frc_half_bit": "half-bit curve"}.items():
+        score: Any = result.scores[name]
+        value = "none" if score.value is None else f"{score.value:.2f} px"
+        click.echo(f"  full period at the {threshold}: {value}{f' ({score.reason})' if score.reason else ''}")
 
 
 def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
     entry = transformation("half", {"frames": len(kept), "of": dataset.frames})
-    # What arrived, not what a truth lets expect: measured data have none.
+    # The measured counts, not expected ones: measured data have no truth.
     measured = dataset.measurement()
     arrived = math.fsum(float(measured.counts(kept[part]).sum()) for part in blocks(len(kept)))
     physics = {"expected_mean_counts": arrived / len(kept)}
@@ -127,9 +123,8 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, verbose: bool) -
     request = reconstruction_request(half, out, settings, seed, execution, {"half": half.stem})
     if verbose:
         click.echo(f"{half.stem}: {design.lsqml.engine}, up to {design.lsqml.epochs} epochs", err=True)
-    log = out / "ptychi.log"
-    engine = STAGES["lsqml_reconstruction_train"].engine
-    run_isolated(f"{engine}:reconstruct_job", request, execution=execution, log_path=log)
+    job = f"{STAGES['lsqml_reconstruction_train'].engine}:reconstruct_job"
+    run_isolated(job, request, execution=execution, log_path=out / "ptychi.log")
     return _object(out / "ptychi_reconstruction.npz")
 
 
@@ -138,12 +133,3 @@ def _object(path: Path) -> NDArray[np.complexfloating]:
     if OBJECT not in arrays:
         fail(f"{path} holds no '{OBJECT}' but {', '.join(sorted(arrays))}")
     return arrays[OBJECT]
-
-
-def _show(result: HalfSets) -> None:
-    click.echo(f"two halves of {' and '.join(str(n) for n in result.frames)} frames")
-    names: Sequence[tuple[str, str]] = (("frc_05", "threshold of the design"), ("frc_half_bit", "half-bit curve"))
-    for name, threshold in names:
-        score: Any = result.scores[name]
-        value = "none" if score.value is None else f"{score.value:.2f} px"
-        click.echo(f"  full period at the {threshold}: {value}{f' ({score.reason})' if score.reason else ''}")

@@ -1,31 +1,19 @@
 """``fly64 run``, and its phases by name: ``generate``, ``train``, ``reconstruct``, ``compare``.
 
-Belongs here: one thin command each (``overlap``, the phase with a second use, has a module of its own). Does not belong
-here: what a phase builds (``schedule``), how it is driven (``drive``). Phases do not build upstream stages: where an
-input is missing they say which phase makes it; ``run`` builds it.
+(``overlap``, the phase with a second use, has a module of its own.) Phases do not build upstream stages: where an input
+is missing they say which phase makes it; ``run`` builds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
 from fly64_assets.cli.console import fail
-from fly64_assets.cli.driver.drive import RunOptions, States, carry_out, print_plan, states_for
-from fly64_assets.cli.driver.schedule import (
-    COMPARE,
-    GENERATE,
-    RECONSTRUCT,
-    STAGE_NAMES,
-    TRAIN,
-    Phase,
-    PhasePlan,
-    phase_plan,
-    phases_before,
-    to_build,
-)
+from fly64_assets.cli.driver.drive import RunOptions, carry_out, print_plan, states_for
+from fly64_assets.cli.driver.schedule import PHASES, STAGE_NAMES, phase_plan, phases_before, to_build
 from fly64_assets.cli.options import (
     allow_missing_option,
     backend_option,
@@ -38,7 +26,6 @@ from fly64_assets.cli.options import (
     split_option,
     view_option,
 )
-from fly64_assets.study.design import StudyDesign
 
 NAMED: Final = 12
 """Stages that a message names before it counts the others."""
@@ -87,7 +74,7 @@ def generate(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
       fly64 generate --base-npz my_base.npz
       fly64 generate --dose 1e3 --dry-run
     """
-    run_phase(options, GENERATE, allow_missing, asked)
+    run_phase(options, "generate", allow_missing, asked)
 
 
 @click.command()
@@ -106,7 +93,7 @@ def train(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
       fly64 train --gridsize 2 --accelerator cpu --deterministic --num-workers 0 --logger csv
       fly64 train --dose 1e4 --view dense --backend tensorflow
     """
-    run_phase(options, TRAIN, allow_missing, asked)
+    run_phase(options, "train", allow_missing, asked)
 
 
 @click.command()
@@ -126,7 +113,7 @@ def reconstruct(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
       fly64 reconstruct --dose 1e4 --view sparse --split test
       fly64 reconstruct --allow-missing
     """
-    run_phase(options, RECONSTRUCT, allow_missing, asked)
+    run_phase(options, "reconstruct", allow_missing, asked)
 
 
 @click.command()
@@ -147,35 +134,27 @@ def compare(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
       fly64 compare
       fly64 compare --view dense --allow-missing
     """
-    run_phase(options, COMPARE, allow_missing, asked)
+    run_phase(options, "compare", allow_missing, asked)
 
 
-def run_phase(options: RunOptions, phase: Phase, allow_missing: bool, asked: Mapping[str, Any]) -> None:
+def run_phase(options: RunOptions, phase: str, allow_missing: bool, asked: Mapping[str, Any]) -> None:
     """Build the stages of one phase from what other phases have left; name those that lack their inputs."""
     design = options.session.design()
-    filters = chosen(design, phase.stages, **asked)
+    filters = chosen(design, PHASES[phase], **asked)
     states = states_for(options, design, filters)
     plan = phase_plan(design, states, filters)
-    _name_missing(states, plan)
-    if plan.missing and not allow_missing:
-        if options.dry_run:
-            print_plan(states, plan.keys, filters, plan.left_out)
-        _refuse(design, states, plan)
-    carry_out(options, design, states, plan.keys, filters, plan.left_out)
-
-
-def _name_missing(states: States, plan: PhasePlan) -> None:
     for key, lacking in list(plan.missing.items())[:NAMED]:
         inputs = ", ".join(f"{other.label} ({states[other].name})" for other in lacking)
         click.echo(f"{key.label} lacks {inputs}", err=True)
     if len(plan.missing) > NAMED:
         click.echo(f"... and {len(plan.missing) - NAMED} more", err=True)
-
-
-def _refuse(design: StudyDesign, states: States, plan: PhasePlan) -> NoReturn:
-    before = phases_before(design, states, [key for lacking in plan.missing.values() for key in lacking])
-    first = ", then ".join(f"`fly64 {name}`" for name in before)
-    fail(
-        f"{len(plan.missing)} stage(s) lack their inputs and nothing was started: run {first} first, or `fly64 run` "
-        "for everything; --allow-missing goes on without them"
-    )
+    if plan.missing and not allow_missing:
+        if options.dry_run:
+            print_plan(states, plan.keys, filters, plan.left_out)
+        before = phases_before(design, states, [key for lacking in plan.missing.values() for key in lacking])
+        first = ", then ".join(f"`fly64 {name}`" for name in before)
+        fail(
+            f"{len(plan.missing)} stage(s) lack their inputs and nothing was started: run {first} first, or "
+            "`fly64 run` for everything; --allow-missing goes on without them"
+        )
+    carry_out(options, design, states, plan.keys, filters, plan.left_out)

@@ -1,4 +1,4 @@
-"""Commands that look at a whole study: ``plan``, ``status``, ``report``, ``verify``."""
+"""Commands for a whole study: ``plan``, ``status``, ``report``, ``verify``, ``audit``, ``clean``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +22,13 @@ from fly64_assets.cli.console import (
     pass_session,
     print_json,
 )
-from fly64_assets.cli.driver.runs import run_assets
+from fly64_assets.cli.driver.progress import counting_bar
+from fly64_assets.cli.driver.runs import run_assets, run_audit
+from fly64_assets.cli.options import chosen_cells
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.artifacts import ArtifactStore, State
+from fly64_assets.store.garbage import KINDS, find_garbage, remove_garbage
 from fly64_assets.store.integrity import verify_folder
-from fly64_assets.store.layout import Layout
 from fly64_assets.study.states import active_layout, study_states
 from fly64_assets.study.table import Key
 
@@ -50,7 +52,10 @@ def plan(session: Session, as_json: bool) -> None:
     """
     design = session.design()
     states = study_states(session.store(design), design)
-    jobs = [_job(key, state) for key, state in states.items()]
+    jobs = [
+        _row(key, state) | {"gridsize": key.gridsize or None, "arm": key.method or None}
+        for key, state in states.items()
+    ]
     if as_json:
         print_json({"jobs": jobs})
         return
@@ -138,8 +143,6 @@ def verify(session: Session, folder: Path | None, as_json: bool) -> None:
     """
     if folder is None:
         folder = active_layout(session.store(session.design())).folder
-    from fly64_assets.cli.driver.progress import counting_bar
-
     with counting_bar("verifying", shown=not as_json) as advance:
         found = verify_folder(folder, lambda done, total, _: advance(done, total))
     if as_json:
@@ -149,6 +152,82 @@ def verify(session: Session, folder: Path | None, as_json: bool) -> None:
             click.echo(f"{MARKS['bad']} {entry.path}: {entry.why}")
         click.echo(f"{found.checked} files checked, {len(found.bad)} bad")
     sys.exit(0 if found.ok else 1)
+
+
+@click.command()
+@click.option("--dose", type=float, metavar="PHOTONS", help="Photons per frame: only this dose and its cells.")
+@click.option("--view", metavar="VIEW", help="Only the cell of this dose and view.")
+@json_option
+@pass_session
+@clean_errors
+def audit(session: Session, dose: float | None, view: str | None, as_json: bool) -> None:
+    """Run every check over all data on disk.
+
+    The checks re-read the files (SHA256, DATA-001, physics, oversampling, networks); the Dagster UI shows the findings
+    as well.
+
+    \b
+    Example:
+      fly64 audit
+      fly64 audit --dose 1e3 --view dense --json
+    """
+    design = session.design()
+    if view is not None and dose is None:
+        raise click.BadParameter("a view is part of a cell: give its --dose as well", param_hint="--view")
+    doses, views = chosen_cells(design, [] if dose is None else [dose], [] if view is None else [view])
+    checks = run_audit(session, "|".join(str(part) for part in (*doses, *views)))
+    failed = [check for check in checks if not check["passed"]]
+    if as_json:
+        print_json({"ok": not failed, "checks": checks})
+    else:
+        for check in checks:
+            mark = MARKS["good" if check["passed"] else "bad"]
+            text = "" if check["passed"] and check["finding"] == "all is well" else f"  {check['finding']}"
+            click.echo(f"{mark} {check['check']:18} {check['asset']:28} {check['partition']:16}{text}")
+        click.echo(f"{len(checks)} checks, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.option("--remove", "kinds", multiple=True, type=click.Choice(KINDS), help="Remove this kind; may be repeated.")
+@json_option
+@pass_session
+@clean_errors
+def clean(session: Session, kinds: Sequence[str], as_json: bool) -> None:
+    """List files that are of no use, and remove them on request.
+
+    Only the study's folder is looked at.
+
+    \b
+    temporary   unfinished files and scratch folders of processes that have ended
+    superseded  bases that the design made and has replaced, with all their results
+    orphan      files that no record lists and no live artifact names
+    \b
+    Nothing that a live artifact's sidecar names is ever removed, nor anything where a build is at work.
+    \b
+    Example:
+      fly64 clean
+      fly64 clean --remove temporary --remove orphan
+    """
+    store = session.store(session.design())
+    removed = remove_garbage(store, kinds) if kinds else []
+    left = find_garbage(store)
+    items = [(item, True) for item in removed] + [(item, False) for item in left]
+    if as_json:
+        facts = [{name: getattr(item, name) for name in ("kind", "bytes", "why")} for item, _ in items]
+        paths = [item.path.relative_to(store.folder).as_posix() for item, _ in items]
+        rows = zip(paths, facts, items, strict=True)
+        print_json({"garbage": [{"path": path} | fact | {"removed": gone} for path, fact, (_, gone) in rows]})
+        return
+    for item, gone in items:
+        title = "removed" if gone else "of no use"
+        click.echo(f"{title:10} {item.kind:10} {item.bytes:>14,} {item.path.relative_to(store.folder)}: {item.why}")
+    if removed:
+        click.echo(f"removed {len(removed)} of {sum(item.bytes for item in removed):,} bytes")
+    click.echo(
+        f"{len(left)} of no use, {sum(item.bytes for item in left):,} bytes, in {store.folder}"
+        + ("; remove with --remove KIND" if left and not kinds else "")
+    )
 
 
 def other_summary(store: ArtifactStore, other: str) -> dict[str, Any]:
@@ -177,49 +256,23 @@ def read_summary(path: Path) -> dict[str, Any]:
     return document
 
 
-def _job(key: Key, state: State) -> dict[str, Any]:
-    return {
-        "repeat": key.repeat,
-        "stage": key.stage,
-        "dose": key.dose,
-        "view": key.view,
-        "split": key.split,
-        "gridsize": key.gridsize or None,
-        "arm": key.method or None,
-        "state": state.name,
-        "reason": state.reason,
-    }
+def _row(key: Key, state: State) -> dict[str, Any]:
+    place = {name: getattr(key, name) for name in ("repeat", "stage", "dose", "view", "split")}
+    return place | {"state": state.name, "reason": state.reason}
 
 
-def _cells(store: ArtifactStore, key: Key, state: State) -> Iterator[dict[str, Any]]:
+def _cells(store: ArtifactStore, key: Key, state: State) -> list[dict[str, Any]]:
     """One row per main file of a stage; a stage without files is one row without a path."""
-    row: dict[str, Any] = {
-        "repeat": key.repeat,
-        "stage": key.stage,
-        "dose": key.dose,
-        "view": key.view,
-        "split": key.split,
-    }
-    row |= {"state": state.name, "reason": state.reason, "path": None, "sha256": None}
+    row = _row(key, state) | {"path": None, "sha256": None}
     active = store.active_base()
     if state.record is None or active is None:
-        yield row
-        return
+        return [row]
     layout = store.layout(active.base_id)
-    found = False
-    for split, path in _main_files(layout, key):
-        name = path.relative_to(layout.folder).as_posix()
-        if name in state.record.outputs:
-            found = True
+    rows = []
+    for split in SPLITS if "{split}" in key.kind.files[0] else (None,):
+        path = layout.result(key, split) if split else layout.result(key)
+        sha256 = state.record.outputs.get(path.relative_to(layout.folder).as_posix())
+        if sha256 is not None:
             place = path.relative_to(store.data_root).as_posix()
-            yield row | {"split": split, "path": place, "sha256": state.record.outputs[name]}
-    if not found:
-        yield row
-
-
-def _main_files(layout: Layout, key: Key) -> list[tuple[str | None, Path]]:
-    """The files for which a stage exists, each with its split."""
-    (name,) = key.kind.files
-    if "{split}" in name:
-        return [(split, layout.result(key, split)) for split in SPLITS]
-    return [(key.split, layout.result(key))]
+            rows.append(row | {"split": split or key.split, "path": place, "sha256": sha256})
+    return rows or [row]

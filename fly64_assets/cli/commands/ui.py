@@ -9,15 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import click
 
-from fly64_assets.cli.console import Session, clean_errors, fail, pass_session
+from fly64_assets.cli.console import Session, clean_errors, fail, pass_session, signals_to
 from fly64_assets.cli.driver.drive import report_lost_runs
 from fly64_assets.cli.driver.runs import dagster_home
 from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
@@ -51,7 +50,10 @@ def ui(session: Session, port: int, host: str) -> None:
     home = dagster_home()
     report_lost_runs()
     click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")
-    with _asked_to_stop() as asked:
+    asked: list[int] = []
+    # Also where a shell started this process in the background with Ctrl-C ignored: Dagster would otherwise ignore
+    # SIGTERM as well.
+    with signals_to(lambda number, _frame: asked.append(number), *SIGNALS):
         services = _start(session, host, port)
         try:
             _watch(services, host, port, asked)
@@ -64,8 +66,7 @@ def ui(session: Session, port: int, host: str) -> None:
 
 def _inbox(session: Session) -> Path:
     """The folder that the sensor watches; the default one, in the data root, is created."""
-    given = os.environ.get(INBOX_VARIABLE)
-    if given:
+    if given := os.environ.get(INBOX_VARIABLE):
         return Path(given)
     folder = session.data_root / DEFAULT_INBOX
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,44 +88,20 @@ def _require_free(host: str, port: int) -> None:
         )
 
 
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that collects the signals to stop; nothing else happens on one.
-
-    The handlers are set even where a shell started this process in the background with Ctrl-C ignored: Dagster would
-    otherwise ignore SIGTERM as well.
-    """
-    asked: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _start(session: Session, host: str, port: int) -> subprocess.Popen[bytes]:
     """Webserver, daemon and code server, as one group of processes."""
     program = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "fly64_assets.definitions"]
     options = ["-h", host, "-p", str(port), "--log-level", "warning", "--code-server-log-level", "warning"]
+    # Python does not say that `dagster dev` has a successor in a package that this project does not need.
+    quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded", "DAGSTER_DISABLE_TELEMETRY": "yes"}
     return subprocess.Popen(
         [*program, *options],
-        env=_environment(os.environ, session),
+        env={**PATIENT, **os.environ, **quiet, **session.environment()},
         stdin=subprocess.DEVNULL,
         # Ctrl-C in a terminal reaches them through us, once.
         start_new_session=True,
         preexec_fn=_end_with_parent,  # noqa: PLW1509 (this process has one thread)
     )
-
-
-def _environment(environment: Mapping[str, str], session: Session) -> dict[str, str]:
-    # Python does not say that `dagster dev` has a successor in a package that this project does not need.
-    quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded", "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    return {**PATIENT, **environment, **quiet, **session.environment()}
 
 
 def _end_with_parent() -> None:
@@ -137,20 +114,15 @@ def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[
     """Print the address as soon as the page can be opened; return when a signal comes or the services end."""
     open_yet = False
     while not asked and services.poll() is None:
-        if not open_yet and _answers(host, port):
-            open_yet = True
-            click.echo(f"http://{host}:{port}  (Ctrl-C stops it)")
+        if not open_yet:
+            with suppress(OSError), socket.create_connection((host, port), timeout=1):
+                open_yet = True
+                click.echo(f"http://{host}:{port}  (Ctrl-C stops it)")
         time.sleep(POLL_SECONDS)
 
 
-def _answers(host: str, port: int) -> bool:
-    with suppress(OSError), socket.create_connection((host, port), timeout=1):
-        return True
-    return False
-
-
 def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
-    """End the services, then whatever runs of theirs are left in their group; a second signal ends all at once."""
+    """End the services, then the runs that are left in their process group; a second signal ends all at once."""
     signals = len(asked)
 
     def wait(ended: Callable[[], bool], seconds: float) -> None:

@@ -1,27 +1,23 @@
-"""Driving the asset graph until every stage of a request has succeeded, failed or been skipped.
-
-Belongs here: what ``fly64 run`` and the phases do with a list of stages. Does not belong here: which stages those are
-(``schedule``), options (``options``), the process of a run (``runs``).
-"""
+"""Driving the asset graph until every stage of a request has succeeded, failed or been skipped."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fly64_assets.cli.console import MARKS, Session, fail, first_line
+from fly64_assets.cli.console import MARKS, Session, fail, first_line, signals_to
 from fly64_assets.cli.driver.progress import StudyBars
 from fly64_assets.cli.driver.runs import dagster_home, run_assets
-from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, dose_run, single_run
+from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, stage_run
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import active_layout, study_states
@@ -32,27 +28,17 @@ States = Mapping[Key, State]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a request is to be carried out.
-
-    Attributes
-    ----------
-    session : Session
-        Study and data root.
-    base_file : Path or None
-        A base to import first.
-    dry_run : bool
-        Say what would be done, and write nothing.
-    jobs : int
-        Cells at a time.
-    gpu : mapping
-        Settings of the resource ``gpu`` other than its own; not among any stage's parameters (CONFIG-002).
-    """
+    """How a request is to be carried out."""
 
     session: Session
     base_file: Path | None
+    """A base to import first."""
     dry_run: bool
+    """Say what would be done, and write nothing."""
     jobs: int
+    """Cells at a time."""
     gpu: Mapping[str, Any]
+    """Settings of the resource ``gpu`` other than its own; not among any stage's parameters (CONFIG-002)."""
 
 
 class _WithoutBase(ArtifactStore):
@@ -79,21 +65,15 @@ def states_for(options: RunOptions, design: StudyDesign, filters: Filters) -> di
     store = options.session.store(design)
     if options.base_file is not None:
         if options.dry_run:
-            store = _would_be(options.base_file, design, store)
+            from fly64_assets.study.intake import base_name
+
+            name = base_name(design, options.base_file)
+            click.echo(f"{options.base_file} would be the active base {name}")
+            known = name in store.bases()
+            store = store.on(name, IMPORTED) if known else _WithoutBase(store.data_root, store.study)
         else:
             import_base(options.session, design, options.base_file, {})
     return study_states(store, design, methods=filters.methods)
-
-
-def _would_be(base_file: Path, design: StudyDesign, store: ArtifactStore) -> ArtifactStore:
-    """The store with this base active, after a look at the file."""
-    from fly64_assets.study.intake import base_name
-
-    name = base_name(design, base_file)
-    click.echo(f"{base_file} would be the active base {name}")
-    if name in store.bases():
-        return store.on(name, IMPORTED)
-    return _WithoutBase(store.data_root, store.study)
 
 
 def carry_out(
@@ -105,14 +85,20 @@ def carry_out(
     left_out: Collection[Key] = (),
 ) -> None:
     """Build ``keys`` and exit with 1 if a requested stage is not done then; stages left out do not count."""
-    accelerator = _accelerator(options) if options.gpu or (keys and not options.dry_run) else ""
+    accelerator = ""
+    if options.gpu or (keys and not options.dry_run):
+        from fly64_assets.resources.gpu import GpuResource
+
+        # Raises EngineError where the request cannot be met on this machine.
+        accelerator = GpuResource(**options.gpu).execution().accelerator
     if options.dry_run:
         print_plan(states, keys, filters, left_out)
         return
     store = options.session.store(design)
     if keys:
         try:
-            with _stopped_by_sigterm():
+            # SIGTERM stops the work as Ctrl-C does: no run continues without its command.
+            with signals_to(signal.default_int_handler, signal.SIGTERM):
                 store = _Driver(options, design, keys, accelerator, store).drive()
         except KeyboardInterrupt:
             click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
@@ -120,32 +106,12 @@ def carry_out(
     _conclude(store, design, filters, left_out)
 
 
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM stops the work as Ctrl-C does: no run goes on alone."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _accelerator(options: RunOptions) -> str:
-    """Where engines will run. Raises ``EngineError`` where the request cannot be met on this machine."""
-    from fly64_assets.resources.gpu import GpuResource
-
-    return GpuResource(**options.gpu).execution().accelerator
-
-
 def report_lost_runs() -> None:
     """Close the runs of the instance whose process has ended, and say which."""
-    import dagster as dg
-
     from fly64_assets.automation.runs import close_lost_runs
 
-    with dg.DagsterInstance.get() as instance:
-        for run in close_lost_runs(instance):
-            click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
+    for run in close_lost_runs():
+        click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
 
 
 def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Collection[Key]) -> None:
@@ -159,7 +125,7 @@ def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Coll
 
 @dataclass
 class _Driver:
-    """Runs in the right order, some at a time, all on one base, whichever becomes the active one meanwhile."""
+    """Runs in order of dependence, some at a time, all on one base even if another becomes the active one."""
 
     options: RunOptions
     design: StudyDesign
@@ -178,7 +144,7 @@ class _Driver:
         # On a CPU as many engines work as there are jobs; on a GPU the instance's own limit applies.
         slots = pool_slots("gpu", jobs) if self.accelerator == "cpu" else nullcontext()
         with slots, StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
-            first = single_run(self.design, self.keys, "base")
+            first = stage_run(self.design, self.keys, "base")
             if first and not self._start(first):
                 return self.store
             active = self.store.active_base()
@@ -189,7 +155,7 @@ class _Driver:
                 self.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-            last = single_run(self.design, self.keys, "report")
+            last = stage_run(self.design, self.keys, "report")
             if last:
                 self._start(last)
         return self.store
@@ -197,7 +163,7 @@ class _Driver:
     def _doses(self, pool: ThreadPoolExecutor) -> None:
         waiting: dict[Future[bool], int | None] = {}
         for dose in self.design.doses:
-            run = dose_run(self.design, self.keys, dose)
+            run = stage_run(self.design, self.keys, "simulated", dose)
             if run:
                 waiting[pool.submit(self._start, run)] = dose
             else:
@@ -212,11 +178,8 @@ class _Driver:
 
     def _cells(self, pool: ThreadPoolExecutor, dose: int) -> dict[Future[bool], int | None]:
         runs = [cell_runs(self.design, self.keys, dose, view) for view in self.design.views]
-        return {pool.submit(self._sequence, cell): None for cell in runs if cell}
-
-    def _sequence(self, runs: list[Run]) -> bool:
-        outcomes = [self._start(run) for run in runs]  # the comparison runs even if methods failed
-        return all(outcomes)
+        # The comparison runs even if methods failed, hence the list.
+        return {pool.submit(lambda cell: all(list(map(self._start, cell))), cell): None for cell in runs if cell}
 
     def _start(self, run: Run) -> bool:
         if self.stop.is_set():

@@ -1,7 +1,6 @@
 """One Dagster run in a process of its own: started by the command line, executed on the instance of the working folder.
 
-Belongs here: the run's process, its log, its answer. Does not belong here: which runs to start (``schedule``), Dagster
-(``automation.runs``, which only the child imports).
+Does not belong here: which runs to start (``schedule``), Dagster (``automation.runs``, which only the child imports).
 """
 
 from __future__ import annotations
@@ -72,10 +71,7 @@ def run_assets(
 def run_audit(session: Session, partition: str) -> list[dict[str, Any]]:
     """Run every check over what is on disk; ``partition`` is a dose or cell, or empty for all.
 
-    Returns
-    -------
-    list of dict
-        ``asset``, ``check``, ``partition``, ``passed`` and ``finding`` of each.
+    Returns ``asset``, ``check``, ``partition``, ``passed`` and ``finding`` of each.
     """
     checks: list[dict[str, Any]] = _run(session, "audit_job", {"partition": partition}, _new_log("audit"))["checks"]
     return checks

@@ -1,12 +1,10 @@
-"""Which Dagster runs a request needs, and in which order they may go.
-
-Belongs here: pure decisions from states. Does not belong here: processes (``runs``), printing (``drive``).
-"""
+"""Which Dagster runs a request needs, and in which order they may go: pure decisions from states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import BASE, KINDS, REPORT
@@ -14,7 +12,15 @@ from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import BACKENDS, Key
 
-STAGE_NAMES = tuple(KINDS)
+STAGE_NAMES: Final = tuple(KINDS)
+PHASES: Final = {
+    "generate": ("base", "simulated"),
+    "overlap": ("view",),
+    "train": ("training",),
+    "reconstruct": ("inference", "reconstruction"),
+    "compare": ("comparison", "report"),
+}
+"""Steps of the study with a command of their own, in the order of work, and the kinds of stages that each builds."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,8 @@ def to_build(design: StudyDesign, states: Mapping[Key, State], filters: Filters)
         if key in wanted:
             continue
         wanted.add(key)
-        needed = (
-            other for other in stages.upstream(design, key) if other in states and not stages.optional(key, other)
-        )
-        open_ends += [other for other in needed if not states[other].done]
+        needed = [other for other in stages.upstream(design, key) if not stages.optional(key, other)]
+        open_ends += [other for other in needed if other in states and not states[other].done]
     # A comparison without a method is up to date until that method exists.
     methods = {key for key in wanted if key.stage in ("inference", "reconstruction")}
     comparisons = (key for key in states if key.stage == "comparison" and filters.match(key))
@@ -86,38 +90,15 @@ def to_build(design: StudyDesign, states: Mapping[Key, State], filters: Filters)
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A step of the study with its own command, and the kinds of stages that it builds."""
-
-    name: str
-    stages: tuple[str, ...]
-
-
-GENERATE = Phase("generate", ("base", "simulated"))
-OVERLAP = Phase("overlap", ("view",))
-TRAIN = Phase("train", ("training",))
-RECONSTRUCT = Phase("reconstruct", ("inference", "reconstruction"))
-COMPARE = Phase("compare", ("comparison", "report"))
-PHASES = (GENERATE, OVERLAP, TRAIN, RECONSTRUCT, COMPARE)
-
-
-@dataclass(frozen=True)
 class PhasePlan:
-    """What one phase would do.
-
-    Attributes
-    ----------
-    keys : list of Key
-        Stages to build, in the order of work.
-    missing : dict of Key to list of Key
-        Requested stages, each with the inputs of other phases that it lacks.
-    left_out : set of Key
-        Those of them that cannot be built without; a comparison can do without a method.
-    """
+    """What one phase would do."""
 
     keys: list[Key]
+    """Stages to build, in the order of work."""
     missing: dict[Key, list[Key]]
+    """Requested stages, each with the inputs of other phases that it lacks."""
     left_out: set[Key]
+    """Those of them that cannot be built without; a comparison can do without a method."""
 
 
 def phase_plan(design: StudyDesign, states: Mapping[Key, State], filters: Filters) -> PhasePlan:
@@ -127,7 +108,7 @@ def phase_plan(design: StudyDesign, states: Mapping[Key, State], filters: Filter
         needed = (other for other in stages.upstream(design, key) if other in states)
         lacking = [other for other in needed if not states[other].done and other not in plan.keys]
         if key == REPORT:
-            # It names the cells that are missing, but it lies in the folder of a base.
+            # It names the cells that are missing, but it is in the folder of a base.
             lacking = [other for other in (BASE,) if not states[other].done]
         if lacking:
             plan.missing[key] = lacking
@@ -150,7 +131,7 @@ def phases_before(design: StudyDesign, states: Mapping[Key, State], lacking: Seq
         if key not in needed:
             needed.add(key)
             ends += [k for k in stages.upstream(design, key) if k in states and not states[k].done]
-    return [phase.name for phase in PHASES if any(key.stage in phase.stages for key in needed)]
+    return [phase for phase, built in PHASES.items() if any(key.stage in built for key in needed)]
 
 
 def cell_runs(design: StudyDesign, keys: Sequence[Key], dose: int, view: str) -> list[Run]:
@@ -161,14 +142,9 @@ def cell_runs(design: StudyDesign, keys: Sequence[Key], dose: int, view: str) ->
     return [run for part in (work, comparisons) if (run := _run(design, part, f"{dose}|{view}"))]
 
 
-def dose_run(design: StudyDesign, keys: Sequence[Key], dose: int) -> Run | None:
-    """The run that simulates one dose; None if there is nothing to do."""
-    return _run(design, [key for key in keys if key.stage == "simulated" and key.dose == dose], str(dose))
-
-
-def single_run(design: StudyDesign, keys: Sequence[Key], stage: str) -> Run | None:
-    """The run of an unpartitioned stage; None if there is nothing to do."""
-    return _run(design, [key for key in keys if key.stage == stage], None)
+def stage_run(design: StudyDesign, keys: Sequence[Key], stage: str, dose: int | None = None) -> Run | None:
+    """The run of a stage of the whole study, or of a dose; None if there is nothing to do."""
+    return _run(design, [key for key in keys if (key.stage, key.dose) == (stage, dose)], str(dose) if dose else None)
 
 
 def _run(design: StudyDesign, keys: Sequence[Key], partition: str | None) -> Run | None:

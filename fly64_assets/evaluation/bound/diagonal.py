@@ -49,23 +49,16 @@ LEAST_SPECTRUM: Final = 0.01
 class DiagonalEstimate:
     """A diagonal on the grid (h, w) of the information, estimated with random vectors.
 
-    Attributes
-    ----------
-    samples : list of (h, w) complex128
-        v (B v) of every random vector: real part for the logarithm of the amplitude, imaginary for the phase.
-    phase, log_amplitude : (h, w) float64
-        Local mean of the samples: 1 / (4 n_r) times the smoothed ratio of the samples to it, never below it.
-    truncation : float
-        Largest part of v B v that an iteration left out.
-    stuck_at : (row, column) or None
-        Where the solution was largest if the iteration did not converge.
+    The samples are v (B v) of every random vector: real part for the logarithm of the amplitude, imaginary for the
+    phase. Both maps are local means of them: 1 / (4 n_r) times the smoothed ratio of the samples to it, never below it.
+    ``truncation`` is the largest part of v B v that an iteration left out; ``stuck_at`` (row, column) is where the
+    solution was largest if the iteration did not converge, and the maps are zero then.
     """
 
     samples: list[NDArray[np.complex128]]
     phase: NDArray[np.float64]
     log_amplitude: NDArray[np.float64]
     truncation: float
-    random_vectors: int
     iterations: int
     stuck_at: tuple[int, int] | None
 
@@ -81,20 +74,20 @@ def estimate_diagonal(
     for _ in range(RANDOM_VECTORS):
         signs = _signs(random, mask)
         right = (signs - weights * signs.sum()).astype(np.complex64)
-        solution = solve(information, preconditioner, right)
-        iterations += solution.iterations
-        x = solution.x.astype(np.complex128)
-        if solution.remaining > TRUNCATION:
+        solution, count, remaining = _solve(information, preconditioner, right)
+        iterations += count
+        x = solution.astype(np.complex128)
+        if remaining > TRUNCATION:
             size = np.abs(x) * np.sqrt(information.photons)
             row, column = np.unravel_index(int(size.argmax()), size.shape)
             nothing = np.zeros(mask.shape)
-            return DiagonalEstimate([], nothing, nothing, np.inf, len(samples), iterations, (int(row), int(column)))
-        truncation = max(truncation, solution.remaining)
+            return DiagonalEstimate(samples, nothing, nothing, np.inf, iterations, (int(row), int(column)))
+        truncation = max(truncation, remaining)
         x -= (weights * x).sum()
         samples.append(np.where(mask, signs.real * x.real + 1j * signs.imag * x.imag, 0))
     mean: Field = np.mean(samples, axis=0)
-    maps = [_local(part, information.photons, mask) for part in (mean.imag, mean.real)]
-    return DiagonalEstimate(samples, maps[0], maps[1], truncation, RANDOM_VECTORS, iterations, None)
+    phase, log_amplitude = (_local(part, information.photons, mask) for part in (mean.imag, mean.real))
+    return DiagonalEstimate(samples, phase, log_amplitude, truncation, iterations, None)
 
 
 def _signs(random: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.complex128]:
@@ -110,23 +103,11 @@ def _local(sample: NDArray[np.float64], photons: NDArray[np.float64], mask: NDAr
     return np.divide(np.maximum(smooth, 1), 4 * photons, out=np.zeros(mask.shape), where=mask)
 
 
-# -- conjugate gradients ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Solution:
-    """x with I x = b; ``remaining`` is the part of b x that further iterations would add, by extrapolation."""
-
-    x: Field
-    iterations: int
-    remaining: float
-
-
-def solve(information: ObjectInformation, preconditioner: Preconditioner, right: Field) -> Solution:
-    """Solve I x = b for a b without a part in the null space.
+def _solve(information: ObjectInformation, preconditioner: Preconditioner, right: Field) -> tuple[Field, int, float]:
+    """Conjugate gradients: x with I x = b for a b without a part in the null space, iterations, and what is left.
 
     b x grows with every step by a known positive amount (Golub and Meurant, BIT 37, 687, 1997), so that the gain of the
-    last steps relative to that of the steps before gives what is left.
+    last steps relative to that of the steps before gives the part of b x that further iterations would add.
     """
     x = np.zeros_like(right)
     residual = right.copy()
@@ -143,13 +124,13 @@ def solve(information: ObjectInformation, preconditioner: Preconditioner, right:
         z = preconditioner.apply(residual)
         energy, last = _inner(residual, z), energy
         if energy <= 1e-10 * _inner(right, right):
-            return Solution(x, count, 0.0)
+            return x, count, 0.0
         if count % STRIDE == 0 and count >= 2 * STRIDE:
             remaining = _remaining(gains)
             if remaining <= TRUNCATION:
-                return Solution(x, count, remaining)
+                return x, count, remaining
         step = z + (energy / last) * step
-    return Solution(x, MOST_ITERATIONS, _remaining(gains))
+    return x, MOST_ITERATIONS, _remaining(gains)
 
 
 def _remaining(gains: list[float]) -> float:
@@ -179,12 +160,10 @@ class Preconditioner:
             signs = _signs(random, unknown)
             image = information.apply((signs / self._root).astype(np.complex64)) / self._root
             cause, effect = (
-                [scipy.fft.fft2(part, self._grid) for part in (f.real, f.imag)]
+                np.stack([scipy.fft.fft2(part, self._grid) for part in (f.real, f.imag)])
                 for f in (signs, image.astype(np.complex128))
             )
-            for row in range(2):
-                for column in range(2):
-                    spectrum[row, column] += effect[row] * cause[column].conj()
+            spectrum += effect[:, None] * cause.conj()
         spectrum /= SPECTRUM_VECTORS * np.count_nonzero(unknown)
         width = [SPECTRAL_SMOOTHING * n / information.patch_size for n in self._grid]
         smooth = scipy.ndimage.gaussian_filter(spectrum, (0, 0, *width), mode="wrap")
@@ -197,16 +176,11 @@ class Preconditioner:
     def apply(self, residual: Field) -> Field:
         """Approximate I^-1 r; zero on known pixels, like r."""
         scaled = residual / self._root
-        a, p = (
-            scipy.fft.rfft2(np.ascontiguousarray(part), self._grid, workers=2) for part in (scaled.real, scaled.imag)
-        )
-        inverse = self._inverse
+        parts = [scipy.fft.rfft2(np.ascontiguousarray(f), self._grid, workers=2) for f in (scaled.real, scaled.imag)]
+        height, width = self._unknown.shape
         real, imaginary = (
-            scipy.fft.irfft2(inverse[k, 0] * a + inverse[k, 1] * p, self._grid, workers=2)[self._here] for k in (0, 1)
+            scipy.fft.irfft2(row[0] * parts[0] + row[1] * parts[1], self._grid, workers=2)[:height, :width]
+            for row in self._inverse
         )
         result: Field = np.where(self._unknown, (real + 1j * imaginary) / self._root, 0).astype(np.complex64)
         return result
-
-    @property
-    def _here(self) -> tuple[slice, slice]:
-        return slice(0, self._unknown.shape[0]), slice(0, self._unknown.shape[1])

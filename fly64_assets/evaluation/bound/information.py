@@ -1,7 +1,7 @@
 """Fisher information of an object in the photon counts of a scan with a known probe.
 
-Belongs here: the information matrix, as an operator and, for small fields, as an array. Does not belong here: its
-inverse (``limit``), and where it is singular for reasons that need no matrix (``components``).
+Belongs here: the information matrix, as an operator and, for small fields, as an array, and the connected components of
+frames, which make it singular. Does not belong here: its inverse (``limit``).
 
 Unknown are the logarithm of the amplitude and the phase of every pixel, O = exp(a + i phi). With the far field
 F_jq = (F P O_j)_q, O_j the window of frame j, Poisson counts of the mean |s F_jq|^2 have the expected information
@@ -18,16 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
+import scipy.sparse.csgraph
 from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.illumination import illumination
-from fly64_assets.physics.windows import Scan, add, common_part, read
+from fly64_assets.physics.windows import Scan, add, common_part, corner_weights, read
 
 SHARES: Final = 2
 """Parts into which the frames are divided, one thread each; fixed, so that sums are rounded the same everywhere."""
@@ -39,36 +40,20 @@ Field = NDArray[Any]
 """A complex image in the operator's own precision."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """The smallest part of the object's grid that holds every frame's window; it may reach beyond the object.
+def cut(array: NDArray[Any], scan: Scan) -> NDArray[Any]:
+    """The part of an array on the object's grid that a scan on its own grid covers, zero beyond the object."""
+    part = np.zeros(scan.object_shape, dtype=array.dtype)
+    whole, own = common_part(scan.origin, scan.object_shape, (array.shape[0], array.shape[1]))
+    part[own] = array[whole]
+    return part
 
-    Attributes
-    ----------
-    scan : Scan
-        The positions, on the grid of the part.
-    """
 
-    scan: Scan
-
-    @classmethod
-    def of(cls, scan: Scan) -> Part:
-        """The part of the object's grid that the windows of a scan need."""
-        return cls(scan.tight())
-
-    def cut(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The part of an array on the object's grid, zero beyond it."""
-        cut = np.zeros(self.scan.object_shape, dtype=array.dtype)
-        whole, own = common_part(self.scan.origin, self.scan.object_shape, (array.shape[0], array.shape[1]))
-        cut[own] = array[whole]
-        return cut
-
-    def paste(self, cut: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-        """The inverse of :meth:`cut`: an array (H, W) that is zero outside this part."""
-        array = np.zeros(shape, dtype=cut.dtype)
-        whole, own = common_part(self.scan.origin, self.scan.object_shape, shape)
-        array[whole] = cut[own]
-        return array
+def paste(part: NDArray[Any], scan: Scan, shape: tuple[int, int]) -> NDArray[Any]:
+    """The inverse of :func:`cut`: an array (H, W) that is zero outside the scan's grid."""
+    array = np.zeros(shape, dtype=part.dtype)
+    whole, own = common_part(scan.origin, scan.object_shape, shape)
+    array[whole] = part[own]
+    return array
 
 
 class ObjectInformation:
@@ -77,7 +62,7 @@ class ObjectInformation:
     Parameters
     ----------
     obj : (h, w) complex
-        On the grid of the scan, which holds every frame's window (see :class:`Part`); not zero on unknown pixels.
+        On the grid of the scan, which holds every frame's window (``Scan.tight``); not zero on unknown pixels.
     probe : (N, N) complex
     scan : Scan
     unknown : (h, w) bool
@@ -87,10 +72,6 @@ class ObjectInformation:
 
     Attributes
     ----------
-    shape : (h, w)
-    unknown : (h, w) bool
-    patch_size : int
-        N.
     photons : (h, w) float64
         W(r) |O(r)|^2: expected photons through each pixel, and a quarter of the largest information that it can have.
 
@@ -154,3 +135,51 @@ class ObjectInformation:
             seen = unit * (far.real * unit.real + far.imag * unit.imag)
             add(total, windows, self._probe.conj() * scipy.fft.ifft2(seen, norm="ortho"))
         return total
+
+
+def connected_components(
+    probe: NDArray[np.complexfloating], scan: Scan, unknown: NDArray[np.bool_], least_intensity: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Component of each frame (n,) and of each pixel (H, W), -1 where no frame illuminates an unknown pixel.
+
+    Two frames are connected if both illuminate an unknown pixel, or through frames between them. The phase of each
+    component can be shifted by a constant of its own without a change of any count, so that with more than one
+    component the phases of their pixels are undetermined relative to one another.
+
+    Parameters
+    ----------
+    least_intensity : float
+        |P|^2 from which a frame counts as illuminating a pixel.
+
+    Examples
+    --------
+    Two frames that overlap, and one far away:
+
+    >>> scan = Scan(np.array([4.0, 6.0, 15.0]), np.full(3, 4.0), (8, 20), patch_size=4)
+    >>> frame, pixel = connected_components(np.ones((4, 4)), scan, np.ones((8, 20), bool), least_intensity=0.5)
+    >>> len(set(frame)), bool(frame[0] == frame[1])
+    (2, True)
+    """
+    height, width = unknown.shape
+    rows, columns = np.nonzero(np.abs(probe) ** 2 >= least_intensity)
+    # A graph with one node per frame and one per pixel: linear in the probe's pixels, where frames against frames
+    # would be quadratic in the frames.
+    frames, pixels = [], []
+    for j, ((top, left), (fy, fx)) in enumerate(zip(scan.corners.tolist(), scan.fractions.tolist(), strict=True)):
+        for dy, dx, weight in corner_weights(fy, fx):
+            if not weight:
+                continue
+            row, column = rows + top + dy, columns + left + dx
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            touched = row[inside] * width + column[inside]
+            touched = touched[unknown.ravel()[touched]]
+            frames.append(np.full(len(touched), j))
+            pixels.append(len(scan) + touched)
+    edges = (np.concatenate(frames), np.concatenate(pixels))
+    nodes = len(scan) + height * width
+    graph = scipy.sparse.coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(nodes, nodes)).tocsr()
+    label = scipy.sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)
+    illuminated = np.zeros(nodes, dtype=np.bool_)
+    illuminated[edges[1]] = True
+    pixel = np.where(illuminated, label, -1)[len(scan) :].reshape(height, width)
+    return label[: len(scan)], pixel

@@ -1,8 +1,7 @@
 """The photon limit of a scan: the Cramer-Rao bound on an object's amplitude and phase, pixel by pixel.
 
-Belongs here: the bound of one split and view for s = 1, where there is none, and the bound as arrays of a file. Does
-not belong here: the matrix (``information``), the diagonal of its inverse by iteration (``diagonal``), and the bound
-compared with the error of a method (``efficiency``).
+Belongs here: the bound of one split and view for s = 1, or why there is none, and its arrays in a file. Does not belong
+here: the bound at a dose and beside the error of a method (``scores.photons``).
 
 The bound is that of the evaluation: an unbiased estimate, its global complex factor fitted over the evaluated pixels as
 for every method, which removes the one direction that a connected scan leaves undetermined. Pixels with less than a
@@ -16,15 +15,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.bound.components import connected_components
 from fly64_assets.evaluation.bound.diagonal import estimate_diagonal
-from fly64_assets.evaluation.bound.information import ObjectInformation, Part
+from fly64_assets.evaluation.bound.information import ObjectInformation, connected_components, cut, paste
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.windows import Scan
 
@@ -43,24 +42,15 @@ NULL: Final = 1e-9
 TOUCHED: Final = 1e-3
 """Component of a pixel in undetermined directions of unit length from which the pixel counts as singular."""
 
-Complex = NDArray[np.complex128]
 Real = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LimitProblem:
-    """Everything on which a bound depends; the dose is no part of it.
+    """Everything on which a bound depends; it does not depend on the dose.
 
-    Attributes
-    ----------
-    truth : (H, W) complex
-    probe : (N, N) complex
-    scan : Scan
-        Positions, on the object's grid.
-    mask : (H, W) bool
-        Evaluated pixels.
-    least_light : float
-        Illumination W of the dimmest evaluated pixel, in units of |P|^2.
+    Truth (H, W) complex, probe (N, N) complex, positions on the object's grid, evaluated pixels (H, W) bool, and the
+    illumination W of the dimmest of these in units of |P|^2.
     """
 
     truth: NDArray[np.complexfloating]
@@ -68,6 +58,52 @@ class LimitProblem:
     scan: Scan
     mask: NDArray[np.bool_]
     least_light: float
+
+    @cached_property
+    def tight(self) -> Scan:
+        """The positions on the smallest grid (h, w) that holds every frame's window."""
+        return self.scan.tight()
+
+    @cached_property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Unknown pixels on the tight grid (h, w): all that are illuminated well enough and transmit light."""
+        light = illumination(self.probe, self.tight)
+        unknown: NDArray[np.bool_] = (light >= KNOWN_BELOW * self.least_light) & (cut(self.truth, self.tight) != 0)
+        return unknown
+
+    @property
+    def evaluated(self) -> NDArray[np.bool_]:
+        """Evaluated pixels on the tight grid (h, w)."""
+        return cut(self.mask, self.tight) & self.unknown
+
+    @property
+    def transmission(self) -> Real:
+        """|O|^2 on the tight grid (h, w), in the precision of the truth."""
+        transmission: Real = np.abs(cut(self.truth, self.tight)) ** 2
+        return transmission
+
+    @property
+    def weights(self) -> Real:
+        """Weights (h, w) of the fitted factor: in first order it is the mean of the errors, weighted by |O|^2."""
+        obj = cut(self.truth, self.tight).astype(np.complex128)
+        weights = np.where(self.evaluated, np.abs(obj) ** 2, 0)
+        normalised: Real = weights / weights.sum()
+        return normalised
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers of unknown pixels and of measured values."""
+        unknown = int(np.count_nonzero(self.unknown))
+        return {"unknown_pixels": unknown, "measured_values": len(self.scan) * self.probe.size}
+
+    def information(self, dtype: type[np.complex64] | type[np.complex128]) -> ObjectInformation:
+        """The information matrix on the tight grid."""
+        obj = cut(self.truth, self.tight).astype(np.complex128)
+        return ObjectInformation(obj, self.probe, self.tight, self.unknown, dtype)
+
+    def map(self, values: Real) -> Real:
+        """Values on the tight grid as a map (H, W), zero outside it."""
+        return paste(values, self.tight, (self.truth.shape[0], self.truth.shape[1]))
 
     def sha256(self) -> str:
         """Digest over all of it and the version of the code: equal digests, equal bounds."""
@@ -101,16 +137,13 @@ class UnitLimit:
     phase, amplitude : Bound or None
         None where the matrix is singular.
     singular : tuple of str
-        The directions that the frames leave undetermined (besides the global phase), one sentence each; empty if
-        regular.
+        The directions that the frames leave undetermined (besides the global phase), one sentence each.
     phase_map, amplitude_map : (H, W) float64 or None
         The bound on every evaluated pixel, 0 elsewhere; a local mean where it was estimated (``diagonal``).
     method : str
         ``dense``, ``conjugate gradients`` or ``structure`` (singular, found without the matrix).
-    unknown_pixels, measured_values : int
-        Object pixels taken as unknown; detector pixels of all frames.
-    random_vectors, iterations : int
-        Random vectors and, in all, applications of the matrix.
+    iterations : int
+        Applications of the matrix, in all.
     """
 
     phase: Bound | None
@@ -140,24 +173,14 @@ def dose_limit(problem: LimitProblem) -> UnitLimit:
         If no pixel is evaluated, or an evaluated pixel transmits no light (its phase is not defined).
     """
     dark = int(np.count_nonzero(problem.mask & (problem.truth == 0)))
-    if dark or not problem.mask.any():
-        raise ValueError(
-            f"{dark} evaluated pixels of the truth transmit no light: their phase is not defined"
-            if dark
-            else "the evaluated region is empty"
-        )
-    part = Part.of(problem.scan)
-    unknown = _unknown(problem, part)
-    facts = {
-        "unknown_pixels": int(np.count_nonzero(unknown)),
-        "measured_values": len(problem.scan) * problem.probe.size,
-    }
-    singular = _singular_by_structure(problem, part, unknown)
-    if singular:
-        return UnitLimit(None, None, singular, None, None, "structure", **facts)
-    if 2 * facts["unknown_pixels"] <= DENSE_UNKNOWNS:
-        return exact_limit(problem)
-    return estimated_limit(problem)
+    if dark:
+        raise ValueError(f"{dark} evaluated pixels of the truth transmit no light: their phase is not defined")
+    if not problem.mask.any():
+        raise ValueError("the evaluated region is empty")
+    if singular := _singular_by_structure(problem):
+        return _singular(problem, "structure", *singular)
+    dense = 2 * problem.sizes["unknown_pixels"] <= DENSE_UNKNOWNS
+    return exact_limit(problem) if dense else estimated_limit(problem)
 
 
 def exact_limit(problem: LimitProblem) -> UnitLimit:
@@ -166,147 +189,85 @@ def exact_limit(problem: LimitProblem) -> UnitLimit:
     A pixel with a component in an undetermined direction other than the global phase is singular; one such pixel makes
     the bound of the region infinite, and ``singular`` says where.
     """
-    part, information, mask = _information(problem, np.complex128)
-    pixels = np.flatnonzero(information.unknown)
-    scale = np.tile(1 / np.sqrt(4 * information.photons.flat[pixels]), 2)
+    information, mask = problem.information(np.complex128), problem.evaluated
+    pixels = np.flatnonzero(problem.unknown)
+    photons, chosen = information.photons.flat[pixels], mask.flat[pixels]
+    scale = np.tile(1 / np.sqrt(4 * photons), 2)
     values, vectors = scipy.linalg.eigh(scale[:, None] * information.dense() * scale[None, :])
     vectors *= scale[:, None]
     # What is left when the global factor has been fitted over the evaluated pixels.
-    chosen = mask.flat[pixels]
-    weights = _weights(problem, part, mask).flat[pixels]
     directions = vectors[: len(pixels)] + 1j * vectors[len(pixels) :]
-    directions = (directions - weights @ directions)[chosen]
-    facts = {"unknown_pixels": len(pixels), "measured_values": len(problem.scan) * problem.probe.size}
+    directions = (directions - problem.weights.flat[pixels] @ directions)[chosen]
     null = values <= NULL
-    undetermined = directions[:, null] * np.sqrt(4 * information.photons.flat[pixels][chosen])[:, None]
-    singular = _singular_pixels(undetermined, np.argwhere(mask) + np.array(part.scan.origin))
-    if singular:
-        return UnitLimit(None, None, (singular,), None, None, "dense", **facts)
+    undetermined = directions[:, null] * np.sqrt(4 * photons[chosen])[:, None]
+    component = np.sqrt((np.abs(undetermined) ** 2).sum(axis=1))
+    if touched := int(np.count_nonzero(component > TOUCHED)):
+        row, column = np.argwhere(mask)[int(component.argmax())] + np.array(problem.tight.origin)
+        reason = (
+            f"{touched} of {len(component)} evaluated pixels have a component in {undetermined.shape[1]} directions "
+            f"that the frames leave undetermined, the largest at x = {column}, y = {row}"
+        )
+        return _singular(problem, "dense", reason)
     known = directions[:, ~null] / np.sqrt(values[~null])
-    phase, log_amplitude = (known.imag**2).sum(axis=1), (known.real**2).sum(axis=1)
-    amplitude = log_amplitude * np.abs(part.cut(problem.truth)[mask]) ** 2
-    maps = []
-    for values_ in (phase, amplitude):
-        picture = np.zeros(mask.shape)
-        picture[mask] = values_
-        maps.append(part.paste(picture, _shape(problem)))
-    bounds = [Bound(float(v.mean()), 0.0, 0.0) for v in (phase, amplitude)]
-    return UnitLimit(bounds[0], bounds[1], (), maps[0], maps[1], "dense", **facts)
+    maps = np.zeros((2, *mask.shape))
+    maps[:, mask] = (known.imag**2).sum(axis=1), (known.real**2).sum(axis=1)
+    maps[1] *= problem.transmission
+    phase, amplitude = (Bound(float(values[mask].mean()), 0.0, 0.0) for values in maps)
+    return UnitLimit(phase, amplitude, (), problem.map(maps[0]), problem.map(maps[1]), "dense", **problem.sizes)
 
 
 def estimated_limit(problem: LimitProblem) -> UnitLimit:
     """The bound by conjugate gradients and a stochastic diagonal estimate; memory linear in frames and pixels."""
-    part, information, mask = _information(problem, np.complex64)
-    diagonal = estimate_diagonal(information, mask, _weights(problem, part, mask), int(problem.sha256()[:8], 16))
-    facts: dict[str, int] = {
-        "unknown_pixels": int(np.count_nonzero(information.unknown)),
-        "measured_values": len(problem.scan) * problem.probe.size,
-        "random_vectors": diagonal.random_vectors,
-        "iterations": diagonal.iterations,
-    }
+    information, mask = problem.information(np.complex64), problem.evaluated
+    diagonal = estimate_diagonal(information, mask, problem.weights, int(problem.sha256()[:8], 16))
+    effort = {"random_vectors": len(diagonal.samples), "iterations": diagonal.iterations}
     if diagonal.stuck_at is not None:
-        row, column = diagonal.stuck_at
+        row, column = (i + start for i, start in zip(diagonal.stuck_at, problem.tight.origin, strict=True))
         reason = (
             f"the iteration did not converge: the frames determine next to nothing of a direction that is largest at "
-            f"x = {column + part.scan.origin[1]}, y = {row + part.scan.origin[0]}"
+            f"x = {column}, y = {row}"
         )
-        return UnitLimit(None, None, (reason,), None, None, "conjugate gradients", **facts)
-    transmission = np.abs(part.cut(problem.truth)) ** 2
-    phase_map = part.paste(diagonal.phase, _shape(problem))
-    amplitude_map = part.paste(diagonal.log_amplitude * transmission, _shape(problem))
-    pairs = [
-        (float(sample.imag[mask].mean()), float((transmission * sample.real)[mask].mean()))
-        for sample in diagonal.samples
-    ]
-    phase, amplitude = _bounds(np.array(pairs), diagonal.truncation)
-    return UnitLimit(phase, amplitude, (), phase_map, amplitude_map, "conjugate gradients", **facts)
-
-
-def _bounds(samples: Real, truncation: float) -> tuple[Bound, Bound]:
-    """Bounds of phase and amplitude from one mean of each per random vector (k, 2).
-
-    Few samples say little about their own spread, so that both share the relative spread of all of them.
-    """
+        return _singular(problem, "conjugate gradients", reason, **effort)
+    transmission = problem.transmission
+    samples = np.array([(v.imag[mask].mean(), (transmission * v.real)[mask].mean()) for v in diagonal.samples])
     mean = samples.mean(axis=0)
+    # Few samples say little about their own spread, so that phase and amplitude share the relative spread of all.
     spread = float(np.sqrt(np.mean((samples / mean - 1) ** 2) * len(samples) / (len(samples) - 1)))
     error = spread / float(np.sqrt(len(samples)))
-    return Bound(float(mean[0]), error, truncation), Bound(float(mean[1]), error, truncation)
+    phase, amplitude = (Bound(float(value), error, diagonal.truncation) for value in mean)
+    phase_map, amplitude_map = problem.map(diagonal.phase), problem.map(diagonal.log_amplitude * transmission)
+    sizes = problem.sizes | effort
+    return UnitLimit(phase, amplitude, (), phase_map, amplitude_map, "conjugate gradients", **sizes)
 
 
-# -- what the bounds share ----------------------------------------------------------------------------------------
+def _singular(problem: LimitProblem, method: str, *reasons: str, **effort: int) -> UnitLimit:
+    return UnitLimit(None, None, reasons, None, None, method, **problem.sizes, **effort)
 
 
-def _unknown(problem: LimitProblem, part: Part) -> NDArray[np.bool_]:
-    """Unknown pixels on the part's grid: all that are illuminated well enough and transmit light."""
-    obj = part.cut(problem.truth)
-    light = illumination(problem.probe, part.scan)
-    unknown: NDArray[np.bool_] = (light >= KNOWN_BELOW * problem.least_light) & (obj != 0)
-    return unknown
-
-
-def _information(
-    problem: LimitProblem, dtype: type[np.complex64] | type[np.complex128]
-) -> tuple[Part, ObjectInformation, NDArray[np.bool_]]:
-    part = Part.of(problem.scan)
-    unknown = _unknown(problem, part)
-    obj = part.cut(problem.truth).astype(np.complex128)
-    information = ObjectInformation(obj, problem.probe, part.scan, unknown, dtype)
-    return part, information, part.cut(problem.mask) & unknown
-
-
-def _weights(problem: LimitProblem, part: Part, mask: NDArray[np.bool_]) -> Real:
-    """Weights of the fitted factor: in first order it is the mean of the errors, weighted by |O|^2."""
-    weights = np.where(mask, np.abs(part.cut(problem.truth).astype(np.complex128)) ** 2, 0)
-    normalised: Real = weights / weights.sum()
-    return normalised
-
-
-def _shape(problem: LimitProblem) -> tuple[int, int]:
-    return (problem.truth.shape[0], problem.truth.shape[1])
-
-
-def _singular_by_structure(problem: LimitProblem, part: Part, unknown: NDArray[np.bool_]) -> tuple[str, ...]:
+def _singular_by_structure(problem: LimitProblem) -> tuple[str, ...]:
     """Directions that need no matrix: more unknowns than values, and the phases of several connected components."""
-    found = []
-    lit = int(np.count_nonzero(illumination(problem.probe, part.scan) > 0))
-    values = len(problem.scan) * problem.probe.size
+    reasons = []
+    lit = int(np.count_nonzero(illumination(problem.probe, problem.tight) > 0))
+    values = problem.sizes["measured_values"]
     if values < 2 * lit:
-        found.append(
+        reasons.append(
             f"{values:,} measured values for {2 * lit:,} unknowns: amplitude and phase of {lit:,} illuminated pixels"
         )
-    components = connected_components(problem.probe, part.scan, unknown, KNOWN_BELOW * problem.least_light)
-    count = components.within(part.cut(problem.mask))
+    least = KNOWN_BELOW * problem.least_light
+    _, component = connected_components(problem.probe, problem.tight, problem.unknown, least)
+    count = len(np.unique(component[cut(problem.mask, problem.tight) & (component >= 0)]))
     if count > 1:
-        found.append(
+        reasons.append(
             f"the frames fall into {count} groups that share no illuminated pixel, each with an undetermined phase: "
             f"{count - 1} free phases besides the global one"
         )
-    return tuple(found)
-
-
-def _singular_pixels(null: Complex, places: NDArray[np.int64]) -> str:
-    """A sentence on what undetermined directions (pixels, directions) do to evaluated pixels; empty if nothing."""
-    component = np.sqrt((np.abs(null) ** 2).sum(axis=1))
-    touched = int(np.count_nonzero(component > TOUCHED))
-    if not touched:
-        return ""
-    row, column = places[int(component.argmax())]
-    return (
-        f"{touched} of {len(component)} evaluated pixels have a component in {null.shape[1]} directions that the "
-        f"frames leave undetermined, the largest at x = {column}, y = {row}"
-    )
-
-
-# -- the bound in a file, so that cells that differ in dose alone share it --------------------------------------------
+    return tuple(reasons)
 
 
 def limit_arrays(limit: UnitLimit, digest: str) -> dict[str, NDArray[Any]]:
     """Arrays of a bound: ``phase_variance`` and ``amplitude_variance`` (H, W) float32 for s = 1, ``_metadata`` (JSON).
 
-    Parameters
-    ----------
-    digest : str
-        SHA256 of the problem, see ``LimitProblem.sha256``.
+    ``digest`` is that of the problem, see ``LimitProblem.sha256``.
     """
     document = {"problem_sha256": digest, "limit": limit.to_dict()}
     arrays: dict[str, NDArray[Any]] = {"_metadata": np.array(json.dumps(document, sort_keys=True))}

@@ -1,7 +1,4 @@
-"""Two studies against each other: what changed, cell by cell.
-
-Belongs here: the differences of two summaries. Does not belong here: the summaries (``summary``) and where they lie.
-"""
+"""Two studies against each other: what changed, cell by cell."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from fly64_assets.evaluation.report.markdown import NO_VALUE, number, table, with_spread
-from fly64_assets.evaluation.report.summary import DECIDING_SCORE
+from fly64_assets.evaluation.report.page import NO_VALUE, number, table
+from fly64_assets.evaluation.report.summary import DECIDING_SCORE, with_spread
 from fly64_assets.evaluation.scores.compare import TRUTH
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE
 from fly64_assets.physics.scan import SPLITS
@@ -29,14 +26,11 @@ VERDICTS: Final = {
 
 
 def compare_studies(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Differences of two studies, from their summaries (``metrics_summary.json``).
+    """Differences of two studies, from their summaries (``metrics_summary.json``), plain JSON types.
 
-    Returns
-    -------
-    dict
-        ``design``: fields that differ, with both values; ``base``: whether both have the same base; ``scores``: one
-        entry per cell, split and method that either has, with both phase errors, the change in per cent (positive: ours
-        is worse) and a verdict (a key of :data:`VERDICTS`). Plain JSON types.
+    ``design``: fields that differ, with both values; ``base``: whether both have the same base; ``scores``: one entry
+    per cell, split and method that either has, with both phase errors, the change in per cent (positive: ours is worse)
+    and a verdict (a key of :data:`VERDICTS`).
     """
     return {
         "ours": ours["study"],
@@ -62,32 +56,24 @@ def _scores(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[dict
         for split in SPLITS:
             methods = [own.get((dose, view), {}).get("splits", {}).get(split, {}).get("arms", {}) for own in cells]
             for method in dict.fromkeys((*methods[0], *methods[1])):
-                pair = [_score(own.get(method)) for own in methods]
+                pair = [_score(own.get(method, {})) for own in methods]
                 if method != TRUTH and any(value is not None for value, _ in pair):
                     yield {"dose": dose, "view": view, "split": split, "arm": method, **_change(*pair)}
 
 
-def _score(result: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+def _score(result: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """Phase error and its standard error; the latter only with repeats."""
-    if result is None:
-        return None, None
-    return result["values"].get(DECIDING_SCORE), result.get("standard_errors", {}).get(DECIDING_SCORE)
+    return result.get("values", {}).get(DECIDING_SCORE), result.get("standard_errors", {}).get(DECIDING_SCORE)
 
 
 def _change(ours: tuple[float | None, float | None], theirs: tuple[float | None, float | None]) -> dict[str, Any]:
-    here, there = ours[0], theirs[0]
-    entry: dict[str, Any] = {
-        "ours": here,
-        "theirs": there,
-        "ours_error": ours[1],
-        "theirs_error": theirs[1],
-        "percent": None,
-    }
+    (here, here_error), (there, there_error) = ours, theirs
+    entry = {"ours": here, "theirs": there, "ours_error": here_error, "theirs_error": there_error, "percent": None}
     if here is None or there is None:
         return entry | {"verdict": "only there" if here is None else "only here"}
     entry["percent"] = 100 * (here / there - 1) if there else None
-    if ours[1] is not None and theirs[1] is not None:
-        level = abs(here - there) <= SIGNIFICANT * math.hypot(ours[1], theirs[1])
+    if here_error is not None and there_error is not None:
+        level = abs(here - there) <= SIGNIFICANT * math.hypot(here_error, there_error)
     else:
         level = abs(here - there) < LEAST_DIFFERENCE * max(here, there)
     return entry | {"verdict": "level" if level else "better" if here < there else "worse"}
@@ -109,7 +95,8 @@ def render_against(changes: Mapping[str, Any]) -> str:
     if changes["scores"]:
         rows = []
         for entry in changes["scores"]:
-            sides = [with_spread(entry[side], entry[f"{side}_error"]) for side in ("ours", "theirs")]
+            pairs = ((entry[side], entry[f"{side}_error"]) for side in ("ours", "theirs"))
+            sides = [NO_VALUE if value is None else with_spread(value, spread) for value, spread in pairs]
             change = NO_VALUE if entry["percent"] is None else f"{entry['percent']:+.1f} %"
             cell = f"{number(entry['dose'])} / {entry['view']}"
             rows.append([cell, entry["split"], entry["arm"], *sides, change, VERDICTS[entry["verdict"]]])

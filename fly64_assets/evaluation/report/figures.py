@@ -1,7 +1,6 @@
 """Figures of one data set or one compared cell as PNG bytes, and the names of their files.
 
-Belongs here: what these figures are composed of. Does not belong here: how an object is drawn (``engines.figures``) and
-figures of the whole study (``plots``). Errors are drawn in ``coolwarm``.
+Does not belong here: how an object is drawn (``engines.figures``) and figures of the whole study (``plots``).
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.figures import Extent, draw_object, draw_picture, percentile_limits, png
-from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, TRUTH, CellComparison, SplitComparison
+from fly64_assets.engines.figures import draw_object, draw_picture, percentile_limits, png
+from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, TRUTH, CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
@@ -25,6 +24,7 @@ from fly64_assets.physics.windows import Scan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PREVIEW_BYTES: Final = 200_000
 """Largest picture that Dagster's UI shows inline without trouble."""
@@ -38,7 +38,7 @@ KNOWN: Final = ("pinn", "lsqml", "legacy_pinn", "lsqml_from_pinn")
 """Methods that keep the first colours of the palette, so that figures of different studies can be compared."""
 
 QUANTITIES: Final = {"phase": "phase", "error": "phase error", "amplitude": "amplitude"}
-"""What is drawn of a reconstruction, with the words for it."""
+"""What is drawn of a reconstruction, with its label."""
 
 LABELS: Final = {"phase": "phase [rad]", "error": "phase error [rad]", "amplitude": "amplitude"}
 MAPS: Final = {"phase": "cividis", "error": "coolwarm", "amplitude": "gray"}
@@ -48,6 +48,13 @@ Histories = Mapping[str, Mapping[str, Sequence[float]]]
 
 Pictures = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Quantity -> name (the truth or a method) -> picture (H, W)."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure [inches]."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def method_style(methods: Sequence[str], method: str) -> dict[str, Any]:
@@ -66,39 +73,29 @@ def method_style(methods: Sequence[str], method: str) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-# -- one cell ----------------------------------------------------------------------------------------------------
-
-
 def cell_pictures(
     comparison: CellComparison, *, coverage_threshold: float, histories: Mapping[str, Histories]
 ) -> dict[str, bytes]:
     """All pictures of a compared cell as PNG, by file name.
 
+    These are ``comparison_SPLIT.png``, ``limit_SPLIT.png`` where there is a bound, and of the :data:`JUDGED_SPLIT`
+    ``tile_SPLIT.METHOD.QUANTITY.png``; :func:`picture_name` reads these names.
+
     Parameters
     ----------
-    comparison : CellComparison
     coverage_threshold : float
         Factor of the evaluation region, stated in the figures.
     histories : split -> method -> series -> values per epoch
         Loss curves, those that exist.
-
-    Returns
-    -------
-    dict
-        ``comparison_SPLIT.png``, ``limit_SPLIT.png`` where there is a bound, and
-        ``tile_SPLIT.METHOD.QUANTITY.png`` of the :data:`JUDGED_SPLIT`; :func:`picture_name` reads these names.
     """
     pictures: dict[str, bytes] = {}
+    dose, view = comparison.dose, comparison.view
     for split, compared in comparison.splits.items():
         pictures[f"comparison_{split}.png"] = cell_figure(
-            compared,
-            dose=comparison.dose,
-            view=comparison.view,
-            coverage_threshold=coverage_threshold,
-            histories=histories.get(split, {}),
+            compared, dose=dose, view=view, coverage_threshold=coverage_threshold, histories=histories.get(split, {})
         )
         if compared.limit.state == "regular":
-            pictures[f"limit_{split}.png"] = limit_figure(compared, dose=comparison.dose, view=comparison.view)
+            pictures[f"limit_{split}.png"] = _limit_figure(compared, dose=dose, view=view)
         if split == JUDGED_SPLIT:
             # No method and no split has a dot in its name.
             for (method, quantity), tile in tiles(compared).items():
@@ -133,7 +130,7 @@ def loss_history(recorded: str | NDArray[np.floating]) -> dict[str, list[float]]
     {'loss': [2.0, 1.0]}
     """
     if not isinstance(recorded, str):
-        return {"loss": [float(value) for value in recorded]}
+        return {"loss": recorded.astype(float).tolist()}
     rows = list(csv.DictReader(io.StringIO(recorded)))
     names = [name for name in (rows[0] if rows else {}) if "loss" in name]
     return {name: [float(row[name]) for row in rows if row[name]] for name in names}
@@ -142,23 +139,11 @@ def loss_history(recorded: str | NDArray[np.floating]) -> dict[str, list[float]]
 def cell_figure(
     comparison: SplitComparison, *, dose: int, view: str, coverage_threshold: float, histories: Histories
 ) -> bytes:
-    """Truth, every method, phase errors, ring correlations and loss curves of one split.
-
-    Parameters
-    ----------
-    comparison : SplitComparison
-    coverage_threshold : float
-        Factor of the evaluation region, stated in the figure.
-    histories : method -> series -> values per epoch
-        Loss curves; may be empty.
-    """
-    from matplotlib.figure import Figure
-
-    methods = _methods(comparison)
+    """Truth, every method, phase errors, ring correlations and loss curves of one split; see :func:`cell_pictures`."""
+    methods = comparison.candidates
     columns = 1 + len(methods)
-    height, width = crop(comparison)[2]
-    tall = 3 * min(2.4, max(0.9, 2.6 * height / width)) + 3.4
-    figure = Figure(figsize=(2.9 * columns + 0.8, tall), layout="constrained")
+    tall = 3 * min(2.4, max(0.9, _height(comparison, 2.6))) + 3.4
+    figure = new_figure(2.9 * columns + 0.8, tall)
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall - 2.7, 2.7])[:, 0]
     _draw_objects(top, top.subplots(3, columns, squeeze=False), comparison, ("phase", "error", "amplitude"))
     panels = bottom.subplots(1, 2 + len(histories), squeeze=False)[0]
@@ -168,9 +153,8 @@ def cell_figure(
         _labels(panel, f"ring correlation with the truth, {part}", "frequency [1/px]", "FRC")
     for panel, (method, series) in zip(panels[2:], histories.items(), strict=True):
         for i, (name, values) in enumerate(series.items()):
-            panel.plot(
-                np.arange(1, len(values) + 1), values, color=COLOURS[i % len(COLOURS)], label=name, linewidth=1.2
-            )
+            epochs = np.arange(1, len(values) + 1)
+            panel.plot(epochs, values, color=COLOURS[i % len(COLOURS)], label=name, linewidth=1.2)
         _labels(panel, f"{method}: loss", "epoch", "loss")
     budget = comparison.photons
     photons = "no" if budget.photons_per_pixel is None else f"{budget.photons_per_pixel:,.3g}"
@@ -186,12 +170,9 @@ def cell_figure(
 
 def phase_strip(comparison: SplitComparison) -> bytes:
     """Small picture: phases of truth and methods above, phase errors below, on common scales; under 200 kB."""
-    from matplotlib.figure import Figure
-
-    columns = 1 + len(_methods(comparison))
-    height, width = crop(comparison)[2]
-    tall = 2 * min(1.8, max(0.6, 1.5 * height / width)) + 0.5
-    figure = Figure(figsize=(1.6 * columns + 0.6, tall), layout="constrained")
+    columns = 1 + len(comparison.candidates)
+    tall = 2 * min(1.8, max(0.6, _height(comparison, 1.5))) + 0.5
+    figure = new_figure(1.6 * columns + 0.6, tall)
     axes = figure.subplots(2, columns, squeeze=False)
     _draw_objects(figure, axes, comparison, ("phase", "error"))
     for axis in axes.flat:
@@ -199,27 +180,17 @@ def phase_strip(comparison: SplitComparison) -> bytes:
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
-def limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
-    """Least error of an unbiased estimate, pixel by pixel, for phase and amplitude on logarithmic scales; under 200 kB.
-
-    Raises
-    ------
-    ValueError
-        Where the limit is not regular.
-    """
+def _limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes:
+    """Least error of an unbiased estimate on every pixel, phase and amplitude on logarithmic scales; under 200 kB."""
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
-    rows, columns, (height, width) = crop(comparison)
-    figure = Figure(figsize=(9.6, min(4.8, max(1.9, 4.2 * height / width + 0.8))), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for axis, part in zip(axes, ("phase", "amplitude"), strict=True):
+    figure = new_figure(9.6, min(4.8, max(1.9, _height(comparison, 4.2) + 0.8)))
+    for axis, part in zip(figure.subplots(1, 2), ("phase", "amplitude"), strict=True):
         least = comparison.limit.error_map(part)
         if least is None:
             raise ValueError(f"there is no photon limit to draw: {comparison.limit.reason}")
         low, high = percentile_limits(least[comparison.region.mask])
-        masked = np.where(comparison.region.mask, least, np.nan)[rows, columns]
-        image = draw_picture(axis, masked, "cividis", _extent(comparison), norm=LogNorm(low, max(high, 1.01 * low)))
+        image = _draw(axis, comparison, least, "cividis", norm=LogNorm(low, max(high, 1.01 * low)))
         axis.set_title(f"photon limit of the {part}, {dose:,} photons per frame, {view}", fontsize=8)
         figure.colorbar(image, ax=axis, shrink=0.9).set_label(LABELS[part], fontsize=7)
     return png(figure, max_bytes=PREVIEW_BYTES)
@@ -231,11 +202,16 @@ def tiles(comparison: SplitComparison) -> dict[tuple[str, str], bytes]:
     The truth has no error; an empty region has no tiles.
     """
     pictures, limits = _object_pictures(comparison)
-    return {
-        (name, quantity): _tile(comparison, picture, quantity, limits[quantity])
-        for quantity, by_name in pictures.items()
-        for name, picture in by_name.items()
-    }
+    made = {}
+    for quantity, by_name in pictures.items():
+        for name, picture in by_name.items():
+            figure = new_figure(4.4, min(4.4, max(1.6, _height(comparison, 3.5) + 0.5)))
+            axis = figure.subplots()
+            low, high = limits[quantity]
+            image = _draw(axis, comparison, picture, MAPS[quantity], vmin=low, vmax=high)
+            _colour_bar(figure, image, axis, quantity, 0.02)
+            made[name, quantity] = png(figure, dpi=110, max_bytes=PREVIEW_BYTES)
+    return made
 
 
 def draw_correlations(axis: Axes, methods: Sequence[str], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
@@ -249,21 +225,33 @@ def draw_correlations(axis: Axes, methods: Sequence[str], curves: Mapping[str, M
     axis.set(xlim=(0, 0.5), ylim=(-0.15, 1.05))
 
 
-def crop(comparison: SplitComparison) -> tuple[slice, slice, tuple[int, int]]:
-    """Rows and columns that hold the region, and their numbers; the whole object where the region is empty."""
+def _crop(comparison: SplitComparison) -> tuple[slice, slice]:
+    """Rows and columns that hold the region; the whole object where the region is empty."""
     mask = comparison.region.mask if comparison.region.mask.any() else np.ones_like(comparison.region.mask)
     occupied = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
     rows, columns = (slice(int(places[0]), int(places[-1]) + 1) for places in occupied)
-    return rows, columns, (rows.stop - rows.start, columns.stop - columns.start)
+    return rows, columns
 
 
-def _extent(comparison: SplitComparison) -> Extent:
-    rows, columns, _ = crop(comparison)
-    return columns.start, columns.stop, rows.stop, rows.start
+def _height(comparison: SplitComparison, width: float) -> float:
+    """Height of a picture that is so wide."""
+    rows, columns = _crop(comparison)
+    return width * float(rows.stop - rows.start) / float(columns.stop - columns.start)
 
 
-def _methods(comparison: SplitComparison) -> list[str]:
-    return [name for name in comparison.methods if name not in REFERENCES]
+def _draw(axis: Axes, comparison: SplitComparison, picture: NDArray[np.float64], colours: str, **scale: Any) -> Any:
+    """Draw the part of a picture (H, W) that holds the region."""
+    rows, columns = _crop(comparison)
+    extent = (columns.start, columns.stop, rows.stop, rows.start)
+    return draw_picture(
+        axis, np.where(comparison.region.mask, picture, np.nan)[rows, columns], colours, extent, **scale
+    )
+
+
+def _colour_bar(figure: Any, image: Any, axes: Any, quantity: str, pad: float) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=pad)
+    bar.set_label(LABELS[quantity], fontsize=7)
+    bar.ax.tick_params(labelsize=7)
 
 
 def _object_pictures(comparison: SplitComparison) -> tuple[Pictures, dict[str, tuple[float, float]]]:
@@ -272,12 +260,13 @@ def _object_pictures(comparison: SplitComparison) -> tuple[Pictures, dict[str, t
     pictures: dict[str, dict[str, NDArray[np.float64]]] = {quantity: {} for quantity in QUANTITIES}
     if not mask.any():
         return pictures, {}
-    for name in (TRUTH, *(n for n in comparison.fields if n not in REFERENCES)):
-        part = phase_part(comparison.fields[name], comparison.truth, mask, None)
-        pictures["phase"][name] = part.estimate
-        pictures["amplitude"][name] = np.abs(comparison.fields[name].field)
+    fields = comparison.fields
+    for name in (TRUTH, *(n for n in comparison.candidates if n in fields)):
+        field = fields[name]
+        truth, pictures["phase"][name] = phase_part(field, comparison.truth, mask, None).pictures(slice(None))
+        pictures["amplitude"][name] = np.abs(field.field)
         if name != TRUTH:
-            pictures["error"][name] = part.estimate - part.truth
+            pictures["error"][name] = pictures["phase"][name] - truth
     errors = [float(np.percentile(np.abs(picture[mask]), 99)) for picture in pictures["error"].values()]
     reach = max([*errors, 1e-6])
     limits = {q: percentile_limits(pictures[q][TRUTH][mask]) for q in ("phase", "amplitude")}
@@ -287,19 +276,15 @@ def _object_pictures(comparison: SplitComparison) -> tuple[Pictures, dict[str, t
 def _draw_objects(figure: Any, axes: NDArray[Any], comparison: SplitComparison, quantities: Sequence[str]) -> None:
     """A row per quantity, a column for the truth and for every method."""
     pictures, limits = _object_pictures(comparison)
-    rows, columns, _ = crop(comparison)
-    names = (TRUTH, *_methods(comparison))
+    names = (TRUTH, *comparison.candidates)
     for row, quantity in zip(axes, quantities, strict=True):
         image = None
         for axis, name in zip(row, names, strict=True):
             if name in pictures[quantity]:
-                masked = np.where(comparison.region.mask, pictures[quantity][name], np.nan)[rows, columns]
                 low, high = limits[quantity]
-                image = draw_picture(axis, masked, MAPS[quantity], _extent(comparison), vmin=low, vmax=high)
+                image = _draw(axis, comparison, pictures[quantity][name], MAPS[quantity], vmin=low, vmax=high)
         if image is not None:
-            bar = figure.colorbar(image, ax=list(row), shrink=0.9, pad=0.01)
-            bar.set_label(LABELS[quantity], fontsize=7)
-            bar.ax.tick_params(labelsize=7)
+            _colour_bar(figure, image, list(row), quantity, 0.01)
     axes[1][0].axis("off")
     for column, name in zip(axes.T, names, strict=True):
         column[0].set_title(name, fontsize=9)
@@ -311,22 +296,6 @@ def _draw_objects(figure: Any, axes: NDArray[Any], comparison: SplitComparison, 
             column[0].text(0.5, 0.5, reason, transform=column[0].transAxes, ha="center", va="center", fontsize=7)
 
 
-def _tile(
-    comparison: SplitComparison, picture: NDArray[np.float64], quantity: str, limits: tuple[float, float]
-) -> bytes:
-    from matplotlib.figure import Figure
-
-    rows, columns, (height, width) = crop(comparison)
-    masked = np.where(comparison.region.mask, picture, np.nan)[rows, columns]
-    figure = Figure(figsize=(4.4, min(4.4, max(1.6, 3.5 * height / width + 0.5))), layout="constrained")
-    axis = figure.subplots()
-    image = draw_picture(axis, masked, MAPS[quantity], _extent(comparison), vmin=limits[0], vmax=limits[1])
-    bar = figure.colorbar(image, ax=axis, shrink=0.9, pad=0.02)
-    bar.set_label(LABELS[quantity], fontsize=7)
-    bar.ax.tick_params(labelsize=7)
-    return png(figure, dpi=110, max_bytes=PREVIEW_BYTES)
-
-
 def _labels(axis: Axes, title: str, x_label: str, y_label: str) -> None:
     axis.set_title(title, fontsize=8)
     axis.set_xlabel(x_label, fontsize=7)
@@ -336,14 +305,9 @@ def _labels(axis: Axes, title: str, x_label: str, y_label: str) -> None:
         axis.legend(fontsize=6)
 
 
-# -- one data set ------------------------------------------------------------------------------------------------
-
-
 def preview(obj: NDArray[np.complexfloating]) -> bytes:
     """Small picture of an object's amplitude and phase (H, W), under 200 kB; pixels that are not finite are grey."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    figure = new_figure(7.2, 3.2)
     known = np.isfinite(obj)
     draw_object(figure, list(figure.subplots(1, 2)), np.where(known, obj, 1), known)
     return png(figure, max_bytes=PREVIEW_BYTES)
@@ -351,9 +315,7 @@ def preview(obj: NDArray[np.complexfloating]) -> bytes:
 
 def scan_figure(probe: NDArray[np.complexfloating], scan: Scan) -> bytes:
     """Positions of a scan on the illumination they give, and the probe's amplitude; under 200 kB."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    figure = new_figure(7.2, 3.6)
     axes = figure.subplots(1, 2, width_ratios=[2, 1])
     total = illumination(probe, scan)
     image = draw_picture(axes[0], total, "cividis", (0, scan.object_shape[1], scan.object_shape[0], 0))
@@ -370,9 +332,8 @@ def scan_figure(probe: NDArray[np.complexfloating], scan: Scan) -> bytes:
 def frames_figure(counts: NDArray[np.floating]) -> bytes:
     """A few frames of photon counts (k, N, N) on one logarithmic scale, under 200 kB."""
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.9 * len(counts) + 0.9, 2.4), layout="constrained")
+    figure = new_figure(1.9 * len(counts) + 0.9, 2.4)
     axes = figure.subplots(1, len(counts), squeeze=False)[0]
     size = counts.shape[-1]
     norm = LogNorm(0.5, max(1.0, float(counts.max())))

@@ -1,22 +1,28 @@
-"""The study report as one self-contained HTML page.
+"""The study report as one self-contained HTML page and as Markdown, and how numbers are written in all reports.
 
-Belongs here: what the page is made of, and how its pictures are embedded. Does not belong here: numbers (``summary``),
-figures (``plots``, ``figures``), Markdown (``markdown``).
+Belongs here: the page, its embedded pictures, tables and lists. Does not belong here: the numbers themselves
+(``summary``) and figures (``plots``, ``figures``).
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
-from fly64_assets.evaluation.report.markdown import NO_VALUE, SPLIT_TITLES, number, share
-from fly64_assets.evaluation.report.summary import SHOWN_METRICS
+from fly64_assets.evaluation.report.summary import DECIDING_SCORE, SHOWN_METRICS, with_spread
 from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, TRUTH, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
 from fly64_assets.physics.scan import SPLITS
+
+NO_VALUE: Final = "–"
+
+SPLIT_TITLES: Final = {
+    "test": "test split (no method was trained on it)",
+    "train": "train split (learned methods were trained on it)",
+}
 
 UNITS: Final = {
     "phase rmse": "rad",
@@ -30,25 +36,37 @@ QUALITY: Final = 80
 """Of lossy WebP. Noise, which fills the pictures of objects, takes four times less than as PNG; text stays sharp."""
 
 
+def number(value: float | None) -> str:
+    """Three significant digits, whole numbers from 100 on; a dash where there is no value.
+
+    Examples
+    --------
+    >>> number(0.012345), number(1234.5), number(None)
+    ('0.0123', '1,234', '–')
+    """
+    return NO_VALUE if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """Per cent."""
+    return NO_VALUE if value is None else f"{100 * value:.0f} %"
+
+
 def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     """The page as HTML: no script, no reference to another file or host.
 
-    Parameters
-    ----------
-    summary : mapping
-        From :func:`~fly64_assets.evaluation.report.summary.study_summary`.
-    figures : mapping of str to bytes
-        PNG by ``DOSE/VIEW/NAME`` with the NAME that
-        :func:`~fly64_assets.evaluation.report.figures.picture_name` gives to the files of a cell, and those of
-        :func:`~fly64_assets.evaluation.report.plots.study_plots`; missing ones are left out.
+    ``summary`` is from :func:`~fly64_assets.evaluation.report.summary.study_summary`; ``figures`` holds PNG by
+    ``DOSE/VIEW/NAME``, the NAME as :func:`~fly64_assets.evaluation.report.figures.picture_name` gives it to the files
+    of a cell, and those of :func:`~fly64_assets.evaluation.report.plots.study_plots`; missing ones are left out.
     """
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
         loader=PackageLoader("fly64_assets.evaluation.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"figure": number, "share": share, "metric": _metric, "bytes": _megabytes}
-    environment.globals["spread"] = _metric_with_spread
+    environment.filters |= {"figure": number, "share": share, "metric": _metric}
+    environment.filters["bytes"] = lambda value: f"{value / 1e6:,.2f} MB"
+    environment.globals["spread"] = _metric
     return environment.get_template("report.html.j2").render(
         summary=summary,
         cells={(cell["dose"], cell["view"]): cell for cell in summary["cells"]},
@@ -78,14 +96,96 @@ def data_uri(png: bytes, *, lossless: bool) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _metric(value: float | None) -> str:
-    """Four significant digits, whole numbers from 1000 on."""
-    return NO_VALUE if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+def _metric(value: float | None, spread: float | None = None) -> str:
+    """Four significant digits, whole numbers from 1000 on, and the standard error where there is one."""
+    if value is None:
+        return NO_VALUE
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return text if spread is None else f"{text} ± {spread:.2g}"
 
 
-def _metric_with_spread(value: float | None, spread: float | None) -> str:
-    return _metric(value) if value is None or spread is None else f"{_metric(value)} ± {spread:.2g}"
+# -- Markdown ------------------------------------------------------------------------------------------------------
 
 
-def _megabytes(value: float) -> str:
-    return f"{value / 1e6:,.2f} MB"
+def render_markdown(summary: Mapping[str, Any]) -> str:
+    """The report as Markdown, for terminals and diffs."""
+    verdicts = "\n".join(f"- {verdict['sentence']}" for verdict in summary["verdicts"])
+    blocks = [f"# Study {summary['study']}", verdicts]
+    for split in SPLITS:
+        blocks += [f"## Phase RMSE [rad], {SPLIT_TITLES[split]}", _errors(summary, split)]
+        blocks += [f"## Efficiency (bound / mean squared phase error), {split} split", _efficiencies(summary, split)]
+    times = []
+    for cell in summary["cells"]:
+        seconds = ", ".join(f"{name} {number(value)}" for name, value in cell["seconds"].items())
+        times.append(f"- {cell['dose']:,}/{cell['view']}: {seconds or 'nothing has run'}")
+    blocks += [summary["limit_scope"], "## Time [s]", "\n".join(times)]
+    for title, key in (("Skipped", "skips"), ("Failed", "failures"), ("Out of date", "stale")):
+        if summary[key]:
+            entries = [f"- {entry['cell']}, {entry['stage']}: {entry['reason']}" for entry in summary[key]]
+            blocks += [f"## {title}", "\n".join(entries)]
+    provenance = summary["provenance"]
+    lines = (
+        f"base `{provenance['base_id']}`, SHA256 `{provenance['base_sha256']}`",
+        f"design SHA256 `{provenance['design_sha256']}`",
+        ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
+        f"{len(provenance['artifacts'])} artifacts, listed in `SHA256SUMS`",
+    )
+    blocks += ["## Provenance", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _errors(summary: Mapping[str, Any], split: str) -> str:
+    methods = summary["arms"]
+    head = ["photons / frame", "view", "frames", "photons / px", "covered", "overlap", *methods]
+    head += ["uniform object", "bound", "floor"]
+    rows = []
+    for cell in summary["cells"]:
+        scores = cell["splits"].get(split)
+        row = [f"{cell['dose']:,}", cell["view"]]
+        if scores is None:
+            rows.append([*row, f"no result: {cell['reason']}", *[""] * (len(head) - 3)])
+            continue
+        row += [str(scores["frames"]), number(scores["photons_per_pixel"]), share(scores["covered_fraction"])]
+        row += [share(cell["measured_overlap"].get(split))]
+        row += [_scored(scores["arms"].get(name)) for name in [*methods, UNIFORM]]
+        limit = scores["limit"]
+        bound = number(limit["phase_rad"]) if limit["state"] == "regular" else limit["state"]
+        rows.append([*row, bound, number(scores["phase_floor_rad"])])
+    return table(head, rows)
+
+
+def _efficiencies(summary: Mapping[str, Any], split: str) -> str:
+    rows = []
+    for cell in summary["cells"]:
+        scores = cell["splits"].get(split)
+        row = [f"{cell['dose']:,}", cell["view"]]
+        for name in summary["arms"]:
+            value = scores["arms"].get(name, {"values": {}})["values"].get("phase efficiency") if scores else None
+            singular = scores and scores["limit"]["state"] != "regular"
+            row.append(scores["limit"]["state"] if singular else number(value))
+        rows.append(row)
+    return table(["photons / frame", "view", *summary["arms"]], rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    Examples
+    --------
+    >>> print(table(["view", "error"], [["dense", "0.1"]]))
+    | view | error |
+    |---|---|
+    | dense | 0.1 |
+    """
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def _scored(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return "missing"
+    value = result["values"].get(DECIDING_SCORE)
+    if value is None:
+        return str(result["reason"] or "no value")
+    text = with_spread(value, result["standard_errors"].get(DECIDING_SCORE))
+    return f"{text} (worse than the uniform object)" if result["verdict"] == "worse than flat" else text

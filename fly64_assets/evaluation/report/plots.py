@@ -1,8 +1,6 @@
 """Figures of a whole study as PNG bytes: errors against dose and photons, and ring correlations of all cells.
 
-Belongs here: figures over all cells, from the study's summary. Does not belong here: figures of one cell (``figures``),
-numbers (``summary``).
-
+Belongs here: figures over all cells, from the study's summary. Does not belong here: figures of one cell (``figures``).
 A method has the same colour and marker in all figures, so that none of them depends on colour alone.
 """
 
@@ -12,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fly64_assets.engines.figures import png
-from fly64_assets.evaluation.report.figures import MARKERS, PREVIEW_BYTES, draw_correlations, method_style
+from fly64_assets.evaluation.report.figures import MARKERS, PREVIEW_BYTES, draw_correlations, method_style, new_figure
 from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, UNIFORM
 from fly64_assets.physics.scan import SPLITS
 
@@ -34,10 +32,8 @@ def study_plots(summary: Mapping[str, Any]) -> dict[str, bytes]:
 
 def dose_figure(summary: Mapping[str, Any], split: str) -> bytes:
     """Error against dose, a column per view: methods with spread over repeats, uniform object, bound and floor."""
-    from matplotlib.figure import Figure
-
     views = [view["name"] for view in summary["views"]]
-    figure = Figure(figsize=(3.6 * len(views), 6.0), layout="constrained")
+    figure = new_figure(3.6 * len(views), 6.0)
     axes = figure.subplots(2, len(views), sharey="row", squeeze=False)
     for row, (part, label) in zip(axes, PARTS, strict=True):
         for axis, view in zip(row, views, strict=True):
@@ -49,9 +45,7 @@ def dose_figure(summary: Mapping[str, Any], split: str) -> bytes:
 
 def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
     """Phase error against photons per pixel over all cells, beside what the number of photons allows."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    figure = new_figure(7.6, 4.6)
     axis = figure.subplots()
     axis.set(xscale="log", yscale="log", xlabel="expected photons per pixel", ylabel=f"phase RMSE [rad], {split}")
     views = [view["name"] for view in summary["views"]]
@@ -70,8 +64,7 @@ def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
     bounds = [(s["photons_per_pixel"], s["limit"]["phase_rad"]) for _, s in scored if s["limit"]["phase_rad"]]
     if bounds:
         axis.plot(*zip(*bounds, strict=True), "_", color="0.1", markersize=14, label=BOUND_LABEL)
-    if scored:
-        photons = [scores["photons_per_pixel"] for _, scores in scored]
+    if photons := [scores["photons_per_pixel"] for _, scores in scored]:
         ends = [min(photons) / 1.5, max(photons) * 1.5]
         axis.plot(ends, [0.5 / n**0.5 for n in ends], ":", color="0.2", label=FLOOR_LABEL)
     axis.grid(True, which="both", alpha=0.25)
@@ -82,11 +75,8 @@ def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
 
 def correlation_figure(summary: Mapping[str, Any], split: str) -> bytes:
     """Ring correlation with the truth, a panel per cell, complex fields."""
-    from matplotlib.figure import Figure
-
     doses, views = summary["doses"], [view["name"] for view in summary["views"]]
-    size = (3.4 * len(views), 2.1 * len(doses) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(3.4 * len(views), 2.1 * len(doses) + 0.5)
     axes = figure.subplots(len(doses), len(views), sharex=True, sharey=True, squeeze=False)
     by_cell = {(cell["dose"], cell["view"]): scores for cell, scores in _splits(summary, split)}
     for row, dose in zip(axes, doses, strict=True):
@@ -107,9 +97,6 @@ def correlation_figure(summary: Mapping[str, Any], split: str) -> bytes:
     axes[0][0].set(xlim=(0, 0.5), ylim=(-0.15, 1.05))
     _shared_legend(figure, axes.ravel().tolist())
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
-
-
-# -- panels ------------------------------------------------------------------------------------------------------
 
 
 def _dose_panel(axis: Axes, summary: Mapping[str, Any], view: str, split: str, part: str) -> None:
@@ -136,9 +123,8 @@ def _dose_panel(axis: Axes, summary: Mapping[str, Any], view: str, split: str, p
         if known:
             axis.plot(*zip(*known, strict=True), label=label, **style)
     singular = any(scores["limit"]["state"] == "singular" for _, scores in cells)
-    title = f"{view} (singular: no bound)" if singular else view
     axis.set_xlabel("photons per frame")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(f"{view} (singular: no bound)" if singular else view, fontsize=9)
     axis.grid(True, which="both", alpha=0.25)
 
 
@@ -149,9 +135,8 @@ def _shared_legend(figure: Any, axes: Sequence[Any]) -> None:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=min(6, len(entries)), fontsize=8
-        )
+        columns = min(6, len(entries))
+        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def _splits(summary: Mapping[str, Any], split: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

@@ -1,7 +1,6 @@
 """The study in one document: every cell's numbers, verdicts, skips, failures and provenance; and all scores as a table.
 
-Belongs here: the summary that the pages, the plots and a notebook read. Does not belong here: how it looks (``page``,
-``markdown``, ``plots``), where its documents come from (the caller).
+Belongs here: the summary that the page, the plots and a notebook read. Does not belong here: how it looks.
 
 A cell, as handed to :func:`study_summary`::
 
@@ -19,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, UNIFORM
-from fly64_assets.evaluation.scores.efficiency import SCOPE
+from fly64_assets.evaluation.scores.photons import SCOPE
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, Difference, difference, mean, split_samples
 from fly64_assets.physics.scan import SPLITS
 
@@ -54,26 +53,16 @@ def study_summary(
     design: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Collect the cells of a study into the document that the report shows.
+    """Collect the cells of a study into the document that the report shows, plain JSON types.
 
     Parameters
     ----------
-    name : str
-        Of the study.
     doses : sequence of int
         Photons per frame, in the order in which they are shown.
     views : sequence of mapping
         ``name``, ``gridsize``, ``overlap`` and ``spacing_px`` of each view, in the order in which they are shown.
     cells : sequence of mapping
         As in this module's docstring.
-    design, provenance : mapping
-        Documents that are shown as they are.
-
-    Returns
-    -------
-    dict
-        ``study``, ``doses``, ``views``, ``arms`` (names of the methods), ``verdicts`` (one sentence per dose),
-        ``cells``, ``skips``, ``failures``, ``stale``, ``design`` and ``provenance``; plain JSON types.
     """
     rows = [_cell(cell) for cell in cells]
     methods = dict.fromkeys(name for row in rows for scores in row["splits"].values() for name in scores["arms"])
@@ -105,10 +94,8 @@ def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
         if cell["dose"] != dose:
             continue
         split = cell["splits"].get(JUDGED_SPLIT)
-        if split is None or not split["arms"]:
-            parts.append(f"{cell['view']}: no result ({_brief(cell)})")
-        else:
-            parts.append(f"{cell['view']}: {_best(split)}")
+        result = _best(split) if split and split["arms"] else f"no result ({_brief(cell)})"
+        parts.append(f"{cell['view']}: {result}")
     return f"At {dose:,} photons per frame, on the test half, which no method was trained on: {'; '.join(parts)}."
 
 
@@ -129,7 +116,7 @@ def _best(split: Mapping[str, Any]) -> str:
     ranking = sorted(errors, key=errors.__getitem__)
     best = ranking[0]
     spreads = {name: split["arms"][name].get("standard_errors", {}).get(DECIDING_SCORE) for name in ranking}
-    numbers = ", ".join(f"{name} {_with_spread(errors[name], spreads[name])}" for name in ranking)
+    numbers = ", ".join(f"{name} {with_spread(errors[name], spreads[name], 3)}" for name in ranking)
     if uniform is not None:
         numbers += f", uniform object {uniform:.3f} rad"
         if errors[best] >= uniform:
@@ -150,8 +137,9 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _with_spread(value: float, spread: float | None) -> str:
-    return f"{value:.3f}" if spread is None else f"{value:.3f} ± {spread:.3f}"
+def with_spread(value: float, spread: float | None, digits: int = 4) -> str:
+    """Value and its standard error, where there is one."""
+    return f"{value:.{digits}f}" if spread is None else f"{value:.{digits}f} ± {spread:.{digits}f}"
 
 
 def _distinguishable(split: Mapping[str, Any], first: str, second: str) -> bool:
@@ -216,11 +204,9 @@ def _rates(seconds: Mapping[str, float], frames: Mapping[str, int]) -> dict[str,
     """Frames per second of the stages that turn frames into an object; a stage without a split does both."""
     rates = {}
     for name, duration in seconds.items():
-        if "reconstruction" not in name and "inference" not in name:
-            continue
         split = next((split for split in SPLITS if name.endswith(f" {split}")), None)
         count = sum(frames.values()) if split is None else frames.get(split, 0)
-        if count and duration > 0:
+        if count and duration > 0 and ("reconstruction" in name or "inference" in name):
             rates[name] = count / duration
     return rates
 
@@ -237,8 +223,8 @@ def _split(
             "outcome": result["outcome"],
             "reason": result["reason"],
             "verdict": result["verdict"],
-            "values": {metric: None if m is None else m.value for metric, m in means.items()},
-            "standard_errors": {metric: m.standard_error for metric, m in means.items() if m is not None},
+            "values": {metric: value for metric, (value, _) in means.items()},
+            "standard_errors": {metric: error for metric, (value, error) in means.items() if value is not None},
             "reasons": {f"{row['part']} {row['metric']}": row["reason"] for row in own_rows if row["reason"]},
             "samples": {str(repeat): value for repeat, value in samples[name].get(DECIDING_SCORE, {}).items()},
         }
@@ -272,13 +258,7 @@ def _cell_name(cell: Mapping[str, Any]) -> str:
 
 
 def study_table(cells: Sequence[Mapping[str, Any]]) -> bytes:
-    """All scores of a study as CSV, a row per score; a score without a value is empty and has its reason.
-
-    Parameters
-    ----------
-    cells : sequence of mapping
-        As for :func:`study_summary`; ``stages`` and ``overlap`` are not needed.
-    """
+    """All scores of the cells of a study as CSV, a row per score; a score without a value is empty, with its reason."""
     text = io.StringIO()
     writer = csv.DictWriter(text, TABLE_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -286,12 +266,15 @@ def study_table(cells: Sequence[Mapping[str, Any]]) -> bytes:
         for repeat, comparison in cell["comparisons"].items():
             for split, document in comparison["splits"].items():
                 for row in document.get("rows", ()):
-                    place = {"dose": cell["dose"], "view": cell["view"], "repeat": repeat, "split": split}
-                    shared = {
+                    place = {
+                        "dose": cell["dose"],
+                        "view": cell["view"],
+                        "repeat": repeat,
+                        "split": split,
                         "frames": document["photons"]["frames"],
                         "photons_per_pixel": document["photons"]["photons_per_pixel"],
                         "covered_fraction": document["region"]["covered_fraction"],
                         "limit": document["limit"]["state"],
                     }
-                    writer.writerow(place | shared | row)
+                    writer.writerow(place | row)
     return text.getvalue().encode()

@@ -1,8 +1,6 @@
 """Removal of the trivial ambiguities of ptychography: a global complex factor, a shift, and a phase ramp.
 
-One procedure for every method, on the same pixels. Belongs here: what is done to a reconstruction, band by band. Does
-not belong here: how shift and ramp are found (``registration``), which pixels count (``region``) and scores
-(``metrics``).
+One procedure for every method, on the same pixels, band by band. How shift and ramp are found is in ``registration``.
 """
 
 from __future__ import annotations
@@ -20,22 +18,11 @@ from fly64_assets.evaluation.scores.registration import SPLINE_REACH_PX, Complex
 
 @dataclass(frozen=True)
 class Alignment:
-    """A reconstruction on the truth's pixels, and what was done to it.
+    """A reconstruction (H, W) on the truth's pixels, and what was done to it.
 
-    Attributes
-    ----------
-    reconstruction : (H, W) complex
-        As it was given.
-    factor : complex
-        Global factor of the least-squares fit.
-    shift_px : (dy, dx)
-        Displacement applied to the reconstruction.
-    ramp_rad_per_px : (ky, kx)
-        Phase slope that was added; zero unless requested.
-    centre : (y, x)
-        Centre of the evaluated region, zero of the ramp.
-    at_limit : bool
-        The shift stopped at the largest allowed one: the reconstruction is probably not registered.
+    Global factor of the least-squares fit, displacement (dy, dx), and phase slope (ky, kx) that was added, zero at the
+    ``centre`` (y, x) of the evaluated region. With ``at_limit`` the shift stopped at the largest allowed one: the
+    reconstruction is probably not registered.
     """
 
     reconstruction: NDArray[np.complexfloating] = dataclasses.field(repr=False)
@@ -86,15 +73,11 @@ def align(
 ) -> Alignment:
     """Bring a reconstruction onto the truth's pixels, scale and phase.
 
-    The shift is the peak of the cross-correlation of the two complex fields over the mask: whole pixels by trying
-    all that are allowed (a correlation by Fourier transform of masked fields would lock to the mask's edge), then
-    Gauss-Newton steps with the slope of the *truth*, which are free of the noise in the reconstruction. It is kept
-    only if it lowers the squared error by more than chance would; a uniform object is not shifted. The complex factor
-    is that of least squares.
+    The shift is found by least squares (``registration``), and is kept only if it lowers the squared error by more than
+    chance would; a uniform object is not shifted. The complex factor is that of least squares.
 
     Parameters
     ----------
-    reconstruction, truth : (H, W) complex
     mask : (H, W) bool
         Evaluated pixels; every estimate uses these alone.
     max_shift_px : float
@@ -121,7 +104,10 @@ def align(
     True
     """
     _require_comparable(reconstruction, truth, mask)
-    centre = _centre(mask)
+    # Mean position of the evaluated pixels.
+    counts = [np.count_nonzero(mask, axis=axis) for axis in (1, 0)]
+    y, x = (float((np.arange(len(count)) * count).sum() / count.sum()) for count in counts)
+    centre = (y, x)
     shift, ramp = register(reconstruction, truth, mask, centre, max_shift_px=max_shift_px, remove_ramp=remove_ramp)
     at_limit = max_shift_px > 0 and max(abs(s) for s in shift) >= max_shift_px * (1 - 1e-9)
     moved = Alignment(reconstruction, 1 + 0j, shift, ramp, centre, remove_ramp, at_limit)
@@ -130,8 +116,7 @@ def align(
         values, target = moved.rows(part)[mask[part]], truth[part][mask[part]].astype(np.complex128)
         energy += float(np.vdot(values, values).real)
         product += complex(np.vdot(values, target))
-    factor = product / energy if energy > 0 else 0j
-    return Alignment(reconstruction, factor, shift, ramp, centre, remove_ramp, at_limit)
+    return dataclasses.replace(moved, factor=product / energy if energy > 0 else 0j)
 
 
 def _require_comparable(
@@ -150,10 +135,3 @@ def _require_comparable(
         raise ValueError(f"{bad} of {np.count_nonzero(mask)} evaluated pixels are not finite")
     if dark:
         raise ValueError("the reconstruction is zero on every evaluated pixel")
-
-
-def _centre(mask: NDArray[np.bool_]) -> Pair:
-    """Mean position (y, x) of the pixels of a mask."""
-    counts = [np.count_nonzero(mask, axis=axis) for axis in (1, 0)]
-    y, x = (float((np.arange(len(count)) * count).sum() / count.sum()) for count in counts)
-    return y, x

@@ -62,7 +62,7 @@ def rows_of(field: Field, part: slice) -> Complex:
 
 def cropped(pictures: Pictures, rectangle: Rectangle) -> Pictures:
     """Both pictures in a rectangle, whose rows count from its top."""
-    columns = rectangle.slices[1]
+    columns = slice(rectangle.left, rectangle.left + rectangle.width)
 
     def inside(part: slice) -> tuple[NDArray[Any], NDArray[Any]]:
         start, stop, _ = part.indices(rectangle.height)
@@ -74,20 +74,10 @@ def cropped(pictures: Pictures, rectangle: Rectangle) -> Pictures:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over pixels of truth t and estimate e, real or complex.
+    """Sums over pixels of truth t and estimate e, real or complex; pairs are those of (t, e).
 
-    Attributes
-    ----------
-    pixels : int
-    means : (t, e)
-    centred : (t, e)
-        Sums of |t - mean|^2 and |e - mean|^2.
-    common : float
-        Real part of the sum of conj(t - mean) (e - mean).
-    power : (t, e)
-        Sums of |t|^2 and |e|^2.
-    absolute_error, squared_error : float
-        Sums of |e - t| and |e - t|^2.
+    Means, sums of |t - mean|^2 and |e - mean|^2, the real part of the sum of conj(t - mean) (e - mean), sums of |t|^2
+    and |e|^2, and of |e - t| and |e - t|^2.
     """
 
     pixels: int
@@ -103,16 +93,10 @@ class Moments:
         """Sums over vectors (pixels,), at least one pixel."""
         means = (complex(truth.mean()), complex(estimate.mean()))
         a, b = truth - truth.mean(), estimate - estimate.mean()
+        common = float(np.real(np.vdot(a, b)))
         error = np.abs(estimate - truth)
-        return cls(
-            truth.size,
-            means,
-            (_power(a), _power(b)),
-            float(np.real(np.vdot(a, b))),
-            (_power(truth), _power(estimate)),
-            float(error.sum()),
-            float((error**2).sum()),
-        )
+        errors = float(error.sum()), float((error**2).sum())
+        return cls(truth.size, means, (_power(a), _power(b)), common, (_power(truth), _power(estimate)), *errors)
 
     def joined(self, other: Moments) -> Moments:
         """Sums over the pixels of both, free of cancellation.
@@ -122,14 +106,15 @@ class Moments:
         """
         n = self.pixels + other.pixels
         weight = self.pixels * other.pixels / n
-        step = [b - a for a, b in zip(self.means, other.means, strict=True)]
-        means = [a + d * other.pixels / n for a, d in zip(self.means, step, strict=True)]
-        centred = [a + b + weight * abs(d) ** 2 for a, b, d in zip(self.centred, other.centred, step, strict=True)]
+        (t, e), (step_t, step_e) = self.means, (b - a for a, b in zip(self.means, other.means, strict=True))
         return Moments(
             n,
-            (means[0], means[1]),
-            (centred[0], centred[1]),
-            self.common + other.common + weight * (step[0].conjugate() * step[1]).real,
+            (t + step_t * other.pixels / n, e + step_e * other.pixels / n),
+            (
+                self.centred[0] + other.centred[0] + weight * abs(step_t) ** 2,
+                self.centred[1] + other.centred[1] + weight * abs(step_e) ** 2,
+            ),
+            self.common + other.common + weight * (step_t.conjugate() * step_e).real,
             (self.power[0] + other.power[0], self.power[1] + other.power[1]),
             self.absolute_error + other.absolute_error,
             self.squared_error + other.squared_error,

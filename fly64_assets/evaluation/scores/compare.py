@@ -1,8 +1,7 @@
 """Comparison of all methods of one cell with the truth, in one evaluation region and by one procedure.
 
-Belongs here: which methods are scored, their documents and verdicts. Does not belong here: the choice of files; the
-result of a method comes as an array, or as the sentence that says why there is none. Which methods exist, which of them
-are learned and which refined the probe is for the caller to say.
+Belongs here: which methods are scored, their documents and verdicts. Does not belong here: the choice of files, and
+which methods exist, are learned or refined the probe; the result of a method is an array, or says why there is none.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +18,11 @@ from numpy.typing import NDArray
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
 from fly64_assets.evaluation.scores import metrics as score
 from fly64_assets.evaluation.scores.alignment import Alignment, align
-from fly64_assets.evaluation.scores.bands import Pictures, cropped, masked_moments, rows_of
-from fly64_assets.evaluation.scores.efficiency import DoseLimit, efficiency
-from fly64_assets.evaluation.scores.likelihood import nll_excess
-from fly64_assets.evaluation.scores.metrics import Part, Score, no_score
-from fly64_assets.evaluation.scores.photon_budget import PhotonBudget, photon_budget
-from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region, no_rectangle_reason
-from fly64_assets.evaluation.scores.resolution import RingCorrelation, resolution, ring_correlation
+from fly64_assets.evaluation.scores.bands import masked_moments, rows_of
+from fly64_assets.evaluation.scores.metrics import Score, nll_excess, no_score
+from fly64_assets.evaluation.scores.photons import DoseLimit, PhotonBudget, efficiency, photon_budget
+from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region
+from fly64_assets.evaluation.scores.resolution import RingCorrelation, rectangle_correlation, resolutions
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, contests, uniform_verdict
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.measurement import Measurement
@@ -57,18 +54,9 @@ LimitSource = Callable[[LimitProblem], UnitLimit]
 class SplitInput:
     """What one split of a cell brings to the comparison.
 
-    Attributes
-    ----------
-    measurement : Measurement
-        Frames, known probe and positions of the split.
-    methods : name -> (H, W) complex, or str
-        Reconstructions on the truth's grid; for an absent one the reason.
-    scan_box : ScanBox
-        Box of the split's baseline positions.
-    refined_probe : set of str
-        Methods that refined the probe, for which a phase ramp is ambiguous.
-    learned : set of str
-        Methods with a learned prior, to which the bound for unbiased estimates does not apply.
+    ``methods`` holds reconstructions (H, W) on the truth's grid, or why there is none; ``scan_box`` is that of the
+    split's baseline positions. For a method that refined the probe a phase ramp is ambiguous; to one with a learned
+    prior the bound for unbiased estimates does not apply.
     """
 
     measurement: Measurement
@@ -115,9 +103,8 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class SplitComparison:
-    """Scores of every method on one split.
+    """Scores of every method on one split; ``truth`` (H, W) is for figures.
 
-    ``truth`` (H, W) and ``fields`` (aligned reconstructions) are for figures; they are not part of the document.
     ``primary`` names the part whose RMSE decides: the phase, unless the design says otherwise.
     """
 
@@ -131,28 +118,36 @@ class SplitComparison:
     contests: tuple[Mapping[str, Any], ...]
     curves: Mapping[str, Mapping[str, Curve]]
     truth: NDArray[np.complexfloating] = field(repr=False)
-    fields: Mapping[str, Alignment] = field(repr=False)
+
+    @property
+    def candidates(self) -> list[str]:
+        """Names of the methods without the references."""
+        return [name for name in self.methods if name not in REFERENCES]
+
+    @property
+    def fields(self) -> dict[str, Alignment]:
+        """Aligned reconstructions by method, for figures."""
+        return {name: result.alignment for name, result in self.methods.items() if result.alignment}
 
     def value(self, method: str, part: str, metric: str) -> float | None:
         """One score, None where it has no value."""
-        for row in self.rows:
-            if (row.method, row.part, row.metric) == (method, part, metric):
-                return row.value
-        return None
+        return next((r.value for r in self.rows if (r.method, r.part, r.metric) == (method, part, metric)), None)
 
     def headlines(self) -> dict[str, Any]:
         """The numbers and verdicts to show first, by name, plain JSON types: phase errors, their bound, verdicts."""
-        scored = [name for name in self.methods if name != TRUTH]
-        errors = {f"phase_rmse_rad_{name}_{self.split}": self.value(name, "phase", "rmse") for name in scored}
-        headlines: dict[str, Any] = {name: value for name, value in errors.items() if value is not None}
-        bound = self.limit.error("phase")
-        if bound is None:
+        headlines: dict[str, Any] = {
+            f"phase_rmse_rad_{name}_{self.split}": value
+            for name in self.methods
+            if name != TRUTH and (value := self.value(name, "phase", "rmse")) is not None
+        }
+        if (bound := self.limit.error("phase")) is None:
             headlines[f"phase_limit_{self.split}"] = self.limit.reason or "none"
         else:
             headlines[f"phase_limit_rad_{self.split}"] = bound
-        results = {name: result for name, result in self.methods.items() if name not in REFERENCES}
         headlines[f"verdicts_{self.split}"] = {
-            name: VERDICT_TEXTS[result.verdict] if result.verdict else result.reason for name, result in results.items()
+            name: VERDICT_TEXTS[result.verdict] if result.verdict else result.reason
+            for name, result in self.methods.items()
+            if name not in REFERENCES
         }
         sentences = "; ".join(str(contest["sentence"]) for contest in self.contests)
         return headlines | {f"contest_{self.split}": sentences or "nothing to compare"}
@@ -219,22 +214,17 @@ def compare_cell(
 ) -> CellComparison:
     """Compare all methods of a cell; pixels that its training frames illuminated do not count in the test split.
 
-    Parameters
-    ----------
-    truth : (H, W) complex
-    splits : ``train`` and ``test`` -> input, or str
-        A text says why the split does not exist.
+    ``splits`` holds ``train`` and ``test``; a text says why a split does not exist. The truth is (H, W) complex.
     """
     train = splits.get("train")
-    trained = train.measurement.scan if isinstance(train, SplitInput) else None
     compared, skipped = {}, {}
     for split, data in splits.items():
         if isinstance(data, str):
             skipped[split] = data
             continue
-        train_scan = trained if split == "test" else None
+        scan = train.measurement.scan if split == "test" and isinstance(train, SplitInput) else None
         compared[split] = compare_split(
-            split, truth, data, evaluation=evaluation, metrics=metrics, train_scan=train_scan, limit=limit
+            split, truth, data, evaluation=evaluation, metrics=metrics, train_scan=scan, limit=limit
         )
     return CellComparison(dose, view, compared, skipped)
 
@@ -250,48 +240,47 @@ def compare_split(
     limit: LimitSource = dose_limit,
 ) -> SplitComparison:
     """Score every method of one split, a uniform object and the truth itself, all aligned by the same procedure."""
-    m = data.measurement
-    region = evaluation_region(
-        m.probe, m.scan, threshold=evaluation.coverage_threshold, scan_box=data.scan_box, train_scan=train_scan
-    )
+    m, threshold = data.measurement, evaluation.coverage_threshold
+    region = evaluation_region(m.probe, m.scan, threshold=threshold, scan_box=data.scan_box, train_scan=train_scan)
     uniform = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
-    candidates = {**data.methods, UNIFORM: uniform, TRUTH: truth}
-    aligned = {
-        name: _aligned(candidate, truth, region, evaluation.max_shift_px, name in data.refined_probe)
-        for name, candidate in candidates.items()
-    }
-    fields = {name: a for name, a in aligned.items() if isinstance(a, Alignment)}
+    results: dict[str, MethodResult] = {}
+    for name, candidate in {**data.methods, UNIFORM: uniform, TRUTH: truth}.items():
+        ramp = name in data.refined_probe
+        results[name] = _aligned(candidate, truth, region, evaluation.max_shift_px, remove_ramp=ramp)
+    fields = {name: result.alignment for name, result in results.items() if result.alignment}
     likelihood = nll_excess(fields, truth, m)
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
-    bound = DoseLimit(_bound(truth, data, region, limit), m.intensity_scale, photons.phase_floor_rad)
+    unit: UnitLimit | str
+    try:
+        unit = limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value))
+    except ValueError as error:
+        unit = str(error)
+    bound = DoseLimit(unit, m.intensity_scale, photons.phase_floor_rad)
+    parts = ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
     rows: list[Row] = []
     curves: dict[str, dict[str, Curve]] = {}
-    for name, result in aligned.items():
-        if isinstance(result, Alignment):
-            scores, curves[name] = _method_scores(result, truth, region, metrics)
+    for name, result in results.items():
+        if name in fields:
+            scores, curves[name] = _method_scores(fields[name], truth, region, parts, metrics)
             scores["complex", "nll_excess"] = likelihood[name]
-            for part in _parts(metrics):
+            for part in parts:
                 scores[part, "efficiency"] = (
                     no_score(NO_ESTIMATE)
                     if name in REFERENCES
                     else efficiency(bound, part, scores[part, "rmse"], learned=name in data.learned)
                 )
         else:
-            scores = {key: no_score(result) for key in _keys(metrics)}
+            keys = [(part, metric) for part in parts for metric in PICTURE_METRICS]
+            keys += [("complex", metric) for metric in COMPLEX_METRICS]
+            scores = dict.fromkeys(keys, no_score(str(result.reason)))
         rows += [Row(name, split, part, metric, s.value, s.reason) for (part, metric), s in scores.items()]
     primary = "phase" if metrics.emphasize_phase or not metrics.report_amplitude else "amplitude"
     errors = {r.method: r.value for r in rows if (r.part, r.metric) == (primary, "rmse")}
-    results = {name: _result(name, candidates[name], aligned[name], errors) for name in candidates}
+    for name in data.methods:
+        if name in fields:
+            results[name] = replace(results[name], verdict=uniform_verdict(errors[name], errors[UNIFORM]))
     pairs = contests({name: errors[name] for name in data.methods}, primary)
-    return SplitComparison(split, region, photons, bound, primary, tuple(rows), results, pairs, curves, truth, fields)
-
-
-def _bound(truth: NDArray[np.complexfloating], data: SplitInput, region: Region, limit: LimitSource) -> UnitLimit | str:
-    m = data.measurement
-    try:
-        return limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value))
-    except ValueError as error:
-        return str(error)
+    return SplitComparison(split, region, photons, bound, primary, tuple(rows), results, pairs, curves, truth)
 
 
 def _aligned(
@@ -299,78 +288,47 @@ def _aligned(
     truth: NDArray[np.complexfloating],
     region: Region,
     max_shift_px: float,
-    ramp: bool,
-) -> Alignment | str:
-    if isinstance(candidate, str):
-        return candidate
-    try:
-        return align(candidate, truth, region.mask, max_shift_px=max_shift_px, remove_ramp=ramp)
-    except ValueError as error:
-        return str(error)
-
-
-def _parts(metrics: MetricsConfig) -> tuple[str, ...]:
-    return ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
-
-
-def _keys(metrics: MetricsConfig) -> list[tuple[str, str]]:
-    keys = [(part, metric) for part in _parts(metrics) for metric in PICTURE_METRICS]
-    return keys + [("complex", metric) for metric in COMPLEX_METRICS]
-
-
-def _result(
-    name: str,
-    candidate: NDArray[np.complexfloating] | str,
-    aligned: Alignment | str,
-    errors: Mapping[str, float | None],
+    *,
+    remove_ramp: bool,
 ) -> MethodResult:
-    if isinstance(aligned, str):
-        return MethodResult("missing" if isinstance(candidate, str) else "failed", aligned, None, None)
-    verdict = None if name in REFERENCES else uniform_verdict(errors[name], errors[UNIFORM])
-    return MethodResult("compared", None, verdict, aligned)
-
-
-# -- scores of one aligned reconstruction ------------------------------------------------------------------------
+    """Result of a method before its verdict."""
+    if isinstance(candidate, str):
+        return MethodResult("missing", candidate, None, None)
+    try:
+        aligned = align(candidate, truth, region.mask, max_shift_px=max_shift_px, remove_ramp=remove_ramp)
+    except ValueError as error:
+        return MethodResult("failed", str(error), None, None)
+    return MethodResult("compared", None, None, aligned)
 
 
 def _method_scores(
-    aligned: Alignment, truth: NDArray[np.complexfloating], region: Region, metrics: MetricsConfig
+    aligned: Alignment,
+    truth: NDArray[np.complexfloating],
+    region: Region,
+    parts: tuple[str, ...],
+    metrics: MetricsConfig,
 ) -> tuple[dict[tuple[str, str], Score], dict[str, Curve]]:
     """Scores by part and metric but likelihood and efficiency, and correlation curves by part; truth (H, W)."""
     scores: dict[tuple[str, str], Score] = {}
     curves: dict[str, Curve] = {}
-    for name in _parts(metrics):
+    for name in parts:
         make_part = score.phase_part if name == "phase" else score.amplitude_part
         part = make_part(aligned, truth, region.mask, region.rectangle)
-        curves[name] = _curve(part.pictures, region)
-        scores |= {(name, metric): value for metric, value in _picture_scores(part, metrics).items()}
-        scores |= {(name, metric): value for metric, value in _resolutions(curves[name], metrics).items()}
+        curves[name] = rectangle_correlation(part.pictures, region.rectangle)
+        values = {
+            "mae": score.mae(part),
+            "rmse": score.rmse(part),
+            "psnr": score.psnr(part),
+            "ssim": score.ssim(part),
+            "ms_ssim": score.ms_ssim(part, metrics.ms_ssim_sigma),
+            "correlation": score.correlation(part.moments),
+        } | resolutions(curves[name], metrics.frc_threshold)
+        scores |= {(name, metric): value for metric, value in values.items()}
 
     def fields(rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
         return rows_of(truth, rows), aligned.rows(rows)
 
-    curves["complex"] = _curve(fields, region)
+    curves["complex"] = rectangle_correlation(fields, region.rectangle)
     scores["complex", "correlation"] = score.correlation(masked_moments(fields, region.mask))
-    scores |= {("complex", metric): value for metric, value in _resolutions(curves["complex"], metrics).items()}
-    return scores, curves
-
-
-def _curve(pictures: Pictures, region: Region) -> Curve:
-    if region.rectangle is None:
-        return no_rectangle_reason()
-    return ring_correlation(cropped(pictures, region.rectangle), (region.rectangle.height, region.rectangle.width))
-
-
-def _picture_scores(part: Part, metrics: MetricsConfig) -> dict[str, Score]:
-    return {
-        "mae": score.mae(part),
-        "rmse": score.rmse(part),
-        "psnr": score.psnr(part),
-        "ssim": score.ssim(part),
-        "ms_ssim": score.ms_ssim(part, metrics.ms_ssim_sigma),
-        "correlation": score.correlation(part.moments),
-    }
-
-
-def _resolutions(curve: Curve, metrics: MetricsConfig) -> dict[str, Score]:
-    return {"frc_05": resolution(curve, metrics.frc_threshold), "frc_half_bit": resolution(curve)}
+    periods = resolutions(curves["complex"], metrics.frc_threshold)
+    return scores | {("complex", metric): value for metric, value in periods.items()}, curves

@@ -1,18 +1,17 @@
 """Scores of an aligned reconstruction against the truth.
 
-Belongs here: one function per metric, on fields that are already aligned. Does not belong here: alignment
-(``alignment``), correlation in Fourier space (``resolution``), likelihood (``likelihood``), and which methods and
-splits are scored (``compare``).
+Belongs here: one function per metric, on fields that are already aligned. Does not belong here: correlation in Fourier
+space (``resolution``), and which methods and splits are scored (``compare``).
 
 A metric without a value is a :class:`Score` with ``value`` None and the reason; no function returns NaN.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.scores.bands import (
+    Complex,
     Field,
     Moments,
     Pictures,
@@ -29,13 +29,19 @@ from fly64_assets.evaluation.scores.bands import (
     masked_moments,
     rows_of,
 )
-from fly64_assets.evaluation.scores.region import LEAST_RECTANGLE_PX, Rectangle, no_rectangle_reason
+from fly64_assets.evaluation.scores.region import LEAST_RECTANGLE_PX, NO_RECTANGLE, Rectangle
+from fly64_assets.physics.counts import negative_log_likelihood
+from fly64_assets.physics.forward import blocks, patch_counts
+from fly64_assets.physics.measurement import Measurement
 
 PERFECT: Final = 1e-10
 """RMSE relative to the data range at which a match counts as perfect (rounding of a fitted factor stays below)."""
 
 MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (Wang, Simoncelli and Bovik, Asilomar 2003, section 3.2)."""
+
+LIKELIHOOD_FRAMES: Final = 128
+"""Frames per block of the likelihood; the sum does not depend on it."""
 
 Real = NDArray[np.float64]
 
@@ -57,15 +63,9 @@ def no_score(reason: str) -> Score:
 class Part:
     """One real picture of the object (its amplitude or its phase) and the same of a reconstruction.
 
-    Attributes
-    ----------
-    pictures : callable
-        Slice of rows -> truth and estimate there, (rows, W) float64 each. For the phase [rad], the estimate is truth +
-        angle(reconstruction conj(truth)), so that phase wraps do not count as errors.
-    mask : (H, W) bool
-    rectangle : Rectangle or None
-    data_range : float
-        Maximum less minimum of the truth over the mask.
+    ``pictures`` gives truth and estimate on a slice of rows, (rows, W) float64 each. For the phase [rad] the estimate
+    is truth + angle(reconstruction conj(truth)), so that phase wraps do not count as errors. ``data_range`` is the
+    maximum less the minimum of the truth over the mask (H, W).
     """
 
     pictures: Pictures
@@ -73,26 +73,18 @@ class Part:
     rectangle: Rectangle | None
     data_range: float
 
-    @property
-    def truth(self) -> Real:
-        """The whole picture of the truth, (H, W)."""
-        return self.pictures(slice(None))[0]
-
-    @property
-    def estimate(self) -> Real:
-        """The whole picture of the reconstruction, (H, W)."""
-        return self.pictures(slice(None))[1]
-
-    @cached_property
+    @functools.cached_property
     def moments(self) -> Moments:
         """Sums over the evaluated pixels."""
         return masked_moments(self.pictures, self.mask)
 
-    def windows(self) -> Pictures:
-        """Truth and estimate in the rectangle, by rows of it. Raises ``ValueError`` where there is none."""
+    def windows(self) -> tuple[Pictures, tuple[int, int]] | str:
+        """Truth and estimate in the rectangle, by rows of it, and its shape; or why they have no similarity."""
         if self.rectangle is None:
-            raise ValueError(no_rectangle_reason())
-        return cropped(self.pictures, self.rectangle)
+            return NO_RECTANGLE
+        if not self.data_range > 0:
+            return "the truth is constant over the evaluated region, so that it has no structure"
+        return cropped(self.pictures, self.rectangle), (self.rectangle.height, self.rectangle.width)
 
 
 def amplitude_part(field: Field, truth: Field, mask: NDArray[np.bool_], rectangle: Rectangle | None) -> Part:
@@ -179,15 +171,14 @@ def ssim(part: Part) -> Score:
     """
     from skimage.metrics import structural_similarity
 
-    if part.rectangle is None:
-        return no_score(no_rectangle_reason())
-    if not part.data_range > 0:
-        return no_score("the truth is constant over the evaluated region, so that it has no structure")
-    windows, border = part.windows(), LEAST_RECTANGLE_PX // 2
-    inside = (part.rectangle.height - 2 * border, part.rectangle.width - 2 * border)
-    total = 0.0
+    windows = part.windows()
+    if isinstance(windows, str):
+        return no_score(windows)
+    pictures, shape = windows
+    border, total = LEAST_RECTANGLE_PX // 2, 0.0
+    inside = (shape[0] - 2 * border, shape[1] - 2 * border)
     for rows in bands(inside):
-        pair = windows(slice(rows.start, rows.stop + 2 * border))
+        pair = pictures(slice(rows.start, rows.stop + 2 * border))
         similar = structural_similarity(*pair, win_size=LEAST_RECTANGLE_PX, data_range=part.data_range, full=True)[1]
         total += float(similar[border:-border, border:-border].sum())
     return Score(total / (inside[0] * inside[1]))
@@ -200,29 +191,26 @@ def ms_ssim(part: Part, sigma: float) -> Score:
     eq. 7); as many of the five standard scales as the rectangle holds, their weights renormalised to 1. The reason
     of the score states the number of scales. A product with a negative term has no value.
     """
-    if part.rectangle is None:
-        return no_score(no_rectangle_reason())
-    if not part.data_range > 0:
-        return no_score("the truth is constant over the evaluated region, so that it has no structure")
-    pictures, shape = part.windows(), (part.rectangle.height, part.rectangle.width)
+    windows = part.windows()
+    if isinstance(windows, str):
+        return no_score(windows)
+    pictures, shape = windows
     radius = int(3.5 * sigma + 0.5)
     window = 2 * radius + 1
-    scales = 0
-    while scales < len(MS_SSIM_WEIGHTS) and min(shape) // 2**scales >= window:
-        scales += 1
+    scales = sum(min(shape) // 2**scale >= window for scale in range(len(MS_SSIM_WEIGHTS)))
     if scales == 0:
         return no_score(f"the rectangle of {shape[0]} x {shape[1]} px is smaller than a {window}-px window")
     weights = np.array(MS_SSIM_WEIGHTS[:scales]) / sum(MS_SSIM_WEIGHTS[:scales])
     log_value = 0.0
     for scale, weight in enumerate(weights):
-        terms = _scale(pictures, shape, part.data_range, sigma, radius)
-        term = terms.both if scale == scales - 1 else terms.structure
+        structure, both, halved = _scale(pictures, shape, part.data_range, sigma, radius)
+        term = both if scale == scales - 1 else structure
         if term < 0:
             return no_score(f"the structure is anti-correlated at scale {scale + 1} of {scales} ({term:.3g})")
         if term == 0:
             return Score(0.0, f"{scales} scales")
         log_value += float(weight) * math.log(term)
-        pictures, shape = terms.rows, terms.halved[0].shape
+        pictures, shape = functools.partial(_rows, halved), (halved[0].shape[0], halved[0].shape[1])
     return Score(math.exp(log_value), f"{scales} scales")
 
 
@@ -244,19 +232,14 @@ def _range(picture: Callable[[slice], Real], mask: NDArray[np.bool_]) -> float:
     return max(high for _, high in ends) - min(low for low, _ in ends)
 
 
-@dataclass(frozen=True)
-class _Scale:
+def _rows(pair: tuple[Real, Real], part: slice) -> tuple[Real, Real]:
+    return pair[0][part], pair[1][part]
+
+
+def _scale(
+    pictures: Pictures, shape: tuple[int, int], data_range: float, sigma: float, radius: int
+) -> tuple[float, float, tuple[Real, Real]]:
     """Mean terms of one scale, contrast-structure alone and times luminance, and both pictures for the next."""
-
-    structure: float
-    both: float
-    halved: tuple[Real, Real]
-
-    def rows(self, part: slice) -> tuple[Real, Real]:
-        return self.halved[0][part], self.halved[1][part]
-
-
-def _scale(pictures: Pictures, shape: tuple[int, ...], data_range: float, sigma: float, radius: int) -> _Scale:
     halved = (np.empty((shape[0] // 2, shape[1] // 2)), np.empty((shape[0] // 2, shape[1] // 2)))
     structure, both = 0.0, 0.0
     # In bands of an even number of rows, two at least, for halving averages pairs of rows; each band is read with the
@@ -266,13 +249,15 @@ def _scale(pictures: Pictures, shape: tuple[int, ...], data_range: float, sigma:
         start, stop = 2 * pairs.start, shape[0] if last else 2 * pairs.stop
         pair = pictures(slice(start, min(stop + 2 * radius, shape[0])))
         for small, picture in zip(halved, pair, strict=True):
-            small[pairs] = _halved(picture[: 2 * (pairs.stop - pairs.start)])
+            # An odd last row or column is dropped.
+            square = picture[: 2 * (pairs.stop - pairs.start), : 2 * small.shape[1]]
+            small[pairs] = square.reshape(pairs.stop - pairs.start, 2, small.shape[1], 2).mean(axis=(1, 3))
         if len(pair[0]) > 2 * radius:
             luminance, terms = _similarity_terms(*pair, data_range, sigma, radius)
             structure += float(terms.sum())
             both += float((luminance * terms).sum())
     count = (shape[0] - 2 * radius) * (shape[1] - 2 * radius)
-    return _Scale(structure / count, both / count, halved)
+    return structure / count, both / count, halved
 
 
 def _similarity_terms(truth: Real, estimate: Real, data_range: float, sigma: float, radius: int) -> tuple[Real, Real]:
@@ -290,8 +275,41 @@ def _similarity_terms(truth: Real, estimate: Real, data_range: float, sigma: flo
     return luminance, (2 * covariance + c2) / (var_t + var_e + c2)
 
 
-def _halved(picture: Real) -> Real:
-    """Mean over blocks of 2 x 2 pixels; an odd last row or column is dropped."""
-    rows, columns = (n - n % 2 for n in picture.shape)
-    halved: Real = picture[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
-    return halved
+def nll_excess(fields: Mapping[str, Field], truth: Field, m: Measurement) -> dict[str, Score]:
+    """Negative log-likelihood of each object less that of the truth, photon counts of all frames, per frame.
+
+    Poisson: sum over pixels of lambda - c log lambda, with the known probe and the aligned objects. Near 0 fits the
+    counts as the truth does; a negative value fits them *better* than the truth, which is fitting noise.
+
+    Frames are read in blocks of neighbours, so that each block needs few rows of the aligned objects (H, W).
+    """
+    sums: dict[str, list[float]] = {name: [] for name in fields}
+    scores = {
+        name: no_score("the reconstruction is not finite outside the region")
+        for name, field in fields.items()
+        if not all(np.all(np.isfinite(rows_of(field, part))) for part in bands(m.object_shape))
+    }
+    order = np.argsort(m.y, kind="stable")
+    for block in blocks(m.frames, LIKELIHOOD_FRAMES):
+        frames = np.sort(order[block])
+        rows, counts = _object_rows(m, frames), m.counts(frames)
+        of_truth = _negative_log_likelihood(rows_of(truth, rows), m, frames, rows.start, counts)
+        for name, field in fields.items():
+            if name not in scores:
+                excess = _negative_log_likelihood(rows_of(field, rows), m, frames, rows.start, counts) - of_truth
+                sums[name] += excess.tolist()
+    return {n: scores.get(n) or Score(math.fsum(sums[n]) / m.frames) for n in fields}
+
+
+def _object_rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
+    """Rows of the object that these frames' windows touch, at least one."""
+    half, height = m.patch_size // 2, m.object_shape[0]
+    y = np.floor(m.y[frames])
+    top = int(np.clip(y.min() - half, 0, height - 1))
+    return slice(top, int(np.clip(y.max() + half + 1, top + 1, height)))
+
+
+def _negative_log_likelihood(rows: Complex, m: Measurement, frames: NDArray[np.int64], top: int, counts: Real) -> Real:
+    """Per frame (b,), up to a constant of the data; ``rows`` of the object from ``top`` on."""
+    scan = m.scan[frames].on((top, 0), (rows.shape[0], rows.shape[1]))
+    return negative_log_likelihood(patch_counts(rows, m.probe, scan, m.intensity_scale), counts)

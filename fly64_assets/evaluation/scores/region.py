@@ -18,6 +18,8 @@ from fly64_assets.physics.windows import Scan
 LEAST_RECTANGLE_PX: Final = 7
 """Least side of a rectangle for windowed metrics: the window of the structural similarity."""
 
+NO_RECTANGLE: Final = f"the evaluated region holds no rectangle of {LEAST_RECTANGLE_PX} x {LEAST_RECTANGLE_PX} px"
+
 
 @dataclass(frozen=True)
 class ScanBox:
@@ -38,31 +40,14 @@ class Rectangle:
     height: int
     width: int
 
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Index of the block in an (H, W) array."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
-
 
 @dataclass(frozen=True)
 class Region:
     """Evaluated pixels of one split.
 
-    Attributes
-    ----------
-    mask : (H, W) bool
-        Evaluated pixels.
-    rectangle : Rectangle or None
-        Largest rectangle inside the mask; None where no side reaches :data:`LEAST_RECTANGLE_PX`.
-    covered_fraction : float
-        Evaluated share of the pixels in the scanned box.
-    threshold_value : float
-        Least illumination W of an evaluated pixel, in units of |P|^2.
-    probe_diameter_px : float
-    illumination : (H, W) float64
-        W of the split's own positions.
-    trained_pixels : int
-        Pixels illuminated well enough but left out because the training frames illuminated them too.
+    The mask (H, W) with the largest rectangle inside it (None where no side reaches :data:`LEAST_RECTANGLE_PX`), its
+    share of the pixels in the scanned box, the least illumination W of an evaluated pixel in units of |P|^2, W (H, W)
+    of the split's own positions, and how many pixels are left out because training frames illuminated them too.
     """
 
     mask: NDArray[np.bool_]
@@ -83,17 +68,12 @@ class Region:
         return {
             "pixels": self.pixels,
             "rectangle": asdict(self.rectangle) if self.rectangle else None,
-            "rectangle_reason": None if self.rectangle else no_rectangle_reason(),
+            "rectangle_reason": None if self.rectangle else NO_RECTANGLE,
             "covered_fraction": self.covered_fraction,
             "threshold_value": self.threshold_value,
             "probe_diameter_px": self.probe_diameter_px,
             "trained_pixels_excluded": self.trained_pixels,
         }
-
-
-def no_rectangle_reason() -> str:
-    """Why windowed metrics have no value in a region without a rectangle."""
-    return f"the evaluated region holds no rectangle of {LEAST_RECTANGLE_PX} x {LEAST_RECTANGLE_PX} px"
 
 
 def scan_box(scan: Scan) -> ScanBox:
@@ -115,8 +95,6 @@ def evaluation_region(
     ----------
     probe : (N, N) complex
         The known probe; the same for every method.
-    scan : Scan
-        Positions of the split's frames, on the object's grid.
     threshold : float
         Factor of sum |P|^2 / (pi D^2 / 4), D the probe's diameter.
     scan_box : ScanBox
@@ -141,9 +119,7 @@ def evaluation_region(
     value = threshold * disc_illumination(probe, diameter)
     total = illumination(probe, scan)
     bright = total >= value
-    mask = bright
-    if train_scan is not None:
-        mask = bright & ~(illumination(probe, train_scan) >= value)
+    mask = bright if train_scan is None else bright & ~(illumination(probe, train_scan) >= value)
     rows, columns = (np.arange(side) for side in scan.object_shape)
     in_box = np.outer(
         (rows >= scan_box.y_min) & (rows <= scan_box.y_max), (columns >= scan_box.x_min) & (columns <= scan_box.x_max)

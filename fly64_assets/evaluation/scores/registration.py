@@ -1,7 +1,5 @@
 """Shift and phase ramp between a reconstruction and the truth, from the pixels that are evaluated.
 
-Belongs here: the estimates. Does not belong here: their removal (``alignment``).
-
 Why not a registration from a library: ``skimage.registration.phase_cross_correlation`` finds whole pixels only with
 masks, and without them it locks to the edge of an irregular region. Here the truth is free of noise, and a shift must
 not be found where noise alone would give one. The estimates are therefore least-squares fits on the pixels of the mask:
@@ -15,9 +13,9 @@ score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import numpy as np
 import scipy.fft
@@ -81,25 +79,15 @@ def register(
     max_shift_px: float,
     remove_ramp: bool,
 ) -> tuple[Pair, Pair]:
-    """Shift (dy, dx) [px] and ramp (ky, kx) [rad/px] that bring a reconstruction nearest to the truth.
+    """Shift (dy, dx) [px] and ramp (ky, kx) [rad/px], zero at ``centre``, that bring a reconstruction to the truth.
 
-    Parameters
-    ----------
-    reconstruction, truth : (H, W) complex
-        The reconstruction may lack values (not finite) outside the mask.
-    mask : (H, W) bool
-    centre : (y, x)
-        Zero of the ramp.
+    All arrays are (H, W); the reconstruction may lack values (not finite) outside the mask.
     """
-    tiles = [
-        FieldTile(
-            np.nan_to_num(reconstruction[span].astype(np.complex128), nan=0, posinf=0, neginf=0),
-            truth[span].astype(np.complex128),
-            chosen,
-            (centre[0] - (span[0].start or 0), centre[1] - (span[1].start or 0)),
-        )
-        for span, chosen in _tiles(mask, SPLINE_REACH_PX + int(np.ceil(max_shift_px)))
-    ]
+    tiles = []
+    for span, chosen in _tiles(mask, SPLINE_REACH_PX + int(np.ceil(max_shift_px))):
+        field = np.nan_to_num(reconstruction[span].astype(np.complex128), nan=0, posinf=0, neginf=0)
+        origin = (centre[0] - (span[0].start or 0), centre[1] - (span[1].start or 0))
+        tiles.append(FieldTile(field, truth[span].astype(np.complex128), chosen, origin))
     shift, ramp = (0.0, 0.0), (0.0, 0.0)
     if remove_ramp:
         fullest = [max(tiles, key=lambda tile: np.count_nonzero(tile.mask))]
@@ -120,9 +108,8 @@ def shifted(field: Complex, shift: Pair) -> Complex:
     """Field displaced by (dy, dx) pixels; beyond its border the nearest pixel."""
     if not any(shift):
         return field
-    if all(s.is_integer() for s in shift):
-        return scipy.ndimage.shift(field, shift, order=0, mode="nearest")
-    return scipy.ndimage.shift(field, shift, order=SPLINE_ORDER, mode="nearest")
+    order: Literal[0, 5] = 0 if all(s.is_integer() for s in shift) else SPLINE_ORDER
+    return scipy.ndimage.shift(field, shift, order=order, mode="nearest")
 
 
 def ramped(field: Complex, origin: Pair, ramp: Pair) -> Complex:
@@ -142,50 +129,44 @@ def factor_of(field: Complex, target: Complex) -> complex:
     return complex(np.vdot(field, target)) / energy if energy > 0 else 0j
 
 
-# -- tiles ------------------------------------------------------------------------------------------------------
-
-
 def _tiles(mask: Mask, margin: int) -> list[tuple[Span, Mask]]:
     """Slices of the tiles, each with a margin around its evaluated pixels, and the pixels to evaluate in them."""
     # Pixels of the mask are counted in a grid of squares (a sum over blocks of rows, then of columns); the bounding box
     # of the occupied squares is divided into three by three parts, and in each part the fullest square is taken. Tiles
-    # far apart fix a ramp best, full ones the shift, and nine of them fit in memory whatever the size of the object.
+    # far apart fix a ramp best, full ones the shift, and nine of them fit in memory for objects of any size.
     if mask.size <= WHOLE_UP_TO:
         return [((slice(None), slice(None)), mask)]
-    counts = np.add.reduceat(
-        np.add.reduceat(mask, np.arange(0, mask.shape[0], TILE_PX), axis=0, dtype=np.int64),
-        np.arange(0, mask.shape[1], TILE_PX),
-        axis=1,
-    )
+    edges = [np.arange(0, n, TILE_PX) for n in mask.shape]
+    counts = np.add.reduceat(np.add.reduceat(mask, edges[0], axis=0, dtype=np.int64), edges[1], axis=1)
     occupied = np.argwhere(counts)
     (top, left), (bottom, right) = occupied.min(axis=0), occupied.max(axis=0) + 1
-    corners = []
+    tiles = []
     for rows in np.array_split(np.arange(top, bottom), 3):
         for columns in np.array_split(np.arange(left, right), 3):
             part = counts[np.ix_(rows, columns)]
             if part.any():
                 row, column = np.unravel_index(int(part.argmax()), part.shape)
-                corners.append((int(rows[row]) * TILE_PX, int(columns[column]) * TILE_PX))
-    return [_tile(mask, y, x, margin) for y, x in corners]
+                tiles.append(_tile(mask, int(rows[row]) * TILE_PX, int(columns[column]) * TILE_PX, margin))
+    return tiles
 
 
 def _tile(mask: Mask, y: int, x: int, margin: int) -> tuple[Span, Mask]:
-    span = (
-        slice(max(0, y - margin), min(mask.shape[0], y + TILE_PX + margin)),
-        slice(max(0, x - margin), min(mask.shape[1], x + TILE_PX + margin)),
-    )
-    chosen = np.zeros((span[0].stop - span[0].start, span[1].stop - span[1].start), dtype=np.bool_)
-    inside = (
-        slice(y - span[0].start, y - span[0].start + TILE_PX),
-        slice(x - span[1].start, x - span[1].start + TILE_PX),
-    )
+    top, left = max(0, y - margin), max(0, x - margin)
+    span = slice(top, y + TILE_PX + margin), slice(left, x + TILE_PX + margin)
+    chosen = np.zeros_like(mask[span])
+    inside = slice(y - top, y - top + TILE_PX), slice(x - left, x - left + TILE_PX)
     chosen[inside] = mask[span][inside]
     return span, chosen
 
 
-def _gather(tiles: Sequence[FieldTile], values: Callable[[FieldTile], NDArray[Any]]) -> NDArray[Any]:
-    """Values of all tiles as one vector."""
-    return np.concatenate([values(tile) for tile in tiles])
+def _truth(tiles: Sequence[FieldTile]) -> Complex:
+    """Evaluated values of the truth in all tiles."""
+    return np.concatenate([t.truth[t.mask] for t in tiles])
+
+
+def _moved(tiles: Sequence[FieldTile], shift: Pair) -> Complex:
+    """Evaluated values of the shifted fields in all tiles."""
+    return np.concatenate([shifted(t.field, shift)[t.mask] for t in tiles])
 
 
 def _gauss_newton(columns: list[Complex], difference: Complex) -> NDArray[np.float64]:
@@ -206,57 +187,52 @@ def _residual(field: Complex, target: Complex) -> float:
     return float(np.vdot(difference, difference).real) / energy if energy > 0 else 0.0
 
 
-# -- shift ------------------------------------------------------------------------------------------------------
-
-
 def _shift(tiles: Sequence[FieldTile], ramp: Pair, limit: float) -> Pair:
     """Displacement (dy, dx) of fields without ramp, or zero where none is significant."""
-    flattened = [FieldTile(ramped(t.field, t.origin, ramp), t.truth, t.mask, t.origin) for t in tiles]
-    whole_target = _gather(flattened, lambda t: t.truth[t.mask])
-    unshifted_error = _residual(_gather(flattened, lambda t: t.field[t.mask]), whole_target)
+    flattened = [replace(t, field=ramped(t.field, t.origin, ramp)) for t in tiles]
+
+    def error(fields: Sequence[FieldTile], shift: Pair) -> float:
+        return _residual(_moved(fields, shift), _truth(fields))
+
+    unshifted_error = error(flattened, (0.0, 0.0))
     if limit <= 0 or unshifted_error <= EXACT:
         return 0.0, 0.0
     smooth = [_smoothed(tile, limit) for tile in flattened]
-    target = _gather(smooth, lambda t: t.truth[t.mask])
-
-    def field_at(shift: Pair) -> Complex:
-        return _gather(smooth, lambda t: shifted(t.field, shift)[t.mask])
-
-    whole = _whole_pixels(smooth, target, int(limit))
-    shift = whole
-    slopes = [_slope(smooth, axis) for axis in (0, 1)]
+    target = _truth(smooth)
+    whole = shift = _whole_pixels(smooth, target, int(limit))
+    # Change of the truth with a displacement of one pixel along each axis.
+    truths, reach = [replace(t, field=t.truth) for t in smooth], 0.05
+    ends = [(_moved(truths, (d, 0.0)), _moved(truths, (0.0, d))) for d in (reach, -reach)]
+    slopes = [(up - down) / (2 * reach) for up, down in zip(*ends, strict=True)]
     for _ in range(STEPS):
-        field = field_at(shift)
+        field = _moved(smooth, shift)
         field = field * factor_of(field, target)
         # The factor is fitted along with the shift: what it explains must not be taken for a displacement.
         step = _gauss_newton([field, 1j * field, *slopes], target - field)[2:]
-        moved = tuple(float(np.clip(s + d, -limit, limit)) for s, d in zip(shift, step, strict=True))
-        change = max(abs(a - b) for a, b in zip(moved, shift, strict=True))
-        shift = (moved[0], moved[1])
-        if change < 1e-7:
+        last = shift
+        y, x = (float(np.clip(s + d, -limit, limit)) for s, d in zip(shift, step, strict=True))
+        shift = (y, x)
+        if max(abs(a - b) for a, b in zip(shift, last, strict=True)) < 1e-7:
             break
-    before, at_whole, refined = (_residual(field_at(s), target) for s in ((0.0, 0.0), whole, shift))
+    before, at_whole, refined = (error(smooth, s) for s in ((0.0, 0.0), whole, shift))
     best, least = (shift, refined) if refined < at_whole else (whole, at_whole)
     # Smoothing correlates neighbours: a Gaussian of width s leaves one independent value per 4 pi s^2 pixels.
     independent = max(1.0, len(target) / (4 * np.pi * SMOOTHING_PX**2))
     significant = (before - least) * independent > SIGNIFICANCE * least
-    lowers = _residual(_gather(flattened, lambda t: shifted(t.field, best)[t.mask]), whole_target) < unshifted_error
-    return best if significant and lowers else (0.0, 0.0)
+    return best if significant and error(flattened, best) < unshifted_error else (0.0, 0.0)
 
 
 def _smoothed(tile: FieldTile, limit: float) -> FieldTile:
     """Smoothed fields in the bounding box of the mask with a margin, and the mask less the pixels that this blends."""
     margin = int(np.ceil(limit + 8 * SMOOTHING_PX))
-    spans = []
-    for axis in (1, 0):
-        occupied = np.flatnonzero(tile.mask.any(axis=axis))
-        spans.append(slice(max(0, int(occupied[0]) - margin), int(occupied[-1]) + 1 + margin))
-    box = (spans[0], spans[1])
+    occupied = [np.flatnonzero(tile.mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(max(0, int(i[0]) - margin), int(i[-1]) + 1 + margin) for i in occupied)
+    box = (rows, columns)
     inner = scipy.ndimage.binary_erosion(tile.mask[box], iterations=int(np.ceil(3 * SMOOTHING_PX)), border_value=1)
     field, truth = (
         scipy.ndimage.gaussian_filter(f[box], SMOOTHING_PX, mode="nearest") for f in (tile.field, tile.truth)
     )
-    origin = (tile.origin[0] - spans[0].start, tile.origin[1] - spans[1].start)
+    origin = (tile.origin[0] - rows.start, tile.origin[1] - columns.start)
     return FieldTile(field, truth, inner if np.count_nonzero(inner) >= 64 else tile.mask[box], origin)
 
 
@@ -266,30 +242,14 @@ def _whole_pixels(tiles: Sequence[FieldTile], target: Complex, limit: int) -> Pa
     best, least = (0, 0), np.inf
     for dy in range(-limit, limit + 1):
         for dx in range(-limit, limit + 1):
-            field = np.concatenate(
-                [
-                    t.field[np.clip(y - dy, 0, t.mask.shape[0] - 1), np.clip(x - dx, 0, t.mask.shape[1] - 1)]
-                    for t, (y, x) in zip(tiles, pixels, strict=True)
-                ]
-            )
-            error = _residual(field, target)
+            fields = [
+                t.field[np.clip(y - dy, 0, t.mask.shape[0] - 1), np.clip(x - dx, 0, t.mask.shape[1] - 1)]
+                for t, (y, x) in zip(tiles, pixels, strict=True)
+            ]
+            error = _residual(np.concatenate(fields), target)
             if error < least:
                 best, least = (dy, dx), error
     return float(best[0]), float(best[1])
-
-
-def _slope(tiles: Sequence[FieldTile], axis: int) -> Complex:
-    """Change of the truth with a displacement of one pixel along an axis."""
-    reach = 0.05
-
-    def end(step: float) -> Complex:
-        return _gather(tiles, lambda t: shifted(t.truth, (step, 0.0) if axis == 0 else (0.0, step))[t.mask])
-
-    slope: Complex = (end(reach) - end(-reach)) / (2 * reach)
-    return slope
-
-
-# -- ramp -------------------------------------------------------------------------------------------------------
 
 
 def _coarse_ramp(tile: FieldTile) -> Pair:
@@ -304,10 +264,8 @@ def _coarse_ramp(tile: FieldTile) -> Pair:
 
 def _phase_ramp(tiles: Sequence[FieldTile], start: Pair, shift: Pair) -> Pair:
     """Phase slope [rad/px] of least squared error near ``start``; zero where it does not lower the error."""
-    target = _gather(tiles, lambda t: t.truth[t.mask])
-    rows = _gather(tiles, lambda t: np.nonzero(t.mask)[0] - t.origin[0])
-    columns = _gather(tiles, lambda t: np.nonzero(t.mask)[1] - t.origin[1])
-    unramped = _gather(tiles, lambda t: shifted(t.field, shift)[t.mask])
+    target, unramped = _truth(tiles), _moved(tiles, shift)
+    rows, columns = (np.concatenate([np.nonzero(t.mask)[i] - t.origin[i] for t in tiles]) for i in (0, 1))
 
     def field_at(ramp: Pair) -> Complex:
         turned: Complex = unramped * np.exp(1j * (ramp[0] * rows)) * np.exp(1j * (ramp[1] * columns))

@@ -1,11 +1,12 @@
-"""Fourier ring correlation of a reconstruction with the truth, and the resolution it gives.
+"""Fourier ring correlation, with the truth or of two halves of the frames, and the resolution it gives.
 
-Belongs here: the curve, its thresholds and its crossings. Does not belong here: scores in real space (``metrics``).
+Belongs here: the curve, its thresholds and its crossings, and the division of frames into two independent halves. Does
+not belong here: scores in real space (``metrics``) and reconstruction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,8 +15,18 @@ import scipy.fft
 import scipy.signal
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.scores.bands import SINGLE_FROM, Pictures, bands
+from fly64_assets.evaluation.scores.alignment import Alignment, align
+from fly64_assets.evaluation.scores.bands import SINGLE_FROM, Pictures, bands, cropped
 from fly64_assets.evaluation.scores.metrics import Score, no_score
+from fly64_assets.evaluation.scores.region import (
+    LEAST_RECTANGLE_PX,
+    NO_RECTANGLE,
+    Rectangle,
+    evaluation_region,
+    largest_rectangle,
+    scan_box,
+)
+from fly64_assets.physics.measurement import Measurement
 
 NYQUIST_PERIOD_PX: Final = 2.0
 """Shortest full period on a pixel grid."""
@@ -23,16 +34,10 @@ NYQUIST_PERIOD_PX: Final = 2.0
 
 @dataclass(frozen=True)
 class RingCorrelation:
-    """Correlation of two pictures on rings of Fourier space.
+    """Correlation of two pictures on rings of Fourier space, each (rings,) float64.
 
-    Attributes
-    ----------
-    frequency : (rings,) float64
-        Mean frequency of each ring [cycles/px], up to Nyquist.
-    correlation : (rings,) float64
-        Real part of the normalised cross-spectrum.
-    half_bit : (rings,) float64
-        The half-bit threshold for the number of independent values in each ring.
+    Mean frequency [cycles/px] up to Nyquist, real part of the normalised cross-spectrum, and the half-bit threshold for
+    the number of independent values in the ring.
     """
 
     frequency: NDArray[np.float64]
@@ -56,13 +61,8 @@ def ring_correlation(pictures: Pictures, shape: tuple[int, ...]) -> RingCorrelat
     sqrt n) / (1.2071 + 0.9102 / sqrt n), where n counts independent values of a ring: half of them for real
     pictures (Friedel symmetry), times the share of the picture that the window leaves.
 
-    Parameters
-    ----------
-    pictures : callable
-        Slice of rows -> both pictures there.
-    shape : (h, w)
-        Of the pictures; from ``bands.SINGLE_FROM`` pixels on the transforms are in single
-        precision and in place, two complex64 copies in all.
+    ``pictures`` gives both on a slice of rows, ``shape`` is theirs (h, w); from ``bands.SINGLE_FROM`` pixels on the
+    transforms are in single precision and in place, two complex64 copies in all.
 
     Examples
     --------
@@ -85,22 +85,17 @@ def ring_correlation(pictures: Pictures, shape: tuple[int, ...]) -> RingCorrelat
         frequency = np.hypot(fy[part, None], fx[None, :])
         ring = np.rint(frequency * side).astype(np.int64).ravel()
         first, second = (spectrum[part].astype(np.complex128) for spectrum in spectra)
-        terms = (
-            np.abs(first) ** 2,
-            np.abs(second) ** 2,
-            np.real(first * second.conj()),
-            frequency,
-            np.ones_like(frequency),
-        )
+        powers, cross = (np.abs(first) ** 2, np.abs(second) ** 2), np.real(first * second.conj())
+        terms = (*powers, cross, frequency, np.ones_like(frequency))
         rings = sums.shape[1]
         sums += [np.bincount(ring, weights=values.ravel(), minlength=rings)[:rings] for values in terms]
-    *powers, cross, frequencies, count = sums[:, 1:]
-    for power, name in zip(powers, ("truth", "reconstruction"), strict=True):
+    *totals, cross, frequencies, count = sums[:, 1:]
+    for power, name in zip(totals, ("truth", "reconstruction"), strict=True):
         if not power.sum() > 1e-20 * (shape[0] * shape[1]) ** 2:
             return f"the {name} is constant in the rectangle"
-    norm = np.sqrt(powers[0] * powers[1])
+    norm = np.sqrt(totals[0] * totals[1])
     # Rings on which neither picture has any power agree.
-    agree = np.where(powers[0] + powers[1] > 0, 0.0, 1.0)
+    agree = np.where(totals[0] + totals[1] > 0, 0.0, 1.0)
     curve = np.divide(cross, norm, out=agree, where=norm > 0)
     kept = float(np.prod([(w**2).mean() ** 2 / (w**4).mean() for w in window]))
     root = np.sqrt(np.maximum(1.0, count * friedel * kept))
@@ -137,9 +132,10 @@ def _spectra(
 def resolution(rings: RingCorrelation | str, threshold: float | None = None) -> Score:
     """Full period [px] at which the curve falls below ``threshold`` (the half-bit curve by default).
 
-    The fall is the first one after two neighbouring rings above the threshold: diffraction knows the slowest waves of
-    an object worst, so that the lowest rings may lie below it (a remark says so), and a single ring may lie above it
-    by chance. Between rings the crossing is interpolated linearly in frequency. A curve that never falls below gives
+    The fall is the first one after two neighbouring rings above the threshold: diffraction determines the lowest
+    spatial frequencies worst, so that the lowest rings may lie below it (a remark says so), and a single ring may lie
+    above it by chance. Between rings the crossing is interpolated linearly in frequency. A curve that never falls
+    below gives
     the Nyquist period with a remark; one that never holds two neighbouring rings above gives no value.
     """
     if isinstance(rings, str):
@@ -160,3 +156,97 @@ def resolution(rings: RingCorrelation | str, threshold: float | None = None) -> 
     share = gap[fall - 1] / (gap[fall - 1] - gap[fall])
     frequency = rings.frequency[fall - 1] + share * (rings.frequency[fall] - rings.frequency[fall - 1])
     return Score(max(NYQUIST_PERIOD_PX, float(1 / frequency)), remark)
+
+
+def rectangle_correlation(pictures: Pictures, rectangle: Rectangle | None) -> RingCorrelation | str:
+    """Ring correlation of two pictures (H, W) in a rectangle, or why there is none."""
+    if rectangle is None:
+        return NO_RECTANGLE
+    return ring_correlation(cropped(pictures, rectangle), (rectangle.height, rectangle.width))
+
+
+def resolutions(rings: RingCorrelation | str, threshold: float) -> dict[str, Score]:
+    """Full periods [px] at which a curve falls below ``threshold`` and below the half-bit curve."""
+    return {"frc_05": resolution(rings, threshold), "frc_half_bit": resolution(rings)}
+
+
+@dataclass(frozen=True)
+class HalfSets:
+    """Agreement of two reconstructions from independent halves of the frames.
+
+    The halves share no noise, so that their correlation falls where the signal does. It shows how far a result can be
+    *repeated*, not how right it is: an error that both have in common (a prior, a wrong probe) counts as signal.
+
+    The curve is that of the complex fields in the largest rectangle that both halves illuminate, or why there is none;
+    the scores are those of :func:`resolutions`, the alignment that of the second reconstruction with the first.
+    """
+
+    curve: RingCorrelation | str
+    scores: Mapping[str, Score]
+    alignment: Alignment | None
+    frames: tuple[int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "frames": list(self.frames),
+            "scores": {name: {"value": s.value, "reason": s.reason} for name, s in self.scores.items()},
+            "frc": {"reason": self.curve} if isinstance(self.curve, str) else self.curve.to_dict(),
+            "alignment": self.alignment.to_dict() if self.alignment else None,
+        }
+
+
+def half_indices(scan_index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices (n1,), (n2,) of every other frame, in the order of the scan, and of the rest: no frame is in both.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two frames.
+
+    Examples
+    --------
+    >>> half_indices(np.array([4, 2, 0, 6, 8]))
+    (array([0, 2, 4]), array([1, 3]))
+    """
+    if len(scan_index) < 2:
+        raise ValueError(f"{len(scan_index)} frames cannot be divided into two halves")
+    order = np.argsort(scan_index, kind="stable")
+    return np.sort(order[::2]), np.sort(order[1::2])
+
+
+def compare_halves(
+    objects: tuple[NDArray[np.complexfloating], NDArray[np.complexfloating]],
+    halves: tuple[Measurement, Measurement],
+    *,
+    coverage_threshold: float,
+    max_shift_px: float,
+    frc_threshold: float,
+    remove_ramp: bool = False,
+) -> HalfSets:
+    """Correlate two reconstructions (H, W) after the alignment that all methods get; no truth is needed.
+
+    Pixels count that both halves illuminate well enough. A reconstruction that cannot be aligned gives no value.
+
+    Raises
+    ------
+    ValueError
+        If a reconstruction is not on the grid of its measurement.
+    """
+    for obj, half in zip(objects, halves, strict=True):
+        if obj.shape != tuple(half.object_shape):
+            raise ValueError(f"a reconstruction has shape {obj.shape}, the measurement has {half.object_shape}")
+    masks = [
+        evaluation_region(m.probe, m.scan, threshold=coverage_threshold, scan_box=scan_box(m.scan)).mask for m in halves
+    ]
+    mask = masks[0] & masks[1]
+    rectangle = largest_rectangle(mask, LEAST_RECTANGLE_PX)
+    curve: RingCorrelation | str
+    aligned = None
+    try:
+        aligned = align(objects[1], objects[0], mask, max_shift_px=max_shift_px, remove_ramp=remove_ramp)
+    except ValueError as error:
+        curve = str(error)
+    else:
+        curve = rectangle_correlation(lambda part: (objects[0][part], aligned.rows(part)), rectangle)
+    return HalfSets(curve, resolutions(curve, frc_threshold), aligned, (halves[0].frames, halves[1].frames))

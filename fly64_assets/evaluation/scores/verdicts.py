@@ -31,9 +31,6 @@ VERDICT_TEXTS: Final = {
 }
 """What readers see for the verdicts in files."""
 
-Samples = Mapping[int, float]
-"""Values of one score by repeat."""
-
 
 def uniform_verdict(error: float | None, uniform: float | None) -> str | None:
     """Verdict on an error, as in files (a key of :data:`VERDICT_TEXTS`); None where an error is missing."""
@@ -53,53 +50,36 @@ def contests(errors: Mapping[str, float | None], primary: str) -> tuple[Mapping[
         (winner, low), (loser, high) = sorted(pair, key=lambda entry: entry[1])
         percent = 100 * (1 - low / high) if high > 0 else 0.0
         numbers = f"({primary} RMSE {low:.3g} against {high:.3g}{unit})"
+        document = {"winner": winner, "loser": loser, "percent": percent}
+        document["sentence"] = f"{winner} beats {loser} by {percent:.0f} % {numbers}"
         if percent < 100 * LEAST_DIFFERENCE:
             sentence = f"{winner} and {loser} are not distinguishable {numbers}"
-            documents.append({"winner": None, "loser": None, "percent": percent, "sentence": sentence})
-        else:
-            sentence = f"{winner} beats {loser} by {percent:.0f} % {numbers}"
-            documents.append({"winner": winner, "loser": loser, "percent": percent, "sentence": sentence})
+            document |= {"winner": None, "loser": None, "sentence": sentence}
+        documents.append(document)
     return tuple(documents)
 
 
-# -- repeats -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean over repeats; ``standard_error`` is None for a single one."""
-
-    value: float
-    standard_error: float | None
-    repeats: int
-
-
-def mean(samples: Samples) -> Mean | None:
-    """Mean and standard error of the mean; None where there is no value.
+def mean(samples: Mapping[int, float]) -> tuple[float | None, float | None]:
+    """Mean of a score over repeats, None where there is no value, and its standard error, None for a single one.
 
     Examples
     --------
     >>> mean({1: 0.25, 2: 0.75})
-    Mean(value=0.5, standard_error=0.25, repeats=2)
+    (0.5, 0.25)
     """
     values = np.array(list(samples.values()))
     if not len(values):
-        return None
+        return None, None
     error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return Mean(float(values.mean()), error, len(values))
+    return float(values.mean()), error
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired comparison of two methods.
+    """Paired comparison of two methods over the repeats in which both have a value.
 
-    Attributes
-    ----------
-    repeats : int
-        Repeats in which both have a value.
-    p : float or None
-        Probability of so large a mean difference between equal methods (paired t-test, two-sided); None with fewer
-        than two repeats.
+    ``p`` is the probability of so large a mean difference between equal methods (paired t-test, two-sided); None with
+    fewer than two repeats.
     """
 
     repeats: int
@@ -111,7 +91,7 @@ class Difference:
         return None if self.p is None else self.p < ALPHA
 
 
-def difference(first: Samples, second: Samples) -> Difference:
+def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """Compare two methods repeat by repeat: both had the same noise, so that their differences are what counts."""
     common = sorted(set(first) & set(second))
     if len(common) < 2:

@@ -2,20 +2,7 @@
 
 import pytest
 
-from fly64_assets.cli.driver.schedule import (
-    COMPARE,
-    GENERATE,
-    OVERLAP,
-    PHASES,
-    TRAIN,
-    Filters,
-    cell_runs,
-    dose_run,
-    phase_plan,
-    phases_before,
-    single_run,
-    to_build,
-)
+from fly64_assets.cli.driver.schedule import PHASES, Filters, cell_runs, phase_plan, phases_before, stage_run, to_build
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import BASE, REPORT, Cell, Dose, StageKey
 from fly64_assets.study import stages
@@ -33,7 +20,7 @@ def states(design, done=()):
 
 def test_everything_is_built_in_order(design):
     keys = to_build(design, states(design), Filters())
-    assert len(keys) == 1 + 3 + 9 * 6 + 1
+    assert len(keys) == 1 + 3 + 9 * 8 + 1
     place = {key: index for index, key in enumerate(keys)}
     for key in keys:
         assert all(place[other] < place[key] for other in stages.upstream(design, key) if other in place)
@@ -45,7 +32,7 @@ def test_a_filter_brings_what_it_needs_and_no_more(design):
     assert {key.view for key in keys} == {None, "dense"}
 
 
-def test_a_comparison_does_not_drag_in_arms_that_nobody_asked_for(design):
+def test_a_comparison_does_not_add_optional_methods(design):
     keys = to_build(design, states(design), Filters(doses=(1000,), views=("dense",), stages=("comparison",)))
     assert [key.stage for key in keys] == ["base", "simulated", "view", "comparison"]
 
@@ -63,8 +50,8 @@ def test_a_request_for_some_cells_refreshes_the_report_but_is_not_judged_by_it(d
 def test_a_finished_study_needs_nothing(design):
     keys = list(stages.study_keys(design))
     assert to_build(design, states(design, keys), Filters()) == []
-    assert single_run(design, [], "report") is None
-    assert dose_run(design, [], 1000) is None
+    assert stage_run(design, [], "report") is None
+    assert stage_run(design, [], "simulated", 1000) is None
 
 
 def test_a_cell_is_one_run_and_its_comparison_another(design):
@@ -77,9 +64,11 @@ def test_a_cell_is_one_run_and_its_comparison_another(design):
         "pinn_reconstruction",
         "lsqml_reconstruction_train",
         "lsqml_reconstruction_test",
+        "tv_ml_reconstruction_train",
+        "tv_ml_reconstruction_test",
     )
     assert last.assets == ("comparison",)
-    assert dose_run(design, keys, 1000).keys == (StageKey("simulated", Dose(1000)),)
+    assert stage_run(design, keys, "simulated", 1000).keys == (StageKey("simulated", Dose(1000)),)
 
 
 def test_split_filter_touches_one_reconstruction(design):
@@ -93,16 +82,16 @@ def phase(design, states, stage_names, **filters):
 
 def test_a_phase_builds_its_own_stages_only(design):
     known = states(design, [BASE, *(StageKey("simulated", Dose(dose)) for dose in design.doses)])
-    plan = phase(design, known, OVERLAP.stages, doses=(1000,))
+    plan = phase(design, known, PHASES["overlap"], doses=(1000,))
     assert [key.label for key in plan.keys] == [f"dose_1000/{view}: view" for view in ("baseline", "dense", "sparse")]
     assert plan.missing == {}
-    assert [key.stage for key in phase(design, states(design), GENERATE.stages).keys] == ["base"] + 3 * ["simulated"]
+    assert [key.stage for key in phase(design, states(design), PHASES["generate"]).keys] == ["base"] + 3 * ["simulated"]
 
 
 def test_a_phase_leaves_out_what_lacks_an_input_of_an_earlier_one(design):
     view = StageKey("view", Cell(1000, "dense"))
     known = states(design, [BASE, StageKey("simulated", Dose(1000)), view])
-    plan = phase(design, known, TRAIN.stages, doses=(1000,))
+    plan = phase(design, known, PHASES["train"], doses=(1000,))
     assert [key.view for key in plan.keys] == ["dense"]
     assert {key.view: [other.stage for other in lacking] for key, lacking in plan.missing.items()} == {
         "baseline": ["view"],
@@ -119,18 +108,18 @@ def test_a_comparison_can_do_without_an_arm_but_says_so(design):
     done = [BASE, StageKey("simulated", Dose(1000)), *cell]
     without = [key for key in done if key.stage not in ("inference", "comparison")]
     known = states(design, without)
-    plan = phase(design, known, COMPARE.stages, doses=(1000,), views=("dense",))
+    plan = phase(design, known, PHASES["compare"], doses=(1000,), views=("dense",))
     assert [key.stage for key in plan.keys] == ["comparison", "report"]
     assert [[other.stage for other in lacking] for lacking in plan.missing.values()] == [["inference"]]
     assert plan.left_out == set()
     # Also where it has been made without.
     known = states(design, [*without, cell[-1], REPORT])
-    plan = phase(design, known, COMPARE.stages, doses=(1000,), views=("dense",))
+    plan = phase(design, known, PHASES["compare"], doses=(1000,), views=("dense",))
     assert plan.keys == []
     assert list(plan.missing) == [cell[-1]]
-    assert phase(design, states(design, done), COMPARE.stages, doses=(1000,), views=("dense",)).missing == {}
+    assert phase(design, states(design, done), PHASES["compare"], doses=(1000,), views=("dense",)).missing == {}
 
 
 def test_phases_cover_every_stage_once(design):
-    names = [name for one in PHASES for name in one.stages]
+    names = [name for built in PHASES.values() for name in built]
     assert sorted(names) == sorted({key.stage for key in stages.study_keys(design)})

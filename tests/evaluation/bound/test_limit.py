@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fly64_assets.evaluation.bound import limit as limits
-from fly64_assets.evaluation.bound.information import ObjectInformation, Part
+from fly64_assets.evaluation.bound.information import ObjectInformation, cut
 from fly64_assets.evaluation.bound.limit import LimitProblem, dose_limit, estimated_limit, exact_limit
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
@@ -35,7 +35,7 @@ def positions(seed, n, low=10.0, high=16.0):
 
 
 def small_problem(n=24, threshold=0.5):
-    """A field small enough for the dense matrix, lit by many overlapping frames at sub-pixel positions."""
+    """A field small enough for the dense matrix, illuminated by many overlapping frames at sub-pixel positions."""
     obj, probe = random_object(1), curved_probe()
     x, y = positions(2, n)
     light = illumination(probe, Scan(x, y, obj.shape, len(probe)))
@@ -113,8 +113,8 @@ def test_flat_object_and_uniform_probe_in_closed_form():
     for order in (1, 3):
         probe = chirp(order, size)
         matrix = np.zeros_like(total)
-        part = Part.of(Scan(centre, centre, flat.shape, size))
-        information = ObjectInformation(part.cut(flat), probe, part.scan, part.cut(everywhere), np.complex128)
+        tight = Scan(centre, centre, flat.shape, size).tight()
+        information = ObjectInformation(cut(flat, tight), probe, tight, cut(everywhere, tight), np.complex128)
         matrix += information.dense()
         values = np.linalg.eigvalsh(matrix)
         np.testing.assert_allclose(values, np.repeat([0.0, 4.0], size**2), atol=1e-8)
@@ -135,7 +135,7 @@ def test_flat_object_and_uniform_probe_in_closed_form():
 
 
 def two_pixels(b):
-    """Two lit pixels, transmissions 1 and b exp(0.3 i), uniform probe, one frame: Young's fringes."""
+    """Two illuminated pixels, transmissions 1 and b exp(0.3 i), uniform probe, one frame: Young's fringes."""
     size = 32
     obj = np.ones((40, 40), dtype=complex)
     obj[20, 21] = b * np.exp(0.3j)
@@ -174,18 +174,18 @@ def test_two_equal_pixels_cannot_tell_which_is_brighter():
 
 
 def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
-    """Fisher scoring to the maximum of the likelihood at many photons, the global factor fitted as for every arm."""
+    """Fisher scoring to the maximum of the likelihood at many photons, the global factor fitted as for every method."""
     random = np.random.default_rng(7)
-    part = Part.of(problem.scan)
-    obj = part.cut(problem.truth)
-    light = illumination(problem.probe, part.scan)
+    tight = problem.scan.tight()
+    obj = cut(problem.truth, tight)
+    light = illumination(problem.probe, tight)
     unknown = (light >= limits.KNOWN_BELOW * problem.least_light) & (obj != 0)
-    mask = part.cut(problem.mask)
+    mask = cut(problem.mask, tight)
     s = 2000.0
     inverse = np.linalg.pinv(
-        s**2 * ObjectInformation(obj, problem.probe, part.scan, unknown, np.complex128).dense(), rcond=1e-10
+        s**2 * ObjectInformation(obj, problem.probe, tight, unknown, np.complex128).dense(), rcond=1e-10
     )
-    far = np.fft.fft2(problem.probe * windows(obj, part.scan), norm="ortho")
+    far = np.fft.fft2(problem.probe * windows(obj, tight), norm="ortho")
     pixels = np.count_nonzero(unknown)
     errors = []
     expected = np.abs(s * far) ** 2
@@ -194,9 +194,9 @@ def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
         direction = np.zeros(obj.shape, dtype=complex)
         for _step in range(3):
             seen = obj * np.exp(direction)
-            wave = s * np.fft.fft2(problem.probe * windows(seen, part.scan), norm="ortho")
+            wave = s * np.fft.fft2(problem.probe * windows(seen, tight), norm="ortho")
             pull = np.fft.ifft2((counts / np.abs(wave) ** 2 - 1) * wave, norm="ortho") * s * problem.probe.conj()
-            gradient = 2 * seen.conj() * spread(pull, part.scan)
+            gradient = 2 * seen.conj() * spread(pull, tight)
             score = np.concatenate([gradient[unknown].real, gradient[unknown].imag])
             step = inverse @ score
             direction[unknown] += step[:pixels] + 1j * step[pixels:]
@@ -245,7 +245,7 @@ def test_dense_and_matrix_free_agree_within_the_stated_error(problem, exact):
         assert 0 < ours.truncation <= 0.01 or ours.truncation == 0
 
 
-def test_error_estimate_of_the_probing_is_that_of_the_spread_over_seeds(problem, exact):
+def test_error_estimate_of_the_stochastic_diagonal_is_that_of_the_spread_over_seeds(problem, exact):
     """Estimates with other random vectors scatter about the dense value as much as they say themselves."""
     errors, stated = [], []
     for k in range(8):
@@ -296,7 +296,7 @@ def test_windows_that_reach_beyond_the_object_are_handled():
 
 
 def separate_problem(bridge=False):
-    """Two groups of frames 12 px apart, lit by discs of 4 px radius, with or without frames from one to the other."""
+    """Two groups of frames 12 px apart, illuminated by discs of 4 px radius, with or without a bridge of frames."""
     shape = (28, 40)
     rows, columns = np.indices((N, N)) - N // 2
     obj, probe = random_object(8, shape), np.where(rows**2 + columns**2 <= 16, curved_probe(), 0)

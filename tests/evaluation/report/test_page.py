@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
-from fly64_assets.evaluation.report.markdown import render_markdown
-from fly64_assets.evaluation.report.page import data_uri, render_report
+from fly64_assets.evaluation.report.page import data_uri, render_markdown, render_report
 from fly64_assets.evaluation.report.plots import study_plots
 
 

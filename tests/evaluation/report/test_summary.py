@@ -1,4 +1,4 @@
-"""The study's summary: verdicts in words, means over repeats, skips and failures, and the table of all scores."""
+"""The study's summary: verdicts as sentences, means over repeats, skips and failures, and the table of all scores."""
 
 import copy
 import csv
@@ -52,7 +52,7 @@ def test_a_verdict_in_every_case(pinn, lsqml, words):
     ("errors", "words"),
     [
         ({"third": 0.25}, "pinn and lsqml are not distinguishable, ahead of third (pinn 0.200"),
-        # The third is level with the second, but not with the best.
+        # The third is not distinguishable from the second, but from the best.
         ({"lsqml": 0.203, "third": 0.2045}, "pinn and lsqml are not distinguishable (pinn 0.200"),
         ({"third": 0.202}, "pinn, lsqml and third are not distinguishable (pinn 0.200"),
         ({"third": 0.202, "tv_ml": 0.23}, "pinn, lsqml and third are not distinguishable, ahead of tv_ml (pinn 0.200"),

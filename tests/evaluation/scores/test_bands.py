@@ -109,7 +109,7 @@ def test_windowed_scores_and_curves_of_any_size_do_not_depend_on_the_bands(monke
 
     def scores():
         part = Part(lambda p: (truth[p], other[p]), np.ones(shape, bool), rectangle, float(np.ptp(truth)))
-        curve = resolution.ring_correlation(part.windows(), (rectangle.height, rectangle.width))
+        curve = resolution.ring_correlation(*part.windows())
         values = [f(part).value for f in (metrics.mae, metrics.rmse, metrics.psnr, metrics.ssim)]
         return [*values, metrics.ms_ssim(part, 1.0).value, metrics.correlation(part.moments).value], curve
 

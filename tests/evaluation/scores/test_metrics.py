@@ -12,8 +12,7 @@ from scipy.stats import poisson
 from fly64_assets.evaluation.scores import metrics
 from fly64_assets.evaluation.scores.alignment import align
 from fly64_assets.evaluation.scores.bands import Moments
-from fly64_assets.evaluation.scores.likelihood import LIKELIHOOD_FRAMES, nll_excess
-from fly64_assets.evaluation.scores.metrics import Part, amplitude_part, phase_part
+from fly64_assets.evaluation.scores.metrics import LIKELIHOOD_FRAMES, Part, amplitude_part, nll_excess, phase_part
 from fly64_assets.evaluation.scores.region import Rectangle
 from fly64_assets.physics.counts import RATE_FLOOR
 from fly64_assets.physics.forward import patch_counts
@@ -151,8 +150,8 @@ def test_multi_scale_similarity_agrees_with_a_direct_one_and_states_its_scales(s
 def test_windowed_scores_say_why_they_have_no_value(truth, mask):
     no_room = phase_part(truth, truth, mask, None)
     small = phase_part(truth, truth, mask, Rectangle(44, 44, 7, 7))
-    constant = picture_part(np.full((20, 20), 0.4), np.random.default_rng(23).normal(size=(20, 20)))
-    opposite = picture_part(constant.estimate, -constant.estimate)
+    noise = np.random.default_rng(23).normal(size=(20, 20))
+    constant, opposite = picture_part(np.full((20, 20), 0.4), noise), picture_part(noise, -noise)
     for score, words in (
         (metrics.ssim(no_room), "holds no rectangle"),
         (metrics.ms_ssim(no_room, 1.0), "holds no rectangle"),
@@ -164,8 +163,7 @@ def test_windowed_scores_say_why_they_have_no_value(truth, mask):
     ):
         assert score.value is None
         assert words in score.reason
-    with pytest.raises(ValueError, match="holds no rectangle"):
-        no_room.windows()
+    assert "holds no rectangle" in no_room.windows()
 
 
 def test_correlation_of_a_constant_has_no_value(truth, mask):

@@ -7,12 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.scores.photon_budget import (
-    FLOOR_LABEL,
-    expected_photons,
-    phase_variance_floor,
-    photon_budget,
-)
+from fly64_assets.evaluation.scores.photons import FLOOR_LABEL, expected_photons, phase_variance_floor, photon_budget
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.windows import Scan

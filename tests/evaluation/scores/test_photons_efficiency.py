@@ -10,8 +10,8 @@ import pytest
 
 from fly64_assets.evaluation.bound.limit import Bound, UnitLimit
 from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM, compare_split
-from fly64_assets.evaluation.scores.efficiency import BELOW, LEARNED, SCOPE, DoseLimit, efficiency
 from fly64_assets.evaluation.scores.metrics import Score
+from fly64_assets.evaluation.scores.photons import BELOW, LEARNED, SCOPE, DoseLimit, efficiency
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 
 

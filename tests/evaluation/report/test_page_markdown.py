@@ -1,6 +1,6 @@
 """The report as Markdown."""
 
-from fly64_assets.evaluation.report.markdown import render_markdown
+from fly64_assets.evaluation.report.page import render_markdown
 
 
 def test_markdown_holds_the_same_numbers(summary):

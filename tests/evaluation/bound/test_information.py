@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.bound.components import connected_components
+from fly64_assets.evaluation.bound.information import connected_components
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.windows import Scan
 
@@ -26,32 +26,36 @@ def scan(*between):
     return Scan(x, random.uniform(13, 15, len(x)), SHAPE, N)
 
 
+def components_within(mask, pixel):
+    return len(set(pixel[mask]) - {-1})
+
+
 def test_groups_that_share_no_pixel_are_two_components(probe):
     illuminated = illumination(probe, scan()) > 0.1
-    found = connected_components(probe, scan(), illuminated, 0.1)
-    assert len(set(found.frame[:12])) == len(set(found.frame[12:])) == 1
-    assert found.frame[0] != found.frame[12]
-    assert found.within(np.ones(SHAPE, bool)) == 2
-    assert found.within(np.arange(40) < np.full(SHAPE, 20)) == 1
-    np.testing.assert_array_equal(found.pixel >= 0, illuminated)
-    assert set(found.pixel[:, :20][illuminated[:, :20]]) == {found.frame[0]}
+    frame, pixel = connected_components(probe, scan(), illuminated, 0.1)
+    assert len(set(frame[:12])) == len(set(frame[12:])) == 1
+    assert frame[0] != frame[12]
+    assert components_within(np.ones(SHAPE, bool), pixel) == 2
+    assert components_within(np.arange(40) < np.full(SHAPE, 20), pixel) == 1
+    np.testing.assert_array_equal(pixel >= 0, illuminated)
+    assert set(pixel[:, :20][illuminated[:, :20]]) == {frame[0]}
 
 
 def test_frames_in_between_make_one_component(probe):
     bridge = np.arange(14.3, 26, 1.7)
-    found = connected_components(probe, scan(*bridge), np.ones(SHAPE, bool), 0.1)
-    assert len(set(found.frame)) == 1
+    frame, _ = connected_components(probe, scan(*bridge), np.ones(SHAPE, bool), 0.1)
+    assert len(set(frame)) == 1
 
 
 def test_known_pixels_connect_nothing(probe):
     bridge = np.arange(14.3, 26, 1.7)
     unknown = np.abs(np.arange(40) - np.full(SHAPE, 20)) > 6
-    found = connected_components(probe, scan(*bridge), unknown, 0.1)
-    assert found.within(unknown) == 2
-    assert (found.pixel[~unknown] == -1).all()
+    _, pixel = connected_components(probe, scan(*bridge), unknown, 0.1)
+    assert components_within(unknown, pixel) == 2
+    assert (pixel[~unknown] == -1).all()
 
 
 def test_whole_pixels_touch_no_neighbour():
     one = Scan(np.array([8.0]), np.array([8.0]), (16, 16), 4)
-    found = connected_components(np.ones((4, 4)), one, np.ones((16, 16), bool), 0.5)
-    assert np.count_nonzero(found.pixel >= 0) == 16
+    _, pixel = connected_components(np.ones((4, 4)), one, np.ones((16, 16), bool), 0.5)
+    assert np.count_nonzero(pixel >= 0) == 16

@@ -8,8 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.scores.halves import compare_halves, half_indices
-from fly64_assets.evaluation.scores.resolution import NYQUIST_PERIOD_PX, RingCorrelation, ring_correlation
+from fly64_assets.evaluation.scores.resolution import (
+    NYQUIST_PERIOD_PX,
+    RingCorrelation,
+    compare_halves,
+    half_indices,
+    ring_correlation,
+)
 
 SETTINGS = {"coverage_threshold": 0.1, "max_shift_px": 2.0, "frc_threshold": 0.5}
 
