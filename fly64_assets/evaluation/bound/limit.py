@@ -86,9 +86,9 @@ class LimitProblem:
     def weights(self) -> Real:
         """Weights (h, w) of the fitted factor: in first order it is the mean of the errors, weighted by |O|^2."""
         obj = cut(self.truth, self.tight).astype(np.complex128)
-        weights = np.where(self.evaluated, np.abs(obj) ** 2, 0)
-        normalised: Real = weights / weights.sum()
-        return normalised
+        weights: Real = np.where(self.evaluated, np.abs(obj) ** 2, 0)
+        weights /= weights.sum()
+        return weights
 
     @property
     def sizes(self) -> dict[str, int]:

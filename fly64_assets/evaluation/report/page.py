@@ -157,13 +157,11 @@ def _errors(summary: Mapping[str, Any], split: str) -> str:
 def _efficiencies(summary: Mapping[str, Any], split: str) -> str:
     rows = []
     for cell in summary["cells"]:
-        scores = cell["splits"].get(split)
-        row = [f"{cell['dose']:,}", cell["view"]]
-        for name in summary["arms"]:
-            value = scores["arms"].get(name, {"values": {}})["values"].get("phase efficiency") if scores else None
-            singular = scores and scores["limit"]["state"] != "regular"
-            row.append(scores["limit"]["state"] if singular else number(value))
-        rows.append(row)
+        scores = cell["splits"].get(split, {"arms": {}, "limit": {"state": "regular"}})
+        state, results = scores["limit"]["state"], (scores["arms"].get(name) for name in summary["arms"])
+        values = (result["values"].get("phase efficiency") if result else None for result in results)
+        shown = [number(value) if state == "regular" else state for value in values]
+        rows.append([f"{cell['dose']:,}", cell["view"], *shown])
     return table(["photons / frame", "view", *summary["arms"]], rows)
 
 

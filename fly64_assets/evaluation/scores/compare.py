@@ -93,12 +93,8 @@ class MethodResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "verdict": self.verdict,
-            "alignment": self.alignment.to_dict() if self.alignment else None,
-        }
+        alignment = self.alignment.to_dict() if self.alignment else None
+        return {"outcome": self.outcome, "reason": self.reason, "verdict": self.verdict, "alignment": alignment}
 
 
 @dataclass(frozen=True)

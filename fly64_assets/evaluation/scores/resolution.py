@@ -240,7 +240,6 @@ def compare_halves(
         evaluation_region(m.probe, m.scan, threshold=coverage_threshold, scan_box=scan_box(m.scan)).mask for m in halves
     ]
     mask = masks[0] & masks[1]
-    rectangle = largest_rectangle(mask, LEAST_RECTANGLE_PX)
     curve: RingCorrelation | str
     aligned = None
     try:
@@ -248,5 +247,6 @@ def compare_halves(
     except ValueError as error:
         curve = str(error)
     else:
+        rectangle = largest_rectangle(mask, LEAST_RECTANGLE_PX)
         curve = rectangle_correlation(lambda part: (objects[0][part], aligned.rows(part)), rectangle)
     return HalfSets(curve, resolutions(curve, frc_threshold), aligned, (halves[0].frames, halves[1].frames))
