@@ -47,3 +47,10 @@ def test_every_page_is_listed():
     index = (ROOT / "docs/README.md").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert pages - {"README.md"} <= set(LINK.findall(index))
+
+
+def test_names_in_contributing_exist():
+    names = set(re.findall(r"`(_[a-z_]+|[A-Z_]{4,}|[A-Z][a-z]+[A-Z]\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    code = "\n".join(path.read_text() for top in ("fly64_assets", "tests") for path in (ROOT / top).rglob("*.py"))
+    assert names
+    assert {name for name in names if not re.search(rf"^\s*(?:def |class )?{name}\b", code, re.M)} == set()

@@ -38,7 +38,7 @@ TEMPORARY: Final = (".part", ".partial", ".tmp", ".temp", ".swp", ".crdownload",
 
 FILES_PER_POLL: Final = 64
 BYTES_PER_POLL: Final = 2 * 1024**3
-"""How much is read in one poll; the first file is read whatever its size."""
+"""How much is read in one poll; the first file is read at any size."""
 
 CONTENT_DIGITS: Final = 16
 VERSION: Final = 1
