@@ -1,8 +1,5 @@
 """The artifact store of one study: which results exist, whether they are still fresh, and building new ones.
 
-Does not belong here: paths (``store.layout``), single files (``store.sidecars``), the steps of a build
-(``store.builds``), study manifests (``study.manifests``).
-
 Every method that takes ``inputs`` accepts paths of artifacts (each is verified, and its hash is read from the disk) or
 a mapping of paths to SHA256 digests (for files whose hash is known, such as a user's own base file).
 """
@@ -67,10 +64,7 @@ class ArtifactStore:
         self.pinned = pinned
 
     def on(self, base_id: str, origin: str) -> ArtifactStore:
-        """The same store for work on one of its bases, even if another becomes the active one.
-
-        Raises :class:`ArtifactError` if the store does not hold that base.
-        """
+        """The same store, pinned to one of its bases; :class:`ArtifactError` if it does not hold that base."""
         self._require_base(base_id)
         return ArtifactStore(self.data_root, self.study, ActiveBase(base_id, origin))
 

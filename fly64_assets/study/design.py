@@ -47,7 +47,7 @@ from fly64_assets.study.documents import Place, adapter, broken_fields, plain, s
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
-REQUIRED_SEEDS: Final = ("simulation", "grouping", "subsampling")
+REQUIRED_SEEDS = ("simulation", "grouping", "subsampling")
 NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
 
 UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
@@ -58,30 +58,26 @@ def _kind_of_base(value: Any) -> str:
     return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
 
 
-_NAME: Final = Rule(
-    "must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"}
-)
-_DOSES: Final = Rule(
+_NAME = Rule("must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"})
+_DOSES = Rule(
     "every dose must be finite and at least 1 photon",
     lambda doses: bool(doses) and all(math.isfinite(dose) and dose >= 1 for dose in doses),
     {"minItems": 1},
 )
-_GRIDSIZES: Final = Rule(
+_GRIDSIZES = Rule(
     "must be a non-empty list of 1 and 2",
     lambda values: bool(values) and set(values) <= {1, 2},
     {"minItems": 1, "items": {"enum": [1, 2]}},
 )
-_SIZES: Final = Rule(
-    "must be one of 64, 128, 256", NETWORK_PATCH_SIZES.__contains__, {"enum": list(NETWORK_PATCH_SIZES)}
-)
-_DISTINCT: Final = Rule("must be distinct", lambda seeds: len(set(seeds)) == len(seeds), {"uniqueItems": True})
+_SIZES = Rule("must be one of 64, 128, 256", NETWORK_PATCH_SIZES.__contains__, {"enum": list(NETWORK_PATCH_SIZES)})
+_DISTINCT = Rule("must be distinct", lambda seeds: len(set(seeds)) == len(seeds), {"uniqueItems": True})
 _SEEDS: Final = Rule(
     "must be in [1, 2**32)",
     lambda seeds: all(1 <= seed < 2**32 for seed in seeds),
     {"items": {"type": "integer", "minimum": 1}},
 )
-_PATH: Final = Rule("must be a path or a recipe", bool, {"minLength": 1})
-_SEED_NAMES: Final = Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
+_PATH = Rule("must be a path or a recipe", bool, {"minLength": 1})
+_SEED_NAMES = Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
 
 
 @dataclass(frozen=True)

@@ -207,11 +207,8 @@ def unfinished_simulations(store: ArtifactStore, design: StudyDesign) -> str:
 
 def imported(store: ArtifactStore, sha256: str) -> str:
     """The base that was imported from this content already; empty for none."""
-    for base in store.bases():
-        record = store.record(store.layout(base), BASE)
-        if record is not None and sha256 in record.inputs.values():
-            return base
-    return ""
+    records = ((base, store.record(store.layout(base), BASE)) for base in store.bases())
+    return next((base for base, record in records if record and sha256 in record.inputs.values()), "")
 
 
 def _watched_file(size: int, mtime_ns: int, content: str, state: str, message: str) -> WatchedFile:
@@ -228,8 +225,4 @@ def _state(state: str) -> str:
 
 
 def _utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.encode(errors="ignore").decode() == name

@@ -206,16 +206,15 @@ def _execution_result(layout: Layout, record: StageRecord, view: StageRecord | N
 
 def _skips(records: Iterable[StageRecord]) -> list[dict[str, Any]]:
     """Distinct (dose, view, reason) of skipped records and of skipped splits inside records that exist."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    rows: dict[tuple[Any, ...], None] = {}
     for record in records:
         dose, view = record.key.dose, record.key.view
         reasons = [record.reason] if record.outcome == "skipped" else []
         if record.outcome == "succeeded":
             splits = record.values.get("splits", {})
             reasons = [str(s.get("reason")) for s in splits.values() if s.get("outcome") == "skipped"]
-        for reason in reasons:
-            rows.setdefault((dose, view, reason), {"dose": dose, "view": view, "reason": reason})
-    return list(rows.values())
+        rows |= {(dose, view, reason): None for reason in reasons}
+    return [dict(zip(("dose", "view", "reason"), row, strict=True)) for row in rows]
 
 
 def _coordinates(key: Key) -> dict[str, Any]:

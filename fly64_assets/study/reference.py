@@ -118,10 +118,8 @@ def _metadata(hint: Any) -> Iterator[Any]:
 
 
 def _units(hint: Any) -> Iterator[str]:
-    for one in _metadata(hint):
-        extra = getattr(one, "json_schema_extra", None)
-        if isinstance(extra, dict) and "unit" in extra:
-            yield extra["unit"]
+    extras = (getattr(annotation, "json_schema_extra", None) for annotation in _metadata(hint))
+    return (extra["unit"] for extra in extras if isinstance(extra, dict) and "unit" in extra)
 
 
 def _allowed(hint: Any) -> Iterator[str]:
