@@ -195,7 +195,7 @@ def cnn_steps(m: Measurement, largest: int) -> dict[str, Step]:
         if frames > largest:
             continue
         settings = replace(CNN_SETTINGS, batch_size=frames)
-        task = CnnTraining.of(setup(m, settings, gridsize, Path()))
+        task = CnnTraining(setup(m, settings, gridsize, Path()))
         task.on_fit_start()
         batch = task.samples.epoch(0)[0]
         steps[name] = step_of(task, batch, batch.frames.size)
@@ -209,7 +209,7 @@ def setup(m: Measurement, settings: CnnSettings | UnrolledSettings, gridsize: in
 def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     # Few likelihood steps: a training step takes as long on a poor object as on a good one.
     settings = replace(SETTINGS, level_iterations=1, folds=1)
-    task = UnrolledTraining.of(setup(m, settings, 1, scratch))
+    task = UnrolledTraining(setup(m, settings, 1, scratch))
     spec = replace(task.spec, levels=SETTINGS.levels[:4], base=2)
     illumination = task.likelihood.plane.illumination
     inputs = {
@@ -220,8 +220,8 @@ def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     steps = {}
     for name, side in TILES.items():
         network = build_network(spec, m.probe, 1)
-        sized = replace(settings, tile=side)
-        own = UnrolledTraining(network, spec, sized, data, 1, task.sampler.ranks)
+        own = UnrolledTraining(setup(m, replace(settings, tile=side), 1, scratch))
+        own.network, own.data = network, data
         tiles = sorted(own.sampler.epoch(0), key=lambda tile: len(tile.frames))
         batch = tiles[len(tiles) // 2]
         steps[name] = step_of(own, batch, len(batch.frames))

@@ -3,9 +3,6 @@
 The library moves the *probe* by the fraction of a pixel, with a Fourier ramp, and reads whole windows. The forward
 model of this study reads the *object* between pixels, bilinearly. Where photons are many the difference, not the noise,
 limits a reconstruction; a solver that is compared with one that uses this model must use it too.
-
-Belongs here: reading, adding, and putting both into one task. Does not belong here: what an engine does with them.
-Imported by engine processes only.
 """
 
 from __future__ import annotations
@@ -22,13 +19,7 @@ NEARLY_WHOLE = 1e-4
 
 
 class BilinearWindows:
-    """Bilinear windows at the positions of one forward model of the library.
-
-    Attributes
-    ----------
-    model
-        ``PlanarPtychographyForwardModel``; it must have one slice and no resampling.
-    """
+    """Bilinear windows at the positions of one ``PlanarPtychographyForwardModel`` with one slice and no resampling."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

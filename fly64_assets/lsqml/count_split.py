@@ -2,8 +2,6 @@
 
 Binomial thinning of Poisson counts gives two independent sets of Poisson counts, so a reconstruction from one is judged
 by the other without the truth: its deviance falls while the object gets better and rises when noise is fitted.
-
-Belongs here: the division, and Poisson deviances. Does not belong here: the library, when to stop (``stopping``).
 """
 
 from __future__ import annotations
@@ -36,14 +34,8 @@ LARGE_RATE: Final = 100.0
 class Deviances:
     """Mean Poisson deviances per pixel of one object.
 
-    Attributes
-    ----------
-    fitted : float
-        Of the fitted counts.
-    expected : float
-        What ``fitted`` would be on average if the object were true.
-    held_out : float
-        Of the held-out counts; NaN if there are none.
+    ``fitted`` is that of the fitted counts, ``expected`` what it would be on average if the object were true, and
+    ``held_out`` that of the held-out counts, NaN if there are none.
     """
 
     fitted: float
@@ -54,19 +46,9 @@ class Deviances:
 class CountSplit:
     """Counts of a measurement, divided at random; the division of a frame depends on the seed and its index alone.
 
-    Parameters
-    ----------
-    measurement : Measurement
-    held_out : float
-        Part of the counts of every frame to hold out; 0 fits them all.
-    seed : int
-
-    Attributes
-    ----------
-    fitted : (n, N, N) float32
-        Counts to fit, DC in the corner, as the library expects them.
-    scale : float
-        Scale s with which the measurement's probe explains ``fitted``.
+    ``held_out`` is the part of the counts of every frame to hold out; 0 fits them all. ``fitted`` (n, N, N) float32 are
+    the counts to fit, DC in the corner, as the library expects them, and ``scale`` is the scale s with which the
+    measurement's probe explains them.
     """
 
     def __init__(self, measurement: Measurement, held_out: float, seed: int) -> None:

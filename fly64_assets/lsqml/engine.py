@@ -1,8 +1,4 @@
-"""One iterative reconstruction: the measurement is checked, epochs run one by one, and the best one is the result.
-
-Belongs here: the epoch loop around the library's task. Does not belong here: files (``job``), the library's options
-(``options``), how well an object explains the counts (``count_split``), and when to stop (``stopping``).
-"""
+"""One iterative reconstruction: the measurement is checked, epochs run one by one, the best one is the result."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ MARGIN: Final = 2
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Result of a reconstruction.
+    """Result of a reconstruction; deviances are mean Poisson deviances per pixel after every epoch.
 
     Attributes
     ----------
@@ -46,14 +42,10 @@ class Reconstruction:
         Illumination by all frames, sum of |P|^2.
     loss : (epochs,) float64
         The library's loss after every epoch.
-    deviance, expected : (epochs,) float64
-        Mean Poisson deviance per pixel of the fitted counts, and what it would be on average if the object were true.
-    held_out : (epochs,) float64
-        Mean Poisson deviance per pixel of the held-out counts; NaN if there are none.
+    deviance, expected, held_out : (epochs,) float64
+        Of the fitted counts; what it would be on average if the object were true; of the held-out counts (NaN if none).
     kept_epoch : int
         Epoch whose object and probe these are, counted from 1.
-    stop_reason : str
-        Why no further epoch was run.
     options : tuple of dict
         The library's options as used, each with the ``first_epoch`` that they were used in.
     seconds : float
@@ -84,18 +76,9 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstruct the object from all frames of a measurement with an iterative algorithm of pty-chi.
 
-    Parameters
-    ----------
-    measurement : Measurement
-    settings : LsqmlSettings
-    execution : Execution
-        Device, threads and determinism.
-    seed : int
-        Decides which counts are held out, and the order of batches.
-    progress : callable
-        Called after every epoch with its number, the largest number, and its deviances and loss.
-    start : (H, W) complex, optional
-        Object to start from instead of ones, on the grid of the measurement.
+    ``seed`` decides which counts are held out, and the order of batches. ``progress`` is called after every epoch with
+    its number, the largest number, and its deviances and loss. ``start`` (H, W) complex is an object to start from
+    instead of ones, on the grid of the measurement.
 
     Raises
     ------

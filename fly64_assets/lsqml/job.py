@@ -27,14 +27,9 @@ SHOWN_COVERAGE: Final = 0.02
 def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Reconstruct and write ``ptychi_reconstruction.npz`` and ``reconstruction.png``.
 
-    Parameters
-    ----------
-    request : mapping
-        ``measurement`` (path), ``start`` (path of another method's NPZ with the object to start from; None for a
-        uniform one), ``output_folder``, ``settings`` (of LsqmlSettings), ``seed``, ``execution``, ``metadata``
-        (recorded in the result).
-    progress : callable
-        Called after every epoch.
+    ``request`` holds ``measurement`` (path), ``start`` (path of another method's NPZ with the object to start from;
+    None for a uniform one), ``output_folder``, ``settings``, ``seed``, ``execution`` and ``metadata``
+    (recorded in the result); ``progress`` is called after every epoch.
 
     Returns
     -------

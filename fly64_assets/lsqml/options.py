@@ -1,7 +1,6 @@
 """Options of pty-chi for every engine that a design can name, chosen so that they converge on photon counts.
 
-Belongs here: how :class:`~fly64_assets.lsqml.settings.LsqmlSettings` become the library's options, and why. Does not
-belong here: running (``engine``). How good each engine is: docs/explanation/lsqml.md.
+How good each engine is: docs/explanation/lsqml.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""When a reconstruction ends, and which epoch's object is the result.
+"""When a reconstruction ends, and which epoch's object is the result. No rule uses the truth.
 
 ``held_out``: the object that predicts the held-out counts best is kept; the run ends when no epoch has predicted them
 better for a while. ``discrepancy``: Morozov's principle for counts (Bertero et al., Inverse Problems 26, 105004, 2010),
 the first epoch whose deviance is no larger than its expectation. ``epochs``: a fixed number, the last epoch is kept.
-No rule uses the truth. Belongs here: the rules. Does not belong here: deviances (``count_split``), epochs (``engine``).
 """
 
 from __future__ import annotations
@@ -27,16 +26,7 @@ def held_out_fraction(stopping: str) -> float:
 class StoppingCriterion:
     """Decides after every epoch whether its object is the one to keep, and whether the run ends.
 
-    Attributes
-    ----------
-    rule : str
-        ``held_out``, ``discrepancy`` or ``epochs``.
-    epochs : int
-        Largest number of epochs.
-    kept_epoch : int
-        Epoch whose object is the result so far.
-    reason : str
-        Why the run ends; empty while it goes on.
+    ``kept_epoch`` is the epoch whose object is the result so far; ``reason`` says why the run ends, else it is empty.
 
     Examples
     --------

@@ -1,8 +1,5 @@
 """Total variation of a complex object, after every epoch of a task.
 
-Belongs here: the smoothing step, and giving it to a task. Does not belong here: its weight (``settings``). Imported by
-engine processes only.
-
 The library's own (pty-chi 2.2.0, ``image_proc.total_variation_2d_chambolle``) takes the root of a sum of complex
 squares instead of squared moduli: that root is discontinuous, so that rounding errors of a complex object grow.
 """

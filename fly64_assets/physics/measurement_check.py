@@ -1,8 +1,7 @@
 """What a measurement must fulfil before an engine gets it, a network or an iterative one.
 
 Engines turn most invalid input into NaN or wrong results without an error, so that it is refused here, in one
-sentence: what was found, where, and what was expected. Belongs here: checks of a measurement. Does not belong here:
-files, options.
+sentence: what was found, where, and what was expected.
 """
 
 from __future__ import annotations

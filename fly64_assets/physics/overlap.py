@@ -74,14 +74,8 @@ def select_spaced(coords: NDArray[np.float64], spacing: float, patch_size: int) 
     ``direct`` keeps every position whose nearest neighbour is far enough; where that keeps too few, ``greedy``
     visits positions by y, then x, and keeps one that is far enough from all kept ones.
 
-    Parameters
-    ----------
-    coords : (n, 2) float64 [px]
-        Columns x, y.
-    spacing : float [px]
-        Threshold S = (1 - f) N; S - 1e-9 N is applied, so that rounding of S excludes no position.
-    patch_size : int
-        Window side N.
+    The columns of ``coords`` (n, 2) float64 are x and y [px], ``spacing`` is the threshold S = (1 - f) N [px] for
+    windows of side N; S - 1e-9 N is applied, so that rounding of S excludes nobody.
     """
     if not spacing > 0:
         raise ValueError(f"spacing = {spacing} px: must be positive")

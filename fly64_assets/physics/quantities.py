@@ -1,8 +1,7 @@
 """Types of settings: a number, a count, a length in pixels, a fraction, each with its range.
 
-Belongs here: the types that every settings class annotates its fields with. A type is judged (by pydantic, when a
-study is read), is named in the error message and in the generated reference and JSON Schema, all from one
-declaration. Does not belong here: any setting, the reading of documents (:mod:`fly64_assets.study.design`).
+A type is judged (by pydantic, when a study is read), is named in the error message and in the generated reference and
+JSON Schema, all from one declaration.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Windows of an object at the positions of a scan, on tensors: what ``windows`` does, with gradients.
 
-Belongs here: reading windows and adding them. Does not belong here: who owns the
-grid. Imported by engine processes only.
-
 A window is N strips of N neighbouring pixels. Reading takes one index per strip instead of one per pixel, and on the
 CPU adding is a plain sum over a view, frame after frame, with any number of threads: equal input gives equal bytes.
 """

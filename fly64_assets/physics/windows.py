@@ -2,10 +2,8 @@
 
 A frame of side N at (x, y) sees the rows y - N/2 ... y + N/2 - 1 of the object, and the columns likewise: the centre
 of a window is its pixel (N/2, N/2), not the middle between pixels (the half-pixel convention). Between pixels the
-object is interpolated bilinearly, so that each window needs (N + 1) x (N + 1) pixels and two fractions.
-
-Belongs here: the scan as a value, reading windows and adding them (the exact adjoint), on numpy arrays. The same on
-tensors is in ``torch_windows``. Does not belong here: probes, photons.
+object is interpolated bilinearly, so that each window needs (N + 1) x (N + 1) pixels and two fractions. The same on
+tensors is in ``torch_windows``.
 """
 
 from __future__ import annotations

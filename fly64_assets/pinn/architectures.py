@@ -1,8 +1,4 @@
-"""The registry of architectures: the one place where a new network is entered.
-
-Belongs here: for each architecture its network, its training and its inference. Does not belong here: how any of them
-works. Its settings stand in :mod:`fly64_assets.pinn.settings`. Imported by engine processes only.
-"""
+"""The registry of architectures: the one place, besides ``settings``, where a new network is entered."""
 
 from __future__ import annotations
 
@@ -34,18 +30,10 @@ Probe = NDArray[np.complexfloating]
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network and what is done with it.
+    """A network from its specification and the probe (N, N), its training, and its inference.
 
-    Attributes
-    ----------
-    network : callable
-        A network from its specification and the probe (N, N).
-    training : callable
-        The training task of a measurement.
-    reconstruct : callable
-        (network, specification, measurement, device, scratch folder, progress) to the object of all frames.
-    several_devices : bool
-        Whether its training can be shared by several processes, one for each device.
+    ``reconstruct`` goes from network, specification, measurement, device, scratch folder and progress to the object of
+    all frames; ``several_devices`` says whether several processes can share the training, one for each device.
     """
 
     network: Callable[[NetworkSpec, Probe], nn.Module]
@@ -57,13 +45,13 @@ class Architecture:
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "unrolled": Architecture(
         network=lambda spec, _probe: UnrolledNetwork(spec),
-        training=UnrolledTraining.of,
+        training=UnrolledTraining,
         reconstruct=unrolled_inference.reconstruct,
         several_devices=True,
     ),
     "cnn": Architecture(
         network=lambda spec, probe: EncoderDecoder(spec, ForwardModel(probe, int(probe.shape[0]))),
-        training=CnnTraining.of,
+        training=CnnTraining,
         reconstruct=cnn_inference.reconstruct,
         several_devices=False,
     ),

@@ -1,11 +1,8 @@
 """The bundle ``wts.h5.zip``: everything needed to run a trained network again, equal content as equal bytes.
 
-Belongs here: the format, its writer, and its reader, which treats every file as untrusted input. Does not belong here:
-torch (weights are numpy arrays by name), training, paths of a study.
-
-Members, in this order, stored with fixed time stamps: ``manifest.json`` (versions, architecture, models, hashes of
-the other members), ``params.json`` (every training parameter), ``diffraction_to_obj/weights.h5`` (HDF5, one data
-set per tensor), ``history.csv`` (epochs and losses).
+The reader treats every file as untrusted input. Members, in this order, stored with fixed time stamps:
+``manifest.json`` (versions, architecture, models, hashes of the other members), ``params.json`` (every training
+parameter), ``diffraction_to_obj/weights.h5`` (HDF5, one data set per tensor), ``history.csv`` (epochs and losses).
 """
 
 from __future__ import annotations
@@ -43,17 +40,9 @@ MAX_MEMBER_BYTES: Final = 1 << 30
 class Bundle:
     """Contents of a bundle.
 
-    Attributes
-    ----------
-    manifest : dict
-        Format version, backend, architecture, models, versions, data and design hashes. ``members`` (SHA256 by
-        member) is added by the writer.
-    params : dict
-        Training parameters, ``intensity_scale``, ``input_scale`` and, where there is one, the legacy snapshot.
-    weights : dict of str to ndarray
-        Tensors by name.
-    history : list of dict
-        One row per epoch; the keys of the first are the columns.
+    ``manifest`` has format version, backend, architecture, models, versions, data and design hashes; the writer adds
+    ``members`` (SHA256 by member). ``params`` has the training parameters, ``intensity_scale``, ``input_scale`` and,
+    where there is one, the legacy snapshot. ``history`` has one row per epoch; the keys of the first are the columns.
     """
 
     manifest: dict[str, Any]

@@ -1,8 +1,4 @@
-"""Torch form of the forward model and of the likelihood, with gradients.
-
-Belongs here: what ``physics.forward`` and ``physics.counts`` say, on tensors. Does not belong here: networks,
-grouping, training loops. Imported by engine processes only.
-"""
+"""Torch form of ``physics.forward`` and of the likelihood in ``physics.counts``, with gradients."""
 
 from __future__ import annotations
 
@@ -36,18 +32,8 @@ def probe_window(probe: NDArray[np.complexfloating]) -> int:
 class ForwardModel(torch.nn.Module):
     """Patches to expected counts for one probe (equations 2-4 of the study's forward model).
 
-    Patches are given on a centred window of side M <= N; outside it the object is taken as 1.
-
-    Parameters
-    ----------
-    probe : (N, N) complex
-    window : int
-        M, even.
-
-    Attributes
-    ----------
-    weight : (M, M) float32
-        Probe intensity on the window, 1 at the probe's peak.
+    Patches are given on a centred window of even side M <= N; outside it the object is taken as 1. ``weight``
+    (M, M) float32 is the probe intensity on the window, 1 at the probe's peak.
     """
 
     probe: torch.Tensor

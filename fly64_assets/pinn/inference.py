@@ -1,9 +1,4 @@
-"""From a bundle and a measurement to an object.
-
-Belongs here: a trained network from its bundle. Does not belong here: how an architecture reconstructs
-(:mod:`fly64_assets.pinn.unrolled.inference`, :mod:`fly64_assets.pinn.cnn.inference`), files of a cell. Imported by
-engine processes only.
-"""
+"""From a bundle and a measurement to an object, by the architecture that the bundle names."""
 
 from __future__ import annotations
 
@@ -47,14 +42,8 @@ def reconstruct(
 ) -> Reconstruction:
     """Object of all frames of a measurement, in memory that does not grow with their number.
 
-    Parameters
-    ----------
-    device : str
-        ``cpu`` or ``cuda``.
-    scratch : Path
-        Folder for a scratch file.
-    progress : callable
-        Called now and then with (steps done, steps, no values).
+    ``device`` is ``cpu`` or ``cuda``; ``scratch`` a folder for a scratch file; ``progress`` is called now and then with
+    (steps done, steps, no values).
 
     Raises
     ------

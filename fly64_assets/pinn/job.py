@@ -1,14 +1,9 @@
-"""The two jobs of the network in PyTorch, run in an engine process: training and inference.
-
-Belongs here: requests in, plain files and facts out. Does not belong here: the store (the caller commits the files),
-the truth (a measurement has none).
-"""
+"""The two jobs of the network in PyTorch, run in an engine process: requests in, plain files and facts out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +17,7 @@ from fly64_assets.engines.process import Progress
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.outputs import logged, manifest, say, write_reconstruction, write_training
 from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.pinn.training import deterministic, train
+from fly64_assets.pinn.training import torch_settings, train
 
 
 def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -36,8 +31,6 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``measurement`` (path), ``output_folder`` (exists), ``settings`` (of one architecture, as a mapping),
         ``gridsize``, ``neighbor_count``, ``seeds`` (``grouping``), ``execution``, ``provenance`` (into the bundle's
         manifest), ``arm``.
-    progress : callable
-        Called after every epoch with (epochs done, epochs, losses).
 
     Returns
     -------
@@ -54,18 +47,9 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     seed, folder = int(request["seeds"]["grouping"]), Path(request["output_folder"])
     gridsize, neighbor_count = int(request["gridsize"]), int(request["neighbor_count"])
     say(f"{request['arm']}: {measurement.frames} frames, {settings.architecture}")
-    with _threads(execution.threads):
-        trained = train(
-            measurement,
-            settings,
-            gridsize,
-            neighbor_count,
-            seed,
-            execution,
-            logged(progress),
-            scratch=folder,
-            notify=say,
-        )
+    trained = train(
+        measurement, settings, gridsize, neighbor_count, seed, execution, logged(progress), scratch=folder, notify=say
+    )
     if int(os.environ.get("RANK", "0")) > 0:
         return {}
     params = {
@@ -83,34 +67,14 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Reconstruct a measurement with a bundle; write the object as NPZ and a figure.
 
-    Parameters
-    ----------
-    request : mapping
-        ``execution``, and the paths that :func:`fly64_assets.pinn.outputs.write_reconstruction` takes.
-    progress : callable
-        Called now and then with (steps done, steps, no values).
-
-    Returns
-    -------
-    dict
-        JSON facts of the same function.
+    The request holds ``execution`` and the paths of :func:`fly64_assets.pinn.outputs.write_reconstruction`, whose facts
+    are returned; ``progress`` is called now and then with (steps done, steps, no values).
     """
     execution = Execution(**request["execution"])
-    with _threads(execution.threads), deterministic(execution):
+    with torch_settings(execution):
         return write_reconstruction(
             request,
             lambda bundle, measurement, scratch: reconstruct(
                 bundle, measurement, execution.accelerator, scratch, progress
             ),
         )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Run torch on ``count`` threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""What the networks are built from, and how their initial weights are drawn. Imported by engine processes only."""
+"""What the networks are built from, and how their initial weights are drawn."""
 
 from __future__ import annotations
 

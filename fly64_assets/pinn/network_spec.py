@@ -1,7 +1,4 @@
-"""What determines a network besides its weights, for every backend.
-
-Belongs here: :class:`NetworkSpec` and the numbers that follow from it. Does not belong here: layers, torch, tensorflow.
-"""
+"""What determines a network besides its weights, for every backend; layers are elsewhere."""
 
 from __future__ import annotations
 
@@ -20,30 +17,8 @@ from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 class NetworkSpec:
     """Everything that determines a network but its weights; stored in the bundle.
 
-    Fields of the other architecture have their defaults.
-
-    Attributes
-    ----------
-    architecture : str
-        ``unrolled`` or ``cnn``.
-    patch_size : int
-        N [px].
-    group_frames : int
-        C, frames per sample of ``cnn``.
-    width : int
-        Filters of the first level of ``unrolled``.
-    levels : tuple of float
-        TV weights of the objects that ``unrolled`` is given, decreasing.
-    level_iterations : int
-        Likelihood steps per level.
-    base : int
-        Index of the object that ``unrolled`` corrects.
-    n_filters_scale : int
-        Factor k on the filters of ``cnn``.
-    amplitude_max : float
-        Upper bound of the amplitude of ``cnn``.
-    input_scale : float
-        alpha of ``cnn``: the network is given alpha times the stored amplitude.
+    Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
+    the object that ``unrolled`` corrects; ``cnn`` is given ``input_scale`` times the stored amplitude.
     """
 
     architecture: str
@@ -56,21 +31,6 @@ class NetworkSpec:
     n_filters_scale: int = CnnSettings.n_filters_scale
     amplitude_max: float = CnnSettings.amplitude_max
     input_scale: float = 1.0
-
-    @classmethod
-    def of_unrolled(
-        cls, measurement: Measurement, settings: UnrolledSettings, gridsize: int, levels: tuple[float, ...], base: int
-    ) -> NetworkSpec:
-        """``unrolled`` with the levels of a regularisation path, of which it corrects the object ``base``."""
-        return cls(
-            architecture="unrolled",
-            patch_size=measurement.patch_size,
-            group_frames=gridsize**2,
-            width=settings.width,
-            levels=levels,
-            level_iterations=settings.level_iterations,
-            base=base,
-        )
 
     @classmethod
     def of_cnn(cls, measurement: Measurement, settings: CnnSettings, gridsize: int) -> NetworkSpec:

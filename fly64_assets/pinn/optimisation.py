@@ -1,13 +1,10 @@
-"""What the trainings of all architectures share: what they start from, the optimiser, the record of the epochs.
-
-Belongs here: the base of the training tasks and Lightning's callbacks. Does not belong here: losses, files. Imported by
-engine processes only.
-"""
+"""What the trainings of all architectures share: their start, the optimiser, the record of the epochs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import UserList
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,33 +14,27 @@ import lightning.pytorch as lightning
 import torch
 
 from fly64_assets.engines.process import Progress
-from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.ranks import Ranks
+from fly64_assets.pinn.results import diverged
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings, relative_rate
+
+Settings = UnrolledSettings | CnnSettings
+Batches = UserList[Any]
+"""Batches of one epoch: Lightning would take the items of a plain list for data loaders."""
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
     """What a training starts from.
 
-    Attributes
-    ----------
-    gridsize, neighbor_count : int
-        g and K of the groups of ``cnn``.
-    seed : int
-        Seed of samples, of the division of counts and of the initial weights.
-    ranks : Ranks
-        Place of this process among those of the training.
-    scratch : Path
-        Folder for unnamed files.
-    notify : callable
-        Gets a line about each step of the preparation.
+    ``seed`` is that of samples, of the division of counts and of the initial weights; ``scratch`` a folder for unnamed
+    files; ``notify`` gets a line about each step of the preparation.
     """
 
     measurement: Measurement
-    settings: UnrolledSettings | CnnSettings
+    settings: Settings
     gridsize: int
     neighbor_count: int
     seed: int
@@ -52,41 +43,15 @@ class TrainingSetup:
     notify: Callable[[str], None]
 
 
-class Batches:
-    """Batches for Lightning, which iterates it once per epoch."""
-
-    def __init__(self, draw: Callable[[], Sequence[Any]]) -> None:
-        self._draw = draw
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._draw())
-
-    def __len__(self) -> int:
-        return len(self._draw())
-
-
 class TrainingTask(lightning.LightningModule):  # type: ignore[misc]
     """One network and its optimiser: Adam with a short warm-up and a cosine decay over all steps.
 
-    Attributes
-    ----------
-    position : str
-        Epoch and batch, for messages.
-    frames_trained : int
-        Frames of all optimisation steps so far.
+    ``position`` is the present epoch and batch, for messages; ``frames_trained`` counts the frames of all steps so far.
     """
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        spec: NetworkSpec,
-        settings: UnrolledSettings | CnnSettings,
-        batches_per_epoch: int,
-    ) -> None:
+    def __init__(self, network: torch.nn.Module, spec: NetworkSpec, settings: Settings, batches_per_epoch: int) -> None:
         super().__init__()
-        self.network = network
-        self.spec = spec
-        self.settings = settings
+        self.network, self.spec, self.settings = network, spec, settings
         self.position = "before the first batch"
         self.frames_trained = 0
         self._steps = settings.epochs * batches_per_epoch
@@ -116,10 +81,7 @@ class TrainingTask(lightning.LightningModule):  # type: ignore[misc]
     def require_finite(self, loss: torch.Tensor) -> None:
         """Raise :class:`EngineError` for a loss that is not finite, with the epoch and the batch."""
         if not bool(torch.isfinite(loss)):
-            raise EngineError(
-                f"the loss is {float(loss)} in {self.position}: the training diverged; lower learning_rate or "
-                "gradient_clip, or check the counts"
-            )
+            raise diverged(float(loss), self.position)
 
 
 class BestWeights(lightning.Callback):  # type: ignore[misc]

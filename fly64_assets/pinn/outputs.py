@@ -1,8 +1,4 @@
-"""The part of the jobs that does not depend on the backend: files, figures, facts and lines of the log.
-
-Belongs here: what a training and an inference write. Does not belong here: torch, tensorflow, the store (the caller
-commits the files).
-"""
+"""The part of the jobs that does not depend on the backend: files, figures, facts and lines of the log."""
 
 from __future__ import annotations
 
@@ -80,17 +76,8 @@ def write_reconstruction(
 ) -> dict[str, Any]:
     """Run an inference and write its object as NPZ and a figure; the body of every backend's ``infer_job``.
 
-    Parameters
-    ----------
-    request : mapping
-        ``bundle``, ``measurement``, ``output`` (NPZ) and ``figure`` (PNG) as paths.
-    run : callable
-        Called with the bundle, the measurement and a folder for scratch files.
-
-    Returns
-    -------
-    dict
-        JSON facts: ``frames``, ``seconds``, ``seconds_per_frame``, ``covered_px``.
+    ``request`` holds ``bundle``, ``measurement``, ``output`` (NPZ) and ``figure`` (PNG) as paths; ``run`` is called
+    with the bundle, the measurement and a folder for scratch files. Returns JSON facts.
     """
     bundle, measurement = read_bundle(Path(request["bundle"])), load_measurement(Path(request["measurement"]))
     output = Path(request["output"])

@@ -1,9 +1,4 @@
-"""Several devices for one training: a process for each.
-
-Belongs here: which process this is and what the processes send each other before the training. Does not belong here:
-starting them (``engines.process``), the training loop (Lightning's strategy averages the gradients). Imported
-by engine processes only.
-"""
+"""Several devices for one training: a process for each, and what the processes send each other before it."""
 
 from __future__ import annotations
 
@@ -26,18 +21,10 @@ MEETING_POINT: Final = "ranks"
 
 @dataclass(frozen=True)
 class Ranks:
-    """Place of a process among those of a training.
-
-    Attributes
-    ----------
-    rank : int
-        From 0; the first writes the results.
-    count : int
-    device : str
-        ``cpu``, ``cuda`` or ``cuda:RANK``.
-    """
+    """Place of a process among those of a training: ``device`` is ``cpu``, ``cuda`` or ``cuda:RANK``."""
 
     rank: int
+    """From 0; the first writes the results."""
     count: int
     device: str
 

@@ -1,8 +1,4 @@
-"""What comes out of training and inference, whatever the backend.
-
-Belongs here: :class:`Trained`, :class:`Reconstruction` and what follows from them. Does not belong here: torch,
-tensorflow, files (:mod:`fly64_assets.pinn.outputs`).
-"""
+"""What comes out of training and inference, whatever the backend, and what follows from it."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.errors import EngineError
 from fly64_assets.pinn.network_spec import NetworkSpec
 
 LEAST_PHASE_STD: Final = 0.01
@@ -25,19 +22,10 @@ class Trained:
 
     Losses are mean negative log-likelihoods per frame in absolute counts, sum (lambda - c log lambda).
 
-    Attributes
-    ----------
-    weights : dict of str to ndarray
-        Those of the epoch with the lowest validation loss.
-    history : list of dict
-        One row per epoch: ``epoch``, ``train_loss``, ``validation_loss``, ``learning_rate`` and what else the task
-        records.
-    flat_loss : float
-        Validation loss of the uniform object.
-    phase_std : float
-        Standard deviation of the predicted phase over the illuminated part [rad].
-    facts : mapping
-        Further facts of the architecture, JSON types.
+    ``weights`` are those of the epoch with the lowest validation loss. ``history`` has one row per epoch: ``epoch``,
+    ``train_loss``, ``validation_loss``, ``learning_rate`` and what else the task records. ``flat_loss`` is the
+    validation loss of the uniform object, ``phase_std`` the standard deviation of the predicted phase over the
+    illuminated part [rad], ``facts`` what only this architecture has to say, JSON types.
     """
 
     spec: NetworkSpec
@@ -94,16 +82,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Object of a measurement and its coverage.
+    """Object (H, W) of a measurement of ``frames`` frames, ones where nothing was measured, and its coverage (H, W).
 
-    Attributes
-    ----------
-    object : (H, W) complex64
-        Ones where nothing was measured.
-    coverage : (H, W) float32
-        Frames that reach each pixel, weighted by the illumination, one for a frame at the probe's peak.
-    frames : int
-        How many frames it was made from.
+    It counts the frames that reach a pixel, weighted by the illumination: one for a frame at the probe's peak.
     """
 
     object: NDArray[np.complex64]
@@ -114,3 +95,11 @@ class Reconstruction:
 def stop_reason(history: list[dict[str, float]], epochs: int, patience: int) -> str:
     """Why a training of at most ``epochs`` ended."""
     return f"no improvement in {patience} epochs" if len(history) < epochs else "all epochs done"
+
+
+def diverged(loss: float, position: str) -> EngineError:
+    """The error of a training whose loss is not finite."""
+    return EngineError(
+        f"the loss is {loss} in {position}: the training diverged; lower learning_rate or gradient_clip, or check the "
+        "counts"
+    )

@@ -1,9 +1,4 @@
-"""Training of one network with Lightning: the loop, its guards, and what comes out.
-
-Belongs here: :func:`train`. Does not belong here: which architectures there are
-(:mod:`fly64_assets.pinn.architectures`), their losses, requests (:mod:`fly64_assets.pinn.job`). Imported by engine
-processes only.
-"""
+"""Training of one network with Lightning: the loop, its guards, and what comes out."""
 
 from __future__ import annotations
 
@@ -26,10 +21,9 @@ from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement
 from fly64_assets.pinn.architectures import ARCHITECTURES
-from fly64_assets.pinn.optimisation import BestWeights, History, TrainingSetup
+from fly64_assets.pinn.optimisation import BestWeights, History, Settings, TrainingSetup
 from fly64_assets.pinn.ranks import ranks
 from fly64_assets.pinn.results import Trained, stop_reason
-from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 
 CPU_ALLOCATOR: Final = "can't allocate memory"
 """By these words alone torch distinguishes a full CPU memory from other errors: it has no class of its own for that."""
@@ -37,7 +31,7 @@ CPU_ALLOCATOR: Final = "can't allocate memory"
 
 def train(
     measurement: Measurement,
-    settings: UnrolledSettings | CnnSettings,
+    settings: Settings,
     gridsize: int,
     neighbor_count: int,
     seed: int,
@@ -52,18 +46,9 @@ def train(
     The result is the same for the same arguments and number of threads, byte for byte. With several devices each
     process of the group (``run_isolated(..., processes=devices)``) calls this and gets the same result.
 
-    Parameters
-    ----------
-    gridsize, neighbor_count : int
-        g and K of the groups of ``cnn``; ``unrolled`` does not use them.
-    seed : int
-        Seed of samples, division of counts and initial weights (``rng_seeds.grouping``).
-    progress : callable
-        Called after every epoch with (epochs done, epochs, losses).
-    scratch : Path
-        Folder for unnamed files.
-    notify : callable
-        Gets a line about each step of the preparation.
+    ``gridsize`` and ``neighbor_count`` are g and K of the groups of ``cnn``; ``unrolled`` does not use them. For the
+    rest see :class:`~fly64_assets.pinn.optimisation.TrainingSetup`; ``progress`` is called after every epoch with
+    (epochs done, epochs, losses).
 
     Raises
     ------
@@ -82,7 +67,7 @@ def train(
     start = time.perf_counter()
     best, rows = BestWeights(), History(settings.epochs, progress)
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
-    with deterministic(execution), _quiet(), ExitStack() as stack:
+    with torch_settings(execution), _quiet(), ExitStack() as stack:
         place = stack.enter_context(ranks(execution, scratch))
         with _out_of_memory_says_where(lambda: "the preparation"):
             setup = TrainingSetup(measurement, settings, gridsize, neighbor_count, seed, place, scratch, notify)
@@ -103,6 +88,7 @@ def train(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
         )
         with _out_of_memory_says_where(lambda: task.position):
             trainer.fit(task)
@@ -138,14 +124,16 @@ def _out_of_memory_says_where(position: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(execution: Execution) -> Iterator[None]:
-    """Deterministic algorithms as the execution says; torch's global switch is restored afterwards."""
-    before = torch.are_deterministic_algorithms_enabled()
+def torch_settings(execution: Execution) -> Iterator[None]:
+    """Threads and determinism of torch as the execution says; both are restored afterwards."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(execution.threads)
     torch.use_deterministic_algorithms(execution.deterministic)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
 
 
 @contextmanager

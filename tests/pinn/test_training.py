@@ -225,6 +225,6 @@ def test_the_verdict_is_on_the_weights_that_are_kept(run, measurement, settings,
     result, _ = run(measurement, wild)
     assert result.best["epoch"] < len(result.history)
     setup = TrainingSetup(measurement, wild, 2, 7, 1, Ranks(0, 1, "cpu"), tmp_path, lambda _line: None)
-    task = UnrolledTraining.of(setup)
+    task = UnrolledTraining(setup)
     task.network.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
     assert task.judge() == pytest.approx((result.flat_loss, result.phase_std), rel=1e-6)

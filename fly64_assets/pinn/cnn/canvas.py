@@ -1,9 +1,4 @@
-"""The overlap canvas: the frames of a group share one object.
-
-Belongs here: placing patches on a common canvas, averaging them and reading them back, with gradients. Does not
-belong here: which frames form a group (:mod:`fly64_assets.pinn.cnn.grouping`), the stitching of a whole scan.
-Imported by engine processes only.
-"""
+"""The overlap canvas: the frames of a group share one object, with gradients."""
 
 from __future__ import annotations
 
@@ -12,23 +7,15 @@ from typing import Final
 
 import torch
 
-from fly64_assets.errors import EngineError
 from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.windows import corner_weights
 
-ALIGNMENTS: Final = 1
-"""Re-alignments of the patches' global phases to their mean; one is enough for C patches that all overlap."""
 CORRECTIONS: Final = 1
 """Corrections of the mean by the residual of the patches; as many as in stitching."""
 
 
-def canvas_side(patch_side: int, offsets: torch.Tensor) -> int:
-    """Least canvas side for patches at these offsets: N + 2 ceil(max |offset|) [px]."""
-    return patch_side + 2 * math.ceil(float(offsets.abs().max()))
-
-
 class OverlapCanvas:
-    """Canvases of b groups of C patches, one canvas per group.
+    """Canvases of b groups of C patches, one canvas per group, as large as the offsets need.
 
     :meth:`place` and :meth:`read` are bilinear and adjoint to each other.
 
@@ -36,22 +23,12 @@ class OverlapCanvas:
     ----------
     offsets : (b, C, 2) float32
         Window centres relative to the canvas centre as (y, x) [px].
-    patch_side, side : int
-        Sides of the patches and of the canvas [px].
-
-    Raises
-    ------
-    EngineError
-        If a patch would leave the canvas.
+    patch_side : int
+        Side of the patches [px].
     """
 
-    def __init__(self, offsets: torch.Tensor, patch_side: int, side: int) -> None:
-        needed = canvas_side(patch_side, offsets)
-        if side < needed:
-            raise EngineError(
-                f"the overlap canvas is {side} px wide, but patches of {patch_side} px with offsets up to "
-                f"{float(offsets.abs().max()):.1f} px need {needed} px"
-            )
+    def __init__(self, offsets: torch.Tensor, patch_side: int) -> None:
+        side = patch_side + 2 * math.ceil(float(offsets.abs().max()))
         self.groups, self.frames = offsets.shape[:2]
         self.patch_side, self.side = patch_side, side
         corner = offsets + (side - patch_side) / 2
@@ -104,8 +81,7 @@ def shared_patches(patches: torch.Tensor, weight: torch.Tensor, offsets: torch.T
     -------
     (b, C, M, M) complex64
     """
-    side = patches.shape[-1]
-    canvas = OverlapCanvas(offsets, side, canvas_side(side, offsets))
+    canvas = OverlapCanvas(offsets, patches.shape[-1])
     spread = weight.expand(patches.shape)[..., None]
     coverage = canvas.place(spread)
     measured = coverage >= LEAST_COVERAGE
@@ -120,10 +96,8 @@ def shared_patches(patches: torch.Tensor, weight: torch.Tensor, offsets: torch.T
 
     # The best phase of a patch must not change its content: no gradient goes through it.
     with torch.no_grad():
-        phases = torch.ones_like(patches[..., :1, :1])
-        for _ in range(ALIGNMENTS):
-            match = (window(mean(phases * patches)) * patches.conj() * weight).sum(dim=(-2, -1), keepdim=True)
-            phases = match / match.abs().clamp_min(1e-12)
+        match = (window(mean(patches)) * patches.conj() * weight).sum(dim=(-2, -1), keepdim=True)
+        phases = match / match.abs().clamp_min(1e-12)
     aligned = phases * patches
     obj = mean(aligned) + uniform
     for _ in range(CORRECTIONS):

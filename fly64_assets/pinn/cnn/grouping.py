@@ -1,7 +1,4 @@
-"""Which frames make one network sample: K-choose-C groups of neighbouring positions.
-
-Belongs here: positions and random draws in numpy. Does not belong here: torch, training loops.
-"""
+"""Which frames make one network sample: K-choose-C groups of neighbouring positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a trained ``cnn`` and a measurement to an object, in PyTorch. Imported by engine processes only."""
+"""From a trained ``cnn`` and a measurement to an object, in PyTorch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The network ``cnn``: the published encoder-decoder from frames to object patches.
-
-Belongs here: layers and their input. Does not belong here: the loss, the overlap constraint, training. Imported by
-engine processes only.
-"""
+"""The network ``cnn``: the published encoder-decoder from frames to object patches."""
 
 from __future__ import annotations
 
@@ -47,12 +43,7 @@ class EncoderDecoder(nn.Module):
     """The published network: one encoder, a decoder for the amplitude and one for the phase.
 
     Hoidn, Mishra and Mehta, Sci. Rep. 13, 22789 (2023). The frames of a group are input channels; amplitudes lie
-    in (0, amplitude_max), phases in (-pi, pi).
-
-    Attributes
-    ----------
-    physics : ForwardModel
-        The forward model of the probe, on whole patches.
+    in (0, amplitude_max), phases in (-pi, pi). ``physics`` is the forward model of the probe, on whole patches.
     """
 
     def __init__(self, spec: NetworkSpec, physics: ForwardModel) -> None:

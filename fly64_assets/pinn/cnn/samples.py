@@ -1,8 +1,4 @@
-"""Counts and samples of one training of ``cnn``: what is learned from, what is held out, in which order.
-
-Belongs here: the division of a measurement's counts into training and validation, and the seeded samples of each
-epoch. Does not belong here: torch, the network.
-"""
+"""Counts and samples of one training of ``cnn``: what is learned from, what is held out, in which order."""
 
 from __future__ import annotations
 
@@ -43,18 +39,9 @@ class Samples:
     least 200 frames the validation frames are held out of training altogether; with fewer, all frames are
     validation frames, and training sees only their kept counts.
 
-    Attributes
-    ----------
-    learned : (n, N, N) float32
-        Counts that the network may learn from; of held-out frames the counts that it is given in validation.
-    validated : (v, N, N) float32
-        Counts that it is validated on, of the validation frames alone.
-    validated_row : (n,) int64
-        Row of ``validated`` that belongs to a frame.
-    learned_scale : (n,) float32
-        Intensity scale that belongs to ``learned``; the thinned frames are fainter.
-    validated_scale : float
-        Intensity scale that belongs to ``validated``.
+    ``learned`` (n, N, N) are counts that the network may learn from, of held-out frames those that it is given in
+    validation; ``validated`` (v, N, N) are those that it is validated on, of the validation frames alone, in the rows
+    ``validated_row`` (n,). Each has the intensity scale that belongs to it; thinned frames are fainter.
     """
 
     x: NDArray[np.float64]

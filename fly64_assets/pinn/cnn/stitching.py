@@ -1,14 +1,10 @@
-"""Stitch patches of any number of frames into one object, solving for each patch's free global phase.
-
-Belongs here: numpy arithmetic on patches and positions. Does not belong here: networks, files, the canvas of a
-training group (:mod:`fly64_assets.pinn.cnn.canvas`).
-"""
+"""Stitch patches of any number of frames into one object, solving for each patch's free global phase."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,28 +28,9 @@ Predict = Callable[[NDArray[np.float32], float], NDArray[np.complex64]]
 """Patches (b, N, N) of the first frame of each group, from counts (b, C, N, N) at an intensity scale."""
 
 
-@dataclass(frozen=True)
-class Stitched:
-    """A stitched object.
-
-    Attributes
-    ----------
-    object : (H, W) complex128
-        Ones where nothing was measured.
-    coverage : (H, W) float64
-        Sum of the weights of the patches that reach each pixel.
-    phases : (n,) complex128
-        Unit factor by which each patch was multiplied.
-    """
-
-    object: Complex
-    coverage: Float
-    phases: Complex
-
-
 def stitch(
     patches: NDArray[np.complexfloating], weight: Float, scan: Scan, alignments: int = 4, corrections: int = 1
-) -> Stitched:
+) -> tuple[Complex, Float]:
     """Weighted shift-and-sum over coverage, alternating with a re-alignment of each patch's phase.
 
     The likelihood of a frame does not depend on its global phase, so every patch p_j carries a free unit factor; summed
@@ -76,6 +53,13 @@ def stitch(
         Re-alignments after the first assembly; 0 gives the plain shift-and-sum.
     corrections : int
         Residual corrections after the last alignment; the same number as in training.
+
+    Returns
+    -------
+    object : (H, W) complex128
+        Ones where nothing was measured.
+    coverage : (H, W) float64
+        Sum of the weights of the patches that reach each pixel.
     """
     size = weight.shape[0]
     height, width = scan.object_shape
@@ -101,18 +85,13 @@ def stitch(
     for _ in range(alignments):
         for part in blocks(len(scan)):
             for j, window in enumerate(read(obj, grid[part]), part.start):
-                phases[j] = _unit(np.vdot(weight * patches[j], window))
+                match = complex(np.vdot(weight * patches[j], window))
+                phases[j] = match / abs(match) if match else 1.0
         obj = assemble(None) + background
     for _ in range(corrections):
         obj = obj + assemble(obj)
     inner = (slice(margin, -margin), slice(margin, -margin))
-    return Stitched(np.array(obj[inner]), np.array(coverage[inner]), phases)
-
-
-def _unit(value: np.complex128) -> complex:
-    """Phase factor of ``value``; 1 for zero."""
-    size = abs(value)
-    return complex(value / size) if size > 0 else 1.0 + 0.0j
+    return np.array(obj[inner]), np.array(coverage[inner])
 
 
 def stitched_patches(
@@ -125,58 +104,33 @@ def stitched_patches(
 ) -> Reconstruction:
     """A patch of every frame, stitched; patches go through an unnamed file in ``scratch``.
 
-    Parameters
-    ----------
-    illumination : (N, N) float64
-        Probe intensity, 1 at its peak.
+    The weight is the illumination (N, N) float64, the probe's intensity, on the central N/2 of a patch: its border is
+    hardly illuminated, so that the network knows little about it.
 
     Raises
     ------
     EngineError
         If a patch is not finite, or groups cannot be filled (OVERSAMPLING-001).
     """
-    groups = _groups(measurement, spec.group_frames)
-    with tempfile.TemporaryFile(dir=scratch) as file:
-        patches = np.memmap(cast(Any, file), np.complex64, "w+", shape=(measurement.frames, *illumination.shape))
-        for part in blocks(measurement.frames):
-            patches[part] = _finite(predict(_counts(measurement, groups[part]), measurement.intensity_scale), part)
-            progress(part.stop, measurement.frames, {})
-        weight = _central(illumination, measurement.patch_size)
-        stitched = stitch(patches, weight, measurement.scan)
-        del patches
-    coverage = stitched.coverage.astype(np.float32)
-    return Reconstruction(stitched.object.astype(np.complex64), coverage, measurement.frames)
-
-
-def _groups(measurement: Measurement, group_frames: int) -> NDArray[np.int64]:
-    """Frames (n, C) that the network is given for each frame's patch, the frame itself first."""
-    n, others = measurement.frames, group_frames - 1
+    n, others = measurement.frames, spec.group_frames - 1
     if others >= n:
-        raise EngineError(f"{n} positions cannot fill groups of {group_frames} frames (OVERSAMPLING-001)")
-    return np.column_stack([np.arange(n), nearest_others(measurement.x, measurement.y, others)])
-
-
-def _counts(measurement: Measurement, groups: NDArray[np.int64]) -> NDArray[np.float32]:
-    counts = measurement.counts(groups.ravel()).reshape(*groups.shape, *measurement.probe.shape)
-    return counts.astype(np.float32)
-
-
-def _finite(patches: NDArray[np.complex64], part: slice) -> NDArray[np.complex64]:
-    finite = np.isfinite(patches).all(axis=(1, 2))
-    if not finite.all():
-        bad = part.start + int(np.flatnonzero(~finite)[0])
-        raise EngineError(f"the network's patch of frame {bad} is not finite; the bundle is of no use, train it again")
-    return patches
-
-
-def _central(illumination: Float, patch_size: int) -> NDArray[np.float64]:
-    """Probe intensity on the central N/2 of the patch, zero around it, 1 at its peak.
-
-    The border of a patch is hardly illuminated, so that the network knows little about it.
-    """
-    edge = max(0, (illumination.shape[0] - patch_size // 2) // 2)
-    central = np.zeros(illumination.shape)
-    inside = slice(edge, illumination.shape[0] - edge)
-    central[inside, inside] = illumination[inside, inside]
-    normalised: Float = central / central.max()
-    return normalised
+        raise EngineError(f"{n} positions cannot fill groups of {spec.group_frames} frames (OVERSAMPLING-001)")
+    groups = np.column_stack([np.arange(n), nearest_others(measurement.x, measurement.y, others)])
+    edge = measurement.patch_size // 4
+    weight = np.zeros(illumination.shape)
+    weight[edge:-edge, edge:-edge] = illumination[edge:-edge, edge:-edge]
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        patches = np.memmap(cast(Any, file), np.complex64, "w+", shape=(n, *illumination.shape))
+        for part in blocks(n):
+            counts = measurement.counts(groups[part].ravel()).reshape(*groups[part].shape, *illumination.shape)
+            patches[part] = predict(counts.astype(np.float32), measurement.intensity_scale)
+            unfit = np.flatnonzero(~np.isfinite(patches[part]).all(axis=(1, 2)))
+            if len(unfit):
+                bad = part.start + int(unfit[0])
+                raise EngineError(
+                    f"the network's patch of frame {bad} is not finite; the bundle is of no use, train it again"
+                )
+            progress(part.stop, n, {})
+        obj, coverage = stitch(patches, weight / weight.max(), measurement.scan)
+        del patches
+    return Reconstruction(obj.astype(np.complex64), coverage.astype(np.float32), n)

@@ -1,8 +1,4 @@
-"""Training of the network of frames: groups of neighbours, thinned targets, the photon likelihood.
-
-Belongs here: the optimisation steps and the validation of ``cnn``. Does not belong here: the loop
-(:mod:`fly64_assets.pinn.training`). Imported by engine processes only.
-"""
+"""Training of the network of frames: groups of neighbours, thinned targets, the photon likelihood."""
 
 from __future__ import annotations
 
@@ -27,7 +23,13 @@ class CnnTraining(TrainingTask):
     network: EncoderDecoder
     settings: CnnSettings
 
-    def __init__(self, network: EncoderDecoder, spec: NetworkSpec, samples: Samples, settings: CnnSettings) -> None:
+    def __init__(self, setup: TrainingSetup) -> None:
+        measurement, settings = setup.measurement, setup.settings
+        assert isinstance(settings, CnnSettings)
+        samples = Samples.of(measurement, settings, setup.gridsize, setup.neighbor_count, setup.seed)
+        spec = NetworkSpec.of_cnn(measurement, settings, setup.gridsize)
+        physics = ForwardModel(measurement.probe, measurement.patch_size)
+        network = initialised(lambda: EncoderDecoder(spec, physics), setup.seed)
         super().__init__(network, spec, settings, samples.batches_per_epoch)
         self.samples = samples
         self._learned, self._validated, self._scales = (
@@ -36,22 +38,6 @@ class CnnTraining(TrainingTask):
         # The optimiser gets losses of order one at every dose; the history holds absolute ones.
         self._photons = max(1.0, float(samples.learned.sum(dtype=np.float64)) / len(samples.learned))
 
-    @classmethod
-    def of(cls, setup: TrainingSetup) -> CnnTraining:
-        """The task of a measurement: its samples, and the network with its initial weights.
-
-        Raises
-        ------
-        EngineError
-            OVERSAMPLING-001.
-        """
-        measurement, settings = setup.measurement, setup.settings
-        assert isinstance(settings, CnnSettings)
-        samples = Samples.of(measurement, settings, setup.gridsize, setup.neighbor_count, setup.seed)
-        spec = NetworkSpec.of_cnn(measurement, settings, setup.gridsize)
-        physics = ForwardModel(measurement.probe, measurement.patch_size)
-        return cls(initialised(lambda: EncoderDecoder(spec, physics), setup.seed), spec, samples, settings)
-
     def on_fit_start(self) -> None:
         """Move the data to the device once and seed the division of its photons."""
         self._thinning = torch.Generator(self.device).manual_seed(self.samples.seed)
@@ -59,11 +45,11 @@ class CnnTraining(TrainingTask):
 
     def train_dataloader(self) -> Batches:
         """Batches of the current epoch, drawn anew for every epoch."""
-        return Batches(lambda: self.samples.epoch(self.current_epoch))
+        return Batches(self.samples.epoch(self.current_epoch))
 
     def val_dataloader(self) -> Batches:
         """Validation batches."""
-        return Batches(self.samples.validation_batches)
+        return Batches(self.samples.validation_batches())
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Poisson loss of the target counts of the frames."""
@@ -122,9 +108,7 @@ class CnnTraining(TrainingTask):
         # Most pixels hold no photon; drawing for the others alone is several times faster.
         lit = counts > 0
         target = torch.zeros_like(counts)
-        target[lit] = torch.binomial(
-            counts[lit], counts.new_full((), fraction).expand(counts[lit].shape), self._thinning
-        )
+        target[lit] = torch.binomial(counts[lit], torch.full_like(counts[lit], fraction), self._thinning)
         return counts - target, scale * math.sqrt(1.0 - fraction), target, scale * math.sqrt(fraction)
 
     def _predict(self, batch: Batch, counts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """Count splits: the counts of a measurement divided at random into independent measurements of the same object.
 
-Belongs here: the division and where its counts are kept. Does not belong here: torch, what is done with a split.
-
 A Poisson count divided multinomially gives independent Poisson counts (binomial thinning, Lewis and Shedler, Naval
 Research Logistics Quarterly 26, 403, 1979): each split is a fainter measurement of the same rates with noise of its
 own. What was computed from some splits can therefore be cross-validated on another, although frames are scarce.
@@ -30,19 +28,9 @@ IN_MEMORY_BYTES: Final = 256 * 2**20
 class CountSplits:
     """The counts of every frame in ``splits`` equal splits, of which the first ``kept`` can be read one by one.
 
-    All frames have the zero spatial frequency (DC) in the corner.
-
-    Attributes
-    ----------
-    frames, size : int
-        n and N.
-    splits : int
-        How many splits the counts are divided into; each has the expected counts of a frame over ``splits``, which is
-        an ``intensity_scale`` smaller by the square root of ``splits``.
-    kept : int
-        How many of them can be read one by one; the rest exists only as a sum (:meth:`without`).
-    photons : float
-        Mean photons per frame, of all splits together.
+    All frames have the zero spatial frequency (DC) in the corner. Each split has the expected counts of a frame over
+    ``splits``, which is an ``intensity_scale`` smaller by the square root of ``splits``. The splits from ``kept`` on
+    exist only as a sum (:meth:`without`). ``photons`` is the mean number per frame, of all splits together.
 
     Examples
     --------
@@ -91,10 +79,8 @@ class CountSplits:
         for part in blocks(n):
             counts = np.fft.ifftshift(measurement.counts(order[part]), axes=(-2, -1))
             numbers = order[part].tolist()
-            divided = np.stack(
-                [_divided(frame, number, splits, kept, seed) for frame, number in zip(counts, numbers, strict=True)]
-            )
-            divided = divided.astype(kind)
+            pairs = zip(counts, numbers, strict=True)
+            divided = np.stack([_divided(*pair, splits, kept, seed) for pair in pairs]).astype(kind)
             if memory is not None:
                 memory[part] = divided
             if file is not None:

@@ -1,4 +1,4 @@
-"""From a trained ``unrolled`` network and a measurement to an object. Imported by engine processes only."""
+"""From a trained ``unrolled`` network and a measurement to an object."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """The likelihood of count splits with a background term for the error of the model.
 
-Belongs here: the loss of an object on some frames, the fit of the background. Does not belong here: solvers, networks,
-what is learned from which split. Imported by engine processes only.
-
 A rate is quadratic in the object: details o that the object O lacks, and of which only the statistics are known, still
 scatter photons, E |F P (O + o)|^2 = |F P O|^2 + E |F P o|^2. Without the second term the likelihood favours invented
 texture of the right strength over the object that is closest to the truth on average.
@@ -30,15 +27,9 @@ BLOCK_FRAMES: Final = 256
 
 @dataclass(frozen=True)
 class SplitLikelihood:
-    """The Poisson loss of objects on count splits.
+    """The Poisson loss of objects on the object plane, on count splits of the frames in the plane's order.
 
-    Attributes
-    ----------
-    plane : ObjectPlane
-    counts : CountSplits
-        Of the frames in the plane's order.
-    scale : float
-        Intensity scale of one split.
+    ``scale`` is the intensity scale of one split.
     """
 
     plane: ObjectPlane
@@ -46,13 +37,9 @@ class SplitLikelihood:
     scale: float
 
     def rates(self, obj: torch.Tensor, frames: NDArray[np.int64], origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
-        """Expected counts (b, N, N) of one split, DC in the corner, without background.
+        """Expected counts (b, N, N) of one split in frames (b,), DC in the corner, without background.
 
-        Parameters
-        ----------
-        obj : (h, w) complex64
-            An object on the plane, or the part of one that begins at ``origin``.
-        frames : (b,) int64
+        ``obj`` (h, w) complex64 is an object on the plane, or the part of one that begins at ``origin``.
         """
         windows = self.plane.read(obj, torch.from_numpy(frames).to(obj.device), origin)
         return self.plane.physics.corner_rates(windows, self.scale)
@@ -102,15 +89,9 @@ def fitted_background(
     Parameters
     ----------
     rates, counts : (b, N, N) float32
-        Expected and measured counts, DC in the corner.
-    iterations : int
+        Expected and measured counts, DC in the corner, as in the result.
     start : (N, N) float32, optional
         The term to improve; by default 5 % of the counts, evenly spread.
-
-    Returns
-    -------
-    (N, N) float32
-        DC in the corner.
     """
     box = torch.full((1, 1, 9, 9), 1 / 81, device=rates.device)
     background = torch.full_like(counts[0], 0.05 * float(counts.mean()) + 1e-12) if start is None else start

@@ -1,7 +1,4 @@
-"""The network ``unrolled``: a U-Net on the object plane that corrects an object of the regularisation path.
-
-Belongs here: layers and their input. Does not belong here: the loss, training. Imported by engine processes only.
-"""
+"""The network ``unrolled``: a U-Net on the object plane that corrects an object of the regularisation path."""
 
 from __future__ import annotations
 
@@ -33,13 +30,8 @@ def network_input(path: Sequence[torch.Tensor], base: int, illumination: torch.T
     Real and imaginary part of the object to correct, the differences between neighbouring TV weights, which show what
     is detail and what is noise, and the logarithm of the illumination, which says how well each pixel was measured.
 
-    Parameters
-    ----------
-    path : sequence of (H, W) complex64
-        One object per TV weight.
-    base : int
-        Index of the object to correct.
-    illumination : (H, W) float32
+    ``path`` holds one object (H, W) complex64 per TV weight, ``base`` is the index of the one to correct, and the
+    illumination (H, W) is float32.
     """
     obj = path[base]
     channels = [obj.real - 1.0, obj.imag]

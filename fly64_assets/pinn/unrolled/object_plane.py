@@ -1,8 +1,4 @@
-"""The object plane of a whole scan: the part of the object's grid that the probe reaches, shared by all frames.
-
-Belongs here: geometry on tensors, the windows at the positions, the illumination. Does not belong here: solvers,
-networks, losses. Imported by engine processes only.
-"""
+"""The object plane of a scan: the part of the object's grid that the probe reaches, shared by all frames."""
 
 from __future__ import annotations
 
@@ -36,9 +32,6 @@ class ObjectPlane:
 
     Parameters
     ----------
-    measurement : Measurement
-    device : str or torch.device
-        Where the tensors are.
     order : (n,) int64, optional
         Indices of the measurement's frames in the order in which the plane numbers them; 0, 1, 2 ... by default.
     learned : int, optional
@@ -96,23 +89,21 @@ class ObjectPlane:
         self.origin, self.shape = scan.origin, (height, width)
         self.top, self.left = scan.corners.T
         self._windows = Windows.of(scan, self.device)
-        self.illumination = self._illuminated()
+        intensity = (self.physics.weight * self.physics.peak).to(torch.complex64)
+        total = torch.zeros(self.shape, dtype=torch.complex64, device=self.device)
+        for rows in self.blocks():
+            self.add(total, intensity.expand(rows.stop - rows.start, -1, -1), rows)
+        self.illumination = total.real.contiguous()
 
     def blocks(self) -> list[slice]:
         """Consecutive learned frames, a few at a time."""
         return list(blocks(self.frames, BLOCK_FRAMES))
 
     def read(self, obj: torch.Tensor, rows: slice | torch.Tensor, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
-        """Windows (b, M, M) of an object at the positions of some frames.
+        """Windows (b, M, M) of an object at the positions of some frames, numbered in the plane's order.
 
-        Parameters
-        ----------
-        obj : (h, w) complex64
-            An object on the plane, or a part of one that holds these windows and one pixel more.
-        rows : slice or (b,) int64
-            Numbers of the frames in the plane's order.
-        origin : (row, column)
-            Pixel of the plane on which the part begins.
+        ``obj`` (h, w) complex64 is an object on the plane, or the part of one that begins at ``origin`` and holds these
+        windows and one pixel more.
         """
         return self._windows[rows].within(*origin).read(obj)
 
@@ -143,11 +134,3 @@ class ObjectPlane:
         """Write the part of the plane that lies on the grid into it."""
         on_grid, on_plane = common_part(self.origin, self.shape, self.object_shape)
         grid[on_grid] = values.cpu().numpy()[on_plane]
-
-    def _illuminated(self) -> torch.Tensor:
-        intensity = (self.physics.weight * self.physics.peak).to(torch.complex64)
-        total = torch.zeros(self.shape, dtype=torch.complex64, device=self.device)
-        for rows in self.blocks():
-            count = rows.stop - rows.start
-            self.add(total, intensity.expand(count, -1, -1), rows)
-        return total.real.contiguous()

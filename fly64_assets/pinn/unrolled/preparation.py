@@ -1,8 +1,5 @@
 """What a training of ``unrolled`` works on: count splits, and the objects of the regularisation path without some.
 
-Belongs here: the division into what is learned from and what is not. Does not belong here: networks, optimisation.
-Imported by engine processes only.
-
 The counts of every frame are divided at random into equal splits (Yaman et al., Magn. Reson. Med. 84, 3172, 2020,
 divide k-space samples in this way for learned reconstructions without ground truth). Split 0 is for validation. Each
 of the next ones is a fold: the network is given the objects that the path reaches without the fold and without the
@@ -58,8 +55,6 @@ class TrainingData:
 
     Attributes
     ----------
-    likelihood : SplitLikelihood
-        With the object plane and the counts.
     inputs : dict of int to NetworkInput
         By fold: from the counts without that fold and without the validation split. By :data:`VALIDATION`: from all
         counts but the validation split.
@@ -103,12 +98,7 @@ def prepare(
 ) -> TrainingData:
     """Divide the counts of a measurement and compute the objects of all folds, each in one of the processes.
 
-    Parameters
-    ----------
-    scratch : Path
-        Folder for the unnamed file of divided counts.
-    notify : callable
-        Gets a line about every path.
+    The unnamed file of divided counts lies in the folder ``scratch``; ``notify`` gets a line about every path.
     """
     n, splits = measurement.frames, settings.photon_parts
     held_out = round(settings.validation_fraction * n) if n >= FEWEST_HELD_OUT else 0
@@ -129,9 +119,13 @@ def prepare(
             settings.level_iterations,
         )
 
-    # The best level is chosen once, for all folds: by counts that its path did not use.
+    # The best level is chosen once, for all folds, by counts that its path did not use, each loss with the background
+    # that the object leaves.
     first = path((VALIDATION, FIRST_FOLD), settings.levels)
-    losses = _path_losses(likelihood, first)
+    frames = evenly_spread(plane.frames, JUDGED_FRAMES)
+    losses = [
+        float(likelihood.loss(obj, FIRST_FOLD, frames, likelihood.background(obj, FIRST_FOLD, frames))) for obj in first
+    ]
     base = int(np.argmin(losses))
     levels = settings.levels[: base + 1 + SHARPER_LEVELS]
     paths = settings.folds + 1
@@ -147,18 +141,6 @@ def prepare(
         notify(f"regularisation path {number + 2} of {paths}")
     inputs = {FIRST_FOLD: network_input_of(first[: len(levels)])}
     # Shared after all are computed, so that no process waits for another in between.
-    inputs |= {
-        which: network_input_of(ranks.share(number, computed))
-        for number, (which, computed) in enumerate(objects.items())
-    }
+    for number, (which, computed) in enumerate(objects.items()):
+        inputs[which] = network_input_of(ranks.share(number, computed))
     return TrainingData(likelihood, inputs, levels, base, losses)
-
-
-def _path_losses(likelihood: SplitLikelihood, path: list[torch.Tensor]) -> list[float]:
-    """Losses of the first fold, each with the background that the object leaves."""
-    frames = evenly_spread(likelihood.plane.frames, JUDGED_FRAMES)
-    backgrounds = [likelihood.background(obj, FIRST_FOLD, frames) for obj in path]
-    return [
-        float(likelihood.loss(obj, FIRST_FOLD, frames, background))
-        for obj, background in zip(path, backgrounds, strict=True)
-    ]

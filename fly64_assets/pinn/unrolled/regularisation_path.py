@@ -44,14 +44,6 @@ LEAST_ILLUMINATION: Final = 0.02
 """Relative to the largest; steps are no longer where there is less."""
 
 
-def constant_object(plane: ObjectPlane, counts: Counts, scale: float) -> torch.Tensor:
-    """Constant object (H, W) complex64 whose frames hold as many photons as the measured ones do on average."""
-    photons = sum(float(counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks()) / plane.frames
-    expected = scale**2 * float(plane.physics.probe.abs().square().sum())
-    level = math.sqrt(max(photons, 1e-12) / expected)
-    return torch.full(plane.shape, level, dtype=torch.complex64, device=plane.device)
-
-
 def regularisation_path(
     plane: ObjectPlane,
     counts: Counts,
@@ -64,11 +56,9 @@ def regularisation_path(
 
     Parameters
     ----------
-    plane : ObjectPlane
     counts : callable
-        Counts (b, N, N) float32 of consecutive frames, DC in the corner, on the device of the plane.
-    scale : float
-        Intensity scale that belongs to these counts.
+        Counts (b, N, N) float32 of consecutive frames, DC in the corner, on the device of the plane; ``scale`` is the
+        intensity scale that belongs to them.
     levels : sequence of float
         TV weights, decreasing, in units of the square root of the mean photons per object pixel: the statistical
         strength of the data grows in proportion to that, so that the same weights serve every dose.
@@ -76,11 +66,6 @@ def regularisation_path(
         Steps at each weight; every step uses all frames.
     progress : callable
         Called after every step with (steps done, steps, no values).
-
-    Returns
-    -------
-    list of (H, W) complex64
-        In the order of ``levels``.
     """
     likelihood = RegularisedLikelihood(plane, counts, scale)
     obj, path = likelihood.constant(), []
@@ -102,23 +87,25 @@ class RegularisedLikelihood:
         2 sum (sqrt(c + d) - sqrt(l + d))^2 + 2 level sqrt(n) sum sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2),
 
     whose first term is, for bright pixels, the negative Poisson log-likelihood up to a constant.
-
-    Parameters
-    ----------
-    plane, counts, scale
-        As for :func:`regularisation_path`.
     """
 
     def __init__(self, plane: ObjectPlane, counts: Counts, scale: float) -> None:
-        self._plane, self._counts, self._scale = plane, _cached(plane, counts), scale
+        self._plane, self._counts, self._scale = plane, counts, scale
+        if 4 * plane.frames * plane.physics.probe.numel() <= IN_MEMORY_BYTES:
+            cache = {rows.start: counts(rows) for rows in plane.blocks()}
+            self._counts = lambda rows: cache[rows.start]
         illumination = plane.illumination
         # Weighted by the illumination itself: an object pixel counts as often as it is measured.
         self._photons = scale**2 * float(illumination.square().sum() / illumination.sum())
         self._preconditioner = _Preconditioner(plane)
 
     def constant(self) -> torch.Tensor:
-        """The object to start from, see :func:`constant_object`."""
-        return constant_object(self._plane, self._counts, self._scale)
+        """Constant object (H, W) complex64 to start from: it explains as many photons as the frames hold on average."""
+        plane = self._plane
+        photons = sum(float(self._counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks()) / plane.frames
+        expected = self._scale**2 * float(plane.physics.probe.abs().square().sum())
+        level = math.sqrt(max(photons, 1e-12) / expected)
+        return torch.full(plane.shape, level, dtype=torch.complex64, device=plane.device)
 
     def steps(self, obj: torch.Tensor, level: float) -> Iterator[tuple[torch.Tensor, float]]:
         """Object (H, W) after every step from ``obj``, without end, and the objective at the point it started from."""
@@ -133,14 +120,6 @@ class RegularisedLikelihood:
             ahead = after + (momentum - 1.0) / later * (after - obj)
             obj, momentum = after, later
             yield obj, 2.0 * (misfit + level * math.sqrt(self._photons) * variation)
-
-
-def _cached(plane: ObjectPlane, counts: Counts) -> Counts:
-    """The same counts, read only once if all of them fit into :data:`IN_MEMORY_BYTES`."""
-    if 4 * plane.frames * plane.physics.probe.numel() > IN_MEMORY_BYTES:
-        return counts
-    cache = {rows.start: counts(rows) for rows in plane.blocks()}
-    return lambda rows: cache[rows.start]
 
 
 def _likelihood_change(

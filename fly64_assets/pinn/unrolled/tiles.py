@@ -1,8 +1,4 @@
-"""Tiles: the pieces of the object plane from which the optimisation steps of ``unrolled`` are computed.
-
-Belongs here: the seeded choice of tiles and their symmetries. Does not belong here: losses, networks. Imported by
-engine processes only.
-"""
+"""Tiles: the pieces of the object plane from which the optimisation steps of ``unrolled`` are computed."""
 
 from __future__ import annotations
 
@@ -25,19 +21,10 @@ TILES_STREAM: Final = 2
 class Tile:
     """One optimisation step: a rectangle of the plane, frames whose windows lie in it, and a symmetry.
 
-    Attributes
-    ----------
-    fold : int
-        The count split that the step predicts.
-    top, left : int
-        First row and column of the rectangle on the plane.
-    side : (height, width)
-    frames : (k,) int64
-        Numbers of the frames in the plane's order.
-    symmetry : int
-        Which of the eight symmetries of the square the network's input goes through (:func:`transformed`). Noise and
-        details have no preferred direction, so that each serves as further training data; the likelihood is that of
-        the network's object transformed back.
+    ``frames`` (k,) int64 are numbers in the plane's order. ``fold`` is the count split that the step predicts.
+    ``symmetry`` says which of the eight symmetries of the square the network's input goes through
+    (:func:`transformed`): noise and details have no preferred direction, so that each serves as further training data;
+    the likelihood is that of the network's object transformed back.
     """
 
     fold: int

@@ -1,12 +1,8 @@
-"""Training of the network of the object plane by the photon likelihood of count splits.
-
-Belongs here: the optimisation steps of ``unrolled``. Does not belong here: the loop
-(:mod:`fly64_assets.pinn.training`), the data (:mod:`fly64_assets.pinn.unrolled.preparation`), the choice of tiles, the
-likelihood, validation. Imported by engine processes only.
-"""
+"""Training of the network of the object plane by the photon likelihood of count splits, and its validation."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -14,15 +10,30 @@ import torch
 from fly64_assets.pinn.layers import initialised
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingSetup, TrainingTask
-from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import UnrolledSettings
+from fly64_assets.pinn.unrolled.model_error import BLOCK_FRAMES, EM_ITERATIONS
 from fly64_assets.pinn.unrolled.network import UnrolledNetwork
-from fly64_assets.pinn.unrolled.preparation import FIRST_FOLD, VALIDATION, TrainingData, prepare
+from fly64_assets.pinn.unrolled.preparation import FIRST_FOLD, VALIDATION, prepare
 from fly64_assets.pinn.unrolled.tiles import Tile, TileSampler, transformed, transformed_back
-from fly64_assets.pinn.unrolled.validation import Validation
 
 REFIT_ITERATIONS: Final = 10
 """Iterations with which the background follows the network after every epoch."""
+ILLUMINATED: Final = 0.1
+"""Illumination, relative to the largest, from which a pixel counts for the spread of the phase."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean losses per frame: of a fold that was learned from, of the validation split, of held-out frames (if any)."""
+
+    learned: float
+    unseen: float
+    held_out: float | None
+
+    @property
+    def validation(self) -> float:
+        """What decides which epoch is best: the validation split and the held-out frames count the same."""
+        return self.unseen if self.held_out is None else 0.5 * (self.unseen + self.held_out)
 
 
 class UnrolledTraining(TrainingTask):
@@ -30,33 +41,26 @@ class UnrolledTraining(TrainingTask):
 
     network: UnrolledNetwork
 
-    def __init__(
-        self,
-        network: UnrolledNetwork,
-        spec: NetworkSpec,
-        settings: UnrolledSettings,
-        data: TrainingData,
-        seed: int,
-        ranks: Ranks,
-    ) -> None:
-        super().__init__(network, spec, settings, settings.steps_per_epoch)
-        self.data = data
-        self.likelihood = data.likelihood
-        self.validation = Validation(data)
-        self.sampler = TileSampler(self.likelihood.plane, settings, data.folds, seed, ranks)
-        first = data.inputs[FIRST_FOLD].obj
-        self.background = self.validation.background(first, FIRST_FOLD)
-        self.before = self.validation.losses(data.inputs[VALIDATION].obj, first, self.background)
-
-    @classmethod
-    def of(cls, setup: TrainingSetup) -> UnrolledTraining:
-        """The task of a measurement: its data prepared, the network with its initial weights."""
+    def __init__(self, setup: TrainingSetup) -> None:
         settings = setup.settings
         assert isinstance(settings, UnrolledSettings)
         data = prepare(setup.measurement, settings, setup.seed, setup.ranks, setup.scratch, setup.notify)
-        spec = NetworkSpec.of_unrolled(setup.measurement, settings, setup.gridsize, data.levels, data.base)
+        spec = NetworkSpec(
+            architecture="unrolled",
+            patch_size=setup.measurement.patch_size,
+            group_frames=setup.gridsize**2,
+            width=settings.width,
+            levels=data.levels,
+            level_iterations=settings.level_iterations,
+            base=data.base,
+        )
         network = initialised(lambda: UnrolledNetwork(spec), setup.seed)
-        return cls(network, spec, settings, data, setup.seed, setup.ranks)
+        super().__init__(network, spec, settings, settings.steps_per_epoch)
+        self.data, self.likelihood = data, data.likelihood
+        self.sampler = TileSampler(self.likelihood.plane, settings, data.folds, setup.seed, setup.ranks)
+        first = data.inputs[FIRST_FOLD].obj
+        self.background = self.fitted_background(first, FIRST_FOLD)
+        self.before = self.losses(data.inputs[VALIDATION].obj, first, self.background)
 
     def facts(self) -> dict[str, Any]:
         """How well the objects of the path predict without the network."""
@@ -74,11 +78,11 @@ class UnrolledTraining(TrainingTask):
 
     def train_dataloader(self) -> Batches:
         """Tiles of the current epoch, drawn anew for every epoch."""
-        return Batches(lambda: self.sampler.epoch(self.current_epoch))
+        return Batches(self.sampler.epoch(self.current_epoch))
 
     def val_dataloader(self) -> Batches:
         """One batch: the whole plane."""
-        return Batches(lambda: [None])
+        return Batches([None])
 
     def training_step(self, batch: Tile, batch_idx: int) -> torch.Tensor:
         """Poisson loss of the fold's counts in the tile's frames, relative to the photons of a frame."""
@@ -97,7 +101,7 @@ class UnrolledTraining(TrainingTask):
         """Losses of what was never learned from, and how much more the network gained on what it learned from."""
         del batch, batch_idx
         self.position = f"epoch {self.current_epoch + 1}, validation"
-        now = self.validation.losses(self.predicted(VALIDATION), self.predicted(FIRST_FOLD), self.background)
+        now = self.losses(self.predicted(VALIDATION), self.predicted(FIRST_FOLD), self.background)
         gap = (self.before.learned - now.learned) - (self.before.unseen - now.unseen)
         self.require_finite(torch.tensor(now.validation))
         losses = {"train_loss": now.learned, "validation_loss": now.validation, "generalisation_gap": gap}
@@ -110,7 +114,7 @@ class UnrolledTraining(TrainingTask):
     def on_train_epoch_end(self) -> None:
         """Let the background follow the network, on another fold after every epoch."""
         fold = self.data.folds[self.current_epoch % len(self.data.folds)]
-        self.background = self.validation.background(self.predicted(fold), fold, REFIT_ITERATIONS, self.background)
+        self.background = self.fitted_background(self.predicted(fold), fold, REFIT_ITERATIONS, self.background)
 
     def predicted(self, which: int) -> torch.Tensor:
         """The network's object (H, W) complex64 of a fold, or from all counts but the validation split."""
@@ -119,4 +123,31 @@ class UnrolledTraining(TrainingTask):
     def judge(self) -> tuple[float, float]:
         """Validation loss of the uniform object and standard deviation of the network's phase [rad]."""
         self.network.to(self.likelihood.plane.device).eval()
-        return self.validation.uniform_loss(), self.validation.phase_spread(self.predicted(VALIDATION))
+        plane = self.likelihood.plane
+        uniform = torch.ones_like(self.data.inputs[VALIDATION].obj)
+        loss = self.losses(uniform, uniform, self.fitted_background(uniform, FIRST_FOLD)).validation
+        obj = self.predicted(VALIDATION)
+        # Relative to the object's own mean, since its global phase is free.
+        mean = (obj * plane.illumination).sum()
+        phases = (obj * mean.conj())[plane.illumination > ILLUMINATED * plane.illumination.max()].angle()
+        return loss, float(phases.square().mean().sqrt())
+
+    def losses(self, obj: torch.Tensor, first_fold: torch.Tensor, background: torch.Tensor) -> Losses:
+        """Losses of the object without the validation split, and of the first fold's object.
+
+        On the same frames in every epoch: tiles differ by more in brightness than training gains.
+        """
+        likelihood, judged, held_out = self.likelihood, self.data.judged, self.data.held_out
+        return Losses(
+            learned=likelihood.mean_loss(first_fold, FIRST_FOLD, judged, background),
+            unseen=likelihood.mean_loss(obj, VALIDATION, judged, background),
+            held_out=likelihood.mean_loss(obj, VALIDATION, held_out, background) if len(held_out) else None,
+        )
+
+    def fitted_background(
+        self, obj: torch.Tensor, fold: int, iterations: int = EM_ITERATIONS, start: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The background (N, N) of a fold that an object leaves, fitted on at most :data:`BLOCK_FRAMES` frames."""
+        judged = self.data.judged
+        frames = judged[:: -(-len(judged) // BLOCK_FRAMES)]
+        return self.likelihood.background(obj, fold, frames, iterations, start)

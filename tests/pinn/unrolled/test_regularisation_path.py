@@ -8,7 +8,7 @@ from scipy.stats import poisson
 from fly64_assets.pinn.unrolled import object_plane as scene_module
 from fly64_assets.pinn.unrolled import regularisation_path as path_module
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
-from fly64_assets.pinn.unrolled.regularisation_path import EDGE, constant_object, regularisation_path
+from fly64_assets.pinn.unrolled.regularisation_path import EDGE, RegularisedLikelihood, regularisation_path
 
 LEVELS = (0.4, 0.13, 0.04, 0.013)
 
@@ -49,7 +49,7 @@ def variation(plane):
 def test_a_constant_object_has_the_amplitude_of_the_photons(clean, obj):
     measurement, counts = clean(obj=np.full_like(obj, 0.7 * np.exp(0.4j)))
     scene = ObjectPlane(measurement)
-    found = constant_object(scene, frames_of(counts), measurement.intensity_scale)
+    found = RegularisedLikelihood(scene, frames_of(counts), measurement.intensity_scale).constant()
     np.testing.assert_allclose(found.numpy(), 0.7, rtol=1e-5)
 
 
@@ -57,7 +57,7 @@ def test_noiseless_frames_lead_to_the_truth(clean, obj):
     measurement, counts = clean(n=300)
     scene, frames, scale = ObjectPlane(measurement), frames_of(counts), measurement.intensity_scale
     path = regularisation_path(scene, frames, scale, (0.4, 0.13, 0.04, 0.013, 0.004), 25)
-    errors = [error(scene, plane, obj) for plane in (constant_object(scene, frames, scale), *path)]
+    errors = [error(scene, plane, obj) for plane in (RegularisedLikelihood(scene, frames, scale).constant(), *path)]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.25
     assert errors[1] < 0.01, "a few steps find the object, the rest are details"
@@ -83,7 +83,7 @@ def test_the_noiseless_truth_is_left_alone(clean, obj):
     scene, frames, scale = ObjectPlane(measurement), frames_of(counts), measurement.intensity_scale
     at_truth, at_constant = (
         path_module._likelihood_change(scene, frames, scale, plane)[0].abs().max()
-        for plane in (truth_plane(scene, obj), constant_object(scene, frames, scale))
+        for plane in (truth_plane(scene, obj), RegularisedLikelihood(scene, frames, scale).constant())
     )
     assert float(at_truth) < 1e-4 * float(at_constant)
 

@@ -26,7 +26,7 @@ def prepare(settings, tmp_path):
     def build(measurement, settings=settings, gridsize=2, seed=1, lines=None):
         say = (lambda _line: None) if lines is None else lines.append
         setup = TrainingSetup(measurement, settings, gridsize, 7, seed, Ranks(0, 1, "cpu"), tmp_path, say)
-        return UnrolledTraining.of(setup)
+        return UnrolledTraining(setup)
 
     return build
 
@@ -35,7 +35,7 @@ def prepare(settings, tmp_path):
 def task(measurement, settings, tmp_path_factory):
     """Of few frames: none is held out, and the order is that of the measurement."""
     place, folder = Ranks(0, 1, "cpu"), tmp_path_factory.mktemp("task")
-    return UnrolledTraining.of(TrainingSetup(measurement, settings, 2, 7, 1, place, folder, lambda _line: None))
+    return UnrolledTraining(TrainingSetup(measurement, settings, 2, 7, 1, place, folder, lambda _line: None))
 
 
 def corner(measurement):

@@ -1,8 +1,4 @@
-"""``cnn`` in Keras: from measured frames to patches, with the arithmetic of the PyTorch network.
-
-Belongs here: layers and what they are fed with. Does not belong here: the layout of weights
-(:mod:`fly64_assets.pinn.cnn.keras.weights`), the loss, the overlap constraint. Imported by engine processes only.
-"""
+"""``cnn`` in Keras: from measured frames to patches, with the arithmetic of the PyTorch network."""
 
 from __future__ import annotations
 
@@ -29,13 +25,7 @@ class FramesNetwork:
     (0, amplitude_max), phases in (-pi, pi). Outside, frames come first, as everywhere in this project; inside, channels
     come last, which is the order that TensorFlow's convolutions have on every device.
 
-    Parameters
-    ----------
-    spec : NetworkSpec
-    weights : mapping of str to ndarray
-        As in a bundle.
-    dtype : str
-        ``float32`` or ``float64``.
+    ``weights`` are named as in a bundle; ``dtype`` is ``float32`` or ``float64``.
     """
 
     def __init__(self, spec: NetworkSpec, weights: Mapping[str, NDArray[np.floating]], dtype: str = "float32") -> None:

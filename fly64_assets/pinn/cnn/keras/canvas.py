@@ -1,8 +1,4 @@
-"""The overlap canvas in TensorFlow: the frames of a group share one object.
-
-Belongs here: placing patches on a common canvas, averaging them and reading them back, with gradients. Does not
-belong here: which frames form a group (``pinn.cnn.grouping``), the stitching of a whole scan. Imported by
-engine processes only.
+"""The overlap canvas in TensorFlow: the frames of a group share one object, with gradients.
 
 The bilinear weights, those of :mod:`fly64_assets.physics.windows`, are separable: reading and adding are two products
 with matrices of hat functions, which needs no scattered additions, whose order would not be the same every time on a
@@ -24,12 +20,7 @@ Tensor = Any
 class OverlapCanvas:
     """Canvases of b groups of C patches, one canvas per group, as large as the offsets need.
 
-    Parameters
-    ----------
-    offsets : (b, C, 2)
-        Window centres relative to the canvas centre as (y, x) [px].
-    patch_side : int
-        Side of the patches [px].
+    ``offsets`` (b, C, 2) are window centres relative to the canvas centre as (y, x) [px].
     """
 
     def __init__(self, offsets: Tensor, patch_side: int) -> None:
@@ -59,17 +50,8 @@ def shared_patches(patches: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     phases aligned to the mean first, the mean corrected once by the residual of the patches against it; 1 where no
     patch reaches.
 
-    Parameters
-    ----------
-    patches : (b, C, N, N) complex
-    weight : (N, N) real
-        Weight of a patch's pixels (the probe's intensity, 1 at its peak).
-    offsets : (b, C, 2)
-        Positions relative to the group's mean as (y, x) [px].
-
-    Returns
-    -------
-    (b, C, N, N) complex
+    For ``patches`` (b, C, N, N) complex, ``weight`` (N, N), the probe's intensity, 1 at its peak, and ``offsets``
+    (b, C, 2), positions relative to the group's mean as (y, x) [px].
     """
     canvas = OverlapCanvas(offsets, int(weight.shape[-1]))
     spread = tf.broadcast_to(weight, tf.shape(patches))

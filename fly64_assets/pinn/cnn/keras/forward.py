@@ -1,8 +1,4 @@
-"""TensorFlow form of the forward model and of the likelihood, with gradients.
-
-Belongs here: what ``physics.forward`` and ``physics.counts`` say, on TensorFlow's tensors. Does not belong here:
-networks, grouping, training loops. Imported by engine processes only.
-"""
+"""TensorFlow form of ``physics.forward`` and of the likelihood in ``physics.counts``, with gradients."""
 
 from __future__ import annotations
 
@@ -21,10 +17,7 @@ Tensor = Any
 class ForwardModel:
     """Patches to expected counts for one probe (equations 2-4 of the study's forward model).
 
-    Attributes
-    ----------
-    weight : (N, N)
-        Probe intensity, 1 at the probe's peak.
+    ``weight`` (N, N) is the probe intensity, 1 at the probe's peak.
     """
 
     def __init__(self, probe: NDArray[np.complexfloating], dtype: str = "float32") -> None:

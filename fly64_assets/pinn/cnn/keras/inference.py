@@ -1,8 +1,4 @@
-"""From a bundle of ``cnn``, trained by either backend, to an object, in TensorFlow.
-
-Belongs here: running the network. Does not belong here: the stitching of patches
-(:mod:`fly64_assets.pinn.cnn.stitching`), files of a cell. Imported by engine processes only.
-"""
+"""From a bundle of ``cnn``, trained by either backend, to an object, in TensorFlow."""
 
 from __future__ import annotations
 

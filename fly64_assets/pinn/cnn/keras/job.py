@@ -1,8 +1,4 @@
-"""The two jobs of the network in TensorFlow, run in a process of its own: training in a session, and inference.
-
-Belongs here: requests in, plain files and facts out. Does not belong here: the store (the caller commits the files),
-the truth (a measurement has none).
-"""
+"""The two jobs of the network in TensorFlow, run in a process of its own: training in a session, and inference."""
 
 from __future__ import annotations
 
@@ -35,8 +31,6 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``measurement`` (path), ``output_folder`` (exists), ``settings`` (:class:`CnnSettings` as a mapping),
         ``training_config`` (:class:`TrainingConfig` as a mapping), ``others`` (keys without a field),
         ``wait_seconds``, ``execution``, ``provenance`` (into the bundle's manifest), ``arm``.
-    progress : callable
-        Called after every epoch with (epochs done, epochs, losses).
 
     Returns
     -------
@@ -78,17 +72,8 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Reconstruct a measurement with a bundle of either backend; write the object as NPZ and a figure.
 
-    Parameters
-    ----------
-    request : mapping
-        ``execution``, and the paths that :func:`fly64_assets.pinn.outputs.write_reconstruction` takes.
-    progress : callable
-        Called now and then with (steps done, steps, no values).
-
-    Returns
-    -------
-    dict
-        JSON facts of the same function.
+    The request holds ``execution`` and the paths of :func:`fly64_assets.pinn.outputs.write_reconstruction`, whose facts
+    are returned; ``progress`` is called now and then with (steps done, steps, no values).
     """
     configure(Execution(**request["execution"]))
     return write_reconstruction(

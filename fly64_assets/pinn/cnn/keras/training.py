@@ -1,15 +1,11 @@
-"""Training of ``cnn`` in TensorFlow, inside a legacy session only.
-
-Belongs here: the loop, the optimiser, the guards. Does not belong here: layers, files, requests
-(:mod:`fly64_assets.pinn.cnn.keras.job`). Imported by engine processes only.
-"""
+"""Training of ``cnn`` in TensorFlow, inside a legacy session only: the loop, the optimiser, the guards."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import fly64_assets.engines.tensorflow_compat  # noqa: F401  # isort: skip  (before tensorflow)
@@ -29,7 +25,7 @@ from fly64_assets.pinn.cnn.keras.forward import ForwardModel, poisson_loss
 from fly64_assets.pinn.cnn.keras.weights import initial_weights
 from fly64_assets.pinn.cnn.samples import Batch, Samples
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.results import Trained, stop_reason
+from fly64_assets.pinn.results import Trained, diverged, stop_reason
 from fly64_assets.pinn.settings import CnnSettings, relative_rate
 from fly64_assets.ptychopinn.configuration import LegacyConfigError
 from fly64_assets.ptychopinn.dictionary import require_supported
@@ -70,10 +66,20 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
     spec = NetworkSpec.of_cnn(measurement, settings, gridsize)
     network = FramesNetwork(spec, initial_weights(spec, seed))
     learner = _Learner(network, ForwardModel(measurement.probe), samples, settings)
-    loop = _TrainingLoop(learner, settings, progress)
+    history: list[dict[str, float]] = []
+    best, waited = math.inf, 0
+    best_weights: dict[str, NDArray[Any]] = {}
     try:
-        loop.run()
-        network.load(loop.best_weights)
+        for epoch in range(settings.epochs):
+            row: dict[str, float] = {"epoch": epoch + 1, **learner.epoch(epoch)}
+            history.append(row)
+            progress(epoch + 1, settings.epochs, row)
+            waited += 1
+            if row["validation_loss"] < best:
+                best, waited, best_weights = row["validation_loss"], 0, network.weights()
+            elif waited >= settings.patience:
+                break
+        network.load(best_weights)
         flat_loss, phase_std = learner.judge()
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise EngineError(
@@ -82,12 +88,12 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
         ) from error
     return Trained(
         spec=spec,
-        weights=loop.best_weights,
-        history=loop.history,
+        weights=best_weights,
+        history=history,
         flat_loss=flat_loss,
         phase_std=phase_std,
-        stop_reason=stop_reason(loop.history, settings.epochs, settings.patience),
-        parameters=sum(value.size for value in loop.best_weights.values()),
+        stop_reason=stop_reason(history, settings.epochs, settings.patience),
+        parameters=sum(value.size for value in best_weights.values()),
         frames_trained=learner.frames_trained,
         seconds=time.perf_counter() - start,
         facts={"n_groups": samples.samples_per_epoch},
@@ -113,33 +119,6 @@ def session_settings(session: LegacySession, measurement: Measurement, settings:
         batch_size=session["batch_size"],
         n_filters_scale=session["n_filters_scale"],
     )
-
-
-@dataclass
-class _TrainingLoop:
-    """Epochs until the last, or until the validation loss no longer falls; keeps the best weights."""
-
-    learner: _Learner
-    settings: CnnSettings
-    progress: Progress
-
-    def __post_init__(self) -> None:
-        self.history: list[dict[str, float]] = []
-        self.best_weights: dict[str, NDArray[Any]] = {}
-
-    def run(self) -> None:
-        best, waited = math.inf, 0
-        for epoch in range(self.settings.epochs):
-            row: dict[str, float] = {"epoch": epoch + 1, **self.learner.epoch(epoch)}
-            self.history.append(row)
-            self.progress(epoch + 1, self.settings.epochs, row)
-            if row["validation_loss"] < best:
-                best, waited = row["validation_loss"], 0
-                self.best_weights = self.learner.network.weights()
-            else:
-                waited += 1
-                if waited >= self.settings.patience:
-                    return
 
 
 class _Learner:
@@ -218,10 +197,7 @@ class _Learner:
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
-            raise EngineError(
-                f"the loss is {loss} in {self.position}: the training diverged; lower learning_rate or "
-                "gradient_clip, or check the counts"
-            )
+            raise diverged(loss, self.position)
         return loss
 
     # -- data --------------------------------------------------------------------------------------------------
@@ -243,8 +219,7 @@ class _Learner:
         return self.samples.learned[batch.frames], self.samples.learned_scale[batch.frames][..., None, None]
 
     def _taken(self, batch: Batch) -> Counts:
-        taken: Counts = self.samples.validated[self.samples.validated_row[batch.frames]]
-        return taken
+        return self.samples.validated[self.samples.validated_row[batch.frames]]
 
     def _validation_patches(self) -> Iterator[tuple[Batch, Tensor]]:
         for batch in self.samples.validation_batches():

@@ -1,7 +1,5 @@
 """Weights of ``cnn`` between the backends: one set of names and layouts, that of the bundle.
 
-Belongs here: arrays by name, as a bundle holds them, and as Keras wants them. Does not belong here: tensorflow, torch.
-
 A bundle names tensors by their place in the network (``encoder.0.0.weight``) and stores convolutions as (out, in,
 row, column). Keras keeps them as (row, column, in, out).
 """
