@@ -21,7 +21,9 @@ def cut_view(work: Work[Cell]) -> Mapping[str, Any]:
     views = {split: split_view(half, rule, cell.dose, split) for split, half in data.items()}
     for split, view in views.items():
         _write(work, data[split], view)
-    values = {"splits": {split: _facts(view) for split, view in views.items()}}
+    outcomes = {split: "skipped" if view.skipped else "succeeded" for split, view in views.items()}
+    facts = {s: {"outcome": outcomes[s], "reason": view.reason, **view.facts} for s, view in views.items()}
+    values = {"splits": facts}
     if all(view.skipped for view in views.values()):
         work.build.skip("; ".join(view.reason for view in views.values()), values)
     else:
@@ -46,10 +48,6 @@ def _write(work: Work[Cell], dataset: Dataset, view: SplitView) -> None:
         work.layout.view_frames(half),
         lambda file: write_view(dataset, view.kept, file, metadata=metadata, expected=expected),
     )
-
-
-def _facts(view: SplitView) -> dict[str, Any]:
-    return {"outcome": "skipped" if view.skipped else "succeeded", "reason": view.reason, **view.facts}
 
 
 def _describe(dataset: Dataset, view: SplitView) -> Mapping[str, Any]:

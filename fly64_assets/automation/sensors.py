@@ -141,26 +141,20 @@ def automated_assets() -> tuple[list[str], list[str]]:
 def automation_sensors() -> list[dg.SensorDefinition]:
     """Data follow their base automatically; trainings and reconstructions only where the sensor is switched on."""
     data, methods = automated_assets()
-    sensors = (
-        ("data_automation", data, True, "Simulates every dose of a new base and cuts its overlap views."),
-        (
-            "arms_automation",
-            methods,
-            False,
-            "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours.",
-        ),
-    )
+    once = "Simulates every dose of a new base and cuts its overlap views."
+    hours = "Trains, reconstructs, compares and reports whenever views are new. Off by default: it takes hours."
+    sensors = (("data_automation", data, ON, once), ("arms_automation", methods, OFF, hours))
     return [
         dg.AutomationConditionSensorDefinition(
             name=name,
             target=dg.AssetSelection.assets(*assets),
-            default_status=ON if running else OFF,
+            default_status=status,
             minimum_interval_seconds=INTERVAL_SECONDS,
             run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},
             emit_backfills=False,
             description=description,
         )
-        for name, assets, running, description in sensors
+        for name, assets, status, description in sensors
     ]
 
 

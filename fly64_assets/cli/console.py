@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -64,9 +64,6 @@ class Session:
         return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: str(self.data_root.resolve())}
 
 
-pass_session = click.make_pass_decorator(Session)
-
-
 def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Print an error that has a sentence for the user, and exit with its status; a bad design is a usage error."""
 
@@ -84,6 +81,11 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(0)
 
     return wrapped
+
+
+def pass_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
+    """Give a command the global options; its errors are printed as :func:`clean_errors` does."""
+    return click.make_pass_decorator(Session)(clean_errors(function))
 
 
 @contextmanager

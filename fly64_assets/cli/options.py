@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from fly64_assets.cli.console import Session, clean_errors, pass_session
+from fly64_assets.cli.console import Session, pass_session
 from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.driver.schedule import Filters
 from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS
@@ -20,7 +20,6 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import BACKENDS
 
-MOST_JOBS: Final = 4
 GPU_SETTINGS: Final = ("accelerator", "devices", "precision", "deterministic")
 
 Command = Callable[..., None]
@@ -159,7 +158,6 @@ def driven(command: Command) -> Command:
 
     @functools.wraps(command)
     @pass_session
-    @clean_errors
     def wrapped(
         session: Session,
         /,
@@ -171,7 +169,7 @@ def driven(command: Command) -> Command:
     ) -> None:
         given = {name: others.pop(name) for name in GPU_SETTINGS}
         gpu = {name: value for name, value in given.items() if value is not None}
-        jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
+        jobs = jobs or min(os.cpu_count() or 1, 4)
         if output_root is not None:
             source = click.get_current_context().find_root().get_parameter_source("data_root")
             if source is ParameterSource.COMMANDLINE and output_root.resolve() != session.data_root.resolve():

@@ -85,7 +85,6 @@ def base_make(file: Path, size: int, patch_size: int, **options: object) -> None
 @file_argument
 @rename_option
 @pass_session
-@clean_errors
 def base_import(session: Session, file: Path, rename: dict[str, str]) -> None:
     """Bring a base file in any known form into the study, and make it the active base.
 
@@ -132,7 +131,6 @@ def base_check(file: Path, as_json: bool, rename: dict[str, str], patch_size: in
 @base.command("list")
 @json_option
 @pass_session
-@clean_errors
 def base_list(session: Session, as_json: bool) -> None:
     """List the bases of the study; the active one is marked.
 
@@ -160,7 +158,6 @@ def base_list(session: Session, as_json: bool) -> None:
 @base.command("use")
 @click.argument("base_id")
 @pass_session
-@clean_errors
 def base_use(session: Session, base_id: str) -> None:
     """Make another base of the study the active one; its earlier results are found as they were.
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import click
 
-from fly64_assets.cli.console import MARKS, Session, clean_errors, json_option, pass_session, print_json
+from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, print_json
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
@@ -41,7 +41,6 @@ Diagnosis = tuple[str, str]
 @click.command()
 @json_option
 @pass_session
-@clean_errors
 def doctor(session: Session, as_json: bool) -> None:
     """Check machine, disk, engines and study.
 

@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.cli.console import Session, clean_errors, fail, json_option, pass_session, print_json
+from fly64_assets.cli.console import Session, fail, json_option, pass_session, print_json
 from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
 from fly64_assets.contract.schema import Dataset
@@ -45,7 +45,6 @@ OBJECT = "reconstructed_object"
 )
 @json_option
 @pass_session
-@clean_errors
 def resolution(
     session: Session, file: Path, objects: tuple[Path, Path] | None, save: Path | None, as_json: bool
 ) -> None:

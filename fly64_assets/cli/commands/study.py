@@ -12,16 +12,7 @@ from typing import Any, Final
 
 import click
 
-from fly64_assets.cli.console import (
-    MARKS,
-    Session,
-    clean_errors,
-    fail,
-    first_line,
-    json_option,
-    pass_session,
-    print_json,
-)
+from fly64_assets.cli.console import MARKS, Session, fail, first_line, json_option, pass_session, print_json
 from fly64_assets.cli.driver.progress import counting_bar
 from fly64_assets.cli.driver.runs import run_assets, run_audit
 from fly64_assets.cli.options import chosen_cells
@@ -40,7 +31,6 @@ _NEEDED: Final = ("study", "cells", "design", "provenance")
 @click.command()
 @json_option
 @pass_session
-@clean_errors
 def plan(session: Session, as_json: bool) -> None:
     """List every job and what `fly64 run` would do.
 
@@ -70,7 +60,6 @@ def plan(session: Session, as_json: bool) -> None:
 @json_option
 @click.option("--quick", is_flag=True, help="Hash only files that were written to after their sidecars.")
 @pass_session
-@clean_errors
 def status(session: Session, as_json: bool, quick: bool) -> None:
     """Show the state of every cell, with the reason.
 
@@ -102,7 +91,6 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
     help="Print what changed against another study: its name, its folder or its metrics_summary.json.",
 )
 @pass_session
-@clean_errors
 def report(session: Session, against: str | None) -> None:
     """Rebuild the report, and print where it is.
 
@@ -130,7 +118,6 @@ def report(session: Session, against: str | None) -> None:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @json_option
 @pass_session
-@clean_errors
 def verify(session: Session, folder: Path | None, as_json: bool) -> None:
     """Hash every file and compare with its sidecar.
 
@@ -159,7 +146,6 @@ def verify(session: Session, folder: Path | None, as_json: bool) -> None:
 @click.option("--view", metavar="VIEW", help="Only the cell of this dose and view.")
 @json_option
 @pass_session
-@clean_errors
 def audit(session: Session, dose: float | None, view: str | None, as_json: bool) -> None:
     """Run every check over all data on disk.
 
@@ -192,7 +178,6 @@ def audit(session: Session, dose: float | None, view: str | None, as_json: bool)
 @click.option("--remove", "kinds", multiple=True, type=click.Choice(KINDS), help="Remove this kind; may be repeated.")
 @json_option
 @pass_session
-@clean_errors
 def clean(session: Session, kinds: Sequence[str], as_json: bool) -> None:
     """List files that are of no use, and remove them on request.
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import click
 
-from fly64_assets.cli.console import Session, clean_errors, fail, pass_session, signals_to
+from fly64_assets.cli.console import Session, fail, pass_session, signals_to
 from fly64_assets.cli.driver.drive import report_lost_runs
 from fly64_assets.cli.driver.runs import dagster_home
 from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
@@ -35,7 +35,6 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The UI has no login: mind who can reach it.")
 @pass_session
-@clean_errors
 def ui(session: Session, port: int, host: str) -> None:
     """Start the Dagster UI and daemon on this study.
 

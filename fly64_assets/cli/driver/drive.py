@@ -155,8 +155,7 @@ class _Driver:
                 self.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-            last = stage_run(self.design, self.keys, "report")
-            if last:
+            if last := stage_run(self.design, self.keys, "report"):
                 self._start(last)
         return self.store
 
@@ -185,21 +184,14 @@ class _Driver:
         if self.stop.is_set():
             return False
         self.bars.say(f"▸ {run.label}")
-        pinned = self.store.pinned
+        base = self.store.pinned.base_id if self.store.pinned else None
+        listen, gpu = self.bars.engine, self.options.gpu
         result = run_assets(
-            self.options.session,
-            run.assets,
-            run.partition,
-            gpu=self.options.gpu,
-            base=pinned.base_id if pinned else None,
-            listen=self.bars.engine,
-            stop=self.stop,
+            self.options.session, run.assets, run.partition, gpu=gpu, base=base, listen=listen, stop=self.stop
         )
-        self.bars.advance(len(run.keys))
-        if result.ok:
-            self.bars.say(f"{MARKS['good']} {run.label}")
-        else:
-            self.bars.say(f"{MARKS['bad']} {run.label}: {result.reason}\n  log: {result.log}")
+        self.bars.finish(len(run.keys))
+        why = "" if result.ok else f": {result.reason}\n  log: {result.log}"
+        self.bars.say(f"{MARKS['good' if result.ok else 'bad']} {run.label}{why}")
         return result.ok
 
 

@@ -29,50 +29,35 @@ def counting_bar(title: str, *, shown: bool) -> Iterator[Callable[[int, int], No
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-class StudyBars:
+class StudyBars(Progress):
     """One bar for the whole run and one for each engine at work; a printed line for each finished run."""
 
     def __init__(self, total: int) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._whole = self._bars.add_task("study", total=total, values="")
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
+        more = (TextColumn("{task.fields[values]}"), TimeElapsedColumn(), TimeRemainingColumn())
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        super().__init__(*columns, *more, console=console, transient=True, disable=not console.is_terminal)
+        self._whole = self.add_task("study", total=total, values="")
         self._engines: dict[str, TaskID] = {}
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> StudyBars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self._engines_lock = threading.Lock()
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._console.print(line, markup=False)
+        self.console.print(line, markup=False)
 
-    def advance(self, count: int) -> None:
+    def finish(self, count: int) -> None:
         """Count further stages as done."""
-        self._bars.advance(self._whole, count)
+        self.advance(self._whole, count)
 
     def engine(self, message: Message) -> None:
         """Show a progress message of one engine."""
-        with self._lock:
+        with self._engines_lock:
             label = str(message["label"])
             if label not in self._engines:
-                self._engines[label] = self._bars.add_task(label, total=message["total"], values="")
+                self._engines[label] = self.add_task(label, total=message["total"], values="")
             task = self._engines[label]
         values = ", ".join(f"{name} {value:.4g}" for name, value in message["values"].items())
-        self._bars.update(task, completed=message["done"], total=message["total"], values=values)
+        self.update(task, completed=message["done"], total=message["total"], values=values)
         if message["done"] >= message["total"]:
-            with self._lock:
-                self._bars.remove_task(self._engines.pop(label))
+            with self._engines_lock:
+                self.remove_task(self._engines.pop(label))
