@@ -42,10 +42,7 @@ def plan(session: Session, as_json: bool) -> None:
     """
     design = session.design()
     states = study_states(session.store(design), design)
-    jobs = [
-        _row(key, state) | {"gridsize": key.gridsize or None, "arm": key.method or None}
-        for key, state in states.items()
-    ]
+    jobs = [_row(key, state, gridsize=key.gridsize or None, arm=key.method or None) for key, state in states.items()]
     if as_json:
         print_json({"jobs": jobs})
         return
@@ -241,9 +238,9 @@ def read_summary(path: Path) -> dict[str, Any]:
     return document
 
 
-def _row(key: Key, state: State) -> dict[str, Any]:
+def _row(key: Key, state: State, **further: Any) -> dict[str, Any]:
     place = {name: getattr(key, name) for name in ("repeat", "stage", "dose", "view", "split")}
-    return place | {"state": state.name, "reason": state.reason}
+    return place | further | {"state": state.name, "reason": state.reason}
 
 
 def _cells(store: ArtifactStore, key: Key, state: State) -> list[dict[str, Any]]:
