@@ -18,7 +18,7 @@ import numpy as np
 import scans
 import torch
 
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.torch_compat import declare_torchvision_operators
 from fly64_assets.lsqml import engine
 from fly64_assets.lsqml.count_split import CountSplit
@@ -77,7 +77,7 @@ def epochs_in_turn(m: Measurement, settings: LsqmlSettings, rounds: int, threads
     """Seconds (rounds, 2) of wall clock and of the process for an epoch of the library and of ours, alternating."""
     tasks, times = {}, {False: [], True: []}
     start, split, execution = np.ones(m.object_shape, np.complex64), CountSplit(m, 0, 1), Execution(threads=threads)
-    with engine.torch_settings(execution):
+    with torch_settings(execution):
         for fast in times:
             with library(fast):
                 model = engine.noise_models(settings)[1]
@@ -136,7 +136,7 @@ def epoch_entry(name: str, m: Measurement, settings: LsqmlSettings, rounds: int,
     times = epochs_in_turn(m, settings, rounds, threads)
     wall, process = (times[False] / times[True]).T
     value, stock = (float(np.median(times[fast][:, 0])) / m.frames for fast in (True, False))
-    with engine.torch_settings(Execution(threads=threads)):
+    with torch_settings(Execution(threads=threads)):
         floor = two_transforms()
     return {
         "name": name,

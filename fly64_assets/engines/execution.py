@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -56,3 +57,24 @@ def reconstruction_request(
         "metadata": dict(metadata),
         "execution": execution.to_dict(),
     }
+
+
+@contextmanager
+def torch_settings(execution: Execution) -> Iterator[None]:
+    """Threads and determinism of torch within the block; afterwards everything is as before."""
+    import torch
+
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    strict, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.set_num_threads(execution.threads)
+    torch.use_deterministic_algorithms(execution.deterministic, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.count_split import CountSplit
@@ -104,27 +103,6 @@ def reconstruct(
 def bilinear(settings: LsqmlSettings) -> bool:
     """Whether the object is interpolated between pixels as in the study's forward model."""
     return settings.subpixel == "bilinear" and settings.engine not in WHOLE_PIXEL_ENGINES
-
-
-@contextmanager
-def torch_settings(execution: Execution) -> Iterator[None]:
-    """Threads and determinism of torch within the block; afterwards everything is as before."""
-    import torch
-
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    strict, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(execution.deterministic, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(dtype)
-        torch.set_default_device(None)
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
 
 
 def _run(

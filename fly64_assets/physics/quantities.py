@@ -74,6 +74,11 @@ def within(low: float, high: float, ends: str = "[]", hint: str = "") -> Rule:
     return Rule(says, holds, schema)
 
 
+def _falling(values: tuple[float, ...]) -> bool:
+    positive = all(0 < value < math.inf for value in values)
+    return bool(values) and positive and list(values) == sorted(set(values), reverse=True)
+
+
 def unit(name: str) -> Any:
     """The unit of a setting, for the reference."""
     return Field(json_schema_extra={"unit": name})
@@ -116,3 +121,8 @@ Seed = Annotated[
     Whole, Rule("must be in [0, 2**32)", lambda value: 0 <= value < 2**32, {"minimum": 0, "exclusiveMaximum": 2**32})
 ]
 """Start of a random generator."""
+
+Falling = Annotated[
+    tuple[Number, ...], *LISTED, Rule("must fall and be positive, at least one", _falling, {"minItems": 1})
+]
+"""Positive values, each smaller than the one before."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import LISTED, NO_OTHER_FIELDS, Count, Number, Positive, Rule, Whole, unit, within
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Number, Positive, Rule, Whole, unit, within
 
 NETWORK_PATCH_SIZES: Final = (64, 128, 256)
 FEWEST_HELD_OUT: Final = 200
@@ -30,11 +30,6 @@ def relative_rate(step: int, steps: int) -> float:
     """
     decay = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
     return min(1.0, (step + 1) / WARM_UP_STEPS) * (LEAST_RATE + (1.0 - LEAST_RATE) * decay)
-
-
-def _falling(values: tuple[float, ...]) -> bool:
-    finite = all(0 < value < float("inf") for value in values)
-    return bool(values) and finite and list(values) == sorted(set(values), reverse=True)
 
 
 def _power_of_two(value: int) -> bool:
@@ -79,12 +74,7 @@ class UnrolledSettings(PinnSettings):
     """Which network."""
     width: Count = 16
     """Filters of the network's first level."""
-    levels: Annotated[
-        tuple[Number, ...],
-        *LISTED,
-        Rule("must fall and be positive, at least one", _falling, {"minItems": 1}),
-        unit("√photons per pixel"),
-    ] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
+    levels: Annotated[Falling, unit("√photons per pixel")] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
     """Weights of total variation, in falling order, of the objects that the network is shown."""
     level_iterations: Count = 12
     """Likelihood steps with each weight of total variation."""

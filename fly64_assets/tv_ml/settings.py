@@ -8,12 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import LISTED, NO_OTHER_FIELDS, Count, Number, Rule, Whole, at_least, unit
-
-
-def _falling(values: tuple[float, ...]) -> bool:
-    positive = all(0 < value < float("inf") for value in values)
-    return bool(values) and positive and list(values) == sorted(set(values), reverse=True)
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Whole, at_least, unit
 
 
 @dataclass(frozen=True)
@@ -22,15 +17,12 @@ class TvMlSettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    levels: Annotated[
-        tuple[Number, ...],
-        *LISTED,
-        Rule("must fall and be positive, at least one", _falling, {"minItems": 1}),
-        unit("square root of the photons per object pixel"),
-    ] = (1.2, 0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009, 0.0045)
+    levels: Annotated[Falling, unit("square root of the photons per object pixel")] = (
+        1.2, 0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009, 0.0045
+    )  # fmt: skip
     """Weights of total variation to try, in falling order; each starts from the object of the one before."""
     steps: Annotated[Count, unit("likelihood steps")] = 48
-    """Likelihood steps over all frames at each weight; the objective is then within 0.5 % of its minimum."""
+    """Likelihood steps over all frames at each weight."""
     count_splits: Annotated[Whole, at_least(2)] = 10
     """Equal splits of the counts of every frame, of which one is held out and chooses the weight."""
     patience: Annotated[Count, unit("weights")] = 2
@@ -42,5 +34,5 @@ class TvMlSettings:
         return cls(**{**document, "levels": tuple(document["levels"])})
 
     def parameters(self) -> dict[str, Any]:
-        """What a reconstruction depends on, in plain types."""
-        return asdict(self)
+        """What a reconstruction depends on, in plain JSON types."""
+        return {**asdict(self), "levels": list(self.levels)}

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml.engine import torch_settings
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_measurement, check_scan
+from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
@@ -174,7 +174,7 @@ class _Solver:
         plane, counts = self._plane, self._counts
         scale = self._measurement.intensity_scale * math.sqrt(1 - len(excluded) / counts.splits)
         return RegularisedLikelihood(
-            plane, lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale
+            plane, lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale, spectral=True
         )
 
     def _minimised(self, likelihood: RegularisedLikelihood, obj: torch.Tensor, level: float) -> torch.Tensor:
@@ -201,8 +201,8 @@ class _Solver:
         With a background for the detail that this object lacks: without it the held-out counts favour weights
         that are too weak, whose noise scatters about as much as the details that a smooth object lacks.
         """
-        judged = _evenly_spread(self._measurement.frames, JUDGED_FRAMES)
-        some = _evenly_spread(self._measurement.frames, BACKGROUND_FRAMES)
+        judged = evenly_spread(self._measurement.frames, JUDGED_FRAMES)
+        some = evenly_spread(self._measurement.frames, BACKGROUND_FRAMES)
         background = fitted_background(self._rates(obj, some), self._held_out(some), BACKGROUND_ITERATIONS)
         total = 0.0
         for start in range(0, len(judged), BACKGROUND_FRAMES):
@@ -217,8 +217,3 @@ class _Solver:
 
     def _held_out(self, frames: NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(self._counts.split(HELD_OUT, frames)).to(self._plane.device)
-
-
-def _evenly_spread(frames: int, most: int) -> NDArray[np.int64]:
-    """All frames, or as many as ``most`` of them, evenly spread."""
-    return np.unique(np.linspace(0, frames - 1, most).astype(np.int64))
