@@ -160,10 +160,12 @@ class Preconditioner:
             signs = _signs(random, unknown)
             image = information.apply((signs / self._root).astype(np.complex64)) / self._root
             cause, effect = (
-                np.stack([scipy.fft.fft2(part, self._grid) for part in (f.real, f.imag)])
+                [scipy.fft.fft2(part, self._grid) for part in (f.real, f.imag)]
                 for f in (signs, image.astype(np.complex128))
             )
-            spectrum += effect[:, None] * cause.conj()
+            for row in range(2):
+                for column in range(2):
+                    spectrum[row, column] += effect[row] * cause[column].conj()
         spectrum /= SPECTRUM_VECTORS * np.count_nonzero(unknown)
         width = [SPECTRAL_SMOOTHING * n / information.patch_size for n in self._grid]
         smooth = scipy.ndimage.gaussian_filter(spectrum, (0, 0, *width), mode="wrap")
