@@ -119,8 +119,8 @@ def _histories(work: Work[Cell], split: str) -> dict[str, dict[str, list[float]]
             training = StageKey("training", work.at, key.method, work.design.gridsize(work.at.view))
             text = work.layout.output(training, "history.csv").read_text(encoding="utf-8")
             histories[key.method] = loss_history(text)
-        else:
-            histories[key.method] = loss_history(open_npz(work.layout.result(key, split))["loss"])
+        elif (loss := open_npz(work.layout.result(key, split)).get("loss")) is not None:
+            histories[key.method] = loss_history(loss)
     return histories
 
 

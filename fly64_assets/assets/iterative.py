@@ -1,11 +1,14 @@
 """The iterative reconstructions of one half of a cell, by any method."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fly64_assets.assets.engines import numbers, run_engine
 from fly64_assets.assets.flow import Work, picture
-from fly64_assets.engines.execution import reconstruction_request
+from fly64_assets.contract.npz import open_npz
+from fly64_assets.engines.execution import PICTURE, RESULT, RESULT_ARRAYS, reconstruction_request
+from fly64_assets.errors import EngineError
 from fly64_assets.store.keys import Half, StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
@@ -31,8 +34,20 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
     request = reconstruction_request(frames, build.scratch, settings, seed, work.execution, metadata, start)
     build.note({"returncode": 1, "algorithm": key.method.upper()})
     facts = run_engine(work, "reconstruct_job", request, layout.output(key, "ptychi.log"))
-    figure = (build.scratch / "reconstruction.png").read_bytes()
-    build.adopt(build.scratch / "ptychi_reconstruction.npz", layout.result(key))
-    build.adopt(build.scratch / "reconstruction.png", layout.output(key, "reconstruction.png"), data=False)
+    checked_results(build.scratch, work.stage.engine)
+    figure = (build.scratch / PICTURE).read_bytes()
+    build.adopt(build.scratch / RESULT, layout.result(key))
+    build.adopt(build.scratch / PICTURE, layout.output(key, PICTURE), data=False)
     build.succeed(facts | {"returncode": 0, "execution": work.execution.to_dict()})
     return numbers(facts) | {"object": picture(figure)}
+
+
+def checked_results(folder: Path, engine: str) -> None:
+    """Raise :class:`EngineError` where a job left out a file, or an array that the comparison reads."""
+    wanted = f"see `reconstruction_request` for what {engine}.reconstruct_job must write"
+    for name in (RESULT, PICTURE):
+        if not (folder / name).is_file():
+            raise EngineError(f"{engine} ended without writing {name} in {folder}; {wanted}")
+    arrays = open_npz(folder / RESULT)
+    if missing := [name for name in RESULT_ARRAYS if name not in arrays]:
+        raise EngineError(f"{engine}: {RESULT} lacks {', '.join(missing)}; found {', '.join(arrays)}; {wanted}")

@@ -103,3 +103,6 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
 for section in SECTIONS.values():
     for command in section:
         main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,11 @@ ACCELERATORS: Final = ("auto", "cpu", "gpu", "cuda")
 PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
 """Lightning's names of the arithmetic in which a network can train; the physics stays in single precision."""
 
+RESULT: Final = "ptychi_reconstruction.npz"
+PICTURE: Final = "reconstruction.png"
+RESULT_ARRAYS: Final = ("reconstructed_object", "loss")
+"""What every iterative method writes: its result file with at least these arrays, and a picture."""
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -43,10 +48,14 @@ def reconstruction_request(
     metadata: Mapping[str, Any],
     start: Path | None = None,
 ) -> dict[str, Any]:
-    """JSON-able arguments of every iterative engine's ``reconstruct_job``.
+    """JSON-able arguments of every iterative engine's ``reconstruct_job(request, progress)``.
 
     ``measurement`` is an NPZ with the frames, ``settings`` the method's section of the design, ``metadata`` is recorded
     in the result. ``start`` is an NPZ with the ``reconstructed_object`` to start from, by default a uniform object.
+
+    The job writes into ``output_folder`` ``ptychi_reconstruction.npz``, with ``reconstructed_object`` (H, W) complex64,
+    ``loss`` (steps,) and ``_metadata``, and ``reconstruction.png``. It returns facts for the stage's record:
+    ``algorithm``, ``epochs_run``, ``stop_reason`` and ``num_epochs`` (those requested), and others as it likes.
     """
     return {
         "measurement": str(measurement),

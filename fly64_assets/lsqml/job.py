@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import PICTURE, RESULT, Execution
 from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.engines.process import Progress
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
@@ -58,8 +58,8 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     print(f"done: {result.stop_reason}", flush=True)
     folder = Path(request["output_folder"])
     metadata = {**request["metadata"], "algorithm": settings.engine.upper(), "execution": execution.to_dict()}
-    _write(folder / "ptychi_reconstruction.npz", result, metadata)
-    (folder / "reconstruction.png").write_bytes(_figure(result))
+    _write(folder / RESULT, result, metadata)
+    (folder / PICTURE).write_bytes(_figure(result))
     epochs, kept = len(result.loss), result.kept_epoch - 1
     return {
         "algorithm": settings.engine.upper(),

@@ -73,13 +73,14 @@ class ViewRule:
     """Which positions a view keeps, and how its overlap is measured.
 
     ``spacing_px`` is the least distance between two positions [px], None keeps every frame; the view exists with at
-    least ``least_frames`` frames. In the overlap metrics, groups hold ``gridsize``^2 frames, drawn from the
-    ``neighbor_count`` nearest with ``seed``.
+    least ``least_frames`` frames, for the sake of ``needed_for`` (names of settings). In the overlap metrics, groups
+    hold ``gridsize``^2 frames, drawn from the ``neighbor_count`` nearest with ``seed``.
     """
 
     view: str
     spacing_px: float | None
     least_frames: int
+    needed_for: str
     gridsize: int
     neighbor_count: int
     seed: int

@@ -66,8 +66,7 @@ def split_view(dataset: Dataset, rule: ViewRule, dose: int, split: str) -> Split
 def _skip_reason(rule: ViewRule, where: str, kept: int, offered: int) -> str:
     if kept >= rule.least_frames:
         return ""
-    what = f"gridsize {rule.gridsize}" if rule.least_frames == rule.gridsize**2 else "min_view_frames"
-    need = f"{rule.least_frames} are needed for {what} (view skipped)"
+    need = f"{rule.least_frames} are needed for {rule.needed_for} (view skipped)"
     if rule.spacing_px is None:
         return f"{where}: the split has {kept} positions; {need}"
     return f"{where}: {kept} of {offered} positions are at least {rule.spacing_px:g} px apart; {need}"
@@ -77,17 +76,17 @@ def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> d
     return compute_overlap_metrics(
         coords,
         rule.gridsize if len(coords) >= rule.gridsize**2 else 1,
-        1.0,
-        VIEW_GROUPS,
-        rule.neighbor_count,
-        probe_diameter_px(dataset.probe),
-        rule.seed,
+        s_img=1.0,
+        n_groups=VIEW_GROUPS,
+        neighbor_count=rule.neighbor_count,
+        probe_diameter_px=probe_diameter_px(dataset.probe),
+        rng_seed_subsample=rule.seed,
         probe_diameter_source=PROBE_SOURCE,
     )
 
 
 def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, parameters_sha256: str) -> dict[str, Any]:
-    """The ``_metadata`` document of a spaced view's file: the history of its split and the selection.
+    """The ``_metadata`` document of a spaced view's file: the processing steps so far, and this selection.
 
     ``parameters_sha256`` is the hash of the design fields on which the file depends.
     """

@@ -183,7 +183,14 @@ class StudyDesign:
 
     def least_frames(self, view: str) -> int:
         """Fewest frames with which a view of one split exists."""
-        return max(self.min_view_frames, self.gridsize(view) ** 2 if self.groups_frames else 1)
+        return max(self._needs(view).values())
+
+    def _needs(self, view: str) -> dict[str, int]:
+        """Frames that each setting asks of a view of one split."""
+        gridsize = self.gridsize(view)
+        return {"min_view_frames": self.min_view_frames} | (
+            {f"gridsize {gridsize}": gridsize**2} if self.groups_frames else {}
+        )
 
     def expectations(self) -> Expectations:
         """What the data contract compares the study's data sets with."""
@@ -198,10 +205,12 @@ class StudyDesign:
 
     def view_rule(self, view: str) -> ViewRule:
         """Which positions a view keeps of each split, and how its overlap is measured."""
+        needs = self._needs(view)
         return ViewRule(
             view=view,
             spacing_px=self.spacing_thresholds.get(view),
-            least_frames=self.least_frames(view),
+            least_frames=max(needs.values()),
+            needed_for=" and ".join(name for name, frames in needs.items() if frames == max(needs.values())),
             gridsize=self.gridsize(view),
             neighbor_count=self.neighbor_count,
             seed=self.rng_seeds["subsampling"],

@@ -1,8 +1,8 @@
 """The table of stages: one record for each asset of the study.
 
 Dependencies, jobs, automation, run tags, states, plans and filters are derived from this table (``study.stages``). To
-add a method, add its records. Does not belong here: what a stage computes (``assets``), what is on disk
-(``study.states``), Dagster.
+add an iterative method, add a call to ``_ITERATIVE``. Does not belong here: what a stage computes (``assets``), what
+is on disk (``study.states``), Dagster.
 """
 
 from __future__ import annotations
@@ -204,37 +204,40 @@ _LEGACY_PINN: Final = _network(
     job="legacy_cell",
     on_request=True,
 )
-_LSQML: Final = _iterative(
-    "lsqml",
-    "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
-    "probe, starting from a uniform object. It uses all frames and never sees the truth.",
-    section="lsqml",
-    code_version="3",
-    group="lsqml",
-    engine="fly64_assets.lsqml.job",
+_ITERATIVE: Final = (
+    *_iterative(
+        "lsqml",
+        "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
+        "probe, starting from a uniform object. It uses all frames and never sees the truth.",
+        section="lsqml",
+        code_version="3",
+        group="lsqml",
+        engine="fly64_assets.lsqml.job",
+    ),
+    *_iterative(
+        "tv_ml",
+        "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
+        "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
+        "held-out counts. It uses no network and never sees the truth.",
+        section="tv_ml",
+        group="tv_ml",
+        engine="fly64_assets.tv_ml.job",
+    ),
+    *_iterative(
+        "lsqml_from_pinn",
+        "The same solver on the same {split} frames, started from the network's object of this half instead of a "
+        "uniform one: a method of its own, built on request. It never sees the truth.",
+        section="lsqml",
+        needs=("pinn_reconstruction",),
+        code_version="3",
+        group="lsqml",
+        engine="fly64_assets.lsqml.job",
+        job="lsqml_from_pinn_cell",
+        on_request=True,
+    ),
 )
-_TV_ML: Final = _iterative(
-    "tv_ml",
-    "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
-    "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
-    "held-out counts. It uses no network and never sees the truth.",
-    section="tv_ml",
-    group="tv_ml",
-    engine="fly64_assets.tv_ml.job",
-)
-_LSQML_FROM_PINN: Final = _iterative(
-    "lsqml_from_pinn",
-    "The same solver on the same {split} frames, started from the network's object of this half instead of a "
-    "uniform one: a method of its own, built on request. It never sees the truth.",
-    section="lsqml",
-    needs=("pinn_reconstruction",),
-    code_version="3",
-    group="lsqml",
-    engine="fly64_assets.lsqml.job",
-    job="lsqml_from_pinn_cell",
-    on_request=True,
-)
-_METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_LSQML, *_TV_ML, *_LSQML_FROM_PINN)
+"""The iterative methods in the order in which tables and pictures show them."""
+_METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_ITERATIVE)
 
 STAGES: Final[Mapping[str, Stage]] = {
     stage.asset: stage

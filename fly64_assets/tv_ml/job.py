@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, write_npz
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import PICTURE, RESULT, Execution
 from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.engines.process import Progress
 from fly64_assets.tv_ml.settings import TvMlSettings
@@ -55,8 +55,8 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     result = reconstruct(measurement, settings, execution, int(request["seed"]), report, scratch=folder)
     print(f"done: {result.stop_reason}", flush=True)
     metadata = {**request["metadata"], "algorithm": ALGORITHM, "execution": execution.to_dict()}
-    _write(folder / "ptychi_reconstruction.npz", result, settings, measurement.probe, metadata)
-    (folder / "reconstruction.png").write_bytes(_figure(result))
+    _write(folder / RESULT, result, settings, measurement.probe, metadata)
+    (folder / PICTURE).write_bytes(_figure(result))
     steps = len(result.loss)
     return {
         "algorithm": ALGORITHM,

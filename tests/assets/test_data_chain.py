@@ -82,7 +82,7 @@ def test_chain_gates_skips_and_checks(graph):
     ):
         record = graph.store.required(layout, key)
         assert record.outcome == "skipped"
-        assert "positions are at least 51.2 px apart; 4 are needed for gridsize 2 (view skipped)" in record.reason
+        assert "positions are at least 51.2 px apart; 4 are needed for min_view_frames (view skipped)" in record.reason
 
     # One flipped byte stops this dose with a sentence that names the file; the other dose goes on.
     flip_a_byte(layout.patched(Dose(1000), "train"))

@@ -13,7 +13,9 @@ from fly64_assets.simulation.frames import simulate, split_metadata, write_split
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.simulation.views import split_view, view_metadata, write_view
 
-DENSE = ViewRule("dense", spacing_px=19.2, least_frames=4, gridsize=2, neighbor_count=7, seed=456)
+DENSE = ViewRule(
+    "dense", spacing_px=19.2, least_frames=4, needed_for="min_view_frames", gridsize=2, neighbor_count=7, seed=456
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,6 @@ def test_a_view_may_hold_too_few_frames_for_a_group_where_none_is_needed(half, t
 def test_a_view_with_too_few_frames_is_skipped_with_the_measured_number(half):
     far = dataclasses.replace(DENSE, spacing_px=1000.0)
     assert split_view(half, far, 1000, "train").reason == (
-        f"dose_1000/dense: train: 1 of {half.frames} positions are at least 1000 px apart; 4 are needed for gridsize 2 "
-        "(view skipped)"
+        f"dose_1000/dense: train: 1 of {half.frames} positions are at least 1000 px apart; 4 are needed for "
+        "min_view_frames (view skipped)"
     )

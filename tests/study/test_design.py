@@ -348,6 +348,12 @@ def test_gridsize_binds_only_a_network_that_takes_groups():
     assert (design.gridsize("dense"), design.least_frames("dense")) == (2, 1)
     grouping = dataclasses.replace(design, pinn=CnnSettings())
     assert grouping.least_frames("dense") == 4
+    assert design.view_rule("dense").needed_for == "min_view_frames"
+    assert grouping.view_rule("dense").needed_for == "gridsize 2"
+    assert (
+        dataclasses.replace(grouping, min_view_frames=4).view_rule("dense").needed_for
+        == "min_view_frames and gridsize 2"
+    )
     assert "OVERSAMPLING-001" in grouping.problems()[0]
     assert StudyDesign().least_frames("dense") == 4
 

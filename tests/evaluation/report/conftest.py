@@ -20,7 +20,7 @@ DESIGN = load_design("demo")
 
 
 SKIP = "; ".join(
-    f"dose_1000/sparse: {split}: 3 of 91 positions are 51.2 px apart; 4 are needed for gridsize 2 (view skipped)"
+    f"dose_1000/sparse: {split}: 3 of 91 positions are 51.2 px apart; 4 are needed for min_view_frames (view skipped)"
     for split in ("train", "test")
 )
 

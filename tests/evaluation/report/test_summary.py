@@ -18,7 +18,9 @@ def test_verdicts_come_first_and_say_who_wins(summary):
         "At 1,000 photons per frame, on the test half, which no method was trained on: baseline: pinn is best (pinn 0.0"
     )
     assert "lsqml worse than the uniform object" in sentence
-    assert "sparse: no result (train: 3 of 91 positions are 51.2 px apart; 4 are needed for gridsize 2)" in sentence
+    assert (
+        "sparse: no result (train: 3 of 91 positions are 51.2 px apart; 4 are needed for min_view_frames)" in sentence
+    )
     assert "the disk is full" in summary["verdicts"][1]["sentence"]
 
 
