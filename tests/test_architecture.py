@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fly64_assets"
-MOST_LAYERS, MOST_PARTS, MOST_LINES = 9, 18, 400
+MOST_LAYERS, MOST_LINES = 9, 400
+MOST_PARTS = 18
+"""Packages and modules at the top; one more for each new method's package."""
 
 
 def contract_layers():

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fly64_assets.cli.driver.schedule import PHASES
+from fly64_assets.study.table import JOBS, STAGES, job_assets
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
@@ -47,6 +50,21 @@ def test_every_page_is_listed():
     index = (ROOT / "docs/README.md").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert pages - {"README.md"} <= set(LINK.findall(index))
+
+
+def test_the_glossary_lists_every_asset():
+    rows = {}
+    for line in (ROOT / "docs/reference/glossary.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 6 and cells[0].startswith("`"):
+            rows[cells[0].strip("`")] = cells[1:]
+    assert list(rows) == list(STAGES)
+    for asset, stage in STAGES.items():
+        kind, _, method, phase, jobs = rows[asset]
+        said = f"`{stage.method}`" if stage.method else ""
+        assert (kind, method) == (f"`{stage.kind}`", said + " (on request)" * stage.on_request)
+        assert [phase.strip("`")] == [name for name, kinds in PHASES.items() if stage.kind in kinds]
+        assert re.findall(r"`(\w+)`", jobs) == [job for job in JOBS if asset in job_assets(job)]
 
 
 def test_names_in_contributing_exist():

@@ -13,7 +13,7 @@ stage              values
                    ``spacing_threshold`` [px], ``n_accepted``, ``n_rejected``, ``n_offered``}, ``test``: {...}}
 ``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the method's name)
 ``reconstruction`` ``algorithm``, ``epochs_run``, ``stop_reason``, ``returncode``; optional ``num_epochs`` (the epochs
-                   requested; otherwise ``epochs`` of the ``lsqml`` section of the record's parameters)
+                   requested; otherwise ``epochs`` of the method's section of the record's parameters)
 =================  ==================================================================================================
 """
 

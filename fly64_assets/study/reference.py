@@ -1,7 +1,8 @@
 """The reference of the design, generated from its fields: ``python -m fly64_assets.study.reference [FOLDER]``.
 
-Writes the tables of ``design.md`` between two marks, and ``design.schema.json`` for editors, in ``docs/reference`` or
-another folder, from the fields' types, ranges, units, defaults and sentences.
+Writes the tables of ``design.md`` between two marks, and ``design.schema.json`` for editors, from the fields' types,
+ranges, units, defaults and sentences. FOLDER holds a ``design.md`` with these marks; by default it is
+``docs/reference``.
 """
 
 from __future__ import annotations
@@ -89,8 +90,10 @@ def written(text: str) -> str:
 
 
 def main(folder: Path) -> None:
-    """Write page and schema."""
+    """Write page and schema. Ends with one sentence where the folder holds no page with both marks."""
     path = folder / "design.md"
+    if not path.is_file() or any(mark not in path.read_text(encoding="utf-8") for mark in (FIRST, LAST)):
+        raise SystemExit(f"{path} does not exist or lacks the lines {FIRST.strip()} and {LAST.strip()}: copy it first")
     path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / SCHEMA).write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

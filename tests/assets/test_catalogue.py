@@ -11,7 +11,7 @@ from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.table import STAGES
+from fly64_assets.study.table import JOBS, STAGES
 
 ENGINES = {asset for asset, stage in STAGES.items() if stage.kind in ("training", "inference", "reconstruction")}
 
@@ -28,7 +28,7 @@ def test_every_asset_can_be_understood(definitions, asset):
     assert node.tags["fly64/stage"] == STAGES[asset].kind
     assert node.tags["fly64/study"] == StudyDesign().name
     assert node.kinds
-    assert node.group_name in ("data", "pinn", "lsqml", "tv_ml", "legacy", "report")
+    assert node.group_name == STAGES[asset].group
     assert len(node.description) > 80
     assert node.code_version
 
@@ -58,9 +58,7 @@ def test_a_cluster_is_asked_for_as_many_gpus_as_the_environment_says(monkeypatch
 
 def test_jobs_schedules_and_sensors(definitions, monkeypatch):
     repository = definitions.get_repository_def()
-    assert {"ingest", "simulate", "cell", "legacy_cell", "lsqml_from_pinn_cell", "report", "audit"} <= set(
-        repository.job_names
-    )
+    assert {*JOBS, "audit"} <= set(repository.job_names)
     schedule = repository.get_schedule_def("nightly_audit")
     assert (schedule.job_name, schedule.cron_schedule) == ("audit", "0 3 * * *")
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED

@@ -13,8 +13,11 @@ from fly64_assets.resources.gpu import GpuResource, cuda_devices
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey
 from fly64_assets.study.states import active_layout, study_states
+from fly64_assets.study.table import STAGES
 
-ITERATIVE = {f"{method}_reconstruction_{split}" for method in ("lsqml", "tv_ml") for split in ("train", "test")}
+METHODS = [stage.method for stage in STAGES.values() if stage.split == "test" and not stage.on_request]
+"""The iterative methods of every study."""
+ITERATIVE = {f"{method}_reconstruction_{split}" for method in METHODS for split in ("train", "test")}
 ENGINES = ("pinn_bundle", "pinn_reconstruction", *sorted(ITERATIVE))
 
 
@@ -53,18 +56,13 @@ def test_a_cell_from_frames_to_report(graph):
     document = document_of(graph, 10000, "dense")
     for split in ("train", "test"):
         one = document["splits"][split]
-        assert {arm: result["outcome"] for arm, result in one["arms"].items()} == {
-            "pinn": "compared",
-            "lsqml": "compared",
-            "tv_ml": "compared",
-            "flat": "compared",
-            "truth": "compared",
-        }
+        outcomes = {arm: result["outcome"] for arm, result in one["arms"].items()}
+        assert outcomes == dict.fromkeys(("pinn", *METHODS, "flat", "truth"), "compared")
         values = {(row["arm"], row["part"], row["metric"]): row["value"] for row in one["rows"]}
         assert values["truth", "phase", "rmse"] == pytest.approx(0, abs=1e-6)
         assert values["truth", "phase", "ssim"] == pytest.approx(1)
         assert values["truth", "complex", "nll_excess"] == pytest.approx(0, abs=1e-6)
-        for method in ("lsqml", "tv_ml"):
+        for method in METHODS:
             assert 0 < values[method, "phase", "rmse"] < values["flat", "phase", "rmse"]
         assert one["arms"]["lsqml"]["verdict"] == "better than flat"
 
@@ -74,7 +72,7 @@ def test_a_cell_from_frames_to_report(graph):
     with layout.output(StageKey("comparison", Cell(10000, "dense")), "comparison_metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"arm", "split", "part", "metric", "value"}
-    assert {row["arm"] for row in rows} == {"pinn", "lsqml", "tv_ml", "flat", "truth"}
+    assert {row["arm"] for row in rows} == {"pinn", *METHODS, "flat", "truth"}
 
     # The report holds this cell's numbers and says of the others that they are missing.
     result = graph.run("study_report")

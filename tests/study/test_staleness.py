@@ -145,9 +145,11 @@ def test_code_versions_follow_the_design_and_not_the_partitions(graph):
 # -- which stages a field of the design makes stale -----------------------------------------------------------------
 
 NETWORKS = {"pinn_bundle", "legacy_pinn_bundle"}
-LSQML = {f"{method}_reconstruction_{split}" for method in ("lsqml", "lsqml_from_pinn") for split in ("train", "test")}
-TV_ML = {f"tv_ml_reconstruction_{split}" for split in ("train", "test")}
-SEEDED = NETWORKS | LSQML | TV_ML
+ITERATIVE = {
+    section: {asset for asset, stage in STAGES.items() if stage.section == section}
+    for section in {stage.section for stage in STAGES.values() if stage.section}
+}
+SEEDED = NETWORKS.union(*ITERATIVE.values())
 
 TOP_LEVEL = {
     "name": ("other", {"study_report"}),
@@ -173,8 +175,7 @@ SECTIONS = {
     "unrolled": {"pinn_bundle"},
     "shared by the networks": NETWORKS,
     "cnn": NETWORKS,
-    "lsqml": LSQML,
-    "tv_ml": TV_ML,
+    **ITERATIVE,
 }
 """Assets that depend directly on the fields of each section; under `unrolled`, `legacy_pinn` takes what is shared."""
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from fly64_assets.cli.console import MARKS, Session, fail, first_line, json_option, pass_session, print_json
+from fly64_assets.cli.driver.drive import label_width
 from fly64_assets.cli.driver.progress import counting_bar
 from fly64_assets.cli.driver.runs import run_assets, run_audit
 from fly64_assets.cli.options import chosen_cells
@@ -46,9 +47,10 @@ def plan(session: Session, as_json: bool) -> None:
     if as_json:
         print_json({"jobs": jobs})
         return
+    width = label_width(states)
     for key, state in states.items():
         action = "leave" if state.done else "run"
-        click.echo(f"{action:6} {MARKS[state.name]} {state.name:8} {key.label:48} {first_line(state.reason)}")
+        click.echo(f"{action:6} {MARKS[state.name]} {state.name:8} {key.label:{width}} {first_line(state.reason)}")
     waiting = sum(not state.done for state in states.values())
     click.echo(f"{len(jobs)} jobs: {waiting} to run, {len(jobs) - waiting} done")
 
@@ -75,8 +77,9 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
         return
     active = store.active_base()
     click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.folder}")
+    width = label_width(states)
     for key, state in states.items():
-        click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:48} {first_line(state.reason)}")
+        click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:{width}} {first_line(state.reason)}")
     counts = Counter(state.name for state in states.values())
     click.echo(", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -114,12 +114,18 @@ def report_lost_runs() -> None:
         click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
 
 
+def label_width(keys: Iterable[Key]) -> int:
+    """Width of a column that holds the labels of some stages."""
+    return max((len(key.label) for key in keys), default=0)
+
+
 def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Collection[Key]) -> None:
     """The requested stages: what would run, what is left alone, what lacks its inputs."""
+    width = label_width(states)
     for key, state in states.items():
         if key in keys or filters.match(key):
             action = "run" if key in keys else "lacks" if key in left_out else "leave"
-            click.echo(f"{action:6} {state.name:8} {key.label:48} {first_line(state.reason)}")
+            click.echo(f"{action:6} {state.name:8} {key.label:{width}} {first_line(state.reason)}")
     click.echo(f"{len(keys)} of {len(states)} stages would run; nothing was written")
 
 
