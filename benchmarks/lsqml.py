@@ -21,7 +21,7 @@ import torch
 from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.torch_compat import declare_torchvision_operators
 from fly64_assets.lsqml import engine
-from fly64_assets.lsqml.count_split import CountSplit
+from fly64_assets.lsqml.count_split import HeldOutCounts
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.simulation.bases import make_base
@@ -76,7 +76,7 @@ def library(fast: bool) -> AbstractContextManager:
 def epochs_in_turn(m: Measurement, settings: LsqmlSettings, rounds: int, threads: int = 1) -> dict[bool, np.ndarray]:
     """Seconds (rounds, 2) of wall clock and of the process for an epoch of the library and of ours, alternating."""
     tasks, times = {}, {False: [], True: []}
-    start, split, execution = np.ones(m.object_shape, np.complex64), CountSplit(m, 0, 1), Execution(threads=threads)
+    start, split, execution = np.ones(m.object_shape, np.complex64), HeldOutCounts(m, 0, 1), Execution(threads=threads)
     with torch_settings(execution):
         for fast in times:
             with library(fast):

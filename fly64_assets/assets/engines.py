@@ -17,7 +17,7 @@ from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 def step_tags() -> dict[str, Any]:
     """What a step of an engine asks a cluster for (by default one GPU); on one machine the pool alone counts.
 
-    Raises :class:`Fly64Error` for a number of GPUs that is none.
+    Raises :class:`Fly64Error` if the variable is not a whole number.
     """
     text = os.environ.get(STEP_GPUS_VARIABLE) or "1"
     if not (text.isascii() and text.isdigit()):

@@ -40,7 +40,7 @@ SECTIONS: Final = {
 VARIABLES: Final = (
     (INBOX_VARIABLE, "folder in which the Dagster sensor looks for new bases"),
     (FAILURE_VARIABLE, "command that is run for every failed run"),
-    (STEP_GPUS_VARIABLE, "GPUs that a step of an engine requests of a cluster"),
+    (STEP_GPUS_VARIABLE, "GPUs requested per engine run on a cluster"),
     (HOME_VARIABLE, "folder of the Dagster instance [default: .dagster]"),
 )
 

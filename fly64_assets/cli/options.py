@@ -34,7 +34,12 @@ view_option = click.option(
     "--view", "views", multiple=True, metavar="VIEW", help="baseline, dense, sparse, ...; repeatable. Default: all."
 )
 gridsize_option = click.option(
-    "--gridsize", "gridsizes", multiple=True, type=int, metavar="G", help="Views of this gridsize; repeatable."
+    "--gridsize",
+    "gridsizes",
+    multiple=True,
+    type=int,
+    metavar="G",
+    help="Views of this gridsize, which concerns cnn; repeatable.",
 )
 split_option = click.option(
     "--split", "splits", multiple=True, type=click.Choice(SPLITS), help="Half that iterative methods use; repeatable."
@@ -142,13 +147,13 @@ _DRIVE_OPTIONS: Final = (
         "--num-workers",
         type=click.Choice(["0"]),
         expose_value=False,
-        help="Processes that load frames: 0, since all frames of a cell are in memory; see --jobs.",
+        help="For compatibility, 0 only: all frames of a cell are in memory; see --jobs.",
     ),
     click.option(
         "--logger",
         type=click.Choice(["csv"]),
         expose_value=False,
-        help="Losses by epoch: csv, the history.csv beside every bundle.",
+        help="For compatibility, csv only: the losses by epoch, history.csv beside every bundle.",
     ),
 )
 

@@ -31,7 +31,7 @@ FIELDS: Final = ("schema_version", "creation_info", "physics_parameters", "base"
 PHYSICS_FIELDS: Final = ("nphotons", "N", "gridsize", "intensity_scale", "expected_mean_counts")
 DOSE_TOLERANCE: Final = 1e-6
 DOSE_FACTOR: Final = 5.0
-"""How far the mean photons of a half may lie from the dose before the object must explain it."""
+"""Ratio of mean counts to dose, or its inverse, beyond which it is an error, unless the object allows it."""
 
 
 def read_metadata(arrays: Arrays) -> tuple[dict[str, Any] | None, list[Finding]]:

@@ -17,7 +17,7 @@ class Expectations:
 
     ``patch_size`` is the side N of a frame [px], ``doses`` are in photons per frame, ``gridsizes`` give g of each view,
     ``baseline`` among them, ``neighbor_count`` is K where a file records none, and ``patches`` says whether the
-    supervised patches ``Y`` are required. The study's name is for messages.
+    true object patches ``Y`` are required. The study's name is for messages.
     """
 
     study: str

@@ -33,6 +33,6 @@ class EvaluationSettings:
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
     coverage_threshold: Positive = 0.1
-    """Least illumination of a pixel that counts, in units of the mean illumination of one frame."""
+    """Least illumination of a pixel that counts, as a multiple of one frame's mean over the pixels of its disc."""
     max_shift_px: Annotated[Number, within(0, 10), unit("px")] = 2.0
     """Largest shift by which an object is registered to the truth; 0 leaves it where it is."""

@@ -43,12 +43,12 @@ class Deviances:
     held_out: float
 
 
-class CountSplit:
+class HeldOutCounts:
     """Counts of a measurement, divided at random; the division of a frame depends on the seed and its index alone.
 
     ``held_out`` is the part of the counts of every frame to hold out; 0 fits them all. ``fitted`` (n, N, N) float32 are
-    the counts to fit, DC in the corner, as the library expects them, and ``scale`` is the scale s with which the
-    measurement's probe explains them.
+    the counts to fit, DC in the corner, as the library expects them, and ``scale`` is the s with which their
+    expectation is s^2 |F P O|^2.
     """
 
     def __init__(self, measurement: Measurement, held_out: float, seed: int) -> None:
@@ -119,7 +119,8 @@ def deviance(counts: NDArray[np.floating], rates: NDArray[np.floating]) -> NDArr
 def expected_deviance(rates: NDArray[np.floating]) -> NDArray[np.float64]:
     """Mean deviance of Poisson counts with these rates, pixel by pixel.
 
-    Up to 100 counts interpolated in a table that sums the distribution; 1 + 1 / (6 lambda) + 1 / (6 lambda^2) above.
+    Up to 100 counts interpolated in a table of sums over the Poisson distribution, and above
+    1 + 1 / (6 lambda) + 1 / (6 lambda^2).
 
     Examples
     --------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml.count_split import CountSplit
+from fly64_assets.lsqml.count_split import HeldOutCounts
 from fly64_assets.lsqml.options import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.lsqml.stopping import StoppingCriterion, held_out_fraction
@@ -115,7 +115,7 @@ def _run(
 ) -> Reconstruction:
     obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
     probe = measurement.probe
-    split = CountSplit(measurement, held_out_fraction(settings.stopping), seed)
+    split = HeldOutCounts(measurement, held_out_fraction(settings.stopping), seed)
     coverage = illumination(measurement.probe, measurement.scan)
     rows: list[tuple[float, ...]] = []
     options: list[dict[str, Any]] = []
@@ -175,7 +175,7 @@ def noise_models(settings: LsqmlSettings) -> dict[int, str]:
 
 def _task(
     measurement: Measurement,
-    split: CountSplit,
+    split: HeldOutCounts,
     settings: LsqmlSettings,
     execution: Execution,
     seed: int,
@@ -219,7 +219,7 @@ def _task(
 
 
 def _state(
-    task: Any, measurement: Measurement, split: CountSplit, illuminated: NDArray[np.bool_]
+    task: Any, measurement: Measurement, split: HeldOutCounts, illuminated: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
     """Present object on the measurement's grid, and probe in the measurement's scale."""
     padded = task.get_data_to_cpu("object", as_numpy=True)[0]

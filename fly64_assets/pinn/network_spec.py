@@ -18,7 +18,8 @@ class NetworkSpec:
     """Everything that determines a network but its weights; stored in the bundle.
 
     Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
-    the object that ``unrolled`` corrects; ``cnn`` is given ``input_scale`` times the stored amplitude.
+    the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``cnn`` is given
+    ``input_scale`` times the stored amplitude.
     """
 
     architecture: str

@@ -145,7 +145,7 @@ def split_metadata(
 ) -> dict[str, Any]:
     """The ``_metadata`` document of one half: the history of the base, and what was done to it.
 
-    ``patches`` says whether the file holds the supervised patches; ``parameters_sha256`` is the hash of the design
+    ``patches`` says whether the file holds the true object patches Y; ``parameters_sha256`` is the hash of the design
     fields on which the file depends.
     """
     simulated = {"dose": scan.dose, "scan": scan.mode, "positions": len(scan.positions)}
@@ -198,7 +198,7 @@ def write_split(
     file : BinaryIO
         A new file on disk, open for writing.
     patches : bool
-        Whether to write the supervised patches Y (m, N, N) complex64.
+        Whether to write the true object patches Y (m, N, N) complex64.
     metadata, expected
         The file's ``_metadata`` document (:func:`split_metadata`), and what the study expects of its data sets.
 

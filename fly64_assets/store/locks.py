@@ -46,7 +46,7 @@ class Holder:
 
 
 def holder(folder: Path) -> Holder | None:
-    """The process that holds or last held the lock of a stage's folder without releasing it; None if none is noted."""
+    """The last process noted in the folder, still there if it never released the lock; None if none is noted."""
     try:
         document: Any = json.loads((folder / NOTE_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):

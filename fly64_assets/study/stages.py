@@ -1,6 +1,6 @@
 """What follows from the table of stages: which stages a study has, what each needs, on which settings it depends.
 
-Belongs here: rules derived from the records of ``study.table``. Does not belong here: the records, what is on disk
+Belongs here: rules derived from the rows of ``study.table``. Does not belong here: the rows, what is on disk
 (``study.states``), Dagster.
 """
 
@@ -30,7 +30,7 @@ def study_keys(design: StudyDesign, requested: Collection[str] = ()) -> Iterator
 
 
 def stage_of(design: StudyDesign, key: Key) -> Stage:
-    """The record behind a stage. Raises ``KeyError`` if the study has no such stage."""
+    """The row of the table behind a stage. Raises ``KeyError`` if the study has no such stage."""
     for stage in STAGES.values():
         same = (stage.kind, stage.split or None) == (key.stage, key.split)
         if same and (not key.method or stage.method_in(design) == key.method):
@@ -68,7 +68,7 @@ def parameters(design: StudyDesign, key: Key) -> dict[str, Any]:
 
 
 def parameters_beside(design: StudyDesign, key: Key, record: StageRecord | None) -> dict[str, Any]:
-    """As :func:`parameters`, in the form of the record where that says the same.
+    """As :func:`parameters`, or the record's own parameters if they equal today's after renaming.
 
     An older version recorded the same values under other names, or beside some that change nothing.
     """

@@ -1,4 +1,4 @@
-"""The table of stages: one record for each asset of the study.
+"""The table of stages: one row for each asset of the study.
 
 Dependencies, jobs, automation, run tags, states, plans and filters are derived from this table (``study.stages``). To
 add an iterative method, add a call to ``_ITERATIVE``. Does not belong here: what a stage computes (``assets``), what

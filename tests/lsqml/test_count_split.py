@@ -9,18 +9,18 @@ from scipy import stats
 from scipy.special import xlogy
 
 from fly64_assets.lsqml import count_split
-from fly64_assets.lsqml.count_split import LARGE_RATE, CountSplit, deviance, expected_deviance
+from fly64_assets.lsqml.count_split import LARGE_RATE, HeldOutCounts, deviance, expected_deviance
 from fly64_assets.physics.counts import RATE_FLOOR
 from fly64_assets.physics.forward import patch_counts
 
 
-def counts_of(split: CountSplit) -> np.ndarray:
+def counts_of(split: HeldOutCounts) -> np.ndarray:
     return np.fft.fftshift(split.fitted, axes=(-2, -1))
 
 
 def test_without_held_out_counts_all_counts_are_fitted(scanned):
     m = scanned(dose=1e4, n=70).measurement
-    split = CountSplit(m, 0, 1)
+    split = HeldOutCounts(m, 0, 1)
     assert split.fitted.dtype == np.float32
     np.testing.assert_array_equal(counts_of(split), m.counts())
     assert split.scale == m.intensity_scale
@@ -29,7 +29,7 @@ def test_without_held_out_counts_all_counts_are_fitted(scanned):
 
 def test_held_out_counts_are_part_of_the_counts_in_the_right_share(scanned):
     m = scanned(dose=1e4, n=70).measurement
-    split = CountSplit(m, 0.2, 1)
+    split = HeldOutCounts(m, 0.2, 1)
     kept, whole = counts_of(split), m.counts()
     assert (kept >= 0).all()
     assert (kept <= whole).all()
@@ -40,17 +40,17 @@ def test_held_out_counts_are_part_of_the_counts_in_the_right_share(scanned):
 
 def test_the_division_depends_on_seed_and_place_of_the_frame_alone(scanned, monkeypatch):
     m = scanned(dose=1e4, n=70).measurement
-    one = CountSplit(m, 0.2, 1).fitted
+    one = HeldOutCounts(m, 0.2, 1).fitted
     monkeypatch.setattr(count_split, "blocks", lambda n: (slice(j, min(j + 7, n)) for j in range(0, n, 7)))
-    np.testing.assert_array_equal(CountSplit(m, 0.2, 1).fitted, one)
-    assert (CountSplit(m, 0.2, 2).fitted != one).any()
+    np.testing.assert_array_equal(HeldOutCounts(m, 0.2, 1).fitted, one)
+    assert (HeldOutCounts(m, 0.2, 2).fitted != one).any()
 
 
 @pytest.mark.parametrize("part", [0.0, 0.2])
 def test_the_truth_has_the_expected_deviance_and_a_uniform_object_has_more(scanned, part):
     s = scanned(dose=1e4, n=40)
     m = s.measurement
-    split = CountSplit(m, part, 1)
+    split = HeldOutCounts(m, part, 1)
     truth, uniform = split.deviances(s.object, m.probe), split.deviances(np.ones_like(s.object), m.probe)
     pixels = 40 * 64**2
     assert abs(truth.fitted - truth.expected) < 4 * np.sqrt(2 / pixels)
@@ -67,8 +67,8 @@ def test_only_some_frames_are_judged_where_there_are_many(scanned, monkeypatch):
     broken[1::2] = 9
     even = np.arange(0, 39, 2)
     some = replace(m, amplitude=m.amplitude[even], x=m.x[even], y=m.y[even], scan_index=even)
-    found = CountSplit(replace(m, amplitude=broken), 0, 1).deviances(s.object, m.probe)
-    expected = CountSplit(some, 0, 1).deviances(s.object, m.probe)
+    found = HeldOutCounts(replace(m, amplitude=broken), 0, 1).deviances(s.object, m.probe)
+    expected = HeldOutCounts(some, 0, 1).deviances(s.object, m.probe)
     assert (found.fitted, found.expected) == pytest.approx((expected.fitted, expected.expected), rel=1e-12)
 
 
@@ -76,7 +76,7 @@ def test_held_out_counts_are_evaluated_in_all_frames_though_few_are_for_the_fit(
     monkeypatch.setattr(count_split, "FITTED_FRAMES", 20)
     s = scanned(dose=1e4, n=39)
     m = s.measurement
-    split = CountSplit(m, 0.2, 1)
+    split = HeldOutCounts(m, 0.2, 1)
     held_out = m.counts() - counts_of(split)
     rates = 0.2 * np.maximum(patch_counts(s.object, m.probe, m.scan, m.intensity_scale), 1e-12)
     expected = 2 * (xlogy(held_out, held_out / rates) - held_out + rates).mean()

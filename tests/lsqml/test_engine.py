@@ -7,7 +7,7 @@ import pytest
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml.count_split import CountSplit
+from fly64_assets.lsqml.count_split import HeldOutCounts
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
 from fly64_assets.lsqml.options import BUILDERS, engine_options
 from fly64_assets.lsqml.settings import ENGINES, LsqmlSettings
@@ -156,7 +156,7 @@ def test_held_out_counts_keep_the_best_epoch_of_a_longer_run(scanned):
     np.testing.assert_array_equal(short.object, found.object)
     # What is kept predicts the expected counts of the truth better than the last epoch does.
     whole = run(s.measurement, epochs=len(found.loss), **poisson)
-    judge, probe = CountSplit(bright(s), 0, 1), s.measurement.probe
+    judge, probe = HeldOutCounts(bright(s), 0, 1), s.measurement.probe
     assert judge.deviances(found.object, probe).fitted < judge.deviances(whole.object, probe).fitted
     assert np.isnan(whole.held_out).all()
 

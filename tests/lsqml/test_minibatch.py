@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml import engine
-from fly64_assets.lsqml.count_split import CountSplit
+from fly64_assets.lsqml.count_split import HeldOutCounts
 from fly64_assets.lsqml.settings import LsqmlSettings
 
 
@@ -33,7 +33,7 @@ def started(scanned):
         obj = scan.object + 0.05 * rng.standard_normal(scan.object.shape)
         task = engine._task(
             scan.measurement,
-            CountSplit(scan.measurement, 0.0, 1),
+            HeldOutCounts(scan.measurement, 0.0, 1),
             LsqmlSettings(batch_size=8, **settings),
             Execution(),
             1,

@@ -24,16 +24,16 @@ LEAST_ILLUMINATION: Final = 1e-3
 """Relative to the largest; the input does not distinguish less."""
 
 
-def network_input(path: Sequence[torch.Tensor], base: int, illumination: torch.Tensor) -> torch.Tensor:
+def network_input(path: Sequence[torch.Tensor], start_level: int, illumination: torch.Tensor) -> torch.Tensor:
     """Input channels (2 * levels + 1, H, W) float32 from the objects of a regularisation path.
 
     Real and imaginary part of the object to correct, the differences between neighbouring TV weights, which show what
     is detail and what is noise, and the logarithm of the illumination, which says how well each pixel was measured.
 
-    ``path`` holds one object (H, W) complex64 per TV weight, ``base`` is the index of the one to correct, and the
-    illumination (H, W) is float32.
+    ``path`` holds one object (H, W) complex64 per TV weight, ``start_level`` is the index of the one to correct, and
+    the illumination (H, W) is float32.
     """
-    obj = path[base]
+    obj = path[start_level]
     channels = [obj.real - 1.0, obj.imag]
     for smooth, sharp in pairwise(path):
         change = (sharp - smooth) / RESIDUAL_SCALE

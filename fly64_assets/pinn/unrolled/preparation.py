@@ -60,7 +60,7 @@ class TrainingData:
         counts but the validation split.
     levels : tuple of float
         TV weights of the path, decreasing.
-    base : int
+    start_level : int
         Index of the level whose object predicts the first fold best: the object to correct.
     path_losses : list of float
         Losses of the first fold by level, for all levels of the settings.
@@ -69,7 +69,7 @@ class TrainingData:
     likelihood: SplitLikelihood
     inputs: dict[int, NetworkInput]
     levels: tuple[float, ...]
-    base: int
+    start_level: int
     path_losses: list[float]
 
     @property
@@ -126,13 +126,13 @@ def prepare(
     losses = [
         float(likelihood.loss(obj, FIRST_FOLD, frames, likelihood.background(obj, FIRST_FOLD, frames))) for obj in first
     ]
-    base = int(np.argmin(losses))
-    levels = settings.levels[: base + 1 + SHARPER_LEVELS]
+    start_level = int(np.argmin(losses))
+    levels = settings.levels[: start_level + 1 + SHARPER_LEVELS]
     paths = settings.folds + 1
-    notify(f"regularisation path 1 of {paths}: the TV weight {levels[base]:g} predicts best, of {len(losses)}")
+    notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
 
     def network_input_of(objects: list[torch.Tensor]) -> NetworkInput:
-        return NetworkInput(network_input(objects, base, plane.illumination), objects[base])
+        return NetworkInput(network_input(objects, start_level, plane.illumination), objects[start_level])
 
     objects: dict[int, list[torch.Tensor]] = {}
     others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
@@ -143,4 +143,4 @@ def prepare(
     # Shared after all are computed, so that no process waits for another in between.
     for number, (which, computed) in enumerate(objects.items()):
         inputs[which] = network_input_of(ranks.share(number, computed))
-    return TrainingData(likelihood, inputs, levels, base, losses)
+    return TrainingData(likelihood, inputs, levels, start_level, losses)

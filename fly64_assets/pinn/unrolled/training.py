@@ -24,7 +24,10 @@ ILLUMINATED: Final = 0.1
 
 @dataclass(frozen=True)
 class Losses:
-    """Mean losses per frame: of a fold that was learned from, of the validation split, of held-out frames (if any)."""
+    """Mean losses per frame: of a fold that was learned from, of the validation split, of held-out frames (if any).
+
+    A fold is a count split that the network learns to predict from the others.
+    """
 
     learned: float
     unseen: float
@@ -52,7 +55,7 @@ class UnrolledTraining(TrainingTask):
             width=settings.width,
             levels=data.levels,
             level_iterations=settings.level_iterations,
-            base=data.base,
+            base=data.start_level,
         )
         network = initialised(lambda: UnrolledNetwork(spec), setup.seed)
         super().__init__(network, spec, settings, settings.steps_per_epoch)
@@ -63,10 +66,10 @@ class UnrolledTraining(TrainingTask):
         self.before = self.losses(data.inputs[VALIDATION].obj, first, self.background)
 
     def facts(self) -> dict[str, Any]:
-        """How well the objects of the path predict without the network."""
+        """How well the objects of the regularisation path, one for each TV weight, predict by themselves."""
         return {
             "levels": list(self.data.levels),
-            "base_level": self.data.levels[self.data.base],
+            "base_level": self.data.levels[self.data.start_level],
             "path_losses": self.data.path_losses,
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),
@@ -85,7 +88,10 @@ class UnrolledTraining(TrainingTask):
         return Batches([None])
 
     def training_step(self, batch: Tile, batch_idx: int) -> torch.Tensor:
-        """Poisson loss of the fold's counts in the tile's frames, relative to the photons of a frame."""
+        """Poisson loss of the fold's counts in the tile's frames, relative to the photons of a frame.
+
+        The network works on the tile as rotated or mirrored by its symmetry, the likelihood on its output turned back.
+        """
         self.position = f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"
         fold_input = self.data.inputs[batch.fold]
         channels, obj = fold_input.channels[:, *batch.part], fold_input.obj[batch.part]
@@ -121,7 +127,10 @@ class UnrolledTraining(TrainingTask):
         return self.network.correct(self.data.inputs[which].channels, self.data.inputs[which].obj)
 
     def judge(self) -> tuple[float, float]:
-        """Validation loss of the uniform object and standard deviation of the network's phase [rad]."""
+        """What tells whether anything was learned.
+
+        Validation loss of a uniform object, to compare with the network's, and standard deviation of its phase [rad].
+        """
         self.network.to(self.likelihood.plane.device).eval()
         plane = self.likelihood.plane
         uniform = torch.ones_like(self.data.inputs[VALIDATION].obj)
@@ -135,7 +144,7 @@ class UnrolledTraining(TrainingTask):
     def losses(self, obj: torch.Tensor, first_fold: torch.Tensor, background: torch.Tensor) -> Losses:
         """Losses of the object without the validation split, and of the first fold's object.
 
-        On the same frames in every epoch: tiles differ by more in brightness than training gains.
+        On the same frames in every epoch: tiles differ in illumination by more than training gains.
         """
         likelihood, judged, held_out = self.likelihood, self.data.judged, self.data.held_out
         return Losses(
