@@ -174,7 +174,7 @@ class _Solver:
         plane, counts = self._plane, self._counts
         scale = self._measurement.intensity_scale * math.sqrt(1 - len(excluded) / counts.splits)
         return RegularisedLikelihood(
-            plane, lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale, spectral=True
+            plane, lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale
         )
 
     def _minimised(self, likelihood: RegularisedLikelihood, obj: torch.Tensor, level: float) -> torch.Tensor:

@@ -78,7 +78,7 @@ def test_the_last_reconstruction_uses_all_counts(scanned, solved):
     m = scanned(n=12).measurement
     found = solved(m, levels=(0.3,), steps=60, count_splits=2)
     counts = torch.from_numpy(np.fft.ifftshift(m.counts(), axes=(-2, -1)).astype(np.float32))
-    likelihood = RegularisedLikelihood(ObjectPlane(m), lambda rows: counts[rows], m.intensity_scale, spectral=True)
+    likelihood = RegularisedLikelihood(ObjectPlane(m), lambda rows: counts[rows], m.intensity_scale)
     objectives = [
         value for _, (_, value) in zip(range(120), likelihood.steps(likelihood.constant(), 0.3), strict=False)
     ]

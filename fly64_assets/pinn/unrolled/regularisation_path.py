@@ -92,12 +92,9 @@ class RegularisedLikelihood:
     ----------
     plane, counts, scale
         As for :func:`regularisation_path`.
-    spectral : bool
-        Precondition total variation by spatial frequency (:class:`_SpectralPreconditioner`), which reaches the minimum
-        in far fewer steps. Networks are trained on objects found without.
     """
 
-    def __init__(self, plane: ObjectPlane, counts: Counts, scale: float, *, spectral: bool = False) -> None:
+    def __init__(self, plane: ObjectPlane, counts: Counts, scale: float) -> None:
         self._plane, self._counts, self._scale = plane, counts, scale
         if 4 * plane.frames * plane.physics.probe.numel() <= IN_MEMORY_BYTES:
             cache = {rows.start: counts(rows) for rows in plane.blocks()}
@@ -105,7 +102,7 @@ class RegularisedLikelihood:
         illumination = plane.illumination
         # Weighted by the illumination itself: an object pixel counts as often as it is measured.
         self._photons = scale**2 * float(illumination.square().sum() / illumination.sum())
-        self._preconditioner = _SpectralPreconditioner(plane) if spectral else _Preconditioner(plane)
+        self._preconditioner = _Preconditioner(plane)
 
     def constant(self) -> torch.Tensor:
         """Constant object (H, W) complex64 to start from: it explains as many photons as the frames hold on average."""
@@ -195,39 +192,10 @@ class _Preconditioner:
 
     def __call__(self, change: torch.Tensor, obj: torch.Tensor, variation: float) -> torch.Tensor:
         """Scaled change (H, W) at ``obj``, with the curvature of total variation added to the likelihood's."""
-        return self._scaled(change, obj, (self._illumination + variation).rsqrt(), self._amplitude, self._phase)
-
-    @staticmethod
-    def _scaled(
-        change: torch.Tensor, obj: torch.Tensor, root: torch.Tensor, amplitude: torch.Tensor, phase: torch.Tensor
-    ) -> torch.Tensor:
         # Real and imaginary part along the object's own direction are changes of log-amplitude and of phase.
         direction = torch.sgn(obj)
+        root = (self._illumination + variation).rsqrt()
         local = change * direction.conj() * root
-        real = torch.fft.ifft2(torch.fft.fft2(local.real) * amplitude).real
-        imaginary = torch.fft.ifft2(torch.fft.fft2(local.imag) * phase).real
-        return torch.complex(real, imaginary) * direction * root
-
-
-class _SpectralPreconditioner(_Preconditioner):
-    """The same, with the curvature of total variation where it is: at high spatial frequencies.
-
-    Its bound :data:`STEEPEST` holds for changes from pixel to pixel; a phase that varies slowly meets next to none of
-    it. Added to every frequency alike it shortens the steps of such phases as the weight grows: tenfold at low doses.
-    """
-
-    def __init__(self, plane: ObjectPlane) -> None:
-        super().__init__(plane)
-        self._mean = float(plane.illumination.square().sum() / plane.illumination.sum())
-        rows, columns = (
-            2.0 - 2.0 * torch.cos(2.0 * math.pi * torch.fft.fftfreq(side, device=plane.device)) for side in plane.shape
-        )
-        self._roughness = (rows[:, None] + columns) / STEEPEST
-
-    def __call__(self, change: torch.Tensor, obj: torch.Tensor, variation: float) -> torch.Tensor:
-        """Scaled change (H, W) at ``obj``."""
-        # Total variation is divided by the least illumination: a constant part keeps that, and its steps, from zero.
-        illumination = self._illumination + min(variation, self._mean)
-        rough = variation / float(illumination.min()) * self._roughness
-        amplitude, phase = 1.0 / (1.0 / self._amplitude + rough), 1.0 / (1.0 / self._phase + rough)
-        return self._scaled(change, obj, illumination.rsqrt(), amplitude, phase)
+        amplitude = torch.fft.ifft2(torch.fft.fft2(local.real) * self._amplitude).real
+        phase = torch.fft.ifft2(torch.fft.fft2(local.imag) * self._phase).real
+        return torch.complex(amplitude, phase) * direction * root

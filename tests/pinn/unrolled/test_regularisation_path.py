@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from itertools import islice
-
 import numpy as np
 import pytest
 import torch
@@ -152,21 +150,6 @@ def test_steps_go_down_the_slope_of_the_objective_they_report(measured):
         up, down = (next(likelihood.steps(obj + sign * 1e-5 * towards, 0.3))[1] for sign in (1, -1))
         slope = -4 * scale**2 * float((step.conj() * towards).real.sum())
         assert slope == pytest.approx((up - down) / 2e-5, rel=1e-5)
-
-
-def test_total_variation_by_spatial_frequency_needs_fewer_steps(measured):
-    """Where the weight is large: the objective of 30 steps is that of 300, which plain preconditioning misses."""
-    measurement = measured(dose=300)
-    scene, frames = ObjectPlane(measurement), measured_frames(measurement)
-
-    def objective(steps, spectral):
-        likelihood = RegularisedLikelihood(scene, frames, measurement.intensity_scale, spectral=spectral)
-        *_, (_, value) = islice(likelihood.steps(likelihood.constant(), 0.6), steps)
-        return value
-
-    least = objective(300, spectral=True)
-    fast, plain = (objective(30, spectral) / least - 1 for spectral in (True, False))
-    assert -1e-4 < fast < 0.5 * plain
 
 
 def test_bright_waves_get_the_measured_amplitude():
