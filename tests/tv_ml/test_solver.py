@@ -82,7 +82,7 @@ def test_the_last_reconstruction_uses_all_counts(scanned, solved):
     objectives = [
         value for _, (_, value) in zip(range(120), likelihood.steps(likelihood.constant(), 0.3), strict=False)
     ]
-    assert found.loss[-1] == pytest.approx(objectives[-1] / m.frames, rel=1e-3)
+    assert found.loss[-1] == pytest.approx(objectives[-1] / m.frames, rel=3e-3)
     assert found.loss[59] != pytest.approx(objectives[-1] / m.frames, rel=1e-2)
 
 
