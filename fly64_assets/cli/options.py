@@ -117,6 +117,20 @@ def chosen_cells(
 # -- execution ----------------------------------------------------------------------------------------------------
 
 
+class OnlyChoice(click.Choice[str]):
+    """The one value of an option that stays for compatibility; any other is refused with the reason."""
+
+    def __init__(self, value: str, why: str) -> None:
+        super().__init__([value])
+        self._value, self._why = value, why
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The value itself, or a usage error."""
+        if str(value) != self._value:
+            self.fail(f"{value} is not available, only {self._value}: {self._why}", param, ctx)
+        return self._value
+
+
 _DRIVE_OPTIONS: Final = (
     click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing."),
     click.option(
@@ -145,13 +159,13 @@ _DRIVE_OPTIONS: Final = (
     ),
     click.option(
         "--num-workers",
-        type=click.Choice(["0"]),
+        type=OnlyChoice("0", "all frames of a cell are in memory, and no other process loads them; see --jobs"),
         expose_value=False,
         help="For compatibility, 0 only: all frames of a cell are in memory; see --jobs.",
     ),
     click.option(
         "--logger",
-        type=click.Choice(["csv"]),
+        type=OnlyChoice("csv", "every training writes its losses by epoch to history.csv beside its bundle"),
         expose_value=False,
         help="For compatibility, csv only: the losses by epoch, history.csv beside every bundle.",
     ),
