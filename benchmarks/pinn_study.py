@@ -26,23 +26,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from cells import Cell, cell_of, errors, silent
 
-from fly64_assets.contract.npz import load_base
-from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.execution import Execution
-from fly64_assets.evaluation.scores.alignment import align
 from fly64_assets.evaluation.scores.compare import SplitInput, compare_split
-from fly64_assets.evaluation.scores.metrics import phase_part, rmse
-from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region, scan_box
 from fly64_assets.lsqml import engine
 from fly64_assets.physics.illumination import LEAST_COVERAGE
-from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.network_spec import NetworkSpec
@@ -51,10 +44,7 @@ from fly64_assets.pinn.settings import PinnSettings, upgraded
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
-from fly64_assets.simulation.bases import make_base
-from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
-from fly64_assets.simulation.views import split_view
 from fly64_assets.study.design import StudyDesign, load_design
 
 NETWORKS = ("unrolled", "cnn")
@@ -74,59 +64,7 @@ class Run:
     facts: dict = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Both halves of a cell and where its test half counts."""
-
-    view: str
-    dose: int
-    truth: np.ndarray
-    train: Measurement
-    test: Measurement
-    box: ScanBox
-    region: Region
-
-
-# -- data: what the study's simulated_dataset and overlap_view do, in memory ------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def halves(source: BaseRecipe | Path, patch_size: int, dose: int, scan: str, axis: str, seed: int) -> dict:
-    base = make_base(source, patch_size) if isinstance(source, BaseRecipe) else load_base(source)
-    simulated = simulate(base, dose=dose, scan=scan, axis=axis, seed=seed)
-    found = {}
-    for split, index in simulated.halves.items():
-        frames = np.concatenate(list(simulated.amplitude_blocks(split)))
-        x, y, metadata = simulated.positions.x[index], simulated.positions.y[index], {"scale": simulated.scale}
-        found[split] = Dataset(frames, base.object, base.probe, x, y, index, None, metadata)
-    return found
-
-
-def cell_of(design: StudyDesign, view: str, dose: int) -> Cell | str:
-    """A cell of the study, or why it does not exist."""
-    source = design.base if isinstance(design.base, BaseRecipe) else design.base_path
-    seed = design.rng_seeds["simulation"]
-    datasets = halves(source, design.patch_size_pixels, dose, design.scan, design.train_test_split_axis, seed)
-    measured = {}
-    for split in SPLITS:
-        whole = datasets[split]
-        selected = split_view(whole, design.view_rule(view), dose, split)
-        if selected.skipped:
-            return selected.reason
-        frames, x, y, index = (a[selected.kept] for a in (whole.diffraction, whole.x, whole.y, whole.scan_index))
-        measured[split] = Measurement(frames, whole.metadata["scale"], whole.probe, x, y, whole.object.shape, index)
-    train_half, test, baseline = measured["train"], measured["test"], datasets["test"]
-    box = scan_box(baseline.scan)
-    threshold = design.evaluation.coverage_threshold
-    region = evaluation_region(test.probe, test.scan, threshold=threshold, scan_box=box, train_scan=train_half.scan)
-    return Cell(view, dose, baseline.object, train_half, test, box, region)
-
-
 # -- the methods ------------------------------------------------------------------------------------------------------
-
-
-def silent(*_: object) -> None:
-    pass
 
 
 def trained(
@@ -179,13 +117,6 @@ def path_run(cell: Cell, spec: NetworkSpec) -> Run:
     return Run(obj, time.perf_counter() - start, facts={"level": spec.levels[spec.base]})
 
 
-def phase_error(cell: Cell, obj: np.ndarray, max_shift_px: float) -> float:
-    """What compare_split says of the phase, without its other scores."""
-    truth = cell.truth.astype(np.complex128)
-    aligned = align(obj, truth, cell.region.mask, max_shift_px=max_shift_px).field
-    return float(rmse(phase_part(aligned, truth, cell.region.mask, None)).value)
-
-
 def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int, first: np.ndarray | None = None) -> Run:
     """To its own stop, with the object and the time of every epoch; from a uniform object or from ``first``."""
     objects: list[np.ndarray] = []
@@ -205,9 +136,9 @@ def lsqml_run(cell: Cell, design: StudyDesign, seed: int, threads: int, first: n
     finally:
         engine._state = state
     seconds = time.perf_counter() - start
-    errors = [phase_error(cell, obj, design.evaluation.max_shift_px) for obj in objects]
-    facts = {"stop_reason": found.stop_reason, "times": [one - start for one in times], "errors": errors}
-    return Run(found.object, seconds, epochs=len(errors), facts=facts)
+    phase_errors = [errors(cell, obj, design.evaluation.max_shift_px)[0] for obj in objects]
+    facts = {"stop_reason": found.stop_reason, "times": [one - start for one in times], "errors": phase_errors}
+    return Run(found.object, seconds, epochs=len(phase_errors), facts=facts)
 
 
 def runs_of(cell: Cell, design: StudyDesign, options: argparse.Namespace, scratch: Path) -> dict[str, list[Run]]:
