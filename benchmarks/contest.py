@@ -32,6 +32,7 @@ import torch
 from cells import Cell, cell_of, design_of, errors, repeat_of, silent
 
 from fly64_assets.engines.execution import Execution
+from fly64_assets.evaluation.scores.photons import photon_budget
 from fly64_assets.lsqml import engine
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
@@ -44,8 +45,8 @@ from fly64_assets.tv_ml import solver
 RESULTS = Path(__file__).parents[1] / "docs" / "explanation" / "results" / "contest.csv"
 KEY = ("object", "view", "dose", "seed", "method")
 COLUMNS = (
-    *KEY, "phase_rmse", "amplitude_rmse", "training_cpu_s", "reconstruction_cpu_s", "frames", "tv_weight", "epochs",
-    "stop_reason", "settings", "machine",
+    *KEY, "phase_rmse", "amplitude_rmse", "training_cpu_s", "reconstruction_cpu_s", "tv_weight", "epochs",
+    "stop_reason", "frames", "photons_per_pixel", "covered_fraction", "phase_floor", "settings", "machine",
 )  # fmt: skip
 LSQML_TV = 0.1
 """Weight of the total-variation step of ``lsqml_tv``."""
@@ -163,16 +164,21 @@ def row_of(task: Task) -> dict[str, object] | str:
     result = method(cell, design, design.repeat_seeds(1)["grouping"])
     seconds = time.process_time() - begin - result.training_cpu_s
     phase, amplitude = errors(cell, result.object, design.evaluation.max_shift_px)
+    region, test = cell.region, cell.test
+    photons = photon_budget(region.illumination, cell.truth, region.mask, test.intensity_scale, test.frames)
     return {
         **{name: getattr(task, name) for name in KEY},
         "phase_rmse": f"{phase:.5f}",
         "amplitude_rmse": f"{amplitude:.5f}",
         "training_cpu_s": f"{result.training_cpu_s:.1f}",
         "reconstruction_cpu_s": f"{seconds:.1f}",
-        "frames": cell.test.frames,
         "tv_weight": result.tv_weight,
         "epochs": result.epochs,
         "stop_reason": result.stop_reason,
+        "frames": cell.test.frames,
+        "photons_per_pixel": f"{photons.photons_per_pixel:.5g}",
+        "covered_fraction": f"{region.covered_fraction:.4f}",
+        "phase_floor": f"{photons.phase_floor_rad:.5f}",
         "settings": task.settings(),
         "machine": machine(),
     }
@@ -192,7 +198,10 @@ def existing(path: Path) -> set[tuple[str, ...]]:
     if not path.exists():
         return set()
     with path.open(newline="") as file:
-        return {tuple(row[name] for name in (*KEY, "settings")) for row in csv.DictReader(file)}
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise SystemExit(f"{path.name} has other columns than this benchmark writes; give another --output")
+        return {tuple(row[name] for name in (*KEY, "settings")) for row in reader}
 
 
 def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
