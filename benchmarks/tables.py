@@ -1,0 +1,256 @@
+"""Result tables of README.md and of the pages in docs/explanation, from the CSV files in docs/explanation/results.
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->`` and is written anew by this script. Values are means
+over the seeds, ± the standard deviation between them; what has not been measured is a dash. *Best iterative* is the
+iterative method with the smallest mean in the cell; the network is divided by it seed by seed.
+
+==================  ==================================================================================================
+contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed and method; of several rows of one the
+                    last counts
+independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
+minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
+peers.csv           other packages on exported files, as its columns say
+==================  ==================================================================================================
+
+Usage: python benchmarks/tables.py [--check]
+"""
+
+import argparse
+import csv
+import math
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "explanation" / "results"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs" / "explanation").glob("*.md")))
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MISSING = "–"
+
+ITERATIVE = ("lsqml", "lsqml_tv", "tv_ml")
+NETWORK = "pinn"
+TITLES = {
+    "lsqml": "`lsqml`", "lsqml_tv": "`lsqml` with TV", "tv_ml": "`tv_ml`", "pinn": "`pinn`",
+    "uniform": "uniform object",
+}  # fmt: skip
+VIEWS = ("baseline", "dense", "sparse")
+DOSES = (1_000, 10_000, 100_000)
+OTHER_OBJECTS = ("slow", "particles", "texture")
+AIMS = {1_000: 0.85, 10_000: 0.95, 100_000: 1.0}
+"""Network over best iterative method that the project aims at, geometric mean over all objects."""
+
+Cell = tuple[str, str, int]
+"""Object, view, photons per frame."""
+BySeed = dict[int, float]
+Row = dict[str, str]
+
+
+def rows_of(name: str) -> list[Row]:
+    """Rows of a CSV file; none where it does not exist."""
+    path = RESULTS / name
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Contest:
+    """The rows of contest.csv, by cell, method and seed."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = {
+            (row["object"], row["view"], int(row["dose"]), row["method"], int(row["seed"])): row for row in rows
+        }
+
+    def values(self, cell: Cell, method: str, column: str = "phase_rmse") -> BySeed:
+        """A column by seed."""
+        return {key[4]: float(row[column]) for key, row in self._rows.items() if key[:4] == (*cell, method)}
+
+    def fact(self, cell: Cell, column: str) -> float | None:
+        """A column that is the same for every method and seed."""
+        return next((float(row[column]) for key, row in self._rows.items() if key[:3] == cell), None)
+
+    def best_iterative(self, cell: Cell) -> BySeed:
+        """Errors of the iterative method with the smallest mean."""
+        found = [values for method in ITERATIVE if (values := self.values(cell, method))]
+        return min(found, key=lambda values: statistics.mean(values.values()), default={})
+
+    def ratio(self, cell: Cell) -> BySeed:
+        """Network over best iterative method, for the seeds that both have."""
+        network, best = self.values(cell, NETWORK), self.best_iterative(cell)
+        return {seed: network[seed] / best[seed] for seed in sorted(network.keys() & best.keys())}
+
+    def geometric_mean(self, cells: Sequence[Cell]) -> BySeed:
+        """Geometric mean over cells of network over best iterative method, for the seeds that all of them have."""
+        ratios = [self.ratio(cell) for cell in cells]
+        seeds = sorted(set.intersection(*(set(ratio) for ratio in ratios)))
+        return {seed: math.exp(statistics.mean(math.log(ratio[seed]) for ratio in ratios)) for seed in seeds}
+
+
+def shown(values: BySeed, digits: int) -> str:
+    """Mean ± standard deviation; without one for a single seed."""
+    if not values:
+        return MISSING
+    mean = f"{statistics.mean(values.values()):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values.values()):.{digits}f}" if len(values) > 1 else mean
+
+
+def one(value: float | None, text: str) -> str:
+    return MISSING if value is None else format(value, text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head, *body = ("| " + " | ".join(line) + " |\n" for line in (columns, *rows))
+    return "".join([head, "|" + "---|" * len(columns) + "\n", *body])
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+
+def results(contest: Contest, cell: Cell) -> list[str]:
+    """Errors of the methods, and network over best iterative method."""
+    errors = [shown(contest.values(cell, method), 4) for method in (*ITERATIVE, NETWORK)]
+    return [*errors, shown(contest.ratio(cell), 2)]
+
+
+RESULT_COLUMNS = [*(TITLES[method] for method in (*ITERATIVE, NETWORK)), "`pinn` / best iterative"]
+
+
+def nine_cells(name: str) -> Callable[[Contest], str]:
+    """Phase RMSE of every method in the nine cells of an object."""
+
+    def made(contest: Contest) -> str:
+        rows = [
+            [
+                f"{dose:,}",
+                view,
+                *results(contest, (name, view, dose)),
+                shown(contest.values((name, view, dose), "uniform"), 4),
+            ]
+            for dose in DOSES
+            for view in VIEWS
+        ]
+        return table(["photons / frame", "view", *RESULT_COLUMNS, TITLES["uniform"]], rows)
+
+    return made
+
+
+def short(contest: Contest) -> str:
+    """The nine cells of the demo with their photons, means alone."""
+
+    def mean(values: BySeed, digits: int) -> str:
+        return one(statistics.mean(values.values()) if values else None, f".{digits}f")
+
+    rows = []
+    for dose in DOSES:
+        for view in VIEWS:
+            cell = ("demo", view, dose)
+            photons, covered = contest.fact(cell, "photons_per_pixel"), contest.fact(cell, "covered_fraction")
+            percent = MISSING if covered is None else f"{100 * covered:.0f} %"
+            rows.append([
+                f"{dose:,}", view, one(contest.fact(cell, "frames"), ".0f"), one(photons, ".3g"), percent,
+                *(mean(contest.values(cell, method), 4) for method in ("pinn", "lsqml", "tv_ml")),
+                shown(contest.ratio(cell), 2), mean(contest.values(cell, "uniform"), 4),
+                one(contest.fact(cell, "phase_floor"), ".4f"),
+            ])  # fmt: skip
+    columns = [
+        "photons / frame", "view", "frames", "photons / px", "covered",
+        *(TITLES[method] for method in ("pinn", "lsqml", "tv_ml")),
+        "`pinn` / best iterative", TITLES["uniform"], "photon floor",
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def independent(contest: Contest) -> str:
+    """LSQML and regularised maximum likelihood of this project beside those of an independent implementation."""
+    rows = []
+    for row in rows_of("independent.csv"):
+        cell = ("demo", row["view"], int(row["dose"]))
+        own = {seed: value for seed, value in contest.values(cell, "tv_ml").items() if seed == 1}
+        ratio = own[1] / float(row["tv_ml_by_counts"]) if own else None
+        first = {seed: value for seed, value in contest.values(cell, "lsqml").items() if seed == 1}
+        rows.append([
+            f"{cell[2]:,}", cell[1], shown(first, 3), row["lsqml"], shown(own, 3), row["tv_ml_by_counts"],
+            row["tv_ml_best_weight"], one(ratio, ".2f"),
+        ])  # fmt: skip
+    columns = [
+        "photons / frame", "view", "`lsqml`, seed 1", "same object, independent score", "`tv_ml`, seed 1",
+        "independent TV-ML, weight by counts", "its best weight", "`tv_ml` / independent, by counts",
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def other_objects(contest: Contest) -> str:
+    """Objects of other kinds, dense view."""
+    rows = [
+        [name, f"{dose:,}", *results(contest, cell), shown(contest.values(cell, "uniform"), 4)]
+        for name in OTHER_OBJECTS
+        for dose in DOSES
+        for cell in [(name, "dense", dose)]
+    ]
+    return table(["object", "photons / frame", *RESULT_COLUMNS, TITLES["uniform"]], rows)
+
+
+def ratios(contest: Contest) -> str:
+    """Geometric means of network over best iterative method by object and dose, and over all cells."""
+    rows = []
+    for dose in DOSES:
+        groups = [[(name, view, dose) for view in VIEWS] for name in ("demo", "fly64")]
+        groups += [[(name, "dense", dose)] for name in OTHER_OBJECTS]
+        groups.append([cell for group in groups for cell in group])
+        rows.append([f"{dose:,}", *(shown(contest.geometric_mean(cells), 3) for cells in groups), f"{AIMS[dose]:.2f}"])
+    columns = ["photons / frame", "demo, 3 views", "fly64, 3 views", *OTHER_OBJECTS, "all 9 cells", "aim, at most"]
+    return table(columns, rows)
+
+
+def minutes(_contest: Contest) -> str:
+    """Processor minutes of the demo by stage, with their sum."""
+    found = rows_of("minutes.csv")
+    rows = [[row["stage"], *(f"{float(row[column]):.1f}" for column in ("before", "after"))] for row in found]
+    total = (f"**{sum(float(row[column]) for row in found):.1f}**" for column in ("before", "after"))
+    return table(["stage", "before", "after"], [*rows, ["**all**", *total]] if rows else [])
+
+
+def peers(_contest: Contest) -> str:
+    """The file of the other packages as it is."""
+    found = rows_of("peers.csv")
+    return table(list(found[0]), [list(row.values()) for row in found]) if found else table([MISSING], [])
+
+
+TABLES: dict[str, Callable[[Contest], str]] = {
+    "demo": nine_cells("demo"),
+    "fly64": nine_cells("fly64"),
+    "short": short,
+    "independent": independent,
+    "other_objects": other_objects,
+    "ratios": ratios,
+    "minutes": minutes,
+    "peers": peers,
+}
+
+
+def regenerated(text: str, contest: Contest) -> str:
+    """A document with its tables written anew. Raises KeyError for a table that does not exist."""
+    return MARKED.sub(lambda match: match[1] + TABLES[match[2]](contest) + match[3], text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table is not up to date")
+    options = parser.parse_args()
+    contest = Contest(rows_of("contest.csv"))
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        new = regenerated(text, contest)
+        if new != text:
+            if options.check:
+                sys.exit(f"{path.name}: run python benchmarks/tables.py")
+            path.write_text(new, encoding="utf-8")
+            print(f"{path.name}: tables written")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The tables of README and documentation are those of the result files."""
+
+import math
+import runpy
+from pathlib import Path
+
+import pytest
+
+TABLES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "tables.py"))
+DENSE = ("demo", "dense", 1000)
+
+
+def row(method, seed, value, cell=DENSE):
+    return dict(zip(("object", "view", "dose"), map(str, cell), strict=True)) | {
+        "method": method, "seed": str(seed), "phase_rmse": str(value),
+    }  # fmt: skip
+
+
+def contest(*rows):
+    return TABLES["Contest"](rows)
+
+
+@pytest.mark.parametrize("path", TABLES["DOCUMENTS"], ids=lambda path: path.name)
+def test_documents_have_the_tables_of_the_result_files(path):
+    text = path.read_text(encoding="utf-8")
+    measured = TABLES["Contest"](TABLES["rows_of"]("contest.csv"))
+    assert text == TABLES["regenerated"](text, measured), "run python benchmarks/tables.py"
+
+
+def test_every_marker_is_of_a_known_table():
+    for path in TABLES["DOCUMENTS"]:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("<!-- table ") == text.count("<!-- end -->") == len(TABLES["MARKED"].findall(text)), path.name
+
+
+def test_a_changed_number_is_written_anew():
+    measured = contest(row("lsqml", 1, 0.2), row("pinn", 1, 0.1))
+    text = "before\n<!-- table demo -->\nold\n<!-- end -->\nafter\n"
+    once = TABLES["regenerated"](text, measured)
+    assert "| 1,000 | dense | 0.2000 | – | – | 0.1000 | 0.50 | – |" in once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert TABLES["regenerated"](once.replace("0.1000", "0.0900"), measured) == once
+
+
+@pytest.mark.parametrize("name", TABLES["TABLES"])
+def test_what_is_not_measured_is_a_dash(name):
+    made = TABLES["TABLES"][name](contest())
+    widths = {line.count("|") for line in made.splitlines()}
+    assert len(widths) == 1
+    assert "nan" not in made
+
+
+def test_the_network_is_divided_by_the_method_with_the_smallest_mean_seed_by_seed():
+    measured = contest(
+        row("lsqml", 1, 0.1), row("lsqml", 2, 0.5), row("tv_ml", 1, 0.2), row("tv_ml", 2, 0.3),
+        row("pinn", 1, 0.1), row("pinn", 2, 0.3), row("pinn", 3, 9.0),
+    )  # fmt: skip
+    assert measured.ratio(DENSE) == {1: 0.5, 2: 1.0}
+
+
+def test_of_several_rows_the_last_counts():
+    assert contest(row("pinn", 1, 0.3), row("pinn", 1, 0.2)).values(DENSE, "pinn") == {1: 0.2}
+
+
+def test_a_geometric_mean_takes_the_seeds_that_every_cell_has():
+    other = ("slow", "dense", 1000)
+    measured = contest(
+        row("lsqml", 1, 1), row("pinn", 1, 0.5), row("lsqml", 1, 1, other), row("pinn", 1, 0.72, other),
+        row("lsqml", 2, 1), row("pinn", 2, 0.5),
+    )  # fmt: skip
+    assert measured.geometric_mean([DENSE, other]) == {1: pytest.approx(0.6)}
+    assert math.isclose(measured.geometric_mean([DENSE])[2], 0.5)
+
+
+def test_mean_and_standard_deviation():
+    assert TABLES["shown"]({1: 0.1, 2: 0.2, 3: 0.3}, 2) == "0.20 ± 0.10"
+    assert TABLES["shown"]({1: 0.1}, 2) == "0.10"
