@@ -1,12 +1,13 @@
-"""One iterative reconstruction: the measurement is checked, epochs run one by one, the best one is the result."""
+"""One iterative reconstruction: the measurement is checked, epochs run one by one, a rule says which is the result."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml.count_split import HeldOutCounts
+from fly64_assets.lsqml.count_split import Deviances, HeldOutCounts
 from fly64_assets.lsqml.options import WHOLE_PIXEL_ENGINES, engine_options
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.lsqml.stopping import StoppingCriterion, held_out_fraction
@@ -31,6 +32,9 @@ MARGIN: Final = 2
 class Reconstruction:
     """Result of a reconstruction; deviances are mean Poisson deviances per pixel after every epoch.
 
+    Where counts were held out, the epochs until the end were run without them, and choose only how many epochs of all
+    counts give the object.
+
     Attributes
     ----------
     object : (H, W) complex64
@@ -44,7 +48,12 @@ class Reconstruction:
     deviance, expected, held_out : (epochs,) float64
         Of the fitted counts; what it would be on average if the object were true; of the held-out counts (NaN if none).
     kept_epoch : int
-        Epoch whose object and probe these are, counted from 1.
+        Number of epochs that object and probe come from.
+    refit_loss : (kept_epoch,) or (0,) float64
+        The library's loss after every epoch with all counts, where counts were held out to choose ``kept_epoch``.
+    final_loss : float
+    final_deviances : Deviances
+        Of the object, for the counts that it was fitted to.
     options : tuple of dict
         The library's options as used, each with the ``first_epoch`` that they were used in.
     seconds : float
@@ -59,6 +68,9 @@ class Reconstruction:
     expected: NDArray[np.float64]
     held_out: NDArray[np.float64]
     kept_epoch: int
+    refit_loss: NDArray[np.float64]
+    final_loss: float
+    final_deviances: Deviances
     stop_reason: str
     options: tuple[dict[str, Any], ...]
     seconds: float
@@ -113,16 +125,77 @@ def _run(
     progress: Progress,
     start: NDArray[np.complexfloating] | None,
 ) -> Reconstruction:
-    obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
-    probe = measurement.probe
-    split = HeldOutCounts(measurement, held_out_fraction(settings.stopping), seed)
-    coverage = illumination(measurement.probe, measurement.scan)
+    """Epochs until a rule ends them; then, where counts were held out, as many epochs as were kept with all counts."""
+    started = time.perf_counter()
+    fraction = held_out_fraction(settings.stopping)
+    split = HeldOutCounts(measurement, fraction, seed)
     rows: list[tuple[float, ...]] = []
     options: list[dict[str, Any]] = []
     criterion = StoppingCriterion(settings.stopping, settings.epochs)
-    task, kept, models = None, (obj, probe), noise_models(settings)
-    started = time.perf_counter()
+    kept = None
+    for state in _epochs(measurement, split, settings, execution, seed, start):
+        epoch, deviances = len(rows) + 1, split.deviances(state.object, state.probe)
+        rows.append((state.loss, deviances.fitted, deviances.expected, deviances.held_out))
+        options += state.options
+        if criterion.update(epoch, deviances):
+            kept = state, deviances
+        values = zip(("loss", "deviance", "expected", "held_out"), rows[-1], strict=True)
+        progress(epoch, settings.epochs, {name: value for name, value in values if math.isfinite(value)})
+        if criterion.reason:
+            break
+    assert kept is not None
+    final, deviances = kept
+    refit: list[float] = []
+    if fraction:
+        del split  # frees its counts before they are copied again
+        split = HeldOutCounts(measurement, 0.0, seed)
+        for final in islice(_epochs(measurement, split, settings, execution, seed, start), criterion.kept_epoch):
+            refit.append(final.loss)
+            progress(len(rows) + len(refit), len(rows) + criterion.kept_epoch, {"loss": final.loss})
+        deviances = split.deviances(final.object, final.probe)
+    loss, deviance, expected, held_out = np.asarray(rows, np.float64).T
+    return Reconstruction(
+        object=final.object,
+        probe=final.probe,
+        coverage=illumination(measurement.probe, measurement.scan).astype(np.float32),
+        loss=loss,
+        deviance=deviance,
+        expected=expected,
+        held_out=held_out,
+        kept_epoch=criterion.kept_epoch,
+        refit_loss=np.asarray(refit, np.float64),
+        final_loss=final.loss,
+        final_deviances=deviances,
+        stop_reason=criterion.reason,
+        options=tuple(options),
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True)
+class _State:
+    """Object and probe after an epoch, the library's loss, and its options if they changed with this epoch."""
+
+    object: NDArray[np.complex64]
+    probe: NDArray[np.complex64]
+    loss: float
+    options: list[dict[str, Any]]
+
+
+def _epochs(
+    measurement: Measurement,
+    split: HeldOutCounts,
+    settings: LsqmlSettings,
+    execution: Execution,
+    seed: int,
+    start: NDArray[np.complexfloating] | None,
+) -> Iterator[_State]:
+    """One epoch after the other on the fitted counts of a split, up to the largest number."""
+    obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
+    probe, task, models = measurement.probe, None, noise_models(settings)
+    illuminated = illumination(measurement.probe, measurement.scan) > 0
     for epoch in range(1, settings.epochs + 1):
+        options = []
         if epoch in models:
             task = None  # frees its counts before the next task copies them
             task = _task(measurement, split, settings, execution, seed, obj, models[epoch], probe)
@@ -130,31 +203,10 @@ def _run(
         assert task is not None
         task.run(1)
         loss = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])
-        obj, probe = _state(task, measurement, split, coverage > 0)
+        obj, probe = _state(task, measurement, split, illuminated)
         if not (math.isfinite(loss) and np.isfinite(obj).all()):
             raise EngineError(f"the loss or the object is not finite after epoch {epoch}; the result was discarded")
-        deviances = split.deviances(obj, probe)
-        rows.append((loss, deviances.fitted, deviances.expected, deviances.held_out))
-        if criterion.update(epoch, deviances):
-            kept = obj, probe
-        values = zip(("loss", "deviance", "expected", "held_out"), rows[-1], strict=True)
-        progress(epoch, settings.epochs, {name: value for name, value in values if math.isfinite(value)})
-        if criterion.reason:
-            break
-    loss_, deviance, expected, held_out = np.asarray(rows, np.float64).T
-    return Reconstruction(
-        object=kept[0],
-        probe=kept[1],
-        coverage=coverage.astype(np.float32),
-        loss=loss_,
-        deviance=deviance,
-        expected=expected,
-        held_out=held_out,
-        kept_epoch=criterion.kept_epoch,
-        stop_reason=criterion.reason,
-        options=tuple(options),
-        seconds=time.perf_counter() - started,
-    )
+        yield _State(obj, probe, loss, options)
 
 
 def noise_models(settings: LsqmlSettings) -> dict[int, str]:

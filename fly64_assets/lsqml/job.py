@@ -60,19 +60,20 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     metadata = {**request["metadata"], "algorithm": settings.engine.upper(), "execution": execution.to_dict()}
     _write(folder / RESULT, result, metadata)
     (folder / PICTURE).write_bytes(_figure(result))
-    epochs, kept = len(result.loss), result.kept_epoch - 1
+    epochs, refit = len(result.loss), len(result.refit_loss)
     return {
         "algorithm": settings.engine.upper(),
         "num_epochs": settings.epochs,
         "epochs_run": epochs,
         "kept_epoch": result.kept_epoch,
+        "refit_epochs": refit,
         "stop_reason": result.stop_reason,
-        "final_loss": float(result.loss[kept]),
-        "final_deviance": float(result.deviance[kept]),
-        "expected_deviance": float(result.expected[kept]),
+        "final_loss": result.final_loss,
+        "final_deviance": result.final_deviances.fitted,
+        "expected_deviance": result.final_deviances.expected,
         "frames": measurement.frames,
         "engine_seconds": result.seconds,
-        "seconds_per_epoch": result.seconds / epochs,
+        "seconds_per_epoch": result.seconds / (epochs + refit),
     }
 
 
@@ -83,6 +84,7 @@ def _write(path: Path, result: Reconstruction, metadata: Mapping[str, Any]) -> N
         "options": result.options,
         "epochs_run": len(result.loss),
         "kept_epoch": result.kept_epoch,
+        "refit_epochs": len(result.refit_loss),
         "stop_reason": result.stop_reason,
         "versions": {name: version(name) for name in ("ptychi", "torch", "numpy")},
     }
@@ -94,6 +96,7 @@ def _write(path: Path, result: Reconstruction, metadata: Mapping[str, Any]) -> N
         "deviance": result.deviance,
         "expected_deviance": result.expected,
         "held_out_deviance": result.held_out,
+        "refit_loss": result.refit_loss,
         "_metadata": encode_metadata(document),
     }
     with path.open("wb") as file:
@@ -119,5 +122,8 @@ def _figure(result: Reconstruction) -> bytes:
     axes[2].set(xlabel="epoch", ylabel="Poisson deviance per pixel", yscale="log", title=title)
     axes[2].legend(fontsize="small")
     axes[3].plot(epochs, result.loss, color="C3")
+    if len(result.refit_loss):
+        axes[3].plot(epochs[: result.kept_epoch], result.refit_loss, "k--", lw=0.8, label="with all counts")
+        axes[3].legend(fontsize="small")
     axes[3].set(xlabel="epoch", ylabel="loss of the library", title="loss")
     return png(figure, dpi=90)

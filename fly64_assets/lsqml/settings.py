@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Number, Whole, at_least, within
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Number, Whole, at_least, unit, within
 
 Engine = Literal["lsqml", "epie", "rpie", "dm", "autodiff"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
@@ -41,8 +41,8 @@ class LsqmlSettings:
     """Noise of the counts for `lsqml`: Gaussian amplitudes, or Poisson counts after a Gaussian beginning."""
     gaussian_epochs: Annotated[Whole, at_least(0)] = 5
     """Epochs with Gaussian noise before Poisson noise is assumed."""
-    total_variation: Annotated[Number, within(0, 1)] = 0.0
-    """Weight of a total-variation step on the object after every epoch of `lsqml`; 0 switches it off."""
+    total_variation: Annotated[Number, within(0, 1), unit("transmission x px")] = 0.0
+    """Weight w of the total variation that every epoch of `lsqml` removes: a disc of r px loses contrast 2 w / r."""
 
     def parameters(self) -> dict[str, Any]:
         """What a reconstruction depends on, in plain JSON types."""

@@ -210,7 +210,7 @@ _ITERATIVE: Final = (
         "The object that the iterative LSQML solver of pty-chi finds in the view's {split} frames, with the known "
         "probe, starting from a uniform object. It uses all frames and never sees the truth.",
         section="lsqml",
-        code_version="3",
+        code_version="4",
         group="lsqml",
         engine="fly64_assets.lsqml.job",
     ),
@@ -229,7 +229,7 @@ _ITERATIVE: Final = (
         "uniform one: a method of its own, built on request. It never sees the truth.",
         section="lsqml",
         needs=("pinn_reconstruction",),
-        code_version="3",
+        code_version="4",
         group="lsqml",
         engine="fly64_assets.lsqml.job",
         job="lsqml_from_pinn_cell",

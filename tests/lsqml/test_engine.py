@@ -145,7 +145,7 @@ def bright(s) -> Measurement:
     return replace(m, amplitude=np.sqrt(np.rint(rates)) / scale, intensity_scale=scale)
 
 
-def test_held_out_counts_keep_the_best_epoch_of_a_longer_run(scanned):
+def test_held_out_counts_choose_the_number_of_epochs(scanned):
     s = scanned(n=40, dose=200)
     poisson = {"noise_model": "poisson"}
     found = run(s.measurement, epochs=40, stopping="held_out", **poisson)
@@ -153,12 +153,30 @@ def test_held_out_counts_keep_the_best_epoch_of_a_longer_run(scanned):
     assert found.stop_reason.startswith(f"held out: no epoch after {found.kept_epoch} predicted")
     # The same counts are held out in a run that ends there.
     short = run(s.measurement, epochs=found.kept_epoch, stopping="held_out", **poisson)
+    np.testing.assert_array_equal(short.held_out, found.held_out[: found.kept_epoch])
     np.testing.assert_array_equal(short.object, found.object)
     # What is kept predicts the expected counts of the truth better than the last epoch does.
     whole = run(s.measurement, epochs=len(found.loss), **poisson)
     judge, probe = HeldOutCounts(bright(s), 0, 1), s.measurement.probe
     assert judge.deviances(found.object, probe).fitted < judge.deviances(whole.object, probe).fitted
     assert np.isnan(whole.held_out).all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"probe": "refined"}, {"total_variation": 0.1}, {"noise_model": "poisson", "gaussian_epochs": 2}]
+)
+def test_the_object_is_that_of_as_many_epochs_with_all_counts(scanned, settings):
+    m = scanned(n=40, dose=1e4).measurement
+    found = run(m, epochs=30, stopping="held_out", **settings)
+    every = run(m, epochs=found.kept_epoch, **settings)
+    for name in ("object", "probe"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(every, name))
+    np.testing.assert_array_equal(found.refit_loss, every.loss)
+    assert found.final_loss == every.final_loss == every.loss[-1]
+    assert found.final_deviances.fitted == every.deviance[-1] > found.deviance[found.kept_epoch - 1]
+    assert found.final_deviances.expected == every.expected[-1]
+    assert len(every.refit_loss) == 0
+    assert len(found.loss) > found.kept_epoch == len(found.refit_loss) > 0
 
 
 @pytest.mark.parametrize("engine", BUILDERS)
@@ -181,6 +199,15 @@ def test_every_epoch_is_reported(scanned):
     assert [row[:2] for row in seen] == [(1, 3), (2, 3), (3, 3)]
     for name, series in (("loss", found.loss), ("deviance", found.deviance), ("expected", found.expected)):
         assert [row[2][name] for row in seen] == series.tolist()
+
+
+def test_the_epochs_with_all_counts_are_reported_too(scanned):
+    s = scanned(n=7)
+    seen = []
+    found = run(s.measurement, lambda *row: seen.append(row), epochs=3, stopping="held_out")
+    kept = found.kept_epoch
+    assert [row[:2] for row in seen] == [(1, 3), (2, 3), (3, 3), *((3 + k, 3 + kept) for k in range(1, kept + 1))]
+    assert [row[2]["loss"] for row in seen] == [*found.loss, *found.refit_loss]
 
 
 def with_value(array: np.ndarray, where, value: float) -> np.ndarray:

@@ -129,8 +129,23 @@ def test_facts_and_steps(cell):
     assert facts["final_loss"] == arrays["loss"][-1]
     assert facts["final_deviance"] == arrays["deviance"][-1]
     assert facts["expected_deviance"] == arrays["expected_deviance"][-1]
+    assert (facts["kept_epoch"], facts["refit_epochs"]) == (6, 0)
     assert facts["engine_seconds"] > 0
     assert [done for done, _, _ in steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_record_says_of_how_many_epochs_with_all_counts_the_object_is(cell, tmp_path):
+    root, *_ = cell
+    asked = request(root / "test.npz", tmp_path / "out", stopping="held_out")
+    facts = reconstruct_job(asked, lambda *_: None)
+    arrays = open_npz(tmp_path / "out" / "ptychi_reconstruction.npz")
+    document = json.loads(str(arrays["_metadata"]))
+    kept = facts["kept_epoch"]
+    assert kept == facts["refit_epochs"] == document["refit_epochs"] == document["kept_epoch"]
+    assert kept == np.argmin(arrays["held_out_deviance"]) + 1
+    assert len(arrays["refit_loss"]) == kept
+    assert facts["final_loss"] == arrays["refit_loss"][-1] != arrays["loss"][kept - 1]
+    assert (facts["epochs_run"], len(arrays["loss"])) == (6, 6)
 
 
 def spoiled(array, where, value):
