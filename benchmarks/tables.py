@@ -9,7 +9,7 @@ contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed
                     last counts
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
-peers.csv           other packages on exported files, as its columns say
+peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 ==================  ==================================================================================================
 
 Usage: python benchmarks/tables.py [--check]
@@ -36,6 +36,8 @@ TITLES = {
     "lsqml": "`lsqml`", "lsqml_tv": "`lsqml` with TV", "tv_ml": "`tv_ml`", "pinn": "`pinn`",
     "uniform": "uniform object",
 }  # fmt: skip
+PACKAGES = (*ITERATIVE, NETWORK, "pty-chi", "PtyPy", "cdtools")
+"""First words of the methods in peers.csv, in the order of its tables."""
 VIEWS = ("baseline", "dense", "sparse")
 DOSES = (1_000, 10_000, 100_000)
 OTHER_OBJECTS = ("slow", "particles", "texture")
@@ -214,10 +216,47 @@ def minutes(_contest: Contest) -> str:
     return table(["stage", "before", "after"], [*rows, ["**all**", *total]] if rows else [])
 
 
-def peers(_contest: Contest) -> str:
-    """The file of the other packages as it is."""
-    found = rows_of("peers.csv")
-    return table(list(found[0]), [list(row.values()) for row in found]) if found else table([MISSING], [])
+def peers(ending: str, entry: Callable[[Row | None, Row | None], str]) -> Callable[[Contest], str]:
+    """Methods on the demo's dense view by dose: this project's from contest.csv, others from peers.csv.
+
+    ``ending`` names the exported files; for those of whole pixels all methods come from peers.csv.
+    ``entry`` takes the row that the counts (or the method itself) choose, and the row that the truth chooses.
+    """
+
+    def made(contest: Contest) -> str:
+        found = {(row["cell"], row["method"], row["chosen_by"] == "truth"): row for row in rows_of("peers.csv")}
+        cells = [f"dense_{dose}{ending}" for dose in DOSES]
+        names = {method for cell, method, _ in found if cell in cells}
+        rows = [
+            [TITLES[method], *(shown(contest.values(("demo", "dense", dose), method), 4) for dose in DOSES)]
+            for method in (*ITERATIVE, NETWORK)
+            if entry is peer_errors and not ending
+        ]
+        rows += [
+            [
+                TITLES.get(name, name),
+                *(entry(*(found.get((cell, name, truth)) for truth in (False, True))) for cell in cells),
+            ]
+            for name in sorted(names, key=lambda name: (PACKAGES.index(name.split()[0]), name))
+        ]
+        return table(["method", *(f"{dose:,} photons" for dose in DOSES)], rows)
+
+    return made
+
+
+def peer_errors(chosen: Row | None, best: Row | None) -> str:
+    """Phase RMSE, and in brackets that of the setting that only the truth can choose."""
+    if chosen is None:
+        return MISSING
+    return chosen["phase_rmse"] + (f" ({best['phase_rmse']})" if best else "")
+
+
+def peer_choices(chosen: Row | None, _best: Row | None) -> str:
+    """Setting, iterations and seconds of a row."""
+    if chosen is None:
+        return MISSING
+    setting = f"{chosen['settings']}, " if chosen["settings"] else ""
+    return f"{setting}{chosen['iterations']} iterations, {float(chosen['seconds']):.0f} s"
 
 
 TABLES: dict[str, Callable[[Contest], str]] = {
@@ -228,7 +267,10 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "other_objects": other_objects,
     "ratios": ratios,
     "minutes": minutes,
-    "peers": peers,
+    "peers": peers("", peer_errors),
+    "peers_whole": peers("_whole", peer_errors),
+    "peers_choices": peers("", peer_choices),
+    "peers_choices_whole": peers("_whole", peer_choices),
 }
 
 
