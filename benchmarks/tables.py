@@ -71,6 +71,11 @@ class Contest:
         """A column by seed."""
         return {key[4]: float(row[column]) for key, row in self._rows.items() if key[:4] == (*cell, method)}
 
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, in the order of the file."""
+        return list(dict.fromkeys(key[:3] for key in self._rows))
+
     def fact(self, cell: Cell, column: str) -> float | None:
         """A column that is the same for every method and seed."""
         return next((float(row[column]) for key, row in self._rows.items() if key[:3] == cell), None)
@@ -208,6 +213,23 @@ def ratios(contest: Contest) -> str:
     return table(columns, rows)
 
 
+def spread(contest: Contest) -> str:
+    """Standard deviation between seeds in per cent of the mean, over the cells with several seeds."""
+
+    def row(title: str, by_cell: Iterable[BySeed]) -> list[str]:
+        found = [values for values in by_cell if len(values) > 1]
+        percent = sorted(100 * statistics.stdev(v.values()) / statistics.mean(v.values()) for v in found)
+        numbers = [f"{statistics.median(percent):.1f}", f"{percent[-1]:.1f}"] if percent else [MISSING, MISSING]
+        return [title, str(len(found)), *numbers]
+
+    rows = [
+        row(TITLES[method], (contest.values(cell, method) for cell in contest.cells))
+        for method in (*ITERATIVE, NETWORK)
+    ]
+    rows.append(row("`pinn` / best iterative", map(contest.ratio, contest.cells)))
+    return table(["error of", "cells", "median [%]", "largest [%]"], rows)
+
+
 def minutes(_contest: Contest) -> str:
     """Processor minutes of the demo by stage, with their sum."""
     found = rows_of("minutes.csv")
@@ -266,6 +288,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "independent": independent,
     "other_objects": other_objects,
     "ratios": ratios,
+    "spread": spread,
     "minutes": minutes,
     "peers": peers("", peer_errors),
     "peers_whole": peers("_whole", peer_errors),

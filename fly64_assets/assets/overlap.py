@@ -5,7 +5,7 @@ from typing import Any
 
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.physics.overlap import BASELINE, counted
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view
 from fly64_assets.store.hashing import json_sha256
@@ -57,6 +57,7 @@ def _describe(dataset: Dataset, view: SplitView) -> Mapping[str, Any]:
         return {f"frames_{view.split}": len(view.kept), f"skipped_{view.split}": view.reason}
     return {
         f"frames_{view.split}": len(view.kept),
-        f"measured_overlap_{view.split}": view.metrics["metric_2_image_based_avg"],
+        f"overlap_of_probe_discs_{view.split}": view.metrics["metric_2_image_based_avg"],
+        f"overlap_counts_{view.split}": counted(view.metrics),
         f"scan_{view.split}": picture(scan_figure(dataset.probe, dataset.scan[view.kept])),
     }

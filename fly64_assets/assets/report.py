@@ -123,10 +123,17 @@ def _provenance(work: Work[Study], states: Mapping[Key, State]) -> dict[str, Any
         for name, sha256 in state.record.outputs.items()
         if (work.layout.folder / name).is_file()
     ]
+    design = work.design
+    repeats = range(1, design.repeats + 1)
     return {
         "base_id": work.layout.base_id,
         "base_sha256": verified(work.layout.base).sha256,
-        "design_sha256": work.design.sha256(),
+        "design_sha256": design.sha256(),
+        "seeds": {
+            "simulation": design.rng_seeds["simulation"],
+            "repeats": [design.repeat_seed(repeat) for repeat in repeats],
+            "training": [design.repeat_seeds(repeat)["grouping"] for repeat in repeats],
+        },
         "versions": library_versions(),
         "artifacts": artifacts,
     }

@@ -6,6 +6,7 @@ Everything here is linear or n log n in the number of positions; no all-pairs ma
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,13 @@ METRICS_VERSION: Final = "1.0"
 GROUP_SEED: Final = 42
 ASSUMED_DIAMETER_FRACTION: Final = 0.6
 """Probe diameter as a fraction of N where no probe is given."""
+
+COUNTED: Final = {
+    "metric_1_group_based_avg": "each frame of a group of four with its {neighbors} nearest in the group",
+    "metric_2_image_based_avg": "each frame with its {neighbors} nearest frames",
+    "metric_3_group_to_group_avg": "the centre of each group with those of the groups that it overlaps",
+}
+"""What each metric of a metrics document averages: the area that two discs share, as a fraction of one disc."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,10 @@ def compute_overlap_metrics(
     probe_diameter_source: str = "argument",
     patch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Measured overlap of a set of positions, as the metrics document of a view.
+    """Measured overlap of the probe's disc at a set of positions, as the metrics document of a view.
+
+    All metrics are areas that discs of the probe's diameter share (:func:`counted` says which discs); the windows of
+    N x N pixels, by whose overlap a view is named, do not enter.
 
     Parameters
     ----------
@@ -193,6 +204,21 @@ def compute_overlap_metrics(
         "effective_min_acceptance": None,
     }
     return document
+
+
+def counted(document: Mapping[str, Any], metric: str = "metric_2_image_based_avg") -> str:
+    """What a metric of a metrics document says, for readers: whose overlap, and with which neighbours.
+
+    Examples
+    --------
+    >>> document = {"neighbor_count": 7, "n_unique_images": 28, "probe_diameter_px": 21.32}
+    >>> counted(document)
+    'mean area shared by probe discs 21.3 px wide: each frame with its 7 nearest frames'
+    """
+    frames = 4 if metric == "metric_1_group_based_avg" else document["n_unique_images"]
+    neighbors = min(document["neighbor_count"], frames - 1)
+    pairs = COUNTED[metric].format(neighbors=neighbors)
+    return f"mean area shared by probe discs {document['probe_diameter_px']:.1f} px wide: {pairs}"
 
 
 def subsample(coords: NDArray[np.float64], s_img: float, seed: int | None) -> NDArray[np.float64]:

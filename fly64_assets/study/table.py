@@ -283,7 +283,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             needs=("overlap_view", *(stage.asset for stage in _METHODS if stage.kind != "training")),
             reads_base=True,
             settings=_comparison_settings,
-            code_version="2",
+            code_version="3",
         ),
         Stage(
             "study_report",
@@ -294,7 +294,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             tool="html",
             needs=("comparison",),
             settings=lambda design, _key: {"name": design.name},
-            code_version="2",
+            code_version="3",
             job="report",
         ),
     )

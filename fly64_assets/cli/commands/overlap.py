@@ -20,7 +20,7 @@ from fly64_assets.contract.schema import FRAMES, PROBE, Arrays
 from fly64_assets.contract.schema import XCOORDS as X
 from fly64_assets.contract.schema import YCOORDS as Y
 from fly64_assets.physics.illumination import probe_diameter_px as measured_diameter
-from fly64_assets.physics.overlap import ASSUMED_DIAMETER_FRACTION, compute_overlap_metrics
+from fly64_assets.physics.overlap import ASSUMED_DIAMETER_FRACTION, COUNTED, compute_overlap_metrics, counted
 
 FILE_OPTIONS: Final = (
     "--s-img",
@@ -61,7 +61,7 @@ def overlap(
     """Cut the overlap views of every cell, or measure a FILE.
 
     Without a FILE this is the phase between `fly64 generate` and `fly64 train`. With a FILE (any NPZ with xcoords and
-    ycoords) it prints the overlap of that file's positions, and touches no study.
+    ycoords) it prints how much the probe's disc overlaps between that file's positions, and touches no study.
 
     \b
     Example:
@@ -117,6 +117,8 @@ def _measure(file: Path, gridsizes: Sequence[int], given: Mapping[str, Any]) -> 
         return
     for name, value in document.items():
         click.echo(f"{name:30} {value}")
+        if name in COUNTED:
+            click.echo(f"{'':30} ({counted(document, name)})")
 
 
 def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:

@@ -110,10 +110,11 @@ def _metric(value: float | None, spread: float | None = None) -> str:
 def render_markdown(summary: Mapping[str, Any]) -> str:
     """The report as Markdown, for terminals and diffs."""
     verdicts = "\n".join(f"- {verdict['sentence']}" for verdict in summary["verdicts"])
-    blocks = [f"# Study {summary['study']}", verdicts]
+    blocks = [f"# Study {summary['study']}", verdicts, summary["seeds"]]
     for split in SPLITS:
         blocks += [f"## Phase RMSE [rad], {SPLIT_TITLES[split]}", _errors(summary, split)]
         blocks += [f"## Efficiency (bound / mean squared phase error), {split} split", _efficiencies(summary, split)]
+    blocks += [f"Overlap of discs, {sentence}." for sentence in summary["overlap_counts"]]
     times = []
     for cell in summary["cells"]:
         seconds = ", ".join(f"{name} {number(value)}" for name, value in cell["seconds"].items())
@@ -136,7 +137,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
 
 def _errors(summary: Mapping[str, Any], split: str) -> str:
     methods = summary["arms"]
-    head = ["photons / frame", "view", "frames", "photons / px", "covered", "overlap", *methods]
+    head = ["photons / frame", "view", "frames", "photons / px", "covered", "overlap of discs", *methods]
     head += ["uniform object", "bound", "floor"]
     rows = []
     for cell in summary["cells"]:

@@ -8,6 +8,10 @@ A cell, as handed to :func:`study_summary`::
      "stages": {name: {"outcome", "reason", "seconds", "stale", "stale_reason"}},
      "comparisons": {repeat: document of CellComparison.to_dict()}, those that exist,
      "overlap": {split: metrics document}}
+
+and the seeds of the repeats, as in ``provenance["seeds"]``::
+
+    {"simulation": int, "repeats": [int, ...], "training": [int, ...]}
 """
 
 from __future__ import annotations
@@ -19,21 +23,31 @@ from typing import Any, Final
 
 from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, UNIFORM
 from fly64_assets.evaluation.scores.photons import SCOPE
-from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, Difference, difference, mean, split_samples
+from fly64_assets.evaluation.scores.verdicts import (
+    LEAST_DIFFERENCE,
+    Difference,
+    difference,
+    mean,
+    repeated_contests,
+    split_samples,
+)
+from fly64_assets.physics.overlap import counted
 from fly64_assets.physics.scan import SPLITS
 
 SHOWN_METRICS: Final = (
     ("phase", "rmse"),
+    ("phase", "correlation"),
+    ("phase", "ssim"),
     ("phase", "efficiency"),
     ("phase", "psnr"),
-    ("phase", "ssim"),
     ("phase", "frc_05"),
     ("phase", "frc_half_bit"),
     ("amplitude", "rmse"),
+    ("amplitude", "correlation"),
     ("amplitude", "ssim"),
     ("complex", "nll_excess"),
 )
-"""Metrics of the tables, in their order; the CSV files hold all of them."""
+"""Metrics of the tables, in their order, a similarity always after its error; the CSV files hold all of them."""
 
 DECIDING_SCORE: Final = "phase rmse"
 """The score that verdicts are about."""
@@ -72,7 +86,9 @@ def study_summary(
         "views": [dict(view) for view in views],
         "arms": [name for name in methods if name not in REFERENCES],
         "verdicts": [{"dose": dose, "sentence": dose_sentence(dose, rows)} for dose in doses],
+        "seeds": seeds_sentence(provenance["seeds"]),
         "cells": rows,
+        "overlap_counts": list(dict.fromkeys(text for row in rows for text in row["overlap_counts"].values())),
         "skips": list(_stages_with(cells, "skipped")),
         "failures": list(_stages_with(cells, "failed")),
         "stale": [
@@ -85,6 +101,31 @@ def study_summary(
         "design": dict(design),
         "provenance": dict(provenance),
     }
+
+
+def seeds_sentence(seeds: Mapping[str, Any]) -> str:
+    """What was repeated with which seeds, and from which difference on two methods count as different.
+
+    Examples
+    --------
+    >>> seeds_sentence({"simulation": 42, "repeats": [1], "training": [123]})[:73]
+    'One run per cell: noise of seed 42, training and count splits of seed 123'
+    """
+    repeats, training = list(map(str, seeds["repeats"])), list(map(str, seeds["training"]))
+    if len(repeats) == 1:
+        which = f", repeat {repeats[0]}" if repeats[0] != "1" else ""
+        return (
+            f"One run per cell: noise of seed {seeds['simulation']}{which}, training and count splits of seed "
+            f"{training[0]}. How much the errors vary with the seeds is not known from one run; methods less than "
+            f"{100 * LEAST_DIFFERENCE:.0f} % apart, about twice what was measured between seeds, are called not "
+            "distinguishable."
+        )
+    return (
+        f"Means ± standard errors over {len(repeats)} repeats ({_listed(repeats)}) of the noise of seed "
+        f"{seeds['simulation']}, with training and count splits of seeds {_listed(training)}; pictures "
+        "are of the first. Methods are called not distinguishable where a paired t-test over the repeats finds their "
+        "difference no larger than chance."
+    )
 
 
 def dose_sentence(dose: int, cells: Iterable[Mapping[str, Any]]) -> str:
@@ -194,6 +235,7 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
         "splits": splits,
         "reason": "; ".join(dict.fromkeys(reasons)),
         "measured_overlap": {s: metrics["metric_2_image_based_avg"] for s, metrics in cell["overlap"].items()},
+        "overlap_counts": {s: counted(metrics) for s, metrics in cell["overlap"].items()},
         "seconds": seconds,
         "frames_per_second": _rates(seconds, {split: scores["frames"] for split, scores in splits.items()}),
         "stages": {name: dict(stage) for name, stage in cell["stages"].items()},
@@ -228,10 +270,15 @@ def _split(
             "reasons": {f"{row['part']} {row['metric']}": row["reason"] for row in own_rows if row["reason"]},
             "samples": {str(repeat): value for repeat, value in samples[name].get(DECIDING_SCORE, {}).items()},
         }
+    contests = [contest["sentence"] for contest in document["contests"]]
+    if len(repeats) > 1:
+        part = str(document["primary"]).removesuffix(" rmse")
+        compared = [name for name in methods if name not in REFERENCES]
+        contests = list(repeated_contests({n: samples[n].get(f"{part} rmse", {}) for n in compared}, part))
     return {
         "arms": methods,
         "repeats": list(repeats),
-        "contests": [contest["sentence"] for contest in document["contests"]],
+        "contests": contests,
         "frames": document["photons"]["frames"],
         "photons_per_pixel": document["photons"]["photons_per_pixel"],
         "phase_floor_rad": document["photons"]["phase_floor_rad"],

@@ -19,6 +19,9 @@ def test_overlap_prints_the_golden_document(fly64, tmp_path):
     document = json.loads(answer.output)
     assert document["metric_1_group_based_avg"] == pytest.approx(0.8908832219844647, rel=1e-12)
     assert document["metrics_version"] == "1.0"
+    text = " ".join(fly64("overlap", path, *options).output.split())
+    assert "(mean area shared by probe discs 38.4 px wide: each frame with its 6 nearest frames)" in text
+    assert "each frame of a group of four with its 3 nearest in the group" in text
     for wrong in (("--s-img", 2), ("--gridsize", 3), ("--n-groups", 0)):
         assert fly64("overlap", path, *options, *wrong).exit_code == 2
     for arrays, message in (

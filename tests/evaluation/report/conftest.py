@@ -19,6 +19,9 @@ N = 32
 DESIGN = load_design("demo")
 
 
+OVERLAP = {"metric_2_image_based_avg": 0.4, "neighbor_count": 7, "n_unique_images": 60, "probe_diameter_px": 11.25}
+
+
 SKIP = "; ".join(
     f"dose_1000/sparse: {split}: 3 of 91 positions are 51.2 px apart; 4 are needed for min_view_frames (view skipped)"
     for split in ("train", "test")
@@ -54,7 +57,9 @@ def comparison():
 def _summary_of(cells, provenance=None):
     views = [{"name": view, "gridsize": 1, "overlap": 0.5, "spacing_px": 16.0} for view in DESIGN.views]
     design = DESIGN.to_dict()
-    return study_summary(DESIGN.name, DESIGN.doses, views, cells, design=design, provenance=provenance or {})
+    seeds = {"simulation": 42, "repeats": [1], "training": [123]}
+    provenance = {"seeds": seeds} | (provenance or {})
+    return study_summary(DESIGN.name, DESIGN.doses, views, cells, design=design, provenance=provenance)
 
 
 def _stage(outcome="succeeded", reason=None, stale=None):
@@ -80,10 +85,7 @@ def summary(comparison):
         for view in DESIGN.views:
             cell = {"dose": dose, "view": view, "stages": {"view": _stage()}, "comparisons": {}, "overlap": {}}
             if (dose, view) == (1000, "baseline"):
-                cell |= {
-                    "comparisons": {1: comparison.to_dict()},
-                    "overlap": {"test": {"metric_2_image_based_avg": 0.4}},
-                }
+                cell |= {"comparisons": {1: comparison.to_dict()}, "overlap": {"test": OVERLAP}}
             elif view == "sparse" and dose == 1000:
                 cell["stages"] = {"view": _stage("skipped", SKIP), "pinn training": _stage("skipped", SKIP)}
             elif view == "dense":

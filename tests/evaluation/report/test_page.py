@@ -93,6 +93,24 @@ def test_the_page_says_bound_efficiency_and_what_they_are_good_for(summary, page
     assert "| singular |" in render_markdown(singular)
 
 
+def test_a_similarity_has_that_of_the_uniform_object_beside_it(summary, page):
+    scores = summary["cells"][0]["splits"]["test"]["arms"]
+    for part in ("phase", "amplitude"):
+        uniform = scores["flat"]["values"][f"{part} ssim"]
+        for method in ("pinn", "lsqml"):
+            assert f">{scores[method]['values'][f'{part} ssim']:.4g} ({uniform:.4g})</td>" in page
+    cells = page.split("<h2>All numbers")[0]
+    assert "SSIM" not in cells
+    assert f"<td>{scores['pinn']['values']['amplitude rmse']:.4g}</td>" in cells
+
+
+def test_page_and_text_name_seeds_and_say_what_an_overlap_counts(summary, page):
+    for text in (page, render_markdown(summary)):
+        assert "noise of seed 42, training and count splits of seed 123" in text
+        assert "mean area shared by probe discs 11.2 px wide: each frame with its 7 nearest frames" in text
+    assert "overlap of discs |" in render_markdown(summary)
+
+
 def test_pictures_of_the_page_are_much_smaller_than_the_files_and_look_the_same():
     """Lossy where noise is shown, exact where lines are."""
     noise = np.random.default_rng(7).normal(size=(120, 240))

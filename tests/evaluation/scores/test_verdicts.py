@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fly64_assets.evaluation.scores.verdicts import ALPHA, Difference, difference, mean, split_samples
+from fly64_assets.evaluation.scores.verdicts import (
+    ALPHA,
+    Difference,
+    difference,
+    mean,
+    repeated_contests,
+    split_samples,
+)
 
 
 def test_mean_and_standard_error_of_known_values():
@@ -36,6 +43,16 @@ def test_equal_methods_are_called_different_as_often_as_the_level_says():
     random = np.random.default_rng(4)
     calls = [difference(*(dict(enumerate(random.normal(size=3))) for _ in range(2))).significant for _ in range(1500)]
     assert np.mean(calls) == pytest.approx(ALPHA, abs=4 * math.sqrt(ALPHA * (1 - ALPHA) / 1500))
+
+
+def test_pairs_over_repeats_tie_within_the_spread():
+    wide = {"pinn": {1: 0.10, 2: 0.20, 3: 0.15}, "lsqml": {1: 0.16, 2: 0.13, 3: 0.19}, "absent": {}}
+    (sentence,) = repeated_contests(wide, "phase")
+    assert sentence.startswith("pinn and lsqml are not distinguishable (phase RMSE 0.15 against 0.16 rad; p = 0.8")
+    close = {"lsqml": {1: 0.101, 2: 0.1512, 3: 0.1209}, "pinn": {1: 0.100, 2: 0.150, 3: 0.120}}
+    (sentence,) = repeated_contests(close, "amplitude")
+    assert sentence.startswith("pinn beats lsqml by 1 % (amplitude RMSE 0.123 against 0.124; p = 0.0")
+    assert "too few repeats" in repeated_contests({"a": {1: 0.1}, "b": {2: 0.3}}, "phase")[0]
 
 
 def test_what_one_run_or_equal_runs_can_say():
