@@ -86,7 +86,7 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
     \b
     study   doses, views and settings (a design), with everything built from them
     base    object, probe and scan positions, from which the frames are simulated
-    view    a scan thinned to a given overlap; "baseline" is the full scan
+    view    a scan thinned to an overlap of windows; "baseline" is the full scan
     cell    one dose and one view; every method reconstructs every cell
     method  how the object is recovered: the network (pinn), LSQML, ...
     split   a half of the scan: networks learn on "train", methods reconstruct both

@@ -266,9 +266,9 @@ STAGES: Final[Mapping[str, Stage]] = {
         Stage(
             "overlap_view",
             "view",
-            "The frames that one overlap view keeps of each half, and their measured overlap. `baseline` keeps every "
-            "frame; a spaced view keeps positions at least (1 - f) N apart. A view with too few positions is recorded "
-            "as skipped, with the measured number; its threshold is never lowered.",
+            "The frames that one overlap view keeps of each half, and the measured overlap of the probe's discs. "
+            "`baseline` keeps every frame; a spaced view keeps positions at least (1 - f) N apart. A view with too few "
+            "positions is recorded as skipped, with the measured number; its threshold is never lowered.",
             needs=("simulated_dataset",),
             settings=_view_settings,
             checks=("oversampling_001",),

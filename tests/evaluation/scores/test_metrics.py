@@ -56,6 +56,19 @@ def test_white_phase_noise_gives_its_standard_deviation_and_mean_deviation(truth
     assert metrics.rmse(amplitude_part(field, truth, mask, None)).value < 2 * sigma**2
 
 
+def test_structural_similarity_can_prefer_a_uniform_picture_to_one_with_a_smaller_error():
+    """Why reports show it after the error, beside the uniform object's: it rewards the absence of noise."""
+    random = np.random.default_rng(21)
+    truth = np.where(np.indices((96, 96))[1] < 48, 0.2, 0.8) + random.normal(0, 0.005, (96, 96))
+    noisy, uniform = truth + random.normal(0, 0.1, truth.shape), np.full_like(truth, truth.mean())
+    scores = [
+        (metrics.rmse(part).value, metrics.ssim(part).value)
+        for part in (picture_part(truth, noisy), picture_part(truth, uniform))
+    ]
+    assert scores[0][0] < 0.4 * scores[1][0]
+    assert scores[0][1] < scores[1][1]
+
+
 def test_wraps_of_the_phase_cost_nothing(mask):
     columns = np.arange(96)[None, :] * np.ones((96, 1))
     steep = np.exp(0.3j * columns)  # about 3 turns over the mask
