@@ -48,8 +48,9 @@ COLUMNS = (
     *KEY, "phase_rmse", "amplitude_rmse", "training_cpu_s", "reconstruction_cpu_s", "tv_weight", "epochs",
     "stop_reason", "frames", "photons_per_pixel", "covered_fraction", "phase_floor", "settings", "machine",
 )  # fmt: skip
-LSQML_TV = 0.1
-"""Weight of the total-variation step of ``lsqml_tv``."""
+LSQML_TV, LSQML_TV_SPACED = 0.01, 0.1
+"""Total variation of ``lsqml_tv``: about the best single weights on coins/grass and moon/coffee, with all positions and
+in spaced views."""
 
 
 @dataclass
@@ -68,7 +69,8 @@ class Result:
 
 def lsqml(cell: Cell, design: StudyDesign, seed: int) -> Result:
     found = engine.reconstruct(cell.test, design.lsqml, Execution(), seed, silent)
-    return Result(found.object, epochs=found.kept_epoch, stop_reason=found.stop_reason)
+    weight = design.lsqml.total_variation or ""
+    return Result(found.object, tv_weight=weight, epochs=found.kept_epoch, stop_reason=found.stop_reason)
 
 
 def tv_ml(cell: Cell, design: StudyDesign, seed: int) -> Result:
@@ -96,8 +98,9 @@ def uniform(cell: Cell, _design: StudyDesign, _seed: int) -> Result:
 Method = Callable[[Cell, StudyDesign, int], Result]
 
 
-def with_total_variation(design: StudyDesign) -> StudyDesign:
-    return replace(design, lsqml=replace(design.lsqml, total_variation=LSQML_TV))
+def with_total_variation(design: StudyDesign, view: str) -> StudyDesign:
+    weight = LSQML_TV if view == "baseline" else LSQML_TV_SPACED
+    return replace(design, lsqml=replace(design.lsqml, total_variation=weight))
 
 
 METHODS: dict[str, tuple[Method, str]] = {
@@ -135,7 +138,7 @@ class Task:
 
     def design(self) -> StudyDesign:
         design = repeat_of(design_of(self.object), self.seed)
-        return with_total_variation(design) if self.method == "lsqml_tv" else design
+        return with_total_variation(design, self.view) if self.method == "lsqml_tv" else design
 
     def settings(self) -> str:
         """Hash of everything but the cell that the method's object depends on."""
