@@ -7,6 +7,7 @@ iterative method with the smallest mean in the cell; the network is divided by i
 ==================  ==================================================================================================
 contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed and method; of several rows of one the
                     last counts
+bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
@@ -43,6 +44,9 @@ DOSES = (1_000, 10_000, 100_000)
 OTHER_OBJECTS = ("slow", "particles", "texture")
 AIMS = {1_000: 0.85, 10_000: 0.95, 100_000: 1.0}
 """Network over best iterative method that the project aims at, geometric mean over all objects."""
+
+EFFICIENT = ("pinn", "lsqml", "tv_ml")
+"""Methods whose errors are shown beside photons and bounds."""
 
 Cell = tuple[str, str, int]
 """Object, view, photons per frame."""
@@ -109,6 +113,11 @@ def one(value: float | None, text: str) -> str:
     return MISSING if value is None else format(value, text)
 
 
+def counted(photons: float | None) -> str:
+    """Three digits, whole numbers from 100 on."""
+    return one(photons, ",.0f" if photons and photons >= 100 else ".3g")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head, *body = ("| " + " | ".join(line) + " |\n" for line in (columns, *rows))
     return "".join([head, "|" + "---|" * len(columns) + "\n", *body])
@@ -158,14 +167,14 @@ def short(contest: Contest) -> str:
             photons, covered = contest.fact(cell, "photons_per_pixel"), contest.fact(cell, "covered_fraction")
             percent = MISSING if covered is None else f"{100 * covered:.0f} %"
             rows.append([
-                f"{dose:,}", view, one(contest.fact(cell, "frames"), ".0f"), one(photons, ".3g"), percent,
-                *(mean(contest.values(cell, method), 4) for method in ("pinn", "lsqml", "tv_ml")),
+                f"{dose:,}", view, one(contest.fact(cell, "frames"), ".0f"), counted(photons), percent,
+                *(mean(contest.values(cell, method), 4) for method in EFFICIENT),
                 shown(contest.ratio(cell), 2), mean(contest.values(cell, "uniform"), 4),
                 one(contest.fact(cell, "phase_floor"), ".4f"),
             ])  # fmt: skip
     columns = [
         "photons / frame", "view", "frames", "photons / px", "covered",
-        *(TITLES[method] for method in ("pinn", "lsqml", "tv_ml")),
+        *(TITLES[method] for method in EFFICIENT),
         "`pinn` / best iterative", TITLES["uniform"], "photon floor",
     ]  # fmt: skip
     return table(columns, rows)
@@ -188,6 +197,23 @@ def independent(contest: Contest) -> str:
         "independent TV-ML, weight by counts", "its best weight", "`tv_ml` / independent, by counts",
     ]  # fmt: skip
     return table(columns, rows)
+
+
+def efficiencies(contest: Contest) -> str:
+    """The bound of unbiased estimates in the demo, and bound over mean squared error of the methods."""
+    rows = []
+    for row in rows_of("bounds.csv"):
+        cell = (row["object"], row["view"], int(row["dose"]))
+        photons, floor = contest.fact(cell, "photons_per_pixel"), contest.fact(cell, "phase_floor")
+        bound = None if row["phase_bound"] == "singular" else float(row["phase_bound"])
+        errors = [list(contest.values(cell, method).values()) for method in EFFICIENT]
+        values = [(bound / statistics.mean(found)) ** 2 if bound and found else None for found in errors]
+        rows.append([
+            f"{cell[2]:,}", cell[1], counted(photons), row["phase_bound"] if bound else "*singular*",
+            one(floor, ".4f"), *(one(value, ".3g") for value in values),
+        ])  # fmt: skip
+    names = (f"efficiency of {TITLES[method]}" for method in EFFICIENT)
+    return table(["photons / frame", "view", "photons / px", "bound [rad]", "1/(2√n) [rad]", *names], rows)
 
 
 def other_objects(contest: Contest) -> str:
@@ -286,6 +312,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "fly64": nine_cells("fly64"),
     "short": short,
     "independent": independent,
+    "efficiencies": efficiencies,
     "other_objects": other_objects,
     "ratios": ratios,
     "spread": spread,
