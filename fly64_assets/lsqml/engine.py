@@ -263,10 +263,10 @@ def _task(
             from fly64_assets.lsqml import minibatch
 
             minibatch.use_fast_minibatches(task)
-    if task.options.object_options.total_variation.enabled:
+    if settings.total_variation and settings.engine == "lsqml":
         from fly64_assets.lsqml.total_variation import use_total_variation
 
-        use_total_variation(task)
+        use_total_variation(task, settings.total_variation)
     return task
 
 

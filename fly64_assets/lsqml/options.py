@@ -63,8 +63,6 @@ def _lsqml(settings: LsqmlSettings, frames: int, noise_model: str) -> Any:
     for parameter in (options.object_options, options.probe_options):
         parameter.optimizer = api.Optimizers.SGD
         parameter.step_size = 1
-    options.object_options.total_variation.enabled = settings.total_variation > 0
-    options.object_options.total_variation.weight = settings.total_variation
     reconstructor = options.reconstructor_options
     reconstructor.batching_mode = api.BatchingModes[settings.batching.upper()]
     reconstructor.batch_size = _batch(settings.batch_size, frames)

@@ -41,8 +41,8 @@ class LsqmlSettings:
     """Noise of the counts for `lsqml`: Gaussian amplitudes, or Poisson counts after a Gaussian beginning."""
     gaussian_epochs: Annotated[Whole, at_least(0)] = 5
     """Epochs with Gaussian noise before Poisson noise is assumed."""
-    total_variation: Annotated[Number, within(0, 1), unit("transmission x px")] = 0.0
-    """Weight w of the total variation that every epoch of `lsqml` removes: a disc of r px loses contrast 2 w / r."""
+    total_variation: Annotated[Number, within(0, 10), unit("square root of the photons per object pixel")] = 0.0
+    """Weight of total variation, in the unit of `tv_ml.levels`; every step of `lsqml` smooths by it, 0 does not."""
 
     def parameters(self) -> dict[str, Any]:
         """What a reconstruction depends on, in plain JSON types."""

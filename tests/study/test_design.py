@@ -244,7 +244,7 @@ OUTSIDE = {
         "momentum": 10.5,
         "noise_model": "none",
         "gaussian_epochs": -1,
-        "total_variation": 1.5,
+        "total_variation": 10.5,
     },
     "tv_ml": {"levels": [0.1, 0.2], "steps": 0, "count_splits": 1, "patience": 0},
 }
