@@ -48,9 +48,8 @@ COLUMNS = (
     *KEY, "phase_rmse", "amplitude_rmse", "training_cpu_s", "reconstruction_cpu_s", "tv_weight", "epochs",
     "stop_reason", "frames", "photons_per_pixel", "covered_fraction", "phase_floor", "settings", "machine",
 )  # fmt: skip
-LSQML_TV, LSQML_TV_SPACED = 0.01, 0.1
-"""Total variation of ``lsqml_tv``: about the best single weights on coins/grass and moon/coffee, with all positions and
-in spaced views."""
+LSQML_TV = 0.15
+"""Total variation of ``lsqml_tv``: about the best single weight on coins/grass and moon/coffee."""
 
 
 @dataclass
@@ -98,9 +97,8 @@ def uniform(cell: Cell, _design: StudyDesign, _seed: int) -> Result:
 Method = Callable[[Cell, StudyDesign, int], Result]
 
 
-def with_total_variation(design: StudyDesign, view: str) -> StudyDesign:
-    weight = LSQML_TV if view == "baseline" else LSQML_TV_SPACED
-    return replace(design, lsqml=replace(design.lsqml, total_variation=weight))
+def with_total_variation(design: StudyDesign) -> StudyDesign:
+    return replace(design, lsqml=replace(design.lsqml, total_variation=LSQML_TV))
 
 
 METHODS: dict[str, tuple[Method, str]] = {
@@ -138,7 +136,7 @@ class Task:
 
     def design(self) -> StudyDesign:
         design = repeat_of(design_of(self.object), self.seed)
-        return with_total_variation(design, self.view) if self.method == "lsqml_tv" else design
+        return with_total_variation(design) if self.method == "lsqml_tv" else design
 
     def settings(self) -> str:
         """Hash of everything but the cell that the method's object depends on."""
