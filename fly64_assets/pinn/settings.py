@@ -74,10 +74,12 @@ class UnrolledSettings(PinnSettings):
     """Which network."""
     width: Count = 16
     """Filters of the network's first level."""
-    levels: Annotated[Falling, unit("√photons per pixel")] = (1.2, 0.4, 0.13, 0.04, 0.013, 0.004)
+    levels: Annotated[Falling, unit("√photons per pixel")] = (
+        1.2, 0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
+    )  # fmt: skip
     """Weights of total variation, in falling order, of the objects that the network is shown."""
-    level_iterations: Count = 12
-    """Likelihood steps with each weight of total variation."""
+    level_iterations: Count = 48
+    """Most likelihood steps with each weight of total variation; fewer where the objective is at its minimum."""
     photon_parts: Annotated[
         Whole, Rule("must be at least 3: to see, to predict and to validate", lambda value: value >= 3, {"minimum": 3})
     ] = 8

@@ -22,7 +22,7 @@ class TvMlSettings:
     )  # fmt: skip
     """Weights of total variation to try, in falling order; each starts from the object of the one before."""
     steps: Annotated[Count, unit("likelihood steps")] = 48
-    """Likelihood steps over all frames at each weight; the objective is then within 0.6 % of its minimum."""
+    """Most likelihood steps over all frames at each weight; fewer where the objective is at its minimum."""
     count_splits: Annotated[Whole, at_least(2)] = 10
     """Equal splits of the counts of every frame, of which one is held out and chooses the weight."""
     patience: Annotated[Count, unit("weights")] = 2

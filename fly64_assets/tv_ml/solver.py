@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -178,11 +179,10 @@ class _Solver:
         )
 
     def _minimised(self, likelihood: RegularisedLikelihood, obj: torch.Tensor, level: float) -> torch.Tensor:
-        """The object that ``steps`` steps reach from ``obj`` with one weight."""
+        """The object of the least objective with one weight, from ``obj``, as far as ``steps`` steps reach."""
         settings, frames = self._settings, self._measurement.frames
-        steps = likelihood.steps(obj, level)
-        for _ in range(settings.steps):
-            obj, objective = next(steps)
+        for after, objective in islice(likelihood.steps(obj, level), settings.steps):
+            obj = after
             self._loss.append(objective / frames)
             done = len(self._loss)
             if not math.isfinite(objective):

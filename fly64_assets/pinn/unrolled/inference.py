@@ -40,7 +40,8 @@ def reconstruct(
         shifted = np.fft.ifftshift(measurement.counts(rows), axes=(-2, -1)).astype(np.float32)
         return torch.from_numpy(shifted).to(device)
 
-    path = regularisation_path(plane, counts, measurement.intensity_scale, spec.levels, spec.level_iterations, progress)
+    iterations = spec.level_iterations
+    path = list(regularisation_path(plane, counts, measurement.intensity_scale, spec.levels, iterations, progress))
     corrected = network.correct(network_input(path, spec.base, plane.illumination), path[spec.base])
     obj = plane.on_grid(corrected)
     if not np.isfinite(obj).all():

@@ -10,7 +10,7 @@ learned from either.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,8 +35,12 @@ FIRST_FOLD: Final = 1
 """The first of the count splits that the network learns to predict."""
 JUDGED_FRAMES: Final = 1024
 """Learned frames on which losses are evaluated."""
-SHARPER_LEVELS: Final = 1
+SHARPER_LEVELS: Final = 2
 """Levels with a smaller TV weight than the best that the network is given."""
+PATIENCE: Final = 2
+"""Levels in a row that predict worse than the best, after which no weaker one is tried."""
+WARM_PART: Final = 0.25
+"""Steps of the paths that start from the first path's objects, relative to its own."""
 _HELD_OUT, _DIVISION = range(2)
 """Streams of the training's seed; the tiles use the next."""
 
@@ -110,22 +114,29 @@ def prepare(
     counts = CountSplits.of(measurement, order, splits=splits, kept=folds.stop, seed=division, scratch=scratch)
     likelihood = SplitLikelihood(plane, counts, measurement.intensity_scale * math.sqrt(1.0 / splits))
 
-    def path(excluded: tuple[int, ...], levels: tuple[float, ...]) -> list[torch.Tensor]:
+    def path(
+        excluded: tuple[int, ...], levels: tuple[float, ...], starts: Sequence[torch.Tensor] = ()
+    ) -> Iterator[torch.Tensor]:
         return regularisation_path(
             plane,
             lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device),
             measurement.intensity_scale * math.sqrt(1.0 - len(excluded) / splits),
             levels,
-            settings.level_iterations,
+            round(settings.level_iterations * WARM_PART) if starts else settings.level_iterations,
+            starts=starts,
         )
 
     # The best level is chosen once, for all folds, by counts that its path did not use, each loss with the background
     # that the object leaves.
-    first = path((VALIDATION, FIRST_FOLD), settings.levels)
     frames = evenly_spread(plane.frames, JUDGED_FRAMES)
-    losses = [
-        float(likelihood.loss(obj, FIRST_FOLD, frames, likelihood.background(obj, FIRST_FOLD, frames))) for obj in first
-    ]
+    first: list[torch.Tensor] = []
+    losses: list[float] = []
+    for obj in path((VALIDATION, FIRST_FOLD), settings.levels):
+        background = likelihood.background(obj, FIRST_FOLD, frames)
+        first.append(obj)
+        losses.append(float(likelihood.loss(obj, FIRST_FOLD, frames, background)))
+        if len(first) - 1 - int(np.argmin(losses)) >= PATIENCE:
+            break
     start_level = int(np.argmin(losses))
     levels = settings.levels[: start_level + 1 + SHARPER_LEVELS]
     paths = settings.folds + 1
@@ -137,7 +148,7 @@ def prepare(
     objects: dict[int, list[torch.Tensor]] = {}
     others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
     for number, (which, excluded) in enumerate(others.items()):
-        objects[which] = path(excluded, levels) if ranks.owns(number) else []
+        objects[which] = list(path(excluded, levels, first)) if ranks.owns(number) else []
         notify(f"regularisation path {number + 2} of {paths}")
     inputs = {FIRST_FOLD: network_input_of(first[: len(levels)])}
     # Shared after all are computed, so that no process waits for another in between.

@@ -1,17 +1,16 @@
 """The regularisation path: maximum-likelihood objects of a scan at decreasing total-variation (TV) weights.
 
-Belongs here: the accelerated, preconditioned solver, without a network. Does not belong here: networks, the division
-of counts, the choice between the objects. Imported by engine processes only.
+Belongs here: the objective, its preconditioner, when a minimum is reached; no network. Does not belong here: the
+minimisation itself (:mod:`fly64_assets.pinn.unrolled.minimiser`), networks, the division of counts, the choice between
+the objects. Imported by engine processes only.
 
-One step is the change of the amplitudes towards the measured ones, taken back to the object plane, as in the
-reciprocal-space steps of error reduction; it is modified by
+The objective is the Poisson likelihood of the counts with isotropic total variation of the complex object (Rudin,
+Osher and Fatemi, Physica D 60, 259, 1992), smoothed so that it has a gradient. Two things make it tractable:
 
-- variance-stabilising weights that do not bias dark pixels (:func:`_wave_change`),
+- a background for the detail that a smooth object lacks (:mod:`fly64_assets.pinn.unrolled.model_error`), which
+  bounds the weight of photons in detector pixels where the object so far predicts none;
 - a preconditioner that gives slowly varying phases, which frames constrain weakly, long steps
-  (:class:`_Preconditioner`),
-- the momentum of Nesterov (Soviet Math. Dokl. 27, 372, 1983), reset at every weight,
-- isotropic total variation of the complex object (Rudin, Osher and Fatemi, Physica D 60, 259, 1992), smoothed so
-  that it has a gradient.
+  (:class:`_Preconditioner`).
 """
 
 from __future__ import annotations
@@ -24,20 +23,29 @@ from typing import Final
 import torch
 
 from fly64_assets.engines.process import Progress
+from fly64_assets.physics.scan import evenly_spread
+from fly64_assets.pinn.unrolled.minimiser import Preconditioner, descent
+from fly64_assets.pinn.unrolled.model_error import EM_ITERATIONS, fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 
 Counts = Callable[[slice], torch.Tensor]
 """Counts (b, N, N) float32 of consecutive frames, DC in the corner."""
 
-DARK_COUNTS: Final = 0.5
-"""Added to counts and rates [photons]; it bounds the weight of single photons in dark pixels."""
 EDGE: Final = 0.02
 """Change of the object from pixel to pixel above which the smoothed total variation is linear."""
-STEEPEST: Final = 8.0
-"""Largest curvature of the smoothed total variation, times :data:`EDGE`."""
+LEAST_BACKGROUND: Final = 1e-3
+"""Added to the rates at least [photons per detector pixel]."""
+BACKGROUND_FRAMES: Final = 128
+"""Frames from which the background is fitted, evenly spread over the scan."""
+REFIT_ITERATIONS: Final = 20
+"""Iterations with which the background follows the object from weight to weight."""
 LEAST_CURVATURE: Final = 0.02
 """Least curvature of the likelihood along slowly varying phases, relative to that along the amplitude: it bounds
 the length of their steps."""
+JUDGED_STEPS: Final = 10
+"""Steps over which the objective must decrease for a minimisation to go on."""
+LEAST_DECREASE: Final = 5e-5
+"""That decrease [nats per object pixel], relative to the square root of the photons per object pixel."""
 IN_MEMORY_BYTES: Final = 512 * 2**20
 """Counts up to this size stay in memory from step to step."""
 LEAST_ILLUMINATION: Final = 0.02
@@ -51,7 +59,8 @@ def regularisation_path(
     levels: Sequence[float],
     iterations: int,
     progress: Progress = lambda _done, _total, _values: None,
-) -> list[torch.Tensor]:
+    starts: Sequence[torch.Tensor] = (),
+) -> Iterator[torch.Tensor]:
     """Objects (H, W) complex64, one per TV weight, each started from the one before.
 
     Parameters
@@ -63,30 +72,32 @@ def regularisation_path(
         TV weights, decreasing, in units of the square root of the mean photons per object pixel: the statistical
         strength of the data grows in proportion to that, so that the same weights serve every dose.
     iterations : int
-        Steps at each weight; every step uses all frames.
+        Most steps at each weight; every step uses all frames. Fewer are taken where the objective is at its minimum.
     progress : callable
-        Called after every step with (steps done, steps, no values).
+        Called after every step with (the step's number if all those before were needed, most steps, no values).
+    starts : sequence of (H, W) complex64, optional
+        An object for every weight to start from, instead of the one before.
     """
     likelihood = RegularisedLikelihood(plane, counts, scale)
-    obj, path = likelihood.constant(), []
-    steps = 0
-    for level in levels:
-        for after, _ in islice(likelihood.steps(obj, level), iterations):
+    obj = likelihood.constant()
+    for index, level in enumerate(levels):
+        if starts:
+            obj = starts[index]
+        for step, (after, _) in enumerate(islice(likelihood.steps(obj, level), iterations)):
             obj = after
-            steps += 1
-            progress(steps, len(levels) * iterations, {})
-        path.append(obj)
-    return path
+            progress(index * iterations + step + 1, len(levels) * iterations, {})
+        yield obj
 
 
 class RegularisedLikelihood:
-    """Steps that minimise a stabilised negative log-likelihood plus total variation, for one set of counts.
+    """Steps that minimise a negative log-likelihood plus total variation, for one set of counts.
 
-    With the rates l = scale^2 |F P O|^2, the counts c, d = DARK_COUNTS and n photons per object pixel the objective is
+    With the rates l = scale^2 |F P O|^2, the counts c, a background b and n photons per object pixel the objective is
 
-        2 sum (sqrt(c + d) - sqrt(l + d))^2 + 2 level sqrt(n) sum sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2),
+        sum (l + b - c + c log(c / (l + b))) + 2 level sqrt(n) sum sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2),
 
-    whose first term is, for bright pixels, the negative Poisson log-likelihood up to a constant.
+    whose first term is the negative Poisson log-likelihood less its least value. In the form NLL + mu sqrt(n) TV, mu
+    is twice the level. The background is the same for all frames; it is fitted anew before each minimisation.
 
     Parameters
     ----------
@@ -102,7 +113,9 @@ class RegularisedLikelihood:
         illumination = plane.illumination
         # Weighted by the illumination itself: an object pixel counts as often as it is measured.
         self._photons = scale**2 * float(illumination.square().sum() / illumination.sum())
-        self._preconditioner = _Preconditioner(plane)
+        pixels = int((illumination > LEAST_ILLUMINATION * illumination.max()).sum())
+        self._least_decrease = LEAST_DECREASE * math.sqrt(self._photons) * pixels
+        self._background: torch.Tensor | None = None
 
     def constant(self) -> torch.Tensor:
         """Constant object (H, W) complex64 to start from: it explains as many photons as the frames hold on average."""
@@ -113,89 +126,117 @@ class RegularisedLikelihood:
         return torch.full(plane.shape, level, dtype=torch.complex64, device=plane.device)
 
     def steps(self, obj: torch.Tensor, level: float) -> Iterator[tuple[torch.Tensor, float]]:
-        """Object (H, W) after every step from ``obj``, without end, and the objective at the point it started from."""
-        # Half the weight, as the step minimises half the negative log-likelihood over scale^2.
-        weight = 0.5 * level * math.sqrt(self._photons) / self._scale**2
-        ahead, momentum = obj, 1.0
-        while True:
-            change, misfit = _likelihood_change(self._plane, self._counts, self._scale, ahead)
-            gradient, variation = _variation_gradient(ahead)
-            after = ahead + self._preconditioner(change - weight * gradient, ahead, STEEPEST * weight / EDGE)
-            later = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum**2))
-            ahead = after + (momentum - 1.0) / later * (after - obj)
-            obj, momentum = after, later
-            yield obj, 2.0 * (misfit + level * math.sqrt(self._photons) * variation)
+        """Object (H, W) and objective after every step from ``obj``; ends at the minimum."""
+        self._fit_background(obj)
+        function = self.objective(level)
+        passed: list[float] = []
+        for after, value in descent(function, self._preconditioner(obj, level), obj):
+            yield after, value
+            passed.append(value)
+            if len(passed) > JUDGED_STEPS and passed[-1 - JUDGED_STEPS] - value < self._least_decrease:
+                return
+
+    def objective(self, level: float) -> Callable[[torch.Tensor], tuple[float, torch.Tensor]]:
+        """The objective with a TV weight as a function: its value and its gradient with respect to the conjugate."""
+        weight = level * math.sqrt(self._photons)
+
+        def function(obj: torch.Tensor) -> tuple[float, torch.Tensor]:
+            misfit, gradient = self._misfit(obj)
+            variation, slope = _variation(obj)
+            return misfit + 2.0 * weight * variation, gradient + weight * slope
+
+        return function
+
+    def _misfit(self, obj: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """First term of the objective and its gradient (H, W)."""
+        plane, physics, scale = self._plane, self._plane.physics, self._scale
+        back = (scale * physics.on_window(physics.probe)).conj()
+        total, misfit = torch.zeros_like(obj), 0.0
+        for rows in plane.blocks():
+            waves = scale * torch.fft.fft2(physics.waves(plane.read(obj, rows)), norm="ortho")
+            counts = self._counts(rows)
+            rates = torch.view_as_real(waves).square().sum(dim=-1) + self._background
+            ratio = counts / rates
+            # c log(c / l) as the function that is 0 at c = 0.
+            misfit += float((rates - counts + torch.special.xlogy(counts, ratio)).sum(dtype=torch.float64))
+            change = torch.fft.ifft2(waves * (1.0 - ratio), norm="ortho")
+            plane.add(total, physics.on_window(change) * back, rows)
+        return misfit, total
+
+    def _fit_background(self, obj: torch.Tensor) -> None:
+        """The background that this object leaves, from the counts that are minimised."""
+        plane = self._plane
+        wanted = set(evenly_spread(plane.frames, BACKGROUND_FRAMES).tolist())
+        rates, counts = [], []
+        for rows in plane.blocks():
+            inside = [frame - rows.start for frame in range(rows.start, rows.stop) if frame in wanted]
+            if inside:
+                windows = plane.read(obj, torch.tensor([rows.start + frame for frame in inside], device=plane.device))
+                rates.append(plane.physics.corner_rates(windows, self._scale))
+                counts.append(self._counts(rows)[inside])
+        iterations = EM_ITERATIONS if self._background is None else REFIT_ITERATIONS
+        fitted = fitted_background(torch.cat(rates), torch.cat(counts), iterations, self._background)
+        self._background = fitted.clamp_min(LEAST_BACKGROUND)
+
+    def _preconditioner(self, obj: torch.Tensor, level: float) -> Preconditioner:
+        return _Preconditioner(self._plane, obj, self._scale, level * math.sqrt(self._photons))
 
 
-def _likelihood_change(
-    plane: ObjectPlane, counts: Counts, scale: float, obj: torch.Tensor
-) -> tuple[torch.Tensor, float]:
-    """Sums over all frames of P* F^-1 (change of the waves at the detector), (H, W), and of the misfit."""
-    physics = plane.physics
-    total, misfit = torch.zeros_like(obj), 0.0
-    for rows in plane.blocks():
-        field = torch.fft.fft2(physics.waves(plane.read(obj, rows)), norm="ortho")
-        wave_change, misfit_of_block = _wave_change(field, counts(rows), scale)
-        misfit += misfit_of_block
-        change = torch.fft.ifft2(wave_change, norm="ortho")
-        plane.add(total, physics.on_window(change) * physics.on_window(physics.probe).conj(), rows)
-    return total, misfit
-
-
-def _wave_change(field: torch.Tensor, counts: torch.Tensor, scale: float) -> tuple[torch.Tensor, float]:
-    """Change of the waves (b, N, N) at the detector towards the counts, and the misfit that it decreases.
-
-    (c - l) / ((sqrt(c + d) + sqrt(l + d)) sqrt(l + d)) times the wave, with the rate l and d = DARK_COUNTS. For
-    bright pixels this is the projection on the measured amplitude; in dark ones, where the mean of sqrt(c) is far
-    below sqrt(l), it stays nearly linear in the counts and so nearly without bias. The misfit, of which it is the
-    negative gradient over scale^2, is the sum of (sqrt(c + d) - sqrt(l + d))^2.
-    """
-    rates = scale**2 * (field.real.square() + field.imag.square())
-    root = (rates + DARK_COUNTS).sqrt()
-    measured = (counts + DARK_COUNTS).sqrt()
-    misfit = float((measured - root).square().sum(dtype=torch.float64))
-    return (counts - rates) / ((measured + root) * root) * field, misfit
-
-
-def _variation_gradient(obj: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Gradient (H, W) of the sum of sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2), and that sum."""
+def _variation(obj: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Sum of sqrt(|d/dy O|^2 + |d/dx O|^2 + EDGE^2), and its gradient (H, W): twice that to the conjugate."""
     down = torch.diff(obj, dim=0, append=obj[-1:])
     right = torch.diff(obj, dim=1, append=obj[:, -1:])
-    inverse = (down.abs().square() + right.abs().square() + EDGE**2).rsqrt()
+    inverse = _inverse_variation(down, right)
     down, right = down * inverse, right * inverse
     gradient = -down - right
     gradient[1:] += down[:-1]
     gradient[:, 1:] += right[:, :-1]
-    return gradient, float(inverse.reciprocal().sum(dtype=torch.float64))
+    return float(inverse.reciprocal().sum(dtype=torch.float64)), gradient
+
+
+def _inverse_variation(down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    squares = torch.view_as_real(down).square().sum(dim=-1) + torch.view_as_real(right).square().sum(dim=-1)
+    return (squares + EDGE**2).rsqrt()
 
 
 class _Preconditioner:
-    """Approximate inverse of the likelihood's curvature around a constant object.
+    """Approximate inverse of the objective's curvature around an object.
 
     The global phase of a frame is undetermined, so that phases which vary little across the probe hardly change the
     counts: around a constant object the curvature along a phase of spatial frequency k is proportional to
     1 - |w(k)|^2, along a log-amplitude to 1 + |w(k)|^2, where w is the transform of the probe's normalised intensity.
-    Plain steps would take thousands of iterations to build such phases up; divided by their curvature, they take as
-    long as any other. Both curvatures are diagonal in spatial frequency, and the illumination's is diagonal in
-    position: the illumination's square root on either side keeps the product symmetric.
+    Plain steps would take thousands of iterations to build such phases up. Total variation adds a curvature
+    proportional to k^2 and to the inverse of the variation. All three are diagonal in spatial frequency, and the
+    illumination's is diagonal in position: the illumination's square root on either side keeps the product symmetric.
     """
 
-    def __init__(self, plane: ObjectPlane) -> None:
-        illumination = plane.illumination
-        self._illumination = illumination + LEAST_ILLUMINATION * illumination.max()
-        spot = torch.zeros(plane.shape, device=plane.device)
-        weight = plane.physics.weight
-        spot[: weight.shape[0], : weight.shape[1]] = weight / weight.sum()
-        transfer = torch.fft.fft2(spot).abs().square()
-        self._phase = 1.0 / (1.0 - transfer + LEAST_CURVATURE)
-        self._amplitude = 1.0 / (1.0 + transfer)
-
-    def __call__(self, change: torch.Tensor, obj: torch.Tensor, variation: float) -> torch.Tensor:
-        """Scaled change (H, W) at ``obj``, with the curvature of total variation added to the likelihood's."""
+    def __init__(self, plane: ObjectPlane, obj: torch.Tensor, scale: float, weight: float) -> None:
         # Real and imaginary part along the object's own direction are changes of log-amplitude and of phase.
-        direction = torch.sgn(obj)
-        root = (self._illumination + variation).rsqrt()
-        local = change * direction.conj() * root
-        amplitude = torch.fft.ifft2(torch.fft.fft2(local.real) * self._amplitude).real
-        phase = torch.fft.ifft2(torch.fft.fft2(local.imag) * self._phase).real
-        return torch.complex(amplitude, phase) * direction * root
+        self._direction = torch.sgn(obj)
+        illumination = scale**2 * plane.illumination
+        self._root = (illumination + LEAST_ILLUMINATION * illumination.max()).rsqrt()
+        spot = torch.zeros(plane.shape, device=plane.device)
+        probe = plane.physics.weight
+        spot[: probe.shape[0], : probe.shape[1]] = probe / probe.sum()
+        transfer = torch.fft.rfft2(spot).abs().square()
+        inverse = _inverse_variation(
+            torch.diff(obj, dim=0, append=obj[-1:]), torch.diff(obj, dim=1, append=obj[:, -1:])
+        )
+        mean = float((inverse * illumination).sum() / illumination.square().sum())
+        rows = torch.fft.fftfreq(plane.shape[0], device=plane.device)[:, None]
+        columns = torch.fft.rfftfreq(plane.shape[1], device=plane.device)
+        variation = 4.0 * weight * mean * ((math.pi * rows).sin().square() + (math.pi * columns).sin().square())
+        self._phase = 1.0 / (1.0 - transfer + LEAST_CURVATURE + variation)
+        self._amplitude = 1.0 / (1.0 + transfer + variation)
+
+    def __call__(self, change: torch.Tensor) -> torch.Tensor:
+        """Scaled change (H, W)."""
+        local = change * self._direction.conj() * self._root
+        amplitude = _filtered(local.real, self._amplitude)
+        phase = _filtered(local.imag, self._phase)
+        return torch.complex(amplitude, phase) * self._direction * self._root
+
+
+def _filtered(image: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+    filtered: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=image.shape)
+    return filtered
