@@ -75,7 +75,7 @@ class UnrolledSettings(PinnSettings):
     width: Count = 16
     """Filters of the network's first level."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
-        1.2, 0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
+        0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
     )  # fmt: skip
     """Weights of total variation, in falling order, of the objects that the network is shown."""
     level_iterations: Count = 48

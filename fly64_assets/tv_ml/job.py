@@ -60,7 +60,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     steps = len(result.loss)
     return {
         "algorithm": ALGORITHM,
-        "num_epochs": (len(settings.levels) + 1) * settings.steps,
+        "num_epochs": settings.most_steps,
         "epochs_run": steps,
         "kept_epoch": steps,
         "stop_reason": result.stop_reason,

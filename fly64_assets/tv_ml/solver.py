@@ -34,7 +34,7 @@ from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
-from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
+from fly64_assets.pinn.unrolled.regularisation_path import FIRST_PART, RegularisedLikelihood, search
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 HELD_OUT: Final = 0
@@ -134,12 +134,13 @@ class _Solver:
 
     def run(self) -> Reconstruction:
         """Try the weights, then reconstruct from all counts with the best."""
-        started, measurement = time.perf_counter(), self._measurement
-        best, obj, held_out = self._chosen()
-        level, tried = self._settings.levels[best], len(held_out)
-        obj = self._minimised(self._likelihood(()), obj, level)
-        reason = f"TV weight {level:g} predicts the held-out counts best of {tried} weights"
-        if best == tried - 1:
+        started, measurement, settings = time.perf_counter(), self._measurement, self._settings
+        objects, losses = self._tried()
+        best = int(np.argmin(losses))
+        level = settings.levels[best]
+        obj = self._minimised(self._likelihood(()), objects[best], level, FIRST_PART * settings.steps)
+        reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
+        if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
         on_grid = self._plane.on_grid(obj)
         coverage = illumination(measurement.probe, measurement.scan)
@@ -147,28 +148,23 @@ class _Solver:
             object=np.where(self._plane.coverage() > 0, on_grid, 1).astype(np.complex64),
             coverage=coverage.astype(np.float32),
             loss=np.array(self._loss),
-            levels=np.array(self._settings.levels[:tried]),
-            held_out=np.array(held_out),
+            levels=np.array(settings.levels[: len(losses)]),
+            held_out=np.array(losses),
             level=level,
             stop_reason=reason,
             seconds=time.perf_counter() - started,
         )
 
-    def _chosen(self) -> tuple[int, torch.Tensor, list[float]]:
-        """Index of the best weight, its object without the held-out counts, and the held-out loss of each weight."""
-        likelihood = self._likelihood((HELD_OUT,))
-        obj = kept = likelihood.constant()
-        held_out: list[float] = []
-        best = 0
-        for index, level in enumerate(self._settings.levels):
-            obj = self._minimised(likelihood, obj, level)
-            held_out.append(self._held_out_loss(obj))
-            if held_out[index] <= held_out[best]:
-                best, kept = index, obj
-            # Weaker weights fit ever more noise: the loss has one minimum.
-            if index - best >= self._settings.patience:
-                break
-        return best, kept, held_out
+    def _tried(self) -> tuple[list[torch.Tensor], list[float]]:
+        """Objects without the held-out counts, and their held-out losses, of one weight after the other."""
+        likelihood, settings = self._likelihood((HELD_OUT,)), self._settings
+
+        def minimised(level: float, start: torch.Tensor | None) -> torch.Tensor:
+            if start is None:
+                return self._minimised(likelihood, likelihood.constant(), level, FIRST_PART * settings.steps)
+            return self._minimised(likelihood, start, level, settings.steps)
+
+        return search(settings.levels, minimised, self._held_out_loss, settings.patience)
 
     def _likelihood(self, excluded: tuple[int, ...]) -> RegularisedLikelihood:
         """The objective of all counts but those of the ``excluded`` splits."""
@@ -178,10 +174,10 @@ class _Solver:
             plane, lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale
         )
 
-    def _minimised(self, likelihood: RegularisedLikelihood, obj: torch.Tensor, level: float) -> torch.Tensor:
-        """The object of the least objective with one weight, from ``obj``, as far as ``steps`` steps reach."""
+    def _minimised(self, likelihood: RegularisedLikelihood, obj: torch.Tensor, level: float, most: int) -> torch.Tensor:
+        """The object of the least objective with one weight, from ``obj``, as far as ``most`` steps reach."""
         settings, frames = self._settings, self._measurement.frames
-        for after, objective in islice(likelihood.steps(obj, level), settings.steps):
+        for after, objective in islice(likelihood.steps(obj, level), most):
             obj = after
             self._loss.append(objective / frames)
             done = len(self._loss)
@@ -189,7 +185,7 @@ class _Solver:
                 raise EngineError(
                     f"the objective is not finite at step {done} (TV weight {level:g}); no result is kept"
                 )
-            total = (len(settings.levels) + 1) * settings.steps
+            total = settings.most_steps
             self._progress(done, total, {"level": level, "loss": self._loss[-1]})
         if not bool(torch.isfinite(torch.view_as_real(obj)).all()):
             raise EngineError(f"the object is not finite after step {done} (TV weight {level:g}); no result is kept")

@@ -40,8 +40,8 @@ def reconstruct(
         shifted = np.fft.ifftshift(measurement.counts(rows), axes=(-2, -1)).astype(np.float32)
         return torch.from_numpy(shifted).to(device)
 
-    iterations = spec.level_iterations
-    path = list(regularisation_path(plane, counts, measurement.intensity_scale, spec.levels, iterations, progress))
+    scale, steps = measurement.intensity_scale, spec.level_iterations
+    path = regularisation_path(plane, counts, scale, spec.levels, steps, progress)
     corrected = network.correct(network_input(path, spec.base, plane.illumination), path[spec.base])
     obj = plane.on_grid(corrected)
     if not np.isfinite(obj).all():

@@ -10,7 +10,7 @@ learned from either.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
 from fly64_assets.pinn.unrolled.network import network_input
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
-from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
 
 VALIDATION: Final = 0
 """The count split that is never learned from."""
@@ -35,10 +35,8 @@ FIRST_FOLD: Final = 1
 """The first of the count splits that the network learns to predict."""
 JUDGED_FRAMES: Final = 1024
 """Learned frames on which losses are evaluated."""
-SHARPER_LEVELS: Final = 2
-"""Levels with a smaller TV weight than the best that the network is given."""
-PATIENCE: Final = 2
-"""Levels in a row that predict worse than the best, after which no weaker one is tried."""
+WEAKER_LEVELS: Final = 2
+"""Levels with a smaller TV weight than the best that are tried, and that the network is given."""
 WARM_PART: Final = 0.25
 """Steps of the paths that start from the first path's objects, relative to its own."""
 _HELD_OUT, _DIVISION = range(2)
@@ -63,11 +61,11 @@ class TrainingData:
         By fold: from the counts without that fold and without the validation split. By :data:`VALIDATION`: from all
         counts but the validation split.
     levels : tuple of float
-        TV weights of the path, decreasing.
+        TV weights of the path, decreasing: those that were tried.
     start_level : int
         Index of the level whose object predicts the first fold best: the object to correct.
     path_losses : list of float
-        Losses of the first fold by level, for all levels of the settings.
+        Losses of the first fold by level.
     """
 
     likelihood: SplitLikelihood
@@ -114,33 +112,31 @@ def prepare(
     counts = CountSplits.of(measurement, order, splits=splits, kept=folds.stop, seed=division, scratch=scratch)
     likelihood = SplitLikelihood(plane, counts, measurement.intensity_scale * math.sqrt(1.0 / splits))
 
-    def path(
-        excluded: tuple[int, ...], levels: tuple[float, ...], starts: Sequence[torch.Tensor] = ()
-    ) -> Iterator[torch.Tensor]:
-        return regularisation_path(
-            plane,
-            lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device),
-            measurement.intensity_scale * math.sqrt(1.0 - len(excluded) / splits),
-            levels,
-            round(settings.level_iterations * WARM_PART) if starts else settings.level_iterations,
-            starts=starts,
-        )
+    def without(*excluded: int) -> tuple[Counts, float]:
+        """The counts of all splits but some, and their intensity scale."""
+        scale = measurement.intensity_scale * math.sqrt(1.0 - len(excluded) / splits)
+        return lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale
 
     # The best level is chosen once, for all folds, by counts that its path did not use, each loss with the background
     # that the object leaves.
-    frames = evenly_spread(plane.frames, JUDGED_FRAMES)
-    first: list[torch.Tensor] = []
-    losses: list[float] = []
-    for obj in path((VALIDATION, FIRST_FOLD), settings.levels):
+    frames, steps = evenly_spread(plane.frames, JUDGED_FRAMES), settings.level_iterations
+    regularised = RegularisedLikelihood(plane, *without(VALIDATION, FIRST_FOLD))
+
+    def minimised(level: float, start: torch.Tensor | None) -> torch.Tensor:
+        return regularised.minimised(start, level, steps)
+
+    def predicted(obj: torch.Tensor) -> float:
         background = likelihood.background(obj, FIRST_FOLD, frames)
-        first.append(obj)
-        losses.append(float(likelihood.loss(obj, FIRST_FOLD, frames, background)))
-        if len(first) - 1 - int(np.argmin(losses)) >= PATIENCE:
-            break
-    start_level = int(np.argmin(losses))
-    levels = settings.levels[: start_level + 1 + SHARPER_LEVELS]
-    paths = settings.folds + 1
+        return float(likelihood.loss(obj, FIRST_FOLD, frames, background))
+
+    first, losses = search(settings.levels, minimised, predicted, WEAKER_LEVELS)
+    start_level, levels, paths = int(np.argmin(losses)), settings.levels[: len(losses)], settings.folds + 1
     notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
+
+    def path(*excluded: int) -> list[torch.Tensor]:
+        # What its start knows of the excluded fold is forgotten: only slowly varying phases take more steps.
+        short = max(1, round(WARM_PART * steps))
+        return regularisation_path(plane, *without(*excluded), levels, short, starts=first)
 
     def network_input_of(objects: list[torch.Tensor]) -> NetworkInput:
         return NetworkInput(network_input(objects, start_level, plane.illumination), objects[start_level])
@@ -148,9 +144,9 @@ def prepare(
     objects: dict[int, list[torch.Tensor]] = {}
     others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
     for number, (which, excluded) in enumerate(others.items()):
-        objects[which] = list(path(excluded, levels, first)) if ranks.owns(number) else []
+        objects[which] = path(*excluded) if ranks.owns(number) else []
         notify(f"regularisation path {number + 2} of {paths}")
-    inputs = {FIRST_FOLD: network_input_of(first[: len(levels)])}
+    inputs = {FIRST_FOLD: network_input_of(first)}
     # Shared after all are computed, so that no process waits for another in between.
     for number, (which, computed) in enumerate(objects.items()):
         inputs[which] = network_input_of(ranks.share(number, computed))

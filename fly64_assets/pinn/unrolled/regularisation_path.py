@@ -24,13 +24,15 @@ import torch
 
 from fly64_assets.engines.process import Progress
 from fly64_assets.physics.scan import evenly_spread
-from fly64_assets.pinn.unrolled.minimiser import Preconditioner, descent
+from fly64_assets.pinn.unrolled.minimiser import Function, Preconditioner, descent
 from fly64_assets.pinn.unrolled.model_error import EM_ITERATIONS, fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 
 Counts = Callable[[slice], torch.Tensor]
 """Counts (b, N, N) float32 of consecutive frames, DC in the corner."""
 
+FIRST_PART: Final = 2
+"""Steps at the first weight, which starts from a constant, relative to the others."""
 EDGE: Final = 0.02
 """Change of the object from pixel to pixel above which the smoothed total variation is linear."""
 LEAST_BACKGROUND: Final = 1e-3
@@ -44,7 +46,7 @@ LEAST_CURVATURE: Final = 0.02
 the length of their steps."""
 JUDGED_STEPS: Final = 10
 """Steps over which the objective must decrease for a minimisation to go on."""
-LEAST_DECREASE: Final = 5e-5
+LEAST_DECREASE: Final = 1e-5
 """That decrease [nats per object pixel], relative to the square root of the photons per object pixel."""
 IN_MEMORY_BYTES: Final = 512 * 2**20
 """Counts up to this size stay in memory from step to step."""
@@ -60,8 +62,8 @@ def regularisation_path(
     iterations: int,
     progress: Progress = lambda _done, _total, _values: None,
     starts: Sequence[torch.Tensor] = (),
-) -> Iterator[torch.Tensor]:
-    """Objects (H, W) complex64, one per TV weight, each started from the one before.
+) -> list[torch.Tensor]:
+    """Objects (H, W) complex64, one per TV weight: the first from a constant, each of the others from the one before.
 
     Parameters
     ----------
@@ -72,21 +74,49 @@ def regularisation_path(
         TV weights, decreasing, in units of the square root of the mean photons per object pixel: the statistical
         strength of the data grows in proportion to that, so that the same weights serve every dose.
     iterations : int
-        Most steps at each weight; every step uses all frames. Fewer are taken where the objective is at its minimum.
+        Most steps at each weight, :data:`FIRST_PART` times as many at the first; every step uses all frames. Fewer are
+        taken where the objective is at its minimum.
     progress : callable
-        Called after every step with (the step's number if all those before were needed, most steps, no values).
+        Called after every step with (steps done, most steps, no values).
     starts : sequence of (H, W) complex64, optional
         An object for every weight to start from, instead of the one before.
     """
     likelihood = RegularisedLikelihood(plane, counts, scale)
-    obj = likelihood.constant()
+    path: list[torch.Tensor] = []
+    most, done = (len(levels) - 1 + (1 if starts else FIRST_PART)) * iterations, 0
     for index, level in enumerate(levels):
-        if starts:
-            obj = starts[index]
-        for step, (after, _) in enumerate(islice(likelihood.steps(obj, level), iterations)):
-            obj = after
-            progress(index * iterations + step + 1, len(levels) * iterations, {})
-        yield obj
+        obj = starts[index] if starts else path[-1] if path else likelihood.constant()
+        steps = iterations * (1 if path or starts else FIRST_PART)
+        for after, _ in islice(likelihood.steps(obj, level), steps):
+            obj, done = after, done + 1
+            progress(done, most, {})
+        path.append(obj)
+    return path
+
+
+def search(
+    levels: Sequence[float],
+    minimised: Callable[[float, torch.Tensor | None], torch.Tensor],
+    held_out_loss: Callable[[torch.Tensor], float],
+    patience: int,
+) -> tuple[list[torch.Tensor], list[float]]:
+    """Objects of decreasing TV weights, and their held-out losses, until ``patience`` in a row predict worse.
+
+    Weaker weights fit ever more noise: the loss has one minimum.
+
+    Parameters
+    ----------
+    minimised : callable
+        The object with a weight, started from another object, or (None) from a constant.
+    """
+    objects: list[torch.Tensor] = []
+    losses: list[float] = []
+    for level in levels:
+        objects.append(minimised(level, objects[-1] if objects else None))
+        losses.append(held_out_loss(objects[-1]))
+        if len(losses) - 1 - losses.index(min(losses)) >= patience:
+            break
+    return objects, losses
 
 
 class RegularisedLikelihood:
@@ -125,10 +155,17 @@ class RegularisedLikelihood:
         level = math.sqrt(max(photons, 1e-12) / expected)
         return torch.full(plane.shape, level, dtype=torch.complex64, device=plane.device)
 
+    def minimised(self, start: torch.Tensor | None, level: float, iterations: int) -> torch.Tensor:
+        """The object (H, W) after at most so many steps from another, or :data:`FIRST_PART` as many from a constant."""
+        obj = self.constant() if start is None else start
+        for after, _ in islice(self.steps(obj, level), iterations * (FIRST_PART if start is None else 1)):
+            obj = after
+        return obj
+
     def steps(self, obj: torch.Tensor, level: float) -> Iterator[tuple[torch.Tensor, float]]:
         """Object (H, W) and objective after every step from ``obj``; ends at the minimum."""
-        self._fit_background(obj)
-        function = self.objective(level)
+        self._background = self._fitted_background(obj)
+        function = self.objective(level, self._background)
         passed: list[float] = []
         for after, value in descent(function, self._preconditioner(obj, level), obj):
             yield after, value
@@ -136,18 +173,18 @@ class RegularisedLikelihood:
             if len(passed) > JUDGED_STEPS and passed[-1 - JUDGED_STEPS] - value < self._least_decrease:
                 return
 
-    def objective(self, level: float) -> Callable[[torch.Tensor], tuple[float, torch.Tensor]]:
-        """The objective with a TV weight as a function: its value and its gradient with respect to the conjugate."""
+    def objective(self, level: float, background: torch.Tensor) -> Function:
+        """The objective with a TV weight and a background (N, N): its value, its gradient with respect to O*."""
         weight = level * math.sqrt(self._photons)
 
         def function(obj: torch.Tensor) -> tuple[float, torch.Tensor]:
-            misfit, gradient = self._misfit(obj)
+            misfit, gradient = self._misfit(obj, background)
             variation, slope = _variation(obj)
             return misfit + 2.0 * weight * variation, gradient + weight * slope
 
         return function
 
-    def _misfit(self, obj: torch.Tensor) -> tuple[float, torch.Tensor]:
+    def _misfit(self, obj: torch.Tensor, background: torch.Tensor) -> tuple[float, torch.Tensor]:
         """First term of the objective and its gradient (H, W)."""
         plane, physics, scale = self._plane, self._plane.physics, self._scale
         back = (scale * physics.on_window(physics.probe)).conj()
@@ -155,7 +192,7 @@ class RegularisedLikelihood:
         for rows in plane.blocks():
             waves = scale * torch.fft.fft2(physics.waves(plane.read(obj, rows)), norm="ortho")
             counts = self._counts(rows)
-            rates = torch.view_as_real(waves).square().sum(dim=-1) + self._background
+            rates = torch.view_as_real(waves).square().sum(dim=-1) + background
             ratio = counts / rates
             # c log(c / l) as the function that is 0 at c = 0.
             misfit += float((rates - counts + torch.special.xlogy(counts, ratio)).sum(dtype=torch.float64))
@@ -163,7 +200,7 @@ class RegularisedLikelihood:
             plane.add(total, physics.on_window(change) * back, rows)
         return misfit, total
 
-    def _fit_background(self, obj: torch.Tensor) -> None:
+    def _fitted_background(self, obj: torch.Tensor) -> torch.Tensor:
         """The background that this object leaves, from the counts that are minimised."""
         plane = self._plane
         wanted = set(evenly_spread(plane.frames, BACKGROUND_FRAMES).tolist())
@@ -176,7 +213,7 @@ class RegularisedLikelihood:
                 counts.append(self._counts(rows)[inside])
         iterations = EM_ITERATIONS if self._background is None else REFIT_ITERATIONS
         fitted = fitted_background(torch.cat(rates), torch.cat(counts), iterations, self._background)
-        self._background = fitted.clamp_min(LEAST_BACKGROUND)
+        return fitted.clamp_min(LEAST_BACKGROUND)
 
     def _preconditioner(self, obj: torch.Tensor, level: float) -> Preconditioner:
         return _Preconditioner(self._plane, obj, self._scale, level * math.sqrt(self._photons))
