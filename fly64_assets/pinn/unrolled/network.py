@@ -16,7 +16,9 @@ from fly64_assets.pinn.network_spec import NetworkSpec
 RESIDUAL_SCALE: Final = 0.3
 """The output of the last layer times this is added to the object; differences between the path's objects are divided
 by it, so that the network sees and predicts values of order one."""
-SURROUNDINGS: Final = 48
+SLOW_STEP: Final = 8
+"""Pixels over which the residual is averaged before its slow part is computed [px]."""
+SURROUNDINGS: Final = 80
 """Pixels around a tile on which the network's prediction for the tile may depend [px]."""
 TILE: Final = 256
 """Side of the tiles in which :meth:`UnrolledNetwork.correct` runs [px]; it bounds the memory of the activations."""
@@ -42,12 +44,29 @@ def network_input(path: Sequence[torch.Tensor], start_level: int, illumination: 
     return torch.stack([*channels, measured])
 
 
+def _illumination(measured: torch.Tensor) -> torch.Tensor:
+    """The illumination (h, w), relative to the largest, from its channel of :func:`network_input`."""
+    return (3.0 * (measured - 1.0)).exp()
+
+
+def _slow_part(residual: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
+    """What varies over more than about 30 px in a residual (2, h, w): its mean nearby, weighted by the illumination."""
+    images = torch.cat([residual * illumination, illumination[None]])[None]
+    coarse = functional.avg_pool2d(images, SLOW_STEP)
+    for _ in range(3):
+        coarse = functional.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
+    mean = functional.interpolate(coarse, scale_factor=SLOW_STEP, mode="bilinear", align_corners=False)[0]
+    return mean[:2] / mean[2].clamp_min(LEAST_ILLUMINATION)
+
+
 class UnrolledNetwork(nn.Module):
     """A small U-Net on the object plane.
 
     Its output is added to the object to correct; the last layer starts at zero, so that training starts from that
     object. The same weights serve the whole plane: all frames that illuminate a pixel share one object, whichever
-    frames they were grouped with.
+    frames they were grouped with. The slowly varying part of its output is taken away: phases that vary over more than
+    the network sees at once are determined by the likelihood alone, and hardly by the counts of one frame, so that
+    training would let them drift.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -65,13 +84,14 @@ class UnrolledNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, channels: torch.Tensor, obj: torch.Tensor) -> torch.Tensor:
-        """The corrected object (h, w) complex64 from channels (channels, h, w); sides are multiples of 4."""
+        """The corrected object (h, w) complex64 from channels (channels, h, w); sides are multiples of 8."""
         images = channels[None].contiguous(memory_format=torch.channels_last)
         fine = self.down1(images)
         middle = self.down2(functional.max_pool2d(fine, 2))
         coarse = self.bottom(functional.max_pool2d(middle, 2))
         middle = self.up2(torch.cat([middle, doubled(coarse)], dim=1))
         residual = self.last(self.up1(torch.cat([fine, doubled(middle)], dim=1)))[0].float()
+        residual = residual - _slow_part(residual, _illumination(channels[-1]))
         return obj + RESIDUAL_SCALE * torch.complex(residual[0], residual[1])
 
     @torch.no_grad()

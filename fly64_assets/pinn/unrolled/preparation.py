@@ -37,7 +37,7 @@ JUDGED_FRAMES: Final = 1024
 """Learned frames on which losses are evaluated."""
 WEAKER_LEVELS: Final = 2
 """Levels with a smaller TV weight than the best that are tried, and that the network is given."""
-WARM_PART: Final = 0.25
+WARM_PART: Final = 0.5
 """Steps of the paths that start from the first path's objects, relative to its own."""
 _HELD_OUT, _DIVISION = range(2)
 """Streams of the training's seed; the tiles use the next."""
