@@ -150,17 +150,24 @@ def _comparison_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
 
 
 def _network(
-    method: str, *, train: str, infer: str, settings: Settings, checks: tuple[str, ...] = (), **common: Any
+    method: str,
+    *,
+    train: str,
+    infer: str,
+    settings: Settings,
+    versions: tuple[str, str],
+    checks: tuple[str, ...] = (),
+    **common: Any,
 ) -> tuple[Stage, Stage]:
     """The two assets of a network: its training on the train half, and its reconstruction of both halves."""
     return (
         Stage(
             f"{method}_bundle", "training", train, needs=("overlap_view",), method=method, settings=settings,
-            code_version="3", checks=("learned", *checks), **common,
+            code_version=versions[0], checks=("learned", *checks), **common,
         ),
         Stage(
             f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
-            settings=lambda _design, key: {"arm": key.method}, code_version="2", **common,
+            settings=lambda _design, key: {"arm": key.method}, code_version=versions[1], **common,
         ),
     )  # fmt: skip
 
@@ -186,6 +193,7 @@ _PINN: Final = _network(
     "bundle `wts.h5.zip` holds everything needed to run it again.",
     infer="The object that the trained network reconstructs from the train half and from the unseen test half.",
     settings=_network_settings(lambda design: design.pinn),
+    versions=("4", "3"),
     group="pinn",
     tool="pytorch",
     engine="fly64_assets.pinn.job",
@@ -197,6 +205,7 @@ _LEGACY_PINN: Final = _network(
     "holds a snapshot, which the check `config_001` compares with the design. Either backend runs the bundle.",
     infer="The object that the TensorFlow network reconstructs from the train half and from the unseen test half.",
     settings=_network_settings(lambda design: cnn_settings(design.pinn)),
+    versions=("3", "2"),
     checks=("config_001",),
     group="legacy",
     tool="tensorflow",
@@ -220,6 +229,7 @@ _ITERATIVE: Final = (
         "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
         "held-out counts. It uses no network and never sees the truth.",
         section="tv_ml",
+        code_version="2",
         group="tv_ml",
         engine="fly64_assets.tv_ml.job",
     ),

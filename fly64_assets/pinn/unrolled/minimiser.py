@@ -69,17 +69,10 @@ def descent(
                 return
             pairs.clear()
             continue
-        length = 1.0
-        while True:
-            after = obj - length * direction
-            value_after, gradient_after = function(after)
-            if value_after <= value + SUFFICIENT * length * slope + ROUNDING * abs(value):
-                break
-            if length < SHORTEST:
-                return
-            # The least value of the parabola through both values and the slope, kept within a tenth and a half.
-            least = -slope * length**2 / (2.0 * (value_after - value - slope * length))
-            length = max(0.1 * length, min(0.5 * length, least))
+        found = _along(function, obj, value, direction, slope)
+        if found is None:
+            return
+        after, value_after, gradient_after = found
         change, bend = after - obj, gradient_after - gradient
         curvature = dot(change, bend)
         if curvature > 0:
@@ -87,6 +80,22 @@ def descent(
         obj, value, gradient = after, value_after, gradient_after
         steps += 1
         yield obj, value
+
+
+def _along(
+    function: Function, obj: torch.Tensor, value: float, direction: torch.Tensor, slope: float
+) -> tuple[torch.Tensor, float, torch.Tensor] | None:
+    """Object, value and gradient after a step against the direction that decreases the value; None if none does."""
+    length = 1.0
+    while length >= SHORTEST:
+        after = obj - length * direction
+        found, gradient = function(after)
+        if found <= value + SUFFICIENT * length * slope + ROUNDING * abs(value):
+            return after, found, gradient
+        # The least value of the parabola through both values and the slope, kept within a tenth and a half.
+        least = -slope * length**2 / (2.0 * (found - value - slope * length))
+        length = max(0.1 * length, min(0.5 * length, least))
+    return None
 
 
 def dot(first: torch.Tensor, second: torch.Tensor) -> float:
