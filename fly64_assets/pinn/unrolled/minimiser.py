@@ -24,14 +24,14 @@ SUFFICIENT: Final = 1e-4
 """Part of the decrease that the gradient promises with which a step is content (Armijo)."""
 SHORTEST: Final = 1e-3
 """Step length, relative to the search direction, below which the search is given up."""
-ROUNDING: Final = 1e-7
-"""Relative increase of the value that may be rounding alone."""
 
 
 def descent(
-    function: Function, precondition: Preconditioner, start: torch.Tensor
+    function: Function, precondition: Preconditioner, start: torch.Tensor, rounding: float = 0.0
 ) -> Iterator[tuple[torch.Tensor, float]]:
     """The object and the value after every step from ``start``; ends where no step along the direction decreases it.
+
+    An increase of the value by ``rounding`` counts as none: values are no more accurate than that.
 
     The two-loop recursion of Nocedal (Math. Comp. 35, 773, 1980), started from the preconditioner instead of a
     multiple of one, so that few pairs suffice. Nearly every step has length one and evaluates the function once.
@@ -69,7 +69,7 @@ def descent(
                 return
             pairs.clear()
             continue
-        found = _along(function, obj, value, direction, slope)
+        found = _along(function, obj, value, direction, slope, rounding)
         if found is None:
             return
         after, value_after, gradient_after = found
@@ -83,14 +83,14 @@ def descent(
 
 
 def _along(
-    function: Function, obj: torch.Tensor, value: float, direction: torch.Tensor, slope: float
+    function: Function, obj: torch.Tensor, value: float, direction: torch.Tensor, slope: float, rounding: float
 ) -> tuple[torch.Tensor, float, torch.Tensor] | None:
     """Object, value and gradient after a step against the direction that decreases the value; None if none does."""
     length = 1.0
     while length >= SHORTEST:
         after = obj - length * direction
         found, gradient = function(after)
-        if found <= value + SUFFICIENT * length * slope + ROUNDING * abs(value):
+        if found <= value + SUFFICIENT * length * slope + rounding:
             return after, found, gradient
         # The least value of the parabola through both values and the slope, kept within a tenth and a half.
         least = -slope * length**2 / (2.0 * (found - value - slope * length))

@@ -46,8 +46,10 @@ LEAST_CURVATURE: Final = 0.02
 the length of their steps."""
 JUDGED_STEPS: Final = 10
 """Steps over which the objective must decrease for a minimisation to go on."""
-LEAST_DECREASE: Final = 1e-5
-"""That decrease [nats per object pixel], relative to the square root of the photons per object pixel."""
+LEAST_DECREASE: Final = 1.0
+"""That decrease [nats]: counts can hardly tell objects apart whose likelihood differs by less."""
+ROUNDING: Final = 1e-7
+"""Accuracy of the objective [nats per photon], as rates are sums in single precision."""
 IN_MEMORY_BYTES: Final = 512 * 2**20
 """Counts up to this size stay in memory from step to step."""
 LEAST_ILLUMINATION: Final = 0.02
@@ -143,8 +145,7 @@ class RegularisedLikelihood:
         illumination = plane.illumination
         # Weighted by the illumination itself: an object pixel counts as often as it is measured.
         self._photons = scale**2 * float(illumination.square().sum() / illumination.sum())
-        pixels = int((illumination > LEAST_ILLUMINATION * illumination.max()).sum())
-        self._least_decrease = LEAST_DECREASE * math.sqrt(self._photons) * pixels
+        self._rounding = ROUNDING * sum(float(self._counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks())
         self._background: torch.Tensor | None = None
 
     def constant(self) -> torch.Tensor:
@@ -167,10 +168,10 @@ class RegularisedLikelihood:
         self._background = self._fitted_background(obj)
         function = self.objective(level, self._background)
         passed: list[float] = []
-        for after, value in descent(function, self._preconditioner(obj, level), obj):
+        for after, value in descent(function, self._preconditioner(obj, level), obj, self._rounding):
             yield after, value
             passed.append(value)
-            if len(passed) > JUDGED_STEPS and passed[-1 - JUDGED_STEPS] - value < self._least_decrease:
+            if len(passed) > JUDGED_STEPS and passed[-1 - JUDGED_STEPS] - value < LEAST_DECREASE:
                 return
 
     def objective(self, level: float, background: torch.Tensor) -> Function:
