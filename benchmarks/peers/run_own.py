@@ -9,16 +9,17 @@ Usage: PYTHONPATH=benchmarks OMP_NUM_THREADS=1 python benchmarks/peers/run_own.p
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import contest
 import torch
-from cells import Cell, design_of
+from cells import Cell, design_of, silent
 from export import CELLS, WHOLE, cells_of
 from frames_file import Run, write_run
 
-from fly64_assets.lsqml.settings import ENGINES
+from fly64_assets.engines.execution import Execution
+from fly64_assets.lsqml.engine import reconstruct
+from fly64_assets.lsqml.options import ENGINES
 from fly64_assets.study.design import StudyDesign
 
 STUDY = ("lsqml", "tv_ml", "pinn")
@@ -29,8 +30,9 @@ def result_of(method: str, cell: Cell, design: StudyDesign) -> contest.Result:
     seed = design.repeat_seeds(1)["grouping"]
     if method in STUDY:
         return contest.METHODS[method][0](cell, design, seed)
-    settings = replace(design.lsqml, engine=method.removeprefix("pty-chi "))
-    return contest.lsqml(cell, replace(design, lsqml=settings), seed)
+    engine = method.removeprefix("pty-chi ")
+    found = reconstruct(cell.test, design.lsqml, Execution(), seed, silent, engine=engine)
+    return contest.Result(found.object, epochs=found.kept_epoch, stop_reason=found.stop_reason)
 
 
 def main() -> None:

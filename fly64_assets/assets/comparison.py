@@ -22,7 +22,7 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.states import existing_splits
-from fly64_assets.study.table import ON_REQUEST
+from fly64_assets.study.table import ON_REQUEST, STAGES
 
 
 def compare(work: Work[Cell]) -> Mapping[str, Any]:
@@ -80,7 +80,7 @@ def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
     frames, baseline = work.layout.view_frames(work.at.half(split)), work.layout.patched(work.at.whole_dose, split)
     verified(frames)
     verified(baseline)
-    refined = {work.design.lsqml.engine} if work.design.lsqml.probe == "refined" else set()
+    refined = {s.method for s in STAGES.values() if s.section == "lsqml" and work.design.lsqml.probe == "refined"}
     return SplitInput(
         measurement=load_measurement(frames),
         methods={key.method: _object(work, record, key, split) for key, record in _methods(work, split).items()},

@@ -84,12 +84,14 @@ def reconstruct(
     progress: Progress,
     *,
     start: NDArray[np.complexfloating] | None = None,
+    engine: str = "lsqml",
 ) -> Reconstruction:
     """Reconstruct the object from all frames of a measurement with an iterative algorithm of pty-chi.
 
     ``seed`` decides which counts are held out, and the order of batches. ``progress`` is called after every epoch with
     its number, the largest number, and its deviances and loss. ``start`` (H, W) complex is an object to start from
-    instead of ones, on the grid of the measurement.
+    instead of ones, on the grid of the measurement. ``engine`` is one of pty-chi's that
+    :data:`fly64_assets.lsqml.options.ENGINES` names; a study runs LSQML, benchmarks compare it with the others.
 
     Raises
     ------
@@ -109,12 +111,7 @@ def reconstruct(
     with torch_settings(execution), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
-        return _run(measurement, settings, execution, seed, progress, start)
-
-
-def bilinear(settings: LsqmlSettings) -> bool:
-    """Whether the object is interpolated between pixels as in the study's forward model."""
-    return settings.subpixel == "bilinear" and settings.engine not in WHOLE_PIXEL_ENGINES
+        return _run(measurement, settings, execution, seed, progress, start, engine)
 
 
 def _run(
@@ -124,6 +121,7 @@ def _run(
     seed: int,
     progress: Progress,
     start: NDArray[np.complexfloating] | None,
+    engine: str,
 ) -> Reconstruction:
     """Epochs until a rule ends them; then, where counts were held out, as many epochs as were kept with all counts."""
     started = time.perf_counter()
@@ -133,7 +131,7 @@ def _run(
     options: list[dict[str, Any]] = []
     criterion = StoppingCriterion(settings.stopping, settings.epochs)
     kept = None
-    for state in _epochs(measurement, split, settings, execution, seed, start):
+    for state in _epochs(measurement, split, settings, execution, seed, start, engine):
         epoch, deviances = len(rows) + 1, split.deviances(state.object, state.probe)
         rows.append((state.loss, deviances.fitted, deviances.expected, deviances.held_out))
         options += state.options
@@ -149,7 +147,9 @@ def _run(
     if fraction:
         del split  # frees its counts before they are copied again
         split = HeldOutCounts(measurement, 0.0, seed)
-        for final in islice(_epochs(measurement, split, settings, execution, seed, start), criterion.kept_epoch):
+        for final in islice(
+            _epochs(measurement, split, settings, execution, seed, start, engine), criterion.kept_epoch
+        ):
             refit.append(final.loss)
             progress(len(rows) + len(refit), len(rows) + criterion.kept_epoch, {"loss": final.loss})
         deviances = split.deviances(final.object, final.probe)
@@ -189,6 +189,7 @@ def _epochs(
     execution: Execution,
     seed: int,
     start: NDArray[np.complexfloating] | None,
+    engine: str,
 ) -> Iterator[_State]:
     """One epoch after the other on the fitted counts of a split, up to the largest number."""
     obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
@@ -198,7 +199,7 @@ def _epochs(
         options = []
         if epoch in models:
             task = None  # frees its counts before the next task copies them
-            task = _task(measurement, split, settings, execution, seed, obj, models[epoch], probe)
+            task = _task(measurement, split, settings, execution, seed, obj, models[epoch], probe, engine)
             options.append({"first_epoch": epoch, **_plain(task.options.get_dict())})
         assert task is not None
         task.run(1)
@@ -234,6 +235,7 @@ def _task(
     obj: NDArray[np.complex64],
     noise_model: str,
     probe: NDArray[np.complex64],
+    engine: str = "lsqml",
 ) -> Any:
     """The library's task, with the study's windows and total variation, and a faster minibatch where there is one."""
     import torch
@@ -244,7 +246,7 @@ def _task(
     # The library's transform is not normalised, so that the sum of |P|^2 is the mean count of a frame over N^2.
     absolute = probe * (split.scale / measurement.patch_size)
     task = PtychographyTask(
-        engine_options(settings, execution, measurement.frames, seed, noise_model),
+        engine_options(engine, settings, execution, measurement.frames, seed, noise_model),
         diffraction_data=split.fitted,
         object_data=np.pad(obj, MARGIN, constant_values=1)[None],
         probe_data=absolute[None, None].astype(np.complex64),
@@ -254,16 +256,16 @@ def _task(
     if execution.accelerator == "cpu":
         # Declared by the library. Undeclared it is the CPU all the same, without a Python call in every torch call.
         torch.set_default_device(None)
-    if bilinear(settings):
+    if settings.subpixel == "bilinear" and engine not in WHOLE_PIXEL_ENGINES:
         from fly64_assets.lsqml.bilinear import use_bilinear_windows
 
         use_bilinear_windows(task)
-        case = execution.accelerator, settings.engine, settings.batching, noise_model
+        case = execution.accelerator, engine, settings.batching, noise_model
         if case == ("cpu", "lsqml", "compact", "gaussian"):
             from fly64_assets.lsqml import minibatch
 
             minibatch.use_fast_minibatches(task)
-    if settings.total_variation and settings.engine == "lsqml":
+    if settings.total_variation and engine == "lsqml":
         from fly64_assets.lsqml.total_variation import use_total_variation
 
         use_total_variation(task, settings.total_variation)

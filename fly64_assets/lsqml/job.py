@@ -18,6 +18,7 @@ from fly64_assets.engines.process import Progress
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
 from fly64_assets.lsqml.settings import LsqmlSettings
 
+ALGORITHM: Final = "LSQML"
 LOG_EVERY: Final = 10
 """Epochs between two lines of the log."""
 SHOWN_COVERAGE: Final = 0.02
@@ -46,7 +47,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     execution = Execution(**request["execution"])
     where = "GPU" if execution.accelerator == "cuda" else "CPU (no GPU is used)"
     threads = f"{execution.threads} thread(s)"
-    print(f"{settings.engine.upper()}: {measurement.frames} frames, {where}, {threads}", flush=True)
+    print(f"{ALGORITHM}: {measurement.frames} frames, {where}, {threads}", flush=True)
 
     def notify(done: int, total: int, values: Mapping[str, float]) -> None:
         if done == 1 or done % LOG_EVERY == 0:
@@ -57,12 +58,12 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     result = reconstruct(measurement, settings, execution, int(request["seed"]), notify, start=start)
     print(f"done: {result.stop_reason}", flush=True)
     folder = Path(request["output_folder"])
-    metadata = {**request["metadata"], "algorithm": settings.engine.upper(), "execution": execution.to_dict()}
+    metadata = {**request["metadata"], "algorithm": ALGORITHM, "execution": execution.to_dict()}
     _write(folder / RESULT, result, metadata)
     (folder / PICTURE).write_bytes(_figure(result))
     epochs, refit = len(result.loss), len(result.refit_loss)
     return {
-        "algorithm": settings.engine.upper(),
+        "algorithm": ALGORITHM,
         "num_epochs": settings.epochs,
         "epochs_run": epochs,
         "kept_epoch": result.kept_epoch,

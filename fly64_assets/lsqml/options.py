@@ -1,6 +1,6 @@
-"""Options of pty-chi for every engine that a design can name, chosen so that they converge on photon counts.
+"""Options of pty-chi for LSQML and, for comparison, its other engines, chosen so that they converge on photon counts.
 
-How good each engine is: docs/explanation/lsqml.md.
+A study runs LSQML. How good each engine is: docs/explanation/lsqml.md.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ DM_CHUNK: Final = 64
 """Frames that the difference map handles at once; it changes memory, not the result."""
 
 
-def engine_options(settings: LsqmlSettings, execution: Execution, frames: int, seed: int, noise_model: str) -> Any:
-    """Options (``ptychi.api`` options) of the engine ``settings.engine`` for a scan of ``frames`` frames.
+def engine_options(
+    engine: str, settings: LsqmlSettings, execution: Execution, frames: int, seed: int, noise_model: str
+) -> Any:
+    """Options (``ptychi.api`` options) of an engine of :data:`ENGINES` for a scan of ``frames`` frames.
 
     Positions count from the object's first pixel (the origin of -0.5 makes window centres of this project and of the
     library agree for even and odd objects alike). The library's periodic rescaling of object against probe
@@ -28,7 +30,7 @@ def engine_options(settings: LsqmlSettings, execution: Execution, frames: int, s
     """
     from ptychi import api
 
-    options = BUILDERS[settings.engine](settings, frames, noise_model)
+    options = ENGINES[engine](settings, frames, noise_model)
     options.data_options.fft_shift = False
 
     options.object_options.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
@@ -133,10 +135,10 @@ def _autodiff(settings: LsqmlSettings, frames: int, noise_model: str) -> Any:
 
 Builder = Callable[[LsqmlSettings, int, str], Any]
 
-BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
+ENGINES: Final[Mapping[str, Builder]] = MappingProxyType(
     {"lsqml": _lsqml, "epie": _epie, "rpie": _rpie, "dm": _dm, "autodiff": _autodiff}
 )
-"""Engines by the name that a design gives."""
+"""Engines by name, each with the function that makes its options."""
 
 WHOLE_PIXEL_ENGINES: Final = ("dm",)
 """Engines that divide by the illumination of every pixel: they need the library's own windows of whole pixels."""

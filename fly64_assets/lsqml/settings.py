@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
 from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Number, Whole, at_least, unit, within
-
-Engine = Literal["lsqml", "epie", "rpie", "dm", "autodiff"]
-ENGINES: Final[tuple[str, ...]] = get_args(Engine)
-"""Engines of pty-chi by which the iterative reconstruction can be computed; LSQML is the study's."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +17,6 @@ class LsqmlSettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    engine: Engine = "lsqml"
-    """Algorithm of pty-chi; folders and reports carry its name."""
     epochs: Annotated[Whole, within(1, 100)] = 100
     """Largest number of passes over all frames."""
     stopping: Literal["held_out", "discrepancy", "epochs"] = "held_out"
@@ -64,4 +58,9 @@ def upgraded(section: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if "fast_shift" in document:
         del document["fast_shift"]
         notes.append("lsqml.fast_shift was left out: it changes no result, and the faster form always runs")
+    engine = document.pop("engine", "lsqml")
+    if engine != "lsqml":
+        notes.append(
+            f"lsqml.engine was left out: the method lsqml is LSQML alone, and {engine} is no method of a study"
+        )
     return document, notes

@@ -117,7 +117,7 @@ def _keep(
 ) -> StageRecord:
     validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {name}")
     layout = store.layout(name)
-    code_version = stages.code_version(design, BASE)
+    code_version = stages.code_version(BASE)
     if not store.state(layout, BASE, inputs, parameters, code_version=code_version).done:
         with store.build(
             layout,

@@ -29,18 +29,18 @@ def study_keys(design: StudyDesign, requested: Collection[str] = ()) -> Iterator
     yield REPORT
 
 
-def stage_of(design: StudyDesign, key: Key) -> Stage:
+def stage_of(key: Key) -> Stage:
     """The row of the table behind a stage. Raises ``KeyError`` if the study has no such stage."""
     for stage in STAGES.values():
         same = (stage.kind, stage.split or None) == (key.stage, key.split)
-        if same and (not key.method or stage.method_in(design) == key.method):
+        if same and (not key.method or stage.method == key.method):
             return stage
     raise KeyError(key.label)
 
 
 def upstream(design: StudyDesign, key: Key) -> tuple[Key, ...]:
     """Stages on whose results a stage depends directly, methods on request among them."""
-    stage = stage_of(design, key)
+    stage = stage_of(key)
     needed: list[Key] = [BASE] if stage.reads_base else []
     for asset in stage.needs:
         other = STAGES[asset]
@@ -64,7 +64,7 @@ def optional(key: Key, other: Key) -> bool:
 
 def parameters(design: StudyDesign, key: Key) -> dict[str, Any]:
     """Exactly the design's values on which a stage depends; a change of any other leaves its results fresh."""
-    return stage_of(design, key).settings(design, key)
+    return stage_of(key).settings(design, key)
 
 
 def parameters_beside(design: StudyDesign, key: Key, record: StageRecord | None) -> dict[str, Any]:
@@ -80,9 +80,9 @@ def parameters_beside(design: StudyDesign, key: Key, record: StageRecord | None)
     return dict(record.parameters) if then | unused == current else current
 
 
-def code_version(design: StudyDesign, key: Key) -> str:
+def code_version(key: Key) -> str:
     """Version of the code that makes a stage."""
-    return stage_of(design, key).code_version
+    return stage_of(key).code_version
 
 
 PARTITION_PARAMETERS: Final = frozenset(

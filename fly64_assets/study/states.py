@@ -56,7 +56,7 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
     expected: Mapping[str, Any] = {**record.parameters, "patch_size_pixels": design.patch_size_pixels}
     code_version = record.code_version
     if not pinned:
-        expected, code_version = stages.parameters(design, BASE), stages.code_version(design, BASE)
+        expected, code_version = stages.parameters(design, BASE), stages.code_version(BASE)
         source = design.base_path
         if source is not None and source.is_file():
             inputs = {source: sha256_file(source)}
@@ -74,7 +74,7 @@ def study_states(
     active = store.active_base()
     layout = store.layout(active.base_id) if active else None
     for key in stages.study_keys(design, ON_REQUEST):
-        requested = not stages.stage_of(design, key).on_request or key.method in methods
+        requested = not stages.stage_of(key).on_request or key.method in methods
         if not requested and not (layout and layout.record(key).exists()):
             continue
         if key == BASE:
@@ -103,7 +103,7 @@ def _state_after(
     wanted = expected(store, layout, design, key)
     if wanted.waits_for:
         return State("missing", f"waits: {wanted.waits_for}", record)
-    parameters, version = stages.parameters_beside(design, key, record), stages.code_version(design, key)
+    parameters, version = stages.parameters_beside(design, key, record), stages.code_version(key)
     return store.state(layout, key, wanted.inputs, parameters, code_version=version, quick=quick)
 
 

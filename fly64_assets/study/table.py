@@ -52,12 +52,6 @@ class Stage:
     on_request: bool = False  # belongs to a study only where it was requested or has run already
     checks: tuple[str, ...] = ()  # its own, beside those that all assets have
 
-    def method_in(self, design: StudyDesign) -> str:
-        """Name of its method in a study: the section's own engine, where the design chooses one."""
-        if self.section and self.method == self.section:
-            return str(getattr(getattr(design, self.section), "engine", self.method))
-        return self.method
-
     def key(self, design: StudyDesign, at: Coordinates) -> Key:
         """Its stage at some coordinates; of a cell's halves the one that it works on."""
         kind = KINDS[self.kind]
@@ -65,7 +59,7 @@ class Stage:
             at = at.half(self.split)
         view = at.view if isinstance(at, Cell) else ""
         gridsize = design.gridsize(view) if kind.has_gridsize else 0
-        return StageKey(self.kind, at, self.method_in(design) if kind.has_method else "", gridsize)
+        return StageKey(self.kind, at, self.method if kind.has_method else "", gridsize)
 
     def keys(self, design: StudyDesign, repeats: Iterable[int] | None = None) -> Iterator[Key]:
         """All its stages in a study, or in some repeats of it."""

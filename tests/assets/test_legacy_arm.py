@@ -28,7 +28,7 @@ def legacy_keys(states):
 def test_it_is_built_on_request_only(graph):
     states = study_states(graph.store, graph.design)
     assert legacy_keys(states) == set()
-    assert {stages.stage_of(graph.design, key).asset for key in to_build(graph.design, states, Filters())} & {
+    assert {stages.stage_of(key).asset for key in to_build(graph.design, states, Filters())} & {
         "legacy_pinn_bundle",
         "legacy_pinn_reconstruction",
     } == set()
@@ -37,8 +37,8 @@ def test_it_is_built_on_request_only(graph):
     keys = to_build(graph.design, asked, Filters(methods=("legacy_pinn",)))
     arms = {key.method for key in keys if key.stage in ("training", "inference")}
     assert arms == {"legacy_pinn"}
-    assert stages.stage_of(graph.design, BUNDLE).asset == "legacy_pinn_bundle"
-    assert stages.stage_of(graph.design, INFERENCE).asset == "legacy_pinn_reconstruction"
+    assert stages.stage_of(BUNDLE).asset == "legacy_pinn_bundle"
+    assert stages.stage_of(INFERENCE).asset == "legacy_pinn_reconstruction"
 
 
 def test_it_waits_for_a_slot_and_the_comparison_is_downstream(graph):

@@ -1,4 +1,4 @@
-"""The iterative methods through Dagster: an engine that is killed, and a cell given to another engine."""
+"""The iterative methods through Dagster: an engine that is killed."""
 
 import json
 import os

@@ -26,7 +26,7 @@ def test_it_is_built_on_request_only(graph):
     keys = to_build(graph.design, asked, filters)
     warm = [key for key in keys if key.method == ARM]
     assert len(warm) == 2 * 6
-    assert stages.stage_of(graph.design, TEST).asset == "lsqml_from_pinn_reconstruction_test"
+    assert stages.stage_of(TEST).asset == "lsqml_from_pinn_reconstruction_test"
     assert keys.index(NETWORK) < keys.index(TEST), "the network's object comes first"
     assert COLD in keys
 
@@ -56,7 +56,7 @@ def test_a_cell_of_it(graph):
     assert graph.run("base_dataset").success
     assert graph.run("simulated_dataset", partition="10000").success
     assert graph.run("overlap_view", "pinn_bundle", "pinn_reconstruction", partition=CELL).success
-    name = stages.stage_of(graph.design, TEST).asset
+    name = stages.stage_of(TEST).asset
     result = graph.run(name, partition=CELL)
     assert result.success
     passed = {e.asset_check_key.name: e.passed for e in result.get_asset_check_evaluations()}

@@ -116,7 +116,7 @@ class Study:
             "root": str(self.root),
             "study": str(self.file),
             "log": str(self.folder.with_suffix(".log")),
-            "assets": [stages.stage_of(self.design, key).asset],
+            "assets": [stages.stage_of(key).asset],
             "partition": "|".join(str(part) for part in (key.dose, key.view) if part) or None,
         }
         if key != BASE or self.store.active_base():
@@ -140,7 +140,7 @@ class Study:
         wanted = expected(self.store, self.layout, self.design, key)
         if wanted.waits_for:
             return "missing"
-        asked, code = stages.parameters(self.design, key), stages.code_version(self.design, key)
+        asked, code = stages.parameters(self.design, key), stages.code_version(key)
         return self.store.state(self.layout, key, wanted.inputs, asked, code_version=code).name
 
     def hashes(self) -> dict[str, str]:

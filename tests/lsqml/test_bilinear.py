@@ -62,9 +62,7 @@ def test_a_true_object_is_a_fixed_point_only_with_the_windows_of_the_study(scann
     s = scanned((100, 104), n=30, dose=1e9)
 
     def deviance(kind: str) -> float:
-        settings = LsqmlSettings(
-            engine=engine, epochs=25, stopping="epochs", noise_model="gaussian", subpixel=kind, batch_size=10
-        )
-        return reconstruct(s.measurement, settings, Execution(), 1, lambda *_: None).deviance[-1]
+        settings = LsqmlSettings(epochs=25, stopping="epochs", noise_model="gaussian", subpixel=kind, batch_size=10)
+        return reconstruct(s.measurement, settings, Execution(), 1, lambda *_: None, engine=engine).deviance[-1]
 
     assert deviance("bilinear") < 0.8 * deviance("fourier")

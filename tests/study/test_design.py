@@ -234,7 +234,6 @@ OUTSIDE = {
         "thinning_fraction": 0.0,
     },
     "lsqml": {
-        "engine": "raar",
         "epochs": 101,
         "stopping": "never",
         "probe": "unknown",
@@ -307,6 +306,11 @@ def test_problems_of_types_ranges_names_and_between_fields_come_at_once():
             "pinn.tile was left out: it is a setting of the architecture unrolled, not of cnn",
             CnnSettings(),
         ),
+        (
+            {"lsqml": {"engine": "epie", "epochs": 9}},
+            "lsqml.engine was left out: the method lsqml is LSQML alone, and epie is no method of a study",
+            LsqmlSettings(epochs=9),
+        ),
         ({"lsqml": {"fast_shift": False}}, "lsqml.fast_shift was left out: it changes no result", LsqmlSettings()),
         (
             {"lsqml": {"windows": "fourier"}},
@@ -328,9 +332,10 @@ def test_a_setting_that_moved_loads_with_its_sentence(document, sentence, expect
 def test_a_document_of_the_last_version_loads_to_the_same_values(settings):
     """It held the settings of both architectures, whichever was in use."""
     both = UnrolledSettings().parameters() | CnnSettings().parameters() | settings.parameters()
-    lsqml = LsqmlSettings(epochs=9).parameters() | {"fast_shift": True}
+    lsqml = LsqmlSettings(epochs=9).parameters() | {"fast_shift": True, "engine": "lsqml"}
     lsqml["windows"] = lsqml.pop("subpixel")
     design = StudyDesign.from_dict({"pinn": both, "lsqml": lsqml})
+    assert not any("engine" in note for note in design.notes)
     assert (design.pinn, design.lsqml) == (settings, LsqmlSettings(epochs=9))
 
 

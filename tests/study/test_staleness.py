@@ -40,7 +40,7 @@ class Study:
 
     def build(self, key):
         partition = "|".join(str(part) for part in (key.dose, key.view) if part) or None
-        assert self.graph.run(stages.stage_of(self.design, key).asset, partition=partition).success
+        assert self.graph.run(stages.stage_of(key).asset, partition=partition).success
 
     def own_view(self):
         """Stages of the chain that are out of date though all that they stand on is up to date."""
@@ -59,10 +59,7 @@ class Study:
             instance, self.graph.definitions.resolve_asset_graph(), LoadingContextForTest(instance)
         )
         partitions = {key: "|".join(str(part) for part in (key.dose, key.view) if part) or None for key in CHAIN}
-        status = {
-            key: resolver.get_status(dg.AssetKey(stages.stage_of(self.design, key).asset), partitions[key])
-            for key in CHAIN
-        }
+        status = {key: resolver.get_status(dg.AssetKey(stages.stage_of(key).asset), partitions[key]) for key in CHAIN}
         assert StaleStatus.MISSING not in status.values()
         return {key for key in CHAIN if status[key] == StaleStatus.STALE}
 
@@ -242,7 +239,7 @@ def test_what_depends_on_a_stale_stage_follows_from_the_table():
     design = StudyDesign()
     keys = list(stages.study_keys(design, ON_REQUEST))
     for asset, stage in STAGES.items():
-        stale = {key for key in keys if stages.stage_of(design, key) is stage}
+        stale = {key for key in keys if stages.stage_of(key) is stage}
         for key in keys:
             if stale & set(stages.upstream(design, key)):
                 stale.add(key)
@@ -250,4 +247,4 @@ def test_what_depends_on_a_stale_stage_follows_from_the_table():
         for name, other in STAGES.items():
             if expected & {*other.needs, *(("base_dataset",) if other.reads_base else ())}:
                 expected.add(name)
-        assert {stages.stage_of(design, key).asset for key in stale} == expected
+        assert {stages.stage_of(key).asset for key in stale} == expected

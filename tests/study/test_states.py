@@ -123,7 +123,7 @@ def test_results_of_an_older_version_stay_fresh(built):
     solved = StageKey("reconstruction", Half(1000, "dense", "test"), "lsqml")
     older = {key: stages.parameters(design, key) for key in (TRAINING, solved)}
     older[TRAINING]["pinn"] |= {k: v for k, v in CnnSettings().parameters().items() if k not in older[TRAINING]["pinn"]}
-    older[solved]["lsqml"] |= {"windows": older[solved]["lsqml"].pop("subpixel"), "fast_shift": True}
+    older[solved]["lsqml"] |= {"windows": older[solved]["lsqml"].pop("subpixel"), "fast_shift": True, "engine": "lsqml"}
     for key, parameters in older.items():
         with store.build(
             layout,
@@ -131,7 +131,7 @@ def test_results_of_an_older_version_stay_fresh(built):
             inputs=expected(store, layout, design, key).inputs,
             parameters=parameters,
             design_sha256=design.sha256(),
-            code_version=stages.code_version(design, key),
+            code_version=stages.code_version(key),
             seeds={},
         ) as build:
             build.write_bytes(layout.folder_of(key) / "result.npz", b"numbers")

@@ -121,7 +121,7 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, verbose: bool) -
     settings, seed = design.lsqml.parameters(), design.rng_seeds["grouping"]
     request = reconstruction_request(half, out, settings, seed, execution, {"half": half.stem})
     if verbose:
-        click.echo(f"{half.stem}: {design.lsqml.engine}, up to {design.lsqml.epochs} epochs", err=True)
+        click.echo(f"{half.stem}: lsqml, up to {design.lsqml.epochs} epochs", err=True)
     job = f"{STAGES['lsqml_reconstruction_train'].engine}:reconstruct_job"
     run_isolated(job, request, execution=execution, log_path=out / "ptychi.log")
     return _object(out / "ptychi_reconstruction.npz")

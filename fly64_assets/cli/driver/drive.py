@@ -150,7 +150,7 @@ class _Driver:
         # On a CPU as many engines work as there are jobs; on a GPU the instance's own limit applies.
         slots = pool_slots("gpu", jobs) if self.accelerator == "cpu" else nullcontext()
         with slots, StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
-            first = stage_run(self.design, self.keys, "base")
+            first = stage_run(self.keys, "base")
             if first and not self._start(first):
                 return self.store
             active = self.store.active_base()
@@ -161,14 +161,14 @@ class _Driver:
                 self.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-            if last := stage_run(self.design, self.keys, "report"):
+            if last := stage_run(self.keys, "report"):
                 self._start(last)
         return self.store
 
     def _doses(self, pool: ThreadPoolExecutor) -> None:
         waiting: dict[Future[bool], int | None] = {}
         for dose in self.design.doses:
-            run = stage_run(self.design, self.keys, "simulated", dose)
+            run = stage_run(self.keys, "simulated", dose)
             if run:
                 waiting[pool.submit(self._start, run)] = dose
             else:
@@ -182,7 +182,7 @@ class _Driver:
                     waiting |= self._cells(pool, dose_done)
 
     def _cells(self, pool: ThreadPoolExecutor, dose: int) -> dict[Future[bool], int | None]:
-        runs = [cell_runs(self.design, self.keys, dose, view) for view in self.design.views]
+        runs = [cell_runs(self.keys, dose, view) for view in self.design.views]
         # The comparison runs even if methods failed, hence the list.
         return {pool.submit(lambda cell: all(list(map(self._start, cell))), cell): None for cell in runs if cell}
 

@@ -134,19 +134,19 @@ def phases_before(design: StudyDesign, states: Mapping[Key, State], lacking: Seq
     return [phase for phase, built in PHASES.items() if any(key.stage in built for key in needed)]
 
 
-def cell_runs(design: StudyDesign, keys: Sequence[Key], dose: int, view: str) -> list[Run]:
+def cell_runs(keys: Sequence[Key], dose: int, view: str) -> list[Run]:
     """The runs of one cell: view and methods together, then the comparison alone, so that it compares what exists."""
     cell = [key for key in keys if (key.dose, key.view) == (dose, view)]
     work = [key for key in cell if key.stage != "comparison"]
     comparisons = [key for key in cell if key.stage == "comparison"]
-    return [run for part in (work, comparisons) if (run := _run(design, part, f"{dose}|{view}"))]
+    return [run for part in (work, comparisons) if (run := _run(part, f"{dose}|{view}"))]
 
 
-def stage_run(design: StudyDesign, keys: Sequence[Key], stage: str, dose: int | None = None) -> Run | None:
+def stage_run(keys: Sequence[Key], stage: str, dose: int | None = None) -> Run | None:
     """The run of a stage of the whole study, or of a dose; None if there is nothing to do."""
-    return _run(design, [key for key in keys if (key.stage, key.dose) == (stage, dose)], str(dose) if dose else None)
+    return _run([key for key in keys if (key.stage, key.dose) == (stage, dose)], str(dose) if dose else None)
 
 
-def _run(design: StudyDesign, keys: Sequence[Key], partition: str | None) -> Run | None:
-    assets = dict.fromkeys(stages.stage_of(design, key).asset for key in keys)
+def _run(keys: Sequence[Key], partition: str | None) -> Run | None:
+    assets = dict.fromkeys(stages.stage_of(key).asset for key in keys)
     return Run(tuple(assets), partition, tuple(keys)) if keys else None

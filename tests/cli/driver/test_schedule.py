@@ -53,17 +53,17 @@ def test_a_request_for_some_cells_refreshes_the_report_but_is_not_judged_by_it(d
 def test_a_finished_study_needs_nothing(design):
     keys = list(stages.study_keys(design))
     assert to_build(design, states(design, keys), Filters()) == []
-    assert stage_run(design, [], "report") is None
-    assert stage_run(design, [], "simulated", 1000) is None
+    assert stage_run([], "report") is None
+    assert stage_run([], "simulated", 1000) is None
 
 
 def test_a_cell_is_one_run_and_its_comparison_another(design):
     keys = to_build(design, states(design), Filters())
-    work, last = cell_runs(design, keys, 1000, "dense")
+    work, last = cell_runs(keys, 1000, "dense")
     assert work.partition == "1000|dense"
     assert work.assets == ("overlap_view", "pinn_bundle", "pinn_reconstruction", *ITERATIVE)
     assert last.assets == ("comparison",)
-    assert stage_run(design, keys, "simulated", 1000).keys == (StageKey("simulated", Dose(1000)),)
+    assert stage_run(keys, "simulated", 1000).keys == (StageKey("simulated", Dose(1000)),)
 
 
 def test_split_filter_touches_one_reconstruction(design):
