@@ -1,10 +1,10 @@
 """Total variation of a complex object, as a part of every step of LSQML.
 
 A step that LSQML takes from the counts is followed by the proximal step of total variation, and the library's momentum
-accelerates both together. Where the steps end, the object minimises, up to the differences below, the objective of
-:class:`fly64_assets.pinn.unrolled.regularisation_path.RegularisedLikelihood`: twice the squared misfit of the
-amplitudes plus 2 level sqrt(n) times the total variation, n being the photons per object pixel. The differences: the
-Gaussian noise model has no allowance for dark pixels, and the illumination of neighbouring pixels is taken as equal.
+accelerates both together. Where the steps end, the object minimises twice the squared misfit of the amplitudes, which
+for bright pixels is the negative log-likelihood, plus 2 level sqrt(n) times the total variation, n being the photons
+per object pixel; the illumination of neighbouring pixels is taken as equal. The level has the unit of
+:class:`fly64_assets.pinn.unrolled.regularisation_path.RegularisedLikelihood`.
 
 Not used is the library's own total variation (pty-chi 2.2.0, ``image_proc.total_variation_2d_chambolle``). It takes
 the root of a sum of complex squares instead of squared moduli, a root that is discontinuous, so that rounding errors
