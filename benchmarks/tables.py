@@ -304,7 +304,7 @@ def peer_choices(chosen: Row | None, _best: Row | None) -> str:
     if chosen is None:
         return MISSING
     setting = f"{chosen['settings']}, " if chosen["settings"] else ""
-    return f"{setting}{chosen['iterations']} iterations, {float(chosen['seconds']):.0f} s"
+    return f"{setting}{chosen['iterations']} iterations, {float(chosen['seconds']):.1f} s"
 
 
 TABLES: dict[str, Callable[[Contest], str]] = {

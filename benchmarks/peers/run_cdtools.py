@@ -45,13 +45,13 @@ def objects(
     pixels = translations_to_pixel(model.obj_basis, data.translations) - model.min_translation
     corners = pixels.numpy()
     offset = frames.offset(corners)
-    seconds, found, spent, start = [], [], 0.0, time.perf_counter()
+    seconds, found, spent, start = [], [], 0.0, time.process_time()
     for iteration, _ in enumerate(model.Adam_optimize(SHOWN[-1], data, lr=rate, thread=False), 1):
-        spent += time.perf_counter() - start
+        spent += time.process_time() - start
         if iteration in SHOWN:
             seconds.append(spent)
             found.append(frames.on_grid(model.obj.detach().numpy(), offset))
-        start = time.perf_counter()
+        start = time.process_time()
     return seconds, np.stack(found), corners + offset
 
 

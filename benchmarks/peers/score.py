@@ -2,10 +2,10 @@
 
 The phase RMSE is that of the study: its evaluation region, its alignment. Which iteration and which setting of another
 package count is chosen by the held-out counts, as for `tv_ml`: by the likelihood of the tenth of the photons that was
-not fitted, with a fitted background for the detail that an object lacks. The choice that only the truth can make is a
-row of its own.
+not fitted, with a fitted background for the detail that an object lacks. With --truth the choice that only the truth
+can make is a row of its own (slow: every object is scored).
 
-Usage: PYTHONPATH=benchmarks python benchmarks/peers/score.py [--study NAME-or-FILE] [--csv FILE] FRAMES RUNS
+Usage: PYTHONPATH=benchmarks python benchmarks/peers/score.py [--study NAME-or-FILE] [--truth] [--csv FILE] FRAMES RUNS
 """
 
 import argparse
@@ -44,23 +44,29 @@ def held_out_loss(frames: Frames, corners: np.ndarray, obj: np.ndarray) -> float
     return float(poisson_loss(predicted + background, counted))
 
 
-def rows_of(runs: list[Run], frames: Frames, cell: Cell, max_shift_px: float) -> Iterator[tuple]:
-    """The rows of one method: the setting and iteration that the held-out counts choose, and those of least error."""
+def rows_of(runs: list[Run], frames: Frames, cell: Cell, max_shift_px: float, *, truth: bool) -> Iterator[tuple]:
+    """Rows of one method: what the held-out counts choose and, with ``truth``, what has the least error."""
     tried = [(run, k) for run in runs for k in range(len(run.iterations))]
-    phase = [errors(cell, run.objects[k], max_shift_px)[0] for run, k in tried]
+
+    def error(run: Run, k: int) -> float:
+        return errors(cell, run.objects[k], max_shift_px)[0]
+
     choices = [(0, BY_ITSELF)]
     if runs[0].fitted is not None:
         losses = [held_out_loss(frames, run.corners, run.fitted[k]) for run, k in tried]
-        choices = [(int(np.nanargmin(losses)), BY_COUNTS), (int(np.nanargmin(phase)), BY_TRUTH)]
+        choices = [(int(np.nanargmin(losses)), BY_COUNTS)]
+        if truth:
+            choices.append((int(np.nanargmin([error(*one) for one in tried])), BY_TRUTH))
     for best, by in choices:
         run, k = tried[best]
-        yield run.cell, run.method, by, run.settings, run.iterations[k], f"{run.seconds[k]:.1f}", f"{phase[best]:.4f}"
+        yield run.cell, run.method, by, run.settings, run.iterations[k], f"{run.seconds[k]:.1f}", f"{error(run, k):.4f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="demo")
     parser.add_argument("--csv", type=Path, default=RESULTS)
+    parser.add_argument("--truth", action="store_true", help="rows of the settings with the least error, too")
     parser.add_argument("frames", type=Path, metavar="FRAMES", help="folder of export.py")
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder of the other scripts' results")
     options = parser.parse_args()
@@ -74,7 +80,10 @@ def main() -> None:
         for name, cell in cells_of(design, names):
             frames = read_frames(options.frames / f"{name}.cxi")
             for _, group in itertools.groupby(by_cell.get(name, []), key=lambda run: run.method):
-                writer.writerows(rows_of(list(group), frames, cell, design.evaluation.max_shift_px))
+                writer.writerows(
+                    rows_of(list(group), frames, cell, design.evaluation.max_shift_px, truth=options.truth)
+                )
+                file.flush()
 
 
 if __name__ == "__main__":

@@ -97,12 +97,14 @@ def test_held_out_counts_choose_and_the_truth_has_a_row_of_its_own(module, expor
     )
     module("frames_file").write_run(tmp_path, run)
     (path,) = tmp_path.iterdir()
-    by_counts, by_truth = module("score").rows_of([module("frames_file").read_run(path)], frames, cell, 2.0)
+    by_counts, by_truth = module("score").rows_of([module("frames_file").read_run(path)], frames, cell, 2.0, truth=True)
     assert by_counts[:5] == ("baseline_1000_whole", "package", "held-out counts", "step 1", 1)
     assert by_truth[2:6] == ("truth", "step 1", 2, "0.2")
     assert float(by_truth[6]) < 0.08 < float(by_counts[6])
     itself = replace(run, fitted=None, corners=None)
-    assert [row[2:5] for row in module("score").rows_of([itself], frames, cell, 2.0)] == [("itself", "step 1", 1)]
+    assert [row[2:5] for row in module("score").rows_of([itself], frames, cell, 2.0, truth=True)] == [
+        ("itself", "step 1", 1)
+    ]
 
 
 def test_the_table_has_the_choice_of_the_counts_and_in_brackets_that_of_the_truth(module, monkeypatch, tmp_path):
@@ -123,4 +125,4 @@ def test_the_table_has_the_choice_of_the_counts_and_in_brackets_that_of_the_trut
     assert "| `tv_ml` | 0.5000 | – | – |" in made
     assert made[-2:] == ["| pty-chi epie | 0.3 | – | – |", "| cdtools amplitude | 0.2 (0.1) | – | – |"]
     assert tables.TABLES["peers_whole"](own).splitlines()[2:] == ["| `tv_ml` | 0.4 | – | – |"]
-    assert "| cdtools amplitude | rate 2, 9 iterations, 1 s | – | – |" in tables.TABLES["peers_choices"](own)
+    assert "| cdtools amplitude | rate 2, 9 iterations, 0.6 s | – | – |" in tables.TABLES["peers_choices"](own)
