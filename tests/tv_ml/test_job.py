@@ -47,7 +47,7 @@ def test_the_files_hold_what_the_other_iterative_method_writes_and_the_choice(ce
     assert stored["reconstructed_object"].dtype == np.complex64
     np.testing.assert_array_equal(stored["reconstructed_probe"], s.measurement.probe)
     assert stored["coverage"].shape == s.object.shape
-    assert stored["loss"].shape == (18,) == (len(steps),)
+    assert stored["loss"].shape == (30,) == (len(steps),)
     assert stored["levels"].tolist() == [0.6, 0.3]
     assert stored["held_out_loss"].shape == (2,)
     document = json.loads(str(stored["_metadata"]))
@@ -62,7 +62,7 @@ def test_the_files_hold_what_the_other_iterative_method_writes_and_the_choice(ce
 def test_the_facts_are_those_that_the_manifests_read(cell):
     _, _, facts, _ = cell
     assert facts["algorithm"] == "TV_ML"
-    assert facts["num_epochs"] == facts["epochs_run"] == facts["kept_epoch"] == 18
+    assert facts["num_epochs"] == facts["epochs_run"] == facts["kept_epoch"] == 30
     assert facts["frames"] == 12
     assert facts["final_loss"] > 0
     assert json.loads(json.dumps(facts)) == facts

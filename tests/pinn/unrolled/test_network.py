@@ -9,7 +9,7 @@ import torch
 
 from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.unrolled.network import RESIDUAL_SCALE, UnrolledNetwork, network_input
+from fly64_assets.pinn.unrolled.network import RESIDUAL_SCALE, SURROUNDINGS, UnrolledNetwork, network_input
 
 SPEC = NetworkSpec(
     architecture="unrolled",
@@ -40,7 +40,9 @@ def network():
 
 @pytest.fixture
 def plane():
-    return noise((7, 320, 208), 1), noise((320, 208), 2, torch.complex64)
+    channels = noise((7, 320, 208), 1)
+    channels[-1] = 0.2 + 0.8 * torch.rand((320, 208), generator=torch.Generator().manual_seed(3))
+    return channels, noise((320, 208), 2, torch.complex64)
 
 
 def test_unrolled_starts_from_the_object_that_it_changes(probe, plane):
@@ -86,13 +88,56 @@ def test_far_pixels_do_not_matter_and_near_ones_do(network, plane):
         difference = (network(changed, obj) - network(channels, obj)).abs() > 1e-6
     rows, columns = torch.nonzero(difference, as_tuple=True)
     reach = max(int((rows - 160).abs().max()), int((columns - 100).abs().max()))
-    assert 16 <= reach < 48
+    assert 32 <= reach < SURROUNDINGS
 
 
-@pytest.mark.parametrize(("down", "right"), [(4, 0), (0, 8), (-12, 4)])
+@pytest.mark.parametrize(("down", "right"), [(16, 0), (0, 8), (-24, 8)])
 def test_a_shifted_plane_gives_the_shifted_object(network, plane, down, right):
     with torch.no_grad():
         moved = network(*(part.roll((down, right), (-2, -1)) for part in plane))
         expected = network(*plane).roll((down, right), (-2, -1))
-    inside = slice(64, -64)
+    inside = slice(88, -88)
     np.testing.assert_allclose(moved[inside, inside].numpy(), expected[inside, inside].numpy(), atol=1e-5)
+
+
+class Fixed(torch.nn.Module):
+    """A last layer whose output is given."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, _images):
+        return self.output[None]
+
+
+def residual_of(network, channels, output):
+    """What the network adds to an object, relative to its scale, if its last layer gives this."""
+    network.last = Fixed(output)
+    with torch.no_grad():
+        change = network(channels, torch.zeros(channels.shape[1:], dtype=torch.complex64)) / RESIDUAL_SCALE
+    return torch.stack([change.real, change.imag])
+
+
+def test_a_constant_output_changes_nothing(network, plane):
+    constant = torch.tensor([2.0, -3.0])[:, None, None].expand(2, *plane[1].shape)
+    assert float(residual_of(network, plane[0], constant).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(("period", "least", "most"), [(8, 0.95, 1.05), (16, 0.9, 1.1), (320, -0.1, 0.1)])
+def test_details_are_kept_and_what_varies_slowly_is_taken_away(network, plane, period, least, most):
+    channels = torch.ones_like(plane[0])
+    wave = torch.cos(2 * np.pi * torch.arange(320.0) / period)[:, None].expand(320, 208)
+    left = residual_of(network, channels, torch.stack([wave, -wave]))
+    inside = slice(64, -64), slice(64, -64)
+    for part, sign in zip(left, (1, -1), strict=True):
+        assert least < sign * float((part * wave)[inside].sum() / wave[inside].square().sum()) < most
+
+
+def test_pixels_without_light_do_not_shape_the_slow_part(network, plane):
+    channels = torch.ones_like(plane[0])
+    output = torch.ones(2, 320, 208)
+    channels[-1, :, ::2], output[:, :, ::2] = 1 + math.log(1e-3) / 3, 20.0
+    left = residual_of(network, channels, output)
+    assert float(left[:, :, 1::2].abs().max()) < 0.05
+    assert float(left[:, :, ::2].min()) > 18.9
