@@ -58,7 +58,7 @@ def test_the_object_is_the_likelihood_path_changed_by_the_network(measurement, t
     assert np.abs(found.object - scene.on_grid(path[0]))[lit].max() > 0.01, "the network has changed it"
     np.testing.assert_array_equal(found.coverage, scene.coverage())
     assert found.frames == 64
-    assert steps == [(done, 6) for done in range(1, 7)]
+    assert steps == [(done, 9) for done in range(1, 10)], "twice as many at the first weight"
 
 
 def test_where_nothing_was_measured_the_object_is_one(measurement, tmp_path):
