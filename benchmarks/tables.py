@@ -25,6 +25,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, difference
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "explanation" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs" / "explanation").glob("*.md")))
@@ -42,6 +44,13 @@ PACKAGES = (*ITERATIVE, NETWORK, "pty-chi", "PtyPy", "cdtools")
 VIEWS = ("baseline", "dense", "sparse")
 DOSES = (1_000, 10_000, 100_000)
 OTHER_OBJECTS = ("slow", "particles", "texture")
+CONTEST_CELLS = tuple(
+    (name, view, dose)
+    for name, views in (("demo", VIEWS), ("fly64", VIEWS), *((name, ("dense",)) for name in OTHER_OBJECTS))
+    for view in views
+    for dose in DOSES
+)
+"""All cells of the contest."""
 AIMS = {1_000: 0.85, 10_000: 0.95, 100_000: 1.0}
 """Network over best iterative method that the project aims at, geometric mean over all objects."""
 
@@ -84,15 +93,15 @@ class Contest:
         """A column that is the same for every method and seed."""
         return next((float(row[column]) for key, row in self._rows.items() if key[:3] == cell), None)
 
-    def best_iterative(self, cell: Cell) -> BySeed:
-        """Errors of the iterative method with the smallest mean."""
-        found = [values for method in ITERATIVE if (values := self.values(cell, method))]
-        return min(found, key=lambda values: statistics.mean(values.values()), default={})
+    def best_method(self, cell: Cell) -> str:
+        """The iterative method with the smallest mean error; an empty text where there is none."""
+        found = {method: values for method in ITERATIVE if (values := self.values(cell, method))}
+        return min(found, key=lambda method: statistics.mean(found[method].values()), default="")
 
-    def ratio(self, cell: Cell) -> BySeed:
-        """Network over best iterative method, for the seeds that both have."""
-        network, best = self.values(cell, NETWORK), self.best_iterative(cell)
-        return {seed: network[seed] / best[seed] for seed in sorted(network.keys() & best.keys())}
+    def ratio(self, cell: Cell, method: str = NETWORK, other: str = "") -> BySeed:
+        """The error of a method over that of another, by default the best iterative one, for the seeds of both."""
+        own, peer = self.values(cell, method), self.values(cell, other or self.best_method(cell))
+        return {seed: own[seed] / peer[seed] for seed in sorted(own.keys() & peer.keys())}
 
     def geometric_mean(self, cells: Sequence[Cell]) -> BySeed:
         """Geometric mean over cells of network over best iterative method, for the seeds that all of them have."""
@@ -107,6 +116,11 @@ def shown(values: BySeed, digits: int) -> str:
         return MISSING
     mean = f"{statistics.mean(values.values()):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values.values()):.{digits}f}" if len(values) > 1 else mean
+
+
+def first(values: BySeed) -> BySeed:
+    """The value of one seed: a uniform object is the same for all."""
+    return dict(list(values.items())[:1])
 
 
 def one(value: float | None, text: str) -> str:
@@ -144,7 +158,7 @@ def nine_cells(name: str) -> Callable[[Contest], str]:
                 f"{dose:,}",
                 view,
                 *results(contest, (name, view, dose)),
-                shown(contest.values((name, view, dose), "uniform"), 4),
+                shown(first(contest.values((name, view, dose), "uniform")), 4),
             ]
             for dose in DOSES
             for view in VIEWS
@@ -219,7 +233,7 @@ def efficiencies(contest: Contest) -> str:
 def other_objects(contest: Contest) -> str:
     """Objects of other kinds, dense view."""
     rows = [
-        [name, f"{dose:,}", *results(contest, cell), shown(contest.values(cell, "uniform"), 4)]
+        [name, f"{dose:,}", *results(contest, cell), shown(first(contest.values(cell, "uniform")), 4)]
         for name in OTHER_OBJECTS
         for dose in DOSES
         for cell in [(name, "dense", dose)]
@@ -233,10 +247,51 @@ def ratios(contest: Contest) -> str:
     for dose in DOSES:
         groups = [[(name, view, dose) for view in VIEWS] for name in ("demo", "fly64")]
         groups += [[(name, "dense", dose)] for name in OTHER_OBJECTS]
-        groups.append([cell for group in groups for cell in group])
+        groups.append([cell for cell in CONTEST_CELLS if cell[2] == dose])
         rows.append([f"{dose:,}", *(shown(contest.geometric_mean(cells), 3) for cells in groups), f"{AIMS[dose]:.2f}"])
     columns = ["photons / frame", "demo, 3 views", "fly64, 3 views", *OTHER_OBJECTS, "all 9 cells", "aim, at most"]
     return table(columns, rows)
+
+
+def result_of(ratio: BySeed) -> str:
+    """Whether the network is ``ahead`` of the best iterative method or ``behind``, or whether it is a ``tie``.
+
+    By the rules of the report: a paired test over the seeds, or 5 % for a single one.
+    """
+    logarithms = {seed: math.log(value) for seed, value in ratio.items()}
+    different = difference(logarithms, dict.fromkeys(ratio, 0.0)).significant
+    mean = statistics.mean(logarithms.values())
+    if different is None:
+        different = abs(mean) >= -math.log(1 - LEAST_DIFFERENCE)
+    return ("ahead" if mean < 0 else "behind") if different else "tie"
+
+
+def findings(contest: Contest) -> str:
+    """A sentence for each dose on network and best iterative method, and one on the best iterative method."""
+    cells = [cell for cell in CONTEST_CELLS if contest.ratio(cell)]
+    lines = []
+    for dose in DOSES:
+        own = {cell: contest.ratio(cell) for cell in cells if cell[2] == dose}
+        if not own:
+            continue
+        results = [result_of(ratio) for ratio in own.values()]
+        means = [statistics.mean(ratio.values()) for ratio in own.values()]
+        lines.append(
+            f"- At {dose:,} photons per frame the network's error is {shown(contest.geometric_mean(list(own)), 2)} "
+            "of the best iterative method's (geometric mean over "
+            f"{len(own)} cells; {min(means):.2f} to {max(means):.2f}). "
+            f"It is smaller in {results.count('ahead')} cells, larger in {results.count('behind')}, not "
+            f"distinguishable in {results.count('tie')}."
+        )
+    if cells:
+        best = [contest.best_method(cell) for cell in cells]
+        count = ", ".join(f"{TITLES[method]} in {best.count(method)}" for method in ITERATIVE if method in best)
+        seeds = sorted({len(contest.ratio(cell)) for cell in cells})
+        lines.append(
+            f"- The best iterative method of the {len(cells)} cells is {count}. "
+            f"Each has {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}."
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def spread(contest: Contest) -> str:
@@ -252,6 +307,7 @@ def spread(contest: Contest) -> str:
         row(TITLES[method], (contest.values(cell, method) for cell in contest.cells))
         for method in (*ITERATIVE, NETWORK)
     ]
+    rows.append(row("`tv_ml` / `lsqml`", (contest.ratio(cell, "tv_ml", "lsqml") for cell in contest.cells)))
     rows.append(row("`pinn` / best iterative", map(contest.ratio, contest.cells)))
     return table(["error of", "cells", "median [%]", "largest [%]"], rows)
 
@@ -315,6 +371,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "efficiencies": efficiencies,
     "other_objects": other_objects,
     "ratios": ratios,
+    "findings": findings,
     "spread": spread,
     "minutes": minutes,
     "peers": peers("", peer_errors),

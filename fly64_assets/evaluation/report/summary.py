@@ -117,7 +117,7 @@ def seeds_sentence(seeds: Mapping[str, Any]) -> str:
         return (
             f"One run per cell: noise of seed {seeds['simulation']}{which}, training and count splits of seed "
             f"{training[0]}. How much the errors vary with the seeds is not known from one run; methods less than "
-            f"{100 * LEAST_DIFFERENCE:.0f} % apart, about twice what was measured between seeds, are called not "
+            f"{100 * LEAST_DIFFERENCE:.0f} % apart, whose order another seed may well reverse, are called not "
             "distinguishable."
         )
     return (

@@ -18,8 +18,8 @@ import scipy.stats
 LEAST_DIFFERENCE: Final = 0.05
 """Relative difference of the primary score below which two methods of a single run are not distinguishable.
 
-About twice the standard deviation, between seeds, of the ratio of two methods' errors: ``comparison.md`` of the
-documentation has what was measured.
+Larger than what seeds or another processor change in most cells: ``comparison.md`` of the documentation has what was
+measured.
 """
 
 EQUAL: Final = 1e-6
