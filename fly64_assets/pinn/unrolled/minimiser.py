@@ -17,7 +17,11 @@ Preconditioner = Callable[[torch.Tensor], torch.Tensor]
 """An approximate inverse of the curvature, linear, symmetric and positive, applied to a gradient."""
 
 PAIRS: Final = 10
-"""Remembered pairs of steps and changes of the gradient."""
+"""Remembered pairs of steps and changes of the gradient, at most."""
+FEWEST_PAIRS: Final = 3
+"""As many are remembered of any object, however large."""
+PAIR_BYTES: Final = 2**30
+"""Memory of all pairs together, beyond :data:`FEWEST_PAIRS`."""
 SCALED_STEPS: Final = 4
 """Steps after which the scale of the preconditioner is no longer adapted."""
 SUFFICIENT: Final = 1e-4
@@ -48,6 +52,7 @@ def descent(
     True
     """
     obj = start
+    most = max(FEWEST_PAIRS, min(PAIRS, PAIR_BYTES // (2 * obj.numel() * obj.element_size())))
     value, gradient = function(obj)
     pairs: list[tuple[torch.Tensor, torch.Tensor, float]] = []
     scale, steps = 1.0, 0
@@ -76,7 +81,7 @@ def descent(
         change, bend = after - obj, gradient_after - gradient
         curvature = dot(change, bend)
         if curvature > 0:
-            pairs = [*pairs[-(PAIRS - 1) :], (change, bend, 1.0 / curvature)]
+            pairs = [*pairs[1 - most :], (change, bend, 1.0 / curvature)]
         obj, value, gradient = after, value_after, gradient_after
         steps += 1
         yield obj, value

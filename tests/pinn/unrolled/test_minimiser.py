@@ -5,7 +5,8 @@ from itertools import islice, pairwise
 import pytest
 import torch
 
-from fly64_assets.pinn.unrolled.minimiser import PAIRS, descent
+from fly64_assets.pinn.unrolled import minimiser
+from fly64_assets.pinn.unrolled.minimiser import FEWEST_PAIRS, PAIRS, descent
 
 SHAPE = (6, 9)
 
@@ -125,3 +126,23 @@ def test_an_increase_within_the_rounding_counts_as_none(rounding, steps):
         return (0.0 if torch.equal(obj, noise(2)) else 0.5), 1e-6 * torch.ones_like(obj)
 
     assert len(list(islice(descent(function, identity, noise(2), rounding), 1))) == steps
+
+
+def test_large_objects_have_fewer_pairs_which_take_more_steps(monkeypatch):
+    def steps():
+        function, values = Quadratic(unequal(1e3)), []
+        for _, value in islice(descent(function, identity, noise(2)), 200):
+            values.append(value)
+            if value < 1e-6:
+                break
+        return values
+
+    usual = steps()
+    pair = 2 * 16 * SHAPE[0] * SHAPE[1]
+    monkeypatch.setattr(minimiser, "PAIR_BYTES", PAIRS * pair)
+    assert steps() == usual
+    monkeypatch.setattr(minimiser, "PAIR_BYTES", pair)
+    few = steps()
+    assert few[: FEWEST_PAIRS + 1] == usual[: FEWEST_PAIRS + 1]
+    assert few != usual
+    assert few[-1] < 1e-6
