@@ -2,7 +2,7 @@
 
 Weights: for every cell of the two tuning objects made of pictures, the path of TV weights without the held-out counts,
 its held-out losses, and, from each of its objects, the reconstruction from all counts; the truth tells which weight
-would have been best. Steps: what is left of the objective [nats] and the phase error after 5, 10, 20 ... evaluations,
+would have been best. Steps: the objective [nats] and the phase error after 5, 10, 20 ... evaluations,
 one pair of transforms per frame each, with the preconditioner and without it.
 
 Only this benchmark looks at the truth; nothing is chosen from the objects of a study.
@@ -69,7 +69,7 @@ def steps(name: str, view: str, dose: int, level: float) -> Iterator[str]:
     background, rounding = likelihood._fitted_background(start), ROUNDING * float(counts.sum(dtype=torch.float64))
     kinds = {
         "as it is": likelihood._preconditioner(start, level),
-        "none": lambda change: change / plane.illumination.max(),
+        "none": lambda change: change / (m.intensity_scale**2 * plane.illumination.max()),
     }
     for kind, precondition in kinds.items():
         value, done, seen = likelihood.objective(level, background), 0, {}
@@ -85,8 +85,8 @@ def steps(name: str, view: str, dose: int, level: float) -> Iterator[str]:
                     seen[mark] = (objective, errors(cell, plane.on_grid(obj), shift)[0])
             if done >= EVALUATIONS[-1]:
                 break
-        yield f"| {name}, {view}, {dose:,} | {kind} | " + " | ".join(
-            f"{seen[k][0]:.0f} / {seen[k][1]:.4f}" if k in seen else "–" for k in EVALUATIONS
+        yield f"| {name}, {view}, {dose:,} | {kind} | " + " ".join(
+            f"{seen[k][0]:,.0f} / {seen[k][1]:.4f} |" if k in seen else "– |" for k in EVALUATIONS
         )
 
 
@@ -103,11 +103,11 @@ def main() -> None:
         if options.steps:
             print("| cell | preconditioner | " + " | ".join(f"{mark}" for mark in EVALUATIONS) + " |")
             for name, view, dose in chosen:
-                print(*steps(name, view, int(dose), 0.3), sep="\n", flush=True)
+                print(*steps(name, view, int(float(dose)), 0.3), sep="\n", flush=True)
             return
         rows = []
         for name, view, dose in chosen:
-            own = list(weights(name, view, int(dose), TvMlSettings()))
+            own = list(weights(name, view, int(float(dose)), TvMlSettings()))
             rows += own
             best = min(float(row["phase_rmse"]) for row in own)
             kept = next(row for row in own if row["chosen"])

@@ -79,7 +79,8 @@ class UnrolledSettings(PinnSettings):
     )  # fmt: skip
     """Weights of total variation, in falling order, of the objects that the network is shown."""
     level_iterations: Count = 48
-    """Most likelihood steps with each weight of total variation; fewer where the objective is at its minimum."""
+    """Most likelihood steps with each weight of total variation; fewer where the objective is at its minimum, twice as
+    many with the first weight."""
     photon_parts: Annotated[
         Whole, Rule("must be at least 3: to see, to predict and to validate", lambda value: value >= 3, {"minimum": 3})
     ] = 8

@@ -142,6 +142,10 @@ class _Solver:
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
+        if best == 0:
+            reason += ", and no stronger one is among the settings"
+        if not self._loss:
+            raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)
         coverage = illumination(measurement.probe, measurement.scan)
         return Reconstruction(
@@ -180,15 +184,11 @@ class _Solver:
         for after, objective in islice(likelihood.steps(obj, level), most):
             obj = after
             self._loss.append(objective / frames)
-            done = len(self._loss)
-            if not math.isfinite(objective):
-                raise EngineError(
-                    f"the objective is not finite at step {done} (TV weight {level:g}); no result is kept"
-                )
-            total = settings.most_steps
-            self._progress(done, total, {"level": level, "loss": self._loss[-1]})
+            self._progress(len(self._loss), settings.most_steps, {"level": level, "loss": self._loss[-1]})
         if not bool(torch.isfinite(torch.view_as_real(obj)).all()):
-            raise EngineError(f"the object is not finite after step {done} (TV weight {level:g}); no result is kept")
+            raise EngineError(
+                f"the object is not finite after step {len(self._loss)} (TV weight {level:g}); no result is kept"
+            )
         return obj
 
     def _held_out_loss(self, obj: torch.Tensor) -> float:

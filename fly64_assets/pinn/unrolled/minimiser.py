@@ -6,10 +6,13 @@ Belongs here: the search direction and the step length. Does not belong here: wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import torch
+
+from fly64_assets.errors import EngineError
 
 Function = Callable[[torch.Tensor], tuple[float, torch.Tensor]]
 """The value at an object (H, W) complex64 and the gradient g with respect to its conjugate: df = 2 Re sum(g* dO)."""
@@ -35,7 +38,8 @@ def descent(
 ) -> Iterator[tuple[torch.Tensor, float]]:
     """The object and the value after every step from ``start``; ends where no step along the direction decreases it.
 
-    An increase of the value by ``rounding`` counts as none: values are no more accurate than that.
+    An increase of the value by ``rounding`` counts as none: values are no more accurate than that. Raises
+    :class:`EngineError` if the value at the start is not finite.
 
     The two-loop recursion of Nocedal (Math. Comp. 35, 773, 1980), started from the preconditioner instead of a
     multiple of one, so that few pairs suffice. Nearly every step has length one and evaluates the function once.
@@ -54,6 +58,8 @@ def descent(
     obj = start
     most = max(FEWEST_PAIRS, min(PAIRS, PAIR_BYTES // (2 * obj.numel() * obj.element_size())))
     value, gradient = function(obj)
+    if not math.isfinite(value):
+        raise EngineError(f"the objective is {value} at the start of its minimisation; no result is kept")
     pairs: list[tuple[torch.Tensor, torch.Tensor, float]] = []
     scale, steps = 1.0, 0
     while True:
@@ -69,14 +75,12 @@ def descent(
         for (change, bend, inverse), factor in zip(pairs, reversed(factors), strict=True):
             direction += change * (factor - inverse * dot(bend, direction))
         slope = -2.0 * dot(gradient, direction)
-        if slope >= 0:
+        found = _along(function, obj, value, direction, slope, rounding) if slope < 0 else None
+        if found is None:
             if not pairs:
                 return
             pairs.clear()
             continue
-        found = _along(function, obj, value, direction, slope, rounding)
-        if found is None:
-            return
         after, value_after, gradient_after = found
         change, bend = after - obj, gradient_after - gradient
         curvature = dot(change, bend)

@@ -5,6 +5,7 @@ from itertools import islice, pairwise
 import pytest
 import torch
 
+from fly64_assets.errors import EngineError
 from fly64_assets.pinn.unrolled import minimiser
 from fly64_assets.pinn.unrolled.minimiser import FEWEST_PAIRS, PAIRS, descent
 
@@ -146,3 +147,8 @@ def test_large_objects_have_fewer_pairs_which_take_more_steps(monkeypatch):
     assert few[: FEWEST_PAIRS + 1] == usual[: FEWEST_PAIRS + 1]
     assert few != usual
     assert few[-1] < 1e-6
+
+
+def test_a_start_without_a_value_is_an_error():
+    with pytest.raises(EngineError, match="the objective is nan at the start"):
+        next(descent(lambda obj: (float("nan"), obj), identity, noise(1)))
