@@ -220,7 +220,7 @@ _ITERATIVE: Final = (
     *_iterative(
         "tv_ml",
         "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
-        "uniform object: the Poisson likelihood with total variation, run to convergence, its weight chosen by "
+        "uniform object: the Poisson likelihood with total variation, minimised, its weight chosen by "
         "held-out counts. It uses no network and never sees the truth.",
         section="tv_ml",
         code_version="2",
