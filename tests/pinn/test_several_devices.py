@@ -74,4 +74,4 @@ def test_two_processes_train_one_network(measurement, settings, obj, tmp_path):
     # The objects that the processes shared are those that one process finds; from there on both train.
     assert first["path_losses"] == pytest.approx(alone.facts["path_losses"], rel=1e-6)
     assert first["validation_loss_before"] == pytest.approx(alone.facts["validation_loss_before"], rel=1e-6)
-    assert first["best_val_loss"] != pytest.approx(alone.best["validation_loss"], rel=1e-6)
+    assert first["best_val_loss"] != pytest.approx(alone.best["validation_loss"], rel=1e-7)
