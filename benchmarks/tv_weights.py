@@ -47,7 +47,7 @@ def weights(name: str, view: str, dose: int, settings: TvMlSettings) -> Iterator
         objects, losses = solver._tried()
         found = []
         for obj, level in zip(objects, settings.levels, strict=False):
-            last = solver._minimised(solver._likelihood(()), obj, level, FIRST_PART * settings.steps)
+            last = solver._minimised(solver._likelihood(()), level, obj, FIRST_PART * settings.steps)
             found.append(errors(cell, plane.on_grid(last), shift)[0])
         counts.close()
     chosen, best = int(np.argmin(losses)), int(np.argmin(found))

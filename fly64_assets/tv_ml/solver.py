@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -138,7 +138,7 @@ class _Solver:
         objects, losses = self._tried()
         best = int(np.argmin(losses))
         level = settings.levels[best]
-        obj = self._minimised(self._likelihood(()), objects[best], level, FIRST_PART * settings.steps)
+        obj = self._minimised(self._likelihood(()), level, objects[best], FIRST_PART * settings.steps)
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
@@ -163,11 +163,7 @@ class _Solver:
         """Objects without the held-out counts, and their held-out losses, of one weight after the other."""
         likelihood, settings = self._likelihood((HELD_OUT,)), self._settings
 
-        def minimised(level: float, start: torch.Tensor | None) -> torch.Tensor:
-            if start is None:
-                return self._minimised(likelihood, likelihood.constant(), level, FIRST_PART * settings.steps)
-            return self._minimised(likelihood, start, level, settings.steps)
-
+        minimised = partial(self._minimised, likelihood, most=settings.steps)
         return search(settings.levels, minimised, self._held_out_loss, settings.patience)
 
     def _likelihood(self, excluded: tuple[int, ...]) -> RegularisedLikelihood:
@@ -178,13 +174,17 @@ class _Solver:
             plane, lambda rows: torch.from_numpy(counts.without(excluded, rows)).to(plane.device), scale
         )
 
-    def _minimised(self, likelihood: RegularisedLikelihood, obj: torch.Tensor, level: float, most: int) -> torch.Tensor:
-        """The object of the least objective with one weight, from ``obj``, as far as ``most`` steps reach."""
-        settings, frames = self._settings, self._measurement.frames
-        for after, objective in islice(likelihood.steps(obj, level), most):
-            obj = after
-            self._loss.append(objective / frames)
-            self._progress(len(self._loss), settings.most_steps, {"level": level, "loss": self._loss[-1]})
+    def _minimised(
+        self, likelihood: RegularisedLikelihood, level: float, start: torch.Tensor | None, most: int
+    ) -> torch.Tensor:
+        """The object with one weight, after at most ``most`` steps from another, or twice as many from a constant."""
+
+        def report(objective: float) -> None:
+            self._loss.append(objective / self._measurement.frames)
+            values = {"level": level, "loss": self._loss[-1]}
+            self._progress(len(self._loss), self._settings.most_steps, values)
+
+        obj = likelihood.minimised(level, start, most, report)
         if not bool(torch.isfinite(torch.view_as_real(obj)).all()):
             raise EngineError(
                 f"the object is not finite after step {len(self._loss)} (TV weight {level:g}); no result is kept"

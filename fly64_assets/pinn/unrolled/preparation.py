@@ -4,7 +4,8 @@ The counts of every frame are divided at random into equal splits (Yaman et al.,
 divide k-space samples in this way for learned reconstructions without ground truth). Split 0 is for validation. Each
 of the next ones is a fold: the network is given the objects that the path reaches without the fold and without the
 validation split, and predicts the fold. It cannot win by learning noise. The counts of the held-out frames are never
-learned from either.
+learned from either. The paths of the other folds start from the objects of the first, and take enough steps to forget
+nearly all that those knew of their fold's noise.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -120,10 +122,7 @@ def prepare(
     # The best level is chosen once, for all folds, by counts that its path did not use, each loss with the background
     # that the object leaves.
     frames, steps = evenly_spread(plane.frames, JUDGED_FRAMES), settings.level_iterations
-    regularised = RegularisedLikelihood(plane, *without(VALIDATION, FIRST_FOLD))
-
-    def minimised(level: float, start: torch.Tensor | None) -> torch.Tensor:
-        return regularised.minimised(start, level, steps)
+    minimised = partial(RegularisedLikelihood(plane, *without(VALIDATION, FIRST_FOLD)).minimised, iterations=steps)
 
     def predicted(obj: torch.Tensor) -> float:
         background = likelihood.background(obj, FIRST_FOLD, frames)

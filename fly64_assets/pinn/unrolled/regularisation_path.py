@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Final
 
 import torch
@@ -85,14 +85,11 @@ def regularisation_path(
     """
     likelihood = RegularisedLikelihood(plane, counts, scale)
     path: list[torch.Tensor] = []
-    most, done = (len(levels) - 1 + (1 if starts else FIRST_PART)) * iterations, 0
+    most = (len(levels) - 1 + (1 if starts else FIRST_PART)) * iterations
+    done = count(1)
     for index, level in enumerate(levels):
-        obj = starts[index] if starts else path[-1] if path else likelihood.constant()
-        steps = iterations * (1 if path or starts else FIRST_PART)
-        for after, _ in islice(likelihood.steps(obj, level), steps):
-            obj, done = after, done + 1
-            progress(done, most, {})
-        path.append(obj)
+        start = starts[index] if starts else path[-1] if path else None
+        path.append(likelihood.minimised(level, start, iterations, lambda _value: progress(next(done), most, {})))
     return path
 
 
@@ -104,7 +101,7 @@ def search(
 ) -> tuple[list[torch.Tensor], list[float]]:
     """Objects of decreasing TV weights, and their held-out losses, until ``patience`` in a row predict worse.
 
-    Weaker weights fit ever more noise: the loss has one minimum.
+    Weaker weights fit ever more noise, so that the loss is taken to have one minimum.
 
     Parameters
     ----------
@@ -156,15 +153,25 @@ class RegularisedLikelihood:
         level = math.sqrt(max(photons, 1e-12) / expected)
         return torch.full(plane.shape, level, dtype=torch.complex64, device=plane.device)
 
-    def minimised(self, start: torch.Tensor | None, level: float, iterations: int) -> torch.Tensor:
-        """The object (H, W) after at most so many steps from another, or :data:`FIRST_PART` as many from a constant."""
+    def minimised(
+        self,
+        level: float,
+        start: torch.Tensor | None,
+        iterations: int,
+        after_step: Callable[[float], None] = lambda _value: None,
+    ) -> torch.Tensor:
+        """The object (H, W) after at most so many steps from another, or :data:`FIRST_PART` as many from a constant.
+
+        ``after_step`` gets the objective after every step.
+        """
         obj = self.constant() if start is None else start
-        for after, _ in islice(self.steps(obj, level), iterations * (FIRST_PART if start is None else 1)):
+        for after, value in islice(self.steps(obj, level), iterations * (FIRST_PART if start is None else 1)):
             obj = after
+            after_step(value)
         return obj
 
     def steps(self, obj: torch.Tensor, level: float) -> Iterator[tuple[torch.Tensor, float]]:
-        """Object (H, W) and objective after every step from ``obj``; ends at the minimum."""
+        """Object (H, W) and objective after every step from ``obj``, until ten steps gain less than a nat."""
         self._background = self._fitted_background(obj)
         function = self.objective(level, self._background)
         passed: list[float] = []

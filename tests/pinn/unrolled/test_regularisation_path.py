@@ -343,9 +343,9 @@ def test_levels_start_from_the_one_before_and_report_their_steps(measured):
     assert all(torch.equal(one, two) for one, two in zip(shorter, path, strict=False))
     assert not torch.equal(regularisation_path(scene, frames, scale, LEVELS[1:2], 4)[0], path[1])
     likelihood = RegularisedLikelihood(scene, frames, scale)
-    first = likelihood.minimised(None, LEVELS[0], 4)
+    first = likelihood.minimised(LEVELS[0], None, 4)
     assert torch.equal(first, path[0])
-    assert torch.equal(likelihood.minimised(first, LEVELS[1], 4), path[1])
+    assert torch.equal(likelihood.minimised(LEVELS[1], first, 4), path[1])
 
 
 def test_a_path_may_start_from_objects_of_its_own(measured):
@@ -357,7 +357,7 @@ def test_a_path_may_start_from_objects_of_its_own(measured):
     assert steps == [(done, 9, {}) for done in range(1, 10)]
     likelihood = RegularisedLikelihood(scene, frames, scale)
     for level, start, found in zip(LEVELS, starts, path, strict=False):
-        assert torch.equal(likelihood.minimised(start, level, 3), found)
+        assert torch.equal(likelihood.minimised(level, start, 3), found)
 
 
 def test_frames_at_a_time_change_nothing_and_bytes_repeat(measured, monkeypatch):
