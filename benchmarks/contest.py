@@ -7,10 +7,11 @@ there. Settings are those of the design. Objects are designs (``demo``, ``fly64`
 
 Rows that exist with the same settings are not computed again, so that a run that was stopped goes on where it was. The
 column ``settings`` is a hash of the method's settings and of the versions of its code in the table of stages. Seconds
-are those of the process, for each of the two stages; ``reconstruction_cpu_s`` of the network is inference.
+are those of the process, for each of the two stages; ``reconstruction_cpu_s`` of the network is inference. Rows stand
+in the order in which they were finished.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/contest.py [--objects demo slow ...] [--cells dense:1000 ...] [--seeds 1 2 3]
-       [--methods lsqml tv_ml pinn ...] [--jobs 2] [--output FILE.csv]
+       [--methods lsqml tv_ml pinn ...] [--accelerator cuda] [--jobs 2] [--output FILE.csv]
 """
 
 import argparse
@@ -22,6 +23,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -66,35 +68,35 @@ class Result:
 # -- the methods ------------------------------------------------------------------------------------------------------
 
 
-def lsqml(cell: Cell, design: StudyDesign, seed: int) -> Result:
-    found = engine.reconstruct(cell.test, design.lsqml, Execution(), seed, silent)
+def lsqml(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Result:
+    found = engine.reconstruct(cell.test, design.lsqml, execution, seed, silent)
     weight = design.lsqml.total_variation or ""
     return Result(found.object, tv_weight=weight, epochs=found.kept_epoch, stop_reason=found.stop_reason)
 
 
-def tv_ml(cell: Cell, design: StudyDesign, seed: int) -> Result:
+def tv_ml(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Result:
     with tempfile.TemporaryDirectory() as folder:
-        found = solver.reconstruct(cell.test, design.tv_ml, Execution(), seed, silent, scratch=Path(folder))
+        found = solver.reconstruct(cell.test, design.tv_ml, execution, seed, silent, scratch=Path(folder))
     return Result(found.object, tv_weight=found.level, epochs=len(found.loss), stop_reason=found.stop_reason)
 
 
-def pinn(cell: Cell, design: StudyDesign, seed: int) -> Result:
+def pinn(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Result:
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         scratch, g = Path(folder), design.gridsize(cell.view)
-        trained = train(cell.train, design.pinn, g, design.neighbor_count, seed, Execution(), silent, scratch=scratch)
+        trained = train(cell.train, design.pinn, g, design.neighbor_count, seed, execution, silent, scratch=scratch)
         seconds = time.process_time() - begin
         bundle = Bundle({}, {"network": trained.spec.to_dict()}, trained.weights, trained.history)
-        obj = reconstruct(bundle, cell.test, "cpu", scratch, silent).object
+        obj = reconstruct(bundle, cell.test, execution.accelerator, scratch, silent).object
     reason = "; ".join(text for text in (trained.stop_reason, trained.finding) if text)
     return Result(obj, seconds, epochs=len(trained.history), stop_reason=reason)
 
 
-def uniform(cell: Cell, _design: StudyDesign, _seed: int) -> Result:
+def uniform(cell: Cell, _design: StudyDesign, _seed: int, _execution: Execution) -> Result:
     return Result(np.ones_like(cell.truth))
 
 
-Method = Callable[[Cell, StudyDesign, int], Result]
+Method = Callable[[Cell, StudyDesign, int, Execution], Result]
 
 
 def with_total_variation(design: StudyDesign) -> StudyDesign:
@@ -133,6 +135,7 @@ class Task:
     dose: int
     seed: int
     method: str
+    accelerator: str = "cpu"
 
     def design(self) -> StudyDesign:
         design = repeat_of(design_of(self.object), self.seed)
@@ -151,7 +154,15 @@ class Task:
         return (self.object, self.view, str(self.dose), str(self.seed), self.method, self.settings())
 
 
-def row_of(task: Task) -> dict[str, object] | str:
+def row_of(task: Task) -> tuple[Task, dict[str, object] | str]:
+    """The row of a task, or why there is none."""
+    try:
+        return task, computed_row(task)
+    except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError):
+        return task, traceback.format_exc()
+
+
+def computed_row(task: Task) -> dict[str, object] | str:
     """The row of a task, or why its cell does not exist."""
     torch.set_num_threads(1)
     design = task.design()
@@ -162,7 +173,8 @@ def row_of(task: Task) -> dict[str, object] | str:
     if method is lsqml:
         load_library(cell.test.patch_size)
     begin = time.process_time()
-    result = method(cell, design, design.repeat_seeds(1)["grouping"])
+    execution = Execution(accelerator=task.accelerator)
+    result = method(cell, design, design.repeat_seeds(1)["grouping"], execution)
     seconds = time.process_time() - begin - result.training_cpu_s
     phase, amplitude = errors(cell, result.object, design.evaluation.max_shift_px)
     region, test = cell.region, cell.test
@@ -181,12 +193,14 @@ def row_of(task: Task) -> dict[str, object] | str:
         "covered_fraction": f"{region.covered_fraction:.4f}",
         "phase_floor": f"{photons.phase_floor_rad:.5f}",
         "settings": task.settings(),
-        "machine": machine(),
+        "machine": machine(task.accelerator),
     }
 
 
-def machine() -> str:
-    """Processor and library, which decide the last digits of a network."""
+def machine(accelerator: str) -> str:
+    """Processor or GPU, and library, which decide the last digits of a network."""
+    if accelerator == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -213,7 +227,7 @@ def tasks_of(options: argparse.Namespace) -> Iterator[Task]:
         if options.cells:
             cells = [(view, int(float(dose))) for view, _, dose in (cell.partition(":") for cell in options.cells)]
         for (view, dose), method in itertools.product(cells, options.methods):
-            yield Task(name, view, dose, seed, method)
+            yield Task(name, view, dose, seed, method, options.accelerator)
 
 
 def main() -> None:
@@ -222,6 +236,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", metavar="VIEW:DOSE", help="default: all of the design")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each of one thread")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -234,10 +249,10 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if file.tell() == 0:
             writer.writeheader()
-        for task, row in zip(tasks, pool.imap(row_of, tasks), strict=True):
+        for task, row in pool.imap_unordered(row_of, tasks):
             name = " ".join(map(str, task.key()[:5]))
             if isinstance(row, str):
-                print(f"{name}: skipped: {row}", file=sys.stderr, flush=True)
+                print(f"{name}: no row: {row}", file=sys.stderr, flush=True)
                 continue
             writer.writerow(row)
             file.flush()
