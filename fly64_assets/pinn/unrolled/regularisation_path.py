@@ -200,7 +200,7 @@ class RegularisedLikelihood:
         for rows in plane.blocks():
             waves = scale * torch.fft.fft2(physics.waves(plane.read(obj, rows)), norm="ortho")
             counts = self._counts(rows)
-            rates = torch.view_as_real(waves).square().sum(dim=-1) + background
+            rates = _squared(waves) + background
             ratio = counts / rates
             # c log(c / l) as the function that is 0 at c = 0.
             misfit += float((rates - counts + torch.special.xlogy(counts, ratio)).sum(dtype=torch.float64))
@@ -240,8 +240,13 @@ def _variation(obj: torch.Tensor) -> tuple[float, torch.Tensor]:
 
 
 def _inverse_variation(down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    squares = torch.view_as_real(down).square().sum(dim=-1) + torch.view_as_real(right).square().sum(dim=-1)
+    squares = _squared(down) + _squared(right)
     return (squares + EDGE**2).rsqrt()
+
+
+def _squared(field: torch.Tensor) -> torch.Tensor:
+    """|field|^2; over the last axis of ``view_as_real`` a sum takes five times as long."""
+    return field.real.square() + field.imag.square()
 
 
 class _Preconditioner:
