@@ -29,7 +29,7 @@ PTYCHI = tuple(f"pty-chi {engine}" for engine in ENGINES if engine != "lsqml")
 def result_of(method: str, cell: Cell, design: StudyDesign) -> contest.Result:
     seed = design.repeat_seeds(1)["grouping"]
     if method in STUDY:
-        return contest.METHODS[method][0](cell, design, seed)
+        return contest.METHODS[method][0](cell, design, seed, Execution())
     engine = method.removeprefix("pty-chi ")
     found = reconstruct(cell.test, design.lsqml, Execution(), seed, silent, engine=engine)
     return contest.Result(found.object, epochs=found.kept_epoch, stop_reason=found.stop_reason)
