@@ -280,7 +280,7 @@ def findings(contest: Contest) -> str:
             f"- At {dose:,} photons per frame the network's error is {shown(contest.geometric_mean(list(own)), 2)} "
             "of the best iterative method's (geometric mean over "
             f"{len(own)} cells; {min(means):.2f} to {max(means):.2f}). "
-            f"It is smaller in {results.count('ahead')} cells, larger in {results.count('behind')}, not "
+            f"It is smaller in {results.count('ahead')} of them, larger in {results.count('behind')}, not "
             f"distinguishable in {results.count('tie')}."
         )
     if cells:
