@@ -5,17 +5,19 @@ Exit status: 0 good, 1 the thing checked is bad, 2 usage error.
 
 from __future__ import annotations
 
-import functools
+import errno
 import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Concatenate, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -24,8 +26,9 @@ from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, STUDY_VARIABL
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign, load_design
 
-P = ParamSpec("P")
-R = TypeVar("R")
+NAME_BYTES: Final = 255
+PATH_BYTES: Final = 4096
+"""Longest name in a folder, and from where on a path is too long, on Linux and its file systems."""
 
 MARKS: Final = (
     dict.fromkeys(("good", "fresh", "understood"), "✓")
@@ -54,7 +57,9 @@ class Session:
         return design
 
     def store(self, design: StudyDesign) -> ArtifactStore:
-        """The study's artifacts."""
+        """The study's artifacts. Raises :class:`Fly64Error` where the data root can neither exist nor be created."""
+        if why := unusable(self.data_root / design.name):
+            raise Fly64Error(f"--data-root: {why}")
         return ArtifactStore(self.data_root.resolve(), design.name)
 
     def environment(self) -> dict[str, str]:
@@ -64,28 +69,81 @@ class Session:
         return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: str(self.data_root.resolve())}
 
 
-def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Print an error that has a sentence for the user, and exit with its status; a bad design is a usage error."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except DesignError as error:
-            fail(str(error), status=2)
-        except Fly64Error as error:
-            fail(str(error))
-        except BrokenPipeError:
-            # The caller (head, less) closed the pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-
-    return wrapped
+pass_session = click.make_pass_decorator(Session)
+"""Give a command the global options."""
 
 
-def pass_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
-    """Give a command the global options; its errors are printed as :func:`clean_errors` does."""
-    return click.make_pass_decorator(Session)(clean_errors(function))
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Print what went wrong as a sentence, and exit with its status; a bad design is a usage error.
+
+    What nobody has foreseen becomes a sentence too, and its traceback a file that the sentence names.
+    """
+    try:
+        yield
+    except DesignError as error:
+        fail(str(error), status=2)
+    except Fly64Error as error:
+        fail(str(error))
+    except BrokenPipeError:
+        # The caller (head, less) closed the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        fail(_refused(error))
+    except MemoryError as error:
+        fail(f"the memory does not suffice: {first_line(str(error)) or 'ask for less'}{_kept(error)}")
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # noqa: BLE001 (the last resort)
+        what = first_line(f"{type(error).__name__}: {error}")
+        fail(f"an unexpected error, probably a fault of this program: {what}{_kept(error)}")
+
+
+def unusable(path: Path) -> str:
+    """Why a path can neither exist nor be created, as a sentence; empty where it may."""
+    for name in path.parts:
+        if (count := len(os.fsencode(name))) > NAME_BYTES:
+            return (
+                f"the name {name[:40]!r}... has {count} bytes, and file systems take {NAME_BYTES}: choose a shorter one"
+            )
+    if (count := len(os.fsencode(path.absolute()))) >= PATH_BYTES:
+        return (
+            f"the path {str(path)[:40]!r}... has {count} bytes, and the system takes {PATH_BYTES - 1}: choose another"
+        )
+    try:
+        path.resolve()
+    except RuntimeError:
+        return f"{path} cannot be used: its links lead in a circle; choose another"
+    found = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    return "" if found.is_dir() else f"{path} cannot be used: {found} is no folder; choose another"
+
+
+def _refused(error: OSError) -> str:
+    """What the system did not allow, as a sentence."""
+    if not isinstance(error.filename, (str, bytes)):
+        return f"the system refused: {error.strerror or error}{_kept(error)}"
+    path = Path(os.fsdecode(error.filename))
+    with suppress(OSError):
+        if why := unusable(path):
+            return why
+        if error.errno == errno.EEXIST:
+            return f"{path} is no folder, and one is needed there: choose another place"
+        if error.errno == errno.ENOENT and path.parent.exists():
+            return f"{path.parent} takes no new files: choose another place"
+    return f"{path}: {error.strerror}: see to its permissions and its file system, or choose another place"
+
+
+def _kept(error: BaseException) -> str:
+    """Write a traceback to a file of its own; the words that name it."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="fly64_", suffix=".log", delete=False, errors="replace") as file:
+            file.write(text)
+    except OSError:
+        click.echo(text, err=True)  # there is no place left to keep it
+        return ""
+    return f" (the details are in {file.name})"
 
 
 @contextmanager

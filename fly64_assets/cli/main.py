@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -17,7 +17,7 @@ from fly64_assets.cli.commands.resolution import resolution
 from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
 from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
 from fly64_assets.cli.commands.ui import ui
-from fly64_assets.cli.console import Session
+from fly64_assets.cli.console import Session, errors_as_sentences
 from fly64_assets.resources.environment import (
     DATA_ROOT_VARIABLE,
     DEFAULT_DATA_ROOT,
@@ -46,7 +46,12 @@ VARIABLES: Final = (
 
 
 class GroupedCommands(click.Group):
-    """A group that lists its commands by subject, and the environment variables that have no option."""
+    """A group that lists its commands by subject, and whose commands end with a sentence, whatever goes wrong."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Carry out the command."""
+        with errors_as_sentences():
+            return super().invoke(context)
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each subject."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fly64_assets.cli.commands.files import json_failure, show_findings
-from fly64_assets.cli.console import Session, clean_errors, fail, file_argument, json_option, pass_session, print_json
+from fly64_assets.cli.console import Session, fail, file_argument, json_option, pass_session, print_json
 from fly64_assets.cli.driver.drive import import_base
 from fly64_assets.errors import DesignError
 from fly64_assets.simulation.recipe import PICTURES, BaseRecipe
@@ -56,7 +56,6 @@ def base() -> None:
 @click.option("--probe-radius", default=0.25, show_default=True, help="As a fraction of N.")
 @click.option("--probe-edge", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N.")
 @click.option("--probe-curvature", default=4.0, show_default=True, help="Phase at the rim in rad.")
-@clean_errors
 def base_make(file: Path, size: int, patch_size: int, **options: object) -> None:
     """Make a base file from two pictures of the scikit-image wheel; nothing is downloaded.
 
@@ -101,7 +100,6 @@ def base_import(session: Session, file: Path, rename: dict[str, str]) -> None:
 @json_option
 @rename_option
 @click.option("--patch-size", type=int, help="Expected window side N; default: the probe's own.")
-@clean_errors
 def base_check(file: Path, as_json: bool, rename: dict[str, str], patch_size: int | None) -> None:
     """Check whether a file can serve as a base, and print every finding.
 

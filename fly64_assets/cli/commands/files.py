@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fly64_assets.cli.console import MARKS, clean_errors, file_argument, json_option, print_json
+from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
 from fly64_assets.contract.findings import ContractReport
 from fly64_assets.contract.npz import validate_file
 from fly64_assets.errors import ContractError
@@ -53,7 +53,6 @@ def contract() -> None:
 @file_argument
 @json_option
 @click.option("--max-bytes", type=int, help="Largest size that a file may declare (default 16 GiB).")
-@clean_errors
 def contract_check(file: Path, as_json: bool, max_bytes: int | None) -> None:
     """Check a data set against DATA-001 and print every finding.
 
@@ -79,7 +78,6 @@ def bundle() -> None:
 @bundle.command("show")
 @file_argument
 @json_option
-@clean_errors
 def bundle_show(file: Path, as_json: bool) -> None:
     """Print what a bundle holds: architecture, provenance, training parameters.
 
@@ -107,7 +105,6 @@ def bundle_show(file: Path, as_json: bool) -> None:
 
 @bundle.command("verify")
 @file_argument
-@clean_errors
 def bundle_verify(file: Path) -> None:
     """Verify every member of a bundle against the hashes in its manifest.
 

@@ -11,7 +11,7 @@ import click
 import yaml
 
 from fly64_assets.cli.commands.base import rename_option
-from fly64_assets.cli.console import MARKS, clean_errors, file_argument, json_option, print_json
+from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
 from fly64_assets.errors import DesignError
 from fly64_assets.ptychopinn.importing import REFUSED, Entry, read_configuration
 from fly64_assets.store.atomic import write_atomically
@@ -34,7 +34,6 @@ def legacy() -> None:
 @file_argument
 @click.option("--design", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write a study design there.")
 @json_option
-@clean_errors
 def legacy_config(file: Path, out: Path | None, as_json: bool) -> None:
     """Read a configuration (YAML or JSON) and say of every key whether it is understood, ignored or refused.
 
@@ -60,7 +59,6 @@ def legacy_config(file: Path, out: Path | None, as_json: bool) -> None:
 @click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner.")
 @click.option("--frames-last/--frames-first", default=None, help="Frames are stored (N, N, n), or (n, N, N).")
 @json_option
-@clean_errors
 def legacy_import(
     file: Path,
     out: Path,
@@ -89,7 +87,6 @@ def legacy_import(
 @legacy.command("export")
 @file_argument
 @out_argument
-@clean_errors
 def legacy_export(file: Path, out: Path) -> None:
     """Write a data set of a study with the keys of existing loaders (`diff3d`) beside its own.
 
