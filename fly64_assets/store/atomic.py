@@ -34,7 +34,13 @@ _EXPLANATIONS: Final = {
     errno.ENOTDIR: "a file has taken the place of its folder: move it away, then run the stage again",
     errno.ELOOP: "its path is a loop of symbolic links: remove them, then run the stage again",
     errno.EIO: "the disk reports an input/output error: check it before running the stage again",
+    errno.ENAMETOOLONG: "its path is longer than the file system takes: choose a data root with a shorter path",
+    errno.ESTALE: "the network file system has lost it (its server was restarted?): run the stage again",
+    errno.ENOENT: "its folder is gone, or cannot be made there: choose another data root, or run the stage again",
 }
+_OTHERWISE: Final = "see whether its disk or network file system works, or choose another data root; then run again"
+UNABLE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What a file system answers to a request that it does not know."""
 
 
 def temporary_name(path: Path) -> Path:
@@ -56,13 +62,31 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk."""
+def sync_folder(folder: Path) -> bool:
+    """Flush a folder's entries to the disk; False where the file system cannot do that, and keeps its own order."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        return _flushed(descriptor)
     finally:
         os.close(descriptor)
+
+
+def no_flush(folder: Path) -> str:
+    """What it means that the file system of a folder cannot flush folders, and what to do."""
+    return (
+        f"the file system of {folder} cannot flush a folder: after a power cut the last results may be missing, and "
+        "are built again; to rule that out choose a data root on another disk"
+    )
+
+
+def _flushed(descriptor: int) -> bool:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
+        return False
+    return True
 
 
 def write_atomically(path: Path, writer: Writer) -> tuple[str, int]:
@@ -85,7 +109,7 @@ def write_atomically(path: Path, writer: Writer) -> tuple[str, int]:
 def commit(finished: Path, path: Path) -> tuple[str, int]:
     """Flush and hash a closed file of the same file system, then rename it to ``path``; SHA256 and size."""
     with finished.open("rb") as file:
-        os.fsync(file.fileno())
+        _flushed(file.fileno())
         size = os.fstat(file.fileno()).st_size
     sync_folder(finished.parent)
     digest = sha256_file(finished)
@@ -104,15 +128,15 @@ def remove_durably(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` about space or permissions into an :class:`ArtifactError` that says what to do."""
+    """Turn the system's error about ``path`` or its folders into an :class:`ArtifactError` that says what to do."""
     try:
         yield
     except OSError as error:
-        advice = _EXPLANATIONS.get(error.errno or 0)
         named = Path(error.filename) if isinstance(error.filename, str) else path
         elsewhere = named not in path.parents and named.parent != path.parent
-        if advice is None or elsewhere:
+        if error.errno is None or elsewhere:
             raise
+        advice = _EXPLANATIONS.get(error.errno, _OTHERWISE)
         raise ArtifactError(f"{path} could not be written ({error.strerror}); {advice}") from error
 
 

@@ -16,14 +16,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from filelock import Timeout
-
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name, visible_files
 from fly64_assets.store.keys import BASE
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.locks import LOCK_NAME, held, lock_file
+from fly64_assets.store.locks import LOCK_NAME, HeldError, file_lock, held
 from fly64_assets.store.records import StageRecord, find_records, record_paths
 from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
 
@@ -81,9 +79,10 @@ def remove_garbage(store: ArtifactStore, kinds: Collection[str]) -> list[Garbage
     for place, group in groupby(sorted(wanted, key=lambda item: item.place), key=lambda item: item.place):
         with ExitStack() as locks, explained(place / "garbage"):
             folders = _lock_all(place, locks)
-            still = set(find_garbage(store, folders)) if folders is not None else set()
+            found = find_garbage(store, folders) if folders is not None else []
+            still = {(item.path, item.kind) for item in found}
             for item in group:
-                if item in still:
+                if (item.path, item.kind) in still:
                     _remove(item.path)
                     removed.append(item)
     return removed
@@ -162,12 +161,10 @@ def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
     """Take every build lock in and under a folder and return the folders; None if another process holds one."""
     folders = [path.parent for path in sorted(place.rglob(LOCK_NAME))]
     for folder in folders:
-        lock = lock_file(folder / LOCK_NAME)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            locks.enter_context(file_lock(folder / LOCK_NAME, "removal of what is of no use", wait=False))
+        except HeldError:
             return None
-        locks.callback(lock.release)
     return folders
 
 

@@ -32,7 +32,7 @@ from fly64_assets.store.hashing import json_bytes
 from fly64_assets.store.integrity import checksums
 from fly64_assets.store.keys import Cell, Half
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.locks import lock_file
+from fly64_assets.store.locks import file_lock
 from fly64_assets.store.records import StageRecord, find_records
 from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
 from fly64_assets.study.design import StudyDesign
@@ -55,9 +55,7 @@ def write_manifests(
     """
     with explained(layout.manifests_lock):
         make_folder(layout.folder)
-        lock = lock_file(layout.manifests_lock)
-        lock.acquire()
-    try:
+    with file_lock(layout.manifests_lock, "manifests"):
         records = find_records(layout)
         documents = {
             "training": training_manifest(layout, records, filters),
@@ -73,8 +71,6 @@ def write_manifests(
         content = checksums(layout)
         if not _holds(layout.checksums, lambda present: present == content):
             write_artifact(layout, layout.checksums, lambda file: file.write(content), provenance)
-    finally:
-        lock.release()
     return (*paths, layout.checksums)
 
 

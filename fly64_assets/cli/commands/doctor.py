@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -22,7 +20,7 @@ from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, 
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.atomic import write_atomically
+from fly64_assets.store.file_system import examined
 from fly64_assets.store.garbage import find_garbage
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import study_states
@@ -73,7 +71,7 @@ def examinations(session: Session) -> Iterator[tuple[str, Callable[[], Diagnosis
     root = _existing(session.data_root.resolve())
     yield "design", lambda: (GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
     yield "disk", lambda: _disk(root, design)
-    yield "files", lambda: _file_system(root)
+    yield "files", lambda: examined(root)
     yield "instance", _instance
     yield "study", lambda: _study(store, design)
     yield "garbage", lambda: _garbage(store)
@@ -101,21 +99,6 @@ def _disk(root: Path, design: StudyDesign) -> Diagnosis:
     needed += FRAME_COPIES * positions * design.patch_size_pixels**2 * 4 * len(design.doses) * design.repeats
     sentence = f"{free / 1e9:.1f} GB free in {root}; the study needs about {needed / 1e9:.1f} GB"
     return GOOD if free >= needed else WARNING, sentence
-
-
-def _file_system(root: Path) -> Diagnosis:
-    """Write, flush, rename and lock a small file as the store does."""
-    with tempfile.TemporaryDirectory(dir=root, prefix=".doctor.") as folder:
-        path = Path(folder) / "file"
-        write_atomically(path, lambda file: file.write(b"fly64"))
-        with path.open("rb") as first, path.open("rb") as second:
-            fcntl.flock(first, fcntl.LOCK_EX)
-            try:
-                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return GOOD, f"{root} can be written, flushed and locked"
-    sentence = f"the file system of {root} ignores locks: let only one process at a time work on a study there"
-    return BAD, sentence
 
 
 def _instance() -> Diagnosis:

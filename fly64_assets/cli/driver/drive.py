@@ -19,6 +19,8 @@ from fly64_assets.cli.driver.progress import StudyBars
 from fly64_assets.cli.driver.runs import dagster_home, run_assets
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, stage_run
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
+from fly64_assets.store.atomic import explained, make_folder
+from fly64_assets.store.file_system import examined
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import active_layout, study_states
 from fly64_assets.study.table import Key
@@ -96,6 +98,7 @@ def carry_out(
         return
     store = options.session.store(design)
     if keys:
+        report_file_system(store.data_root)
         try:
             # SIGTERM stops the work as Ctrl-C does: no run continues without its command.
             with signals_to(signal.default_int_handler, signal.SIGTERM):
@@ -104,6 +107,15 @@ def carry_out(
             click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
             sys.exit(130)
     _conclude(store, design, filters, left_out)
+
+
+def report_file_system(root: Path) -> None:
+    """Say what the file system of the data root cannot do, if anything; the folder is made where it is missing."""
+    with explained(root / "study"):
+        make_folder(root)
+        level, sentence = examined(root)
+    if level != "good":
+        click.echo(sentence, err=True)
 
 
 def report_lost_runs() -> None:
