@@ -32,7 +32,7 @@ COUNTED: Final = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which positions of a split a spaced view keeps, and how it was decided.
+    """Which positions of a split a spaced view keeps.
 
     ``kept`` holds ascending indices; ``spacing_threshold`` is in pixels; the two acceptance figures are
     diagnostics of packing, not promises.
@@ -40,7 +40,6 @@ class Selection:
 
     kept: NDArray[np.int64]
     offered: int
-    strategy: str
     spacing_threshold: float
     geometry_acceptance_bound: float
     effective_min_acceptance: float
@@ -48,7 +47,7 @@ class Selection:
     def to_dict(self) -> dict[str, Any]:
         """Facts of the selection for a metrics document."""
         return {
-            "selection_strategy": self.strategy,
+            "selection_strategy": "greedy",
             "spacing_threshold": self.spacing_threshold,
             "n_accepted": len(self.kept),
             "n_rejected": self.offered - len(self.kept),
@@ -64,7 +63,7 @@ class Selection:
 
 
 def acceptance_bounds(coords: NDArray[np.float64], spacing: float) -> tuple[float, float]:
-    """Geometric bound on the accepted fraction, and the least fraction that the direct strategy must keep.
+    """Geometric bound on the accepted fraction, and four fifths of it, at least 0.0005.
 
     bound = min(bounding box area / (n pi (S/2)^2), 0.10); least fraction = max(0.0005, 0.8 bound).
     """
@@ -77,37 +76,25 @@ def acceptance_bounds(coords: NDArray[np.float64], spacing: float) -> tuple[floa
 
 
 def select_spaced(coords: NDArray[np.float64], spacing: float, patch_size: int) -> Selection:
-    """Keep positions whose mutual distance is at least ``spacing``.
+    """Keep a maximal set of positions whose mutual distance is at least ``spacing``: no other could be added.
 
-    ``direct`` keeps every position whose nearest neighbour is far enough; where that keeps too few, ``greedy``
-    visits positions by y, then x, and keeps one that is far enough from all kept ones.
+    Positions are visited by y, then x, and one is kept that is far enough from all kept ones.
 
     The columns of ``coords`` (n, 2) float64 are x and y [px], ``spacing`` is the threshold S = (1 - f) N [px] for
     windows of side N; S - 1e-9 N is applied, so that rounding of S excludes nobody.
     """
     if not spacing > 0:
         raise ValueError(f"spacing = {spacing} px: must be positive")
-    bound, least = acceptance_bounds(coords, spacing)
-    limit = spacing - 1e-9 * patch_size
-    kept = _isolated(coords, limit)
-    strategy = "direct"
-    if len(coords) > 0 and len(kept) < least * len(coords):
-        kept, strategy = _greedy(coords, limit), "greedy"
-    return Selection(kept, len(coords), strategy, spacing, bound, least)
+    kept = _far_apart(coords, spacing - 1e-9 * patch_size)
+    return Selection(kept, len(coords), spacing, *acceptance_bounds(coords, spacing))
 
 
-def _isolated(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
-    if len(coords) < 2:
+def _far_apart(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
+    if len(coords) == 0 or limit <= 0:
         return np.arange(len(coords), dtype=np.int64)
-    nearest = np.asarray(cKDTree(coords).query(coords, k=2)[0])[:, 1]
-    return np.flatnonzero(nearest >= limit)
-
-
-def _greedy(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
-    # One kept position per square of side limit / sqrt(2) at most, so 5 x 5 squares hold every possible conflict.
-    side = limit / math.sqrt(2)
-    origin = coords.min(axis=0)
-    squares = np.floor((coords - origin) / side).astype(np.int64)
+    # The diagonal of a square, 0.85 limits, leaves room for one kept position, and two squares further are more than
+    # a limit away: 5 x 5 squares hold every possible conflict, whatever is rounded.
+    squares = np.floor((coords - coords.min(axis=0)) / (0.6 * limit)).astype(np.int64)
     held: dict[tuple[int, int], tuple[float, float]] = {}
     kept: list[int] = []
     for index in np.lexsort((coords[:, 0], coords[:, 1])):
@@ -155,7 +142,7 @@ def compute_overlap_metrics(
     s_img : float in (0, 1]
         Fraction of the images to use, drawn without replacement with ``rng_seed_subsample``.
     n_groups : int
-        Groups to form.
+        Groups to form; every position begins one at most.
     neighbor_count : int
         K, the nearest neighbours that count.
     probe_diameter_px : float, optional
@@ -248,9 +235,11 @@ def _check_arguments(
 
 
 def _groups(images: NDArray[np.float64], gridsize: int, n_groups: int) -> NDArray[np.int64]:
-    """Member indices (groups, gridsize^2): seed images with their nearest others."""
+    """Member indices (groups, gridsize^2): seed images at distinct positions, each with its nearest others."""
     n = len(images)
-    seeds = np.random.default_rng(GROUP_SEED).choice(n, n_groups, replace=n_groups > n)
+    seeds = np.random.default_rng(GROUP_SEED).choice(n, min(n, n_groups), replace=False)
+    # A second group about the same position would be a copy of the first, and count as its neighbour.
+    seeds = seeds[np.sort(np.unique(images[seeds], axis=0, return_index=True)[1])]
     if gridsize == 1:
         return seeds[:, None]
     return np.asarray(cKDTree(images).query(images[seeds], k=4)[1], dtype=np.int64)

@@ -275,6 +275,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             "positions is recorded as skipped, with the measured number; its threshold is never lowered.",
             needs=("simulated_dataset",),
             settings=_view_settings,
+            code_version="2",
             checks=("oversampling_001",),
         ),
         *_METHODS,

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 
 from fly64_assets.physics.overlap import compute_overlap_metrics, disc_overlap, select_spaced
 from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
+from fly64_assets.simulation.bases import raster_scan
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def halves():
 )
 def test_golden_selection(halves, split, spacing, kept, bound):
     selection = select_spaced(halves[split], spacing, 128)
-    assert selection.strategy == "greedy"
+    assert selection.to_dict()["selection_strategy"] == "greedy"
     assert len(selection.kept) == kept
     assert selection.geometry_acceptance_bound == pytest.approx(bound, rel=1e-12)
     assert selection.effective_min_acceptance == pytest.approx(max(0.0005, 0.8 * bound), rel=1e-12)
@@ -51,29 +52,69 @@ def test_orientation_figures(object_shape, n, expected):
         assert tuple(len(select_spaced(coords, s, 64).kept) for s in (19.2, 51.2)) == expected[split]
 
 
-def test_direct_keeps_a_grid_at_exactly_the_spacing():
+def test_a_grid_at_exactly_the_spacing_is_kept():
     axis = np.arange(8) * 19.2 + 40
     coords = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    selection = select_spaced(coords, 19.2, 64)
-    assert selection.strategy == "direct"
-    assert len(selection.kept) == 64
+    assert len(select_spaced(coords, 19.2, 64).kept) == 64
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 120), st.integers(0, 2**31), st.floats(2.0, 60.0))
-def test_selection_is_spaced_and_maximal(n, seed, spacing):
-    coords = np.random.default_rng(seed).uniform(0, 200, (n, 2))
-    selection = select_spaced(coords, spacing, 64)
-    kept = coords[selection.kept]
+SPACINGS = st.floats(2.0, 60.0)
+
+
+@st.composite
+def scans(draw):
+    """Positions of many kinds of scans: drawn, rasters with a jitter, lines, spirals, repeated exposures."""
+    n, rng = draw(st.integers(1, 200)), np.random.default_rng(draw(st.integers(0, 2**31)))
+    kind = draw(st.sampled_from(["uniform", "raster", "line", "spiral", "repeated"]))
+    if kind == "uniform":
+        return rng.uniform(0, 200, (n, 2))
+    if kind == "line":
+        return np.c_[np.linspace(0, 200, n), np.full(n, 50.0)]
+    if kind == "spiral":
+        angle = np.sqrt(np.arange(n) * 30.0)
+        return np.c_[angle * np.cos(angle), angle * np.sin(angle)]
+    side = int(np.ceil(np.sqrt(n)))
+    raster = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)[:n] * (200 / side)
+    return np.repeat(raster, 2, axis=0) if kind == "repeated" else raster + rng.uniform(-50, 50, (n, 2)) / side
+
+
+@settings(max_examples=150, deadline=None)
+@given(scans(), SPACINGS)
+def test_selection_is_spaced_and_maximal(coords, spacing):
+    """No dropped position could be added, and the kept ones are those of a plain search."""
+    kept = select_spaced(coords, spacing, 64).kept
     limit = spacing - 1e-9 * 64
+    brute = []
+    for i in np.lexsort((coords[:, 0], coords[:, 1])):
+        if all(np.hypot(*(coords[i] - coords[j])) >= limit for j in brute):
+            brute.append(int(i))
+    assert sorted(brute) == kept.tolist()
     if len(kept) > 1:
-        assert pdist(kept).min() >= limit
-    if selection.strategy == "greedy":
-        brute = []
-        for i in sorted(range(n), key=lambda i: (coords[i, 1], coords[i, 0])):
-            if all(np.hypot(*(coords[i] - coords[j])) >= limit for j in brute):
-                brute.append(i)
-        assert sorted(brute) == selection.kept.tolist()
+        assert pdist(coords[kept]).min() >= limit
+    assert cdist(coords, coords[kept]).min(axis=1).max() < limit or len(kept) == len(coords)
+
+
+@settings(max_examples=100, deadline=None)
+@given(scans(), scans(), SPACINGS)
+def test_more_positions_shrink_a_view_by_no_more_than_packing_explains(some, more, spacing):
+    """A kept position of the larger scan can take the place of five of the smaller one, no more fit within S of it."""
+    for smaller in (some, some[select_spaced(some, spacing, 64).kept]):
+        before = len(select_spaced(smaller, spacing, 64).kept)
+        for larger in (np.r_[smaller, more], some):
+            assert 5 * len(select_spaced(larger, spacing, 64).kept) >= before
+
+
+@pytest.mark.parametrize("positions", [350, 400])
+def test_a_raster_of_which_no_position_stands_alone_keeps_what_fits(positions):
+    """Of 350 positions an earlier rule kept only the isolated ones: 18 of 175 in this half."""
+    scan = raster_scan(42, positions, (448, 448), 64)
+    half = split_indices(scan.y, split_point(scan.y))["train"]
+    assert len(select_spaced(np.c_[scan.x, scan.y][half], 19.2, 64).kept) > 100
+
+
+def test_a_spacing_below_its_own_rounding_keeps_everything():
+    coords = np.array([[10.0, 10.0], [10.0, 10.0], [10.5, 10.0]])
+    assert select_spaced(coords, 64e-9, 64).kept.tolist() == [0, 1, 2]
 
 
 def test_disc_overlap_golden_and_limits():
@@ -106,6 +147,24 @@ def test_golden_metrics_of_images(halves):
 def test_single_position_has_no_overlap():
     m = compute_overlap_metrics(np.array([[50.0, 60.0]]), 1, 1.0, 1, probe_diameter_px=30.0)
     assert (m["metric_2_image_based_avg"], m["metric_3_group_to_group_avg"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("exposures", [1, 3])
+@pytest.mark.parametrize("n_groups", [1, 9, 10, 512])
+def test_frames_that_do_not_touch_have_no_groups_that_overlap(exposures, n_groups):
+    """However many groups are asked for, and however often a position is measured: a copy is no neighbour."""
+    coords = np.stack(np.meshgrid(np.arange(5) * 100.0, np.arange(2) * 100.0), -1).reshape(-1, 2)
+    m = compute_overlap_metrics(np.repeat(coords, exposures, axis=0), 1, 1.0, n_groups, probe_diameter_px=12.0)
+    assert m["metric_2_image_based_avg"] == m["metric_3_group_to_group_avg"] == 0.0
+    assert m["n_groups_actual"] <= min(10, n_groups)
+
+
+def test_more_groups_than_positions_are_those_of_every_position(halves):
+    few = halves["train"][:60]
+    every = compute_overlap_metrics(few, 2, 1.0, 60, probe_diameter_px=38.4)
+    more = compute_overlap_metrics(few, 2, 1.0, 1000, probe_diameter_px=38.4)
+    assert every | {"n_groups": 0} == more | {"n_groups": 0}
+    assert 0 < more["metric_3_group_to_group_avg"] < 1
 
 
 @pytest.mark.parametrize(
