@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Flag, Number, Positive, unit, within
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Flag, Number, Positive, at_most, unit, within
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class MetricsConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    ms_ssim_sigma: Annotated[Positive, unit("px")] = 1.0
+    ms_ssim_sigma: Annotated[Positive, at_most(100), unit("px")] = 1.0
     """Width of the Gaussian windows of the multi-scale structural similarity, as a standard deviation."""
     emphasize_phase: Flag = True
     """Whether the verdict follows the phase; otherwise it follows the amplitude, where that is reported."""

@@ -60,6 +60,11 @@ def at_least(least: int) -> Rule:
     return Rule(f"must be at least {least}", lambda value: bool(value >= least), {"minimum": least})
 
 
+def at_most(most: int) -> Rule:
+    """Values up to ``most``; for sizes of which more would fill any machine."""
+    return Rule(f"must be at most {most}", lambda value: bool(value <= most), {"maximum": most})
+
+
 def within(low: float, high: float, ends: str = "[]", hint: str = "") -> Rule:
     """Values between two ends, each of which belongs to the range (``[``, ``]``) or not (``(``, ``)``)."""
     says = f"must be in {ends[0]}{low:g}, {high:g}{ends[1]}{hint}"
@@ -79,13 +84,26 @@ def _falling(values: tuple[float, ...]) -> bool:
     return bool(values) and positive and list(values) == sorted(set(values), reverse=True)
 
 
+def whole(value: float) -> int:
+    """A number without a fraction as int. Raises ``ValueError`` for any other: nothing is ever cut off.
+
+    Examples
+    --------
+    >>> whole(1e5)
+    100000
+    """
+    if not float(value).is_integer():
+        raise ValueError(f"{value} is no whole number")
+    return int(value)
+
+
 def unit(name: str) -> Any:
     """The unit of a setting, for the reference."""
     return Field(json_schema_extra={"unit": name})
 
 
 def _number(raw: Any) -> Any:
-    """YAML 1.1 reads 1e5 (without a dot) as text."""
+    """A whole number, or a number in quotes, is a number."""
     if isinstance(raw, (int, str)) and not isinstance(raw, bool):
         try:
             return float(raw)
@@ -98,20 +116,13 @@ def _listed(raw: Any) -> Any:
     return tuple(raw) if isinstance(raw, list) else raw
 
 
-def _named(raw: Any) -> Any:
-    return {str(name): value for name, value in raw.items()} if isinstance(raw, Mapping) else raw
-
-
 LISTED = (BeforeValidator(_listed), Strict())
 """Annotation of a tuple: a document gives it as a list."""
-
-NAMED = BeforeValidator(_named)
-"""Annotation of a mapping: its keys are text, also where YAML reads numbers."""
 
 Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
-Count = Annotated[Whole, at_least(1)]
+Count = Annotated[Whole, at_least(1), at_most(1_000_000)]
 Number = Annotated[float, BeforeValidator(_number, json_schema_input_type=float), Strict()]
 Finite = Annotated[Number, Rule("must be finite", math.isfinite)]
 Positive = Annotated[

@@ -9,7 +9,19 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Number, Positive, Rule, Whole, unit, within
+from fly64_assets.physics.quantities import (
+    NO_OTHER_FIELDS,
+    Count,
+    Falling,
+    Number,
+    Positive,
+    Rule,
+    Whole,
+    at_least,
+    at_most,
+    unit,
+    within,
+)
 
 NETWORK_PATCH_SIZES: Final = (64, 128, 256)
 FEWEST_HELD_OUT: Final = 200
@@ -72,7 +84,7 @@ class UnrolledSettings(PinnSettings):
 
     architecture: Literal["unrolled"] = "unrolled"
     """Which network."""
-    width: Count = 16
+    width: Annotated[Whole, at_least(1), at_most(1024)] = 16
     """Filters of the network's first level."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
@@ -82,7 +94,9 @@ class UnrolledSettings(PinnSettings):
     """Most likelihood steps with each weight of total variation; fewer where the objective is at its minimum, twice as
     many with the first weight."""
     photon_parts: Annotated[
-        Whole, Rule("must be at least 3: to see, to predict and to validate", lambda value: value >= 3, {"minimum": 3})
+        Whole,
+        Rule("must be at least 3: to see, to predict and to validate", lambda value: value >= 3, {"minimum": 3}),
+        at_most(1000),
     ] = 8
     """Equal parts into which the counts of every frame are divided at random; one of them is for validation."""
     folds: Count = 4
@@ -111,11 +125,13 @@ class CnnSettings(PinnSettings):
 
     architecture: Literal["cnn"] = "cnn"
     """Which network."""
-    batch_size: Annotated[Whole, Rule("must be a power of two", _power_of_two, {"minimum": 1}), unit("frames")] = 16
+    batch_size: Annotated[
+        Whole, Rule("must be a power of two", _power_of_two, {"minimum": 1}), at_most(2**20), unit("frames")
+    ] = 16
     """Frames in one optimiser step."""
     samples_per_position: Count = 1
     """How often an epoch takes every position as the seed of a group of frames."""
-    n_filters_scale: Count = 2
+    n_filters_scale: Annotated[Whole, at_least(1), at_most(1024)] = 2
     """Factor on the number of filters in every layer."""
     amplitude_max: Positive = 1.5
     """Upper bound of the amplitude that the network can predict."""

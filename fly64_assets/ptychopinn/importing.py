@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from fly64_assets.ptychopinn.configuration import (
     InferenceConfig,
     LegacyConfigError,
@@ -22,6 +20,7 @@ from fly64_assets.ptychopinn.configuration import (
     rules,
 )
 from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS, SUPPORTED, UNUSED, unsupported
+from fly64_assets.store.yaml_file import YamlError, read_mapping
 
 UNDERSTOOD: Final = "understood"
 IGNORED: Final = "ignored"
@@ -118,12 +117,9 @@ def read_configuration(path: Path, seeds: Mapping[str, int], broken_rules: Broke
     Raises :class:`LegacyConfigError` if the file is not readable, or is no mapping.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is a part of YAML
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        text = " ".join(str(error).split())
-        raise LegacyConfigError(f"{path.name}: not readable as YAML or JSON ({text})") from error
-    if not isinstance(document, Mapping):
-        raise LegacyConfigError(f"{path.name}: expected a mapping of fields, found {type(document).__name__}")
+        document = read_mapping(path)
+    except YamlError as error:
+        raise LegacyConfigError("\n".join(error.problems)) from error
     return import_configuration(document, path.stem, seeds, broken_rules)
 
 
@@ -133,9 +129,8 @@ def import_configuration(
     """Judge every key of a document; ``name`` becomes the design's. See :func:`read_configuration`."""
     entries: list[Entry] = []
     values: dict[str, Any] = {}
-    for key, raw in _flat(document, entries):
+    for key, value in _flat(document, entries):
         field = FIELD_OF_KEY.get(key, key)
-        value = _number(field, raw)
         if field in values and values[field] != value:
             entries.append(Entry(key, value, REFUSED, f"given twice, first as {values[field]!r}"))
             continue
@@ -160,18 +155,6 @@ def _flat(document: Mapping[Any, Any], entries: list[Entry]) -> Iterator[tuple[s
             yield from _flat(value, entries)
         else:
             entries.append(Entry(str(key), value, REFUSED, "must be a mapping of fields"))
-
-
-def _number(field: str, raw: Any) -> Any:
-    """A number that YAML 1.1 reads as text, such as 1e9 without a dot."""
-    rule = RULES.get(field)
-    if not isinstance(raw, str) or rule is None or rule.holds(raw):
-        return raw
-    try:
-        number = float(raw)
-    except ValueError:
-        return raw
-    return number if rule.holds(number) else raw
 
 
 def _judged(key: str, field: str, value: Any) -> Entry:

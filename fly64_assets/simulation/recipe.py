@@ -20,6 +20,7 @@ from fly64_assets.physics.quantities import (
     Seed,
     Whole,
     at_least,
+    at_most,
     unit,
     within,
 )
@@ -30,6 +31,9 @@ Picture = Literal[
 ]  # fmt: skip
 PICTURES: Final[tuple[str, ...]] = get_args(Picture)
 """Photographs and micrographs that the scikit-image wheel carries, by file stem."""
+
+LARGEST_OBJECT_PX: Final = 32768
+"""Side of an object whose copies in double precision fill the memory of a large machine."""
 
 Interval = Annotated[tuple[Number, Number], *LISTED]
 
@@ -44,9 +48,9 @@ class BaseRecipe:
     """Picture that becomes the amplitude of the object."""
     phase: Picture = "brick"
     """Picture that becomes the phase of the object."""
-    object_size: Annotated[Whole, unit("px")] = 448
+    object_size: Annotated[Whole, at_most(LARGEST_OBJECT_PX), unit("px")] = 448
     """Side of the square object; at least two pixels more than a diffraction pattern is wide."""
-    positions: Annotated[Whole, at_least(4)] = 2000
+    positions: Annotated[Whole, at_least(4), at_most(10_000_000)] = 2000
     """Scan positions, of both halves together."""
     amplitude_range: Annotated[
         Interval, Rule("must be 0 <= low < high", lambda ends: 0 <= ends[0] < ends[1] < math.inf)

@@ -7,7 +7,6 @@ Does not belong here: the type and range of a single field (beside the field), m
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import numpy as np
-import yaml
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
@@ -29,7 +27,6 @@ from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.quantities import (
     LISTED,
-    NAMED,
     NO_OTHER_FIELDS,
     Count,
     Flag,
@@ -37,18 +34,27 @@ from fly64_assets.physics.quantities import (
     Rule,
     Text,
     Whole,
+    at_least,
+    at_most,
     unit,
+    whole,
     within,
 )
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.store.hashing import json_sha256
+from fly64_assets.store.yaml_file import YamlError, read_mapping
 from fly64_assets.study.documents import Place, adapter, broken_fields, plain, shown, without
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
 REQUIRED_SEEDS = ("simulation", "grouping", "subsampling")
 NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
+LONGEST_NAME: Final = 99
+"""Characters of a name, which is part of the names of files."""
+
+HIGHEST_DOSE: Final = 1e15
+"""Photons per frame; up to here every whole number is a floating-point number too, and far above any experiment."""
 
 UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
@@ -59,10 +65,13 @@ def _kind_of_base(value: Any) -> str:
 
 
 _NAME = Rule("must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"})
+_SHORT = Rule(
+    f"must have at most {LONGEST_NAME} characters", lambda name: len(name) <= LONGEST_NAME, {"maxLength": LONGEST_NAME}
+)
 _DOSES = Rule(
-    "every dose must be finite and at least 1 photon",
-    lambda doses: bool(doses) and all(math.isfinite(dose) and dose >= 1 for dose in doses),
-    {"minItems": 1},
+    f"every dose must be a whole number of photons, from 1 to {HIGHEST_DOSE:g}",
+    lambda doses: bool(doses) and all(1 <= dose <= HIGHEST_DOSE and dose.is_integer() for dose in doses),
+    {"minItems": 1, "items": {"type": "number", "minimum": 1, "maximum": HIGHEST_DOSE, "multipleOf": 1}},
 )
 _GRIDSIZES = Rule(
     "must be a non-empty list of 1 and 2",
@@ -89,23 +98,23 @@ class StudyDesign:
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    name: Annotated[Text, _NAME] = "fly64"
+    name: Annotated[Text, _NAME, _SHORT] = "fly64"
     """Name of the study and of the folder of its results."""
     dose_list: Annotated[tuple[Number, ...], *LISTED, _DOSES, unit("photons per frame")] = (1e3, 1e4, 1e5)
-    """Doses to compare: mean photons in a diffraction pattern; distinct as whole numbers."""
+    """Doses to compare: mean photons in a diffraction pattern, whole numbers, distinct."""
     gridsizes: Annotated[tuple[Whole, ...], *LISTED, _GRIDSIZES] = (1, 2)
     """Samples of `cnn` and of overlap metrics have g² frames: baseline takes the smallest g, others the largest."""
-    neighbor_count: Whole = 7
+    neighbor_count: Annotated[Whole, at_least(1), at_most(1000)] = 7
     """Nearest neighbours from which a group of frames is drawn; `cnn` needs at least max(gridsizes)²."""
     patch_size_pixels: Annotated[Whole, _SIZES, unit("px")] = 64
     """Width N of a diffraction pattern and of the probe of the base."""
-    overlap_views: Annotated[Mapping[str, Annotated[Number, within(0, 1, "[)")]], NAMED] = field(
+    overlap_views: Mapping[str, Annotated[Number, within(0, 1, "[)")]] = field(
         default_factory=lambda: {"dense": 0.7, "sparse": 0.2}
     )
     """Thinned scans by name: neighbouring windows of N pixels overlap by at most this; `baseline` keeps all."""
     train_test_split_axis: Literal["x", "y"] = "y"
     """Axis at whose middle the scan is cut into a train half and a test half."""
-    rng_seeds: Annotated[Mapping[str, Whole], NAMED, _SEED_NAMES] = field(
+    rng_seeds: Annotated[Mapping[str, Whole], _SEED_NAMES] = field(
         default_factory=lambda: {"simulation": 42, "grouping": 123, "subsampling": 456}
     )
     """Seeds of the noise and positions, of the training, and of sampled metrics; all three in [0, 2**32)."""
@@ -123,7 +132,7 @@ class StudyDesign:
     """Whether data files hold the true object patch of every frame, `Y`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """Which pixels count, and how far objects may be shifted to register."""
-    repeats: Count = 1
+    repeats: Annotated[Whole, at_least(1), at_most(1000)] = 1
     """How often the study is repeated, each with its own noise and training; more give a standard error."""
     seeds: Annotated[tuple[Whole, ...], *LISTED, _DISTINCT, _SEEDS] = ()
     """Instead of `repeats`, the repeats by name: `repeats: 3` is `seeds: [1, 2, 3]`; another number changes one."""
@@ -155,7 +164,7 @@ class StudyDesign:
     @property
     def doses(self) -> tuple[int, ...]:
         """Doses as whole photons per frame, in the order of the design."""
-        return tuple(int(dose) for dose in self.dose_list)
+        return tuple(whole(dose) for dose in self.dose_list)
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -284,11 +293,9 @@ def load_design(source: str | Path) -> StudyDesign:
     if not path.is_file():
         raise DesignError([f"study '{source}' is neither a file nor a shipped design ({', '.join(shipped_designs())})"])
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, OSError) as error:
-        raise DesignError([f"{path.name}: not readable as YAML ({' '.join(str(error).split())[:500]})"]) from error
-    if not isinstance(document, Mapping):
-        raise DesignError([f"{path.name}: expected a mapping of design fields, found {type(document).__name__}"])
+        document = read_mapping(path)
+    except YamlError as error:
+        raise DesignError(error.problems) from error
     return dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
 
 
@@ -303,9 +310,8 @@ def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _dose_rules(d: StudyDesign) -> Iterator[str]:
-    keys = d.doses
-    if len(set(keys)) != len(keys):
-        yield f"dose_list = {list(d.dose_list)}: doses must differ after int() ({list(keys)})"
+    if len(set(d.doses)) != len(d.doses):
+        yield f"dose_list = {list(d.dose_list)}: doses must differ"
 
 
 def _group_rules(d: StudyDesign) -> Iterator[str]:
@@ -318,6 +324,8 @@ def _view_rules(d: StudyDesign) -> Iterator[str]:
     for view in d.overlap_views:
         if not NAME_PATTERN.fullmatch(view):
             yield f"overlap_views.{view}: a view's name must match [a-z0-9_]+"
+        if len(view) > LONGEST_NAME:
+            yield f"overlap_views.{view}: a view's name must have at most {LONGEST_NAME} characters"
         if view == BASELINE:
             yield "overlap_views.baseline: the name is reserved for the view that keeps every position"
 

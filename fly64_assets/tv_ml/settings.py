@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Whole, at_least, unit
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Whole, at_least, at_most, unit
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TvMlSettings:
     steps: Annotated[Count, unit("likelihood steps")] = 48
     """Most likelihood steps over all frames at each weight; fewer where the objective is at its minimum, twice as many
     at the first weight and for the last reconstruction."""
-    count_splits: Annotated[Whole, at_least(2)] = 10
+    count_splits: Annotated[Whole, at_least(2), at_most(1000)] = 10
     """Equal splits of the counts of every frame, of which one is held out and chooses the weight."""
 
     patience: Annotated[Count, unit("weights")] = 2

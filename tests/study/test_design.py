@@ -46,7 +46,7 @@ def test_every_broken_rule_is_named_at_once():
     design = dataclasses.replace(
         load_design("fly64"),
         name="Fly 64",
-        dose_list=(1000.2, 1000.7, -1.0),
+        dose_list=(1000.2, -1.0),
         neighbor_count=3,
         pinn=CnnSettings(),
         patch_size_pixels=50,
@@ -112,9 +112,60 @@ def test_the_limits_of_the_network_are_valid():
     assert dataclasses.replace(design, pinn=least).problems() == []
 
 
-def test_doses_must_differ_after_int():
-    problems = dataclasses.replace(load_design("fly64"), dose_list=(1000.2, 1000.7)).problems()
-    assert problems == ["dose_list = [1000.2, 1000.7]: doses must differ after int() ([1000, 1000])"]
+@pytest.mark.parametrize(
+    ("doses", "rule"),
+    [
+        ((1000.0, 1e3), "doses must differ"),
+        *(
+            ((dose,), "every dose must be a whole number of photons, from 1 to 1e+15")
+            for dose in (1.9, 1000.7, 1e3 + 1e-9, 0.5, 0.0, -5.0, 1e15 + 1, 1e19, 1e300, float("inf"), float("nan"))
+        ),
+    ],
+)
+def test_a_dose_is_kept_as_it_is_written_or_refused(doses, rule):
+    design = dataclasses.replace(load_design("fly64"), dose_list=doses)
+    assert design.problems() == [f"dose_list = {list(doses)}: {rule}"]
+
+
+@pytest.mark.parametrize("dose", [1.9, 0.5, float("inf"), float("nan")])
+def test_no_dose_is_ever_cut(dose):
+    with pytest.raises(ValueError, match="no whole number"):
+        StudyDesign(dose_list=(dose,)).doses  # noqa: B018
+
+
+def test_the_doses_of_partitions_are_those_of_the_design():
+    design = StudyDesign.from_dict({"dose_list": [1, 1e3, "2e4", 3162.0, 1e15]})
+    assert design.doses == (1, 1000, 20000, 3162, 10**15)
+    assert [str(dose) for dose in design.doses] == ["1", "1000", "20000", "3162", "1000000000000000"]
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"name": "a" * 100}, "must have at most 99 characters"),
+        ({"overlap_views": {"a" * 100: 0.5}}, "a view's name must have at most 99 characters"),
+        ({"repeats": 10**9}, "repeats = 1000000000: must be at most 1000"),
+        ({"neighbor_count": 0}, "neighbor_count = 0: must be at least 1"),
+        ({"neighbor_count": 10**12}, "neighbor_count = 1000000000000: must be at most 1000"),
+        ({"min_view_frames": 10**30}, "must be at most 1000000"),
+        ({"base": {"object_size": 100_000_000}}, "base.object_size = 100000000: must be at most 32768"),
+        ({"base": {"positions": 10**18}}, "base.positions = 1000000000000000000: must be at most 10000000"),
+        ({"pinn": {"width": 10**6}}, "pinn.width = 1000000: must be at most 1024"),
+        ({"pinn": {"epochs": 10**18}}, "pinn.epochs = 1000000000000000000: must be at most 1000000"),
+        ({"pinn": {"architecture": "cnn", "batch_size": 2**40}}, "must be at most 1048576"),
+        ({"tv_ml": {"count_splits": 10**9}}, "must be at most 1000"),
+        ({"metrics_config": {"ms_ssim_sigma": 1e9}}, "must be at most 100"),
+    ],
+)
+def test_what_no_machine_could_hold_is_refused_by_the_design(document, problem):
+    with pytest.raises(DesignError) as caught:
+        StudyDesign.from_dict(document)
+    (found,) = caught.value.problems
+    assert problem in found
+
+
+def test_names_may_have_99_characters():
+    assert StudyDesign.from_dict({"name": "a" * 99, "overlap_views": {"b" * 99: 0.5}}).views[1] == "b" * 99
 
 
 @pytest.mark.parametrize(
@@ -124,7 +175,7 @@ def test_doses_must_differ_after_int():
         ({"neighbor_count": "seven"}, "neighbor_count = 'seven': must be int"),
         ({"neighbor_count": True}, "neighbor_count = True: must be int"),
         ({"dose_list": 1000}, "dose_list = 1000: must be a list"),
-        ({"dose_list": [float("nan")]}, "every dose must be finite"),
+        ({"dose_list": [float("nan")]}, "every dose must be a whole number"),
         ({"pinn": {"epoch": 3}}, "pinn.epoch = 3: unknown field"),
         ({"pinn": {"architecture": "cnn", "batch_size": 24}}, "pinn.batch_size = 24: must be a power of two"),
         ({"pinn": {"levels": 0.4}}, "pinn.levels = 0.4: must be a list"),

@@ -9,8 +9,7 @@ import click
 from fly64_assets.cli.commands.files import json_failure, show_findings
 from fly64_assets.cli.console import Session, fail, file_argument, json_option, pass_session, print_json
 from fly64_assets.cli.driver.drive import import_base
-from fly64_assets.errors import DesignError
-from fly64_assets.simulation.recipe import PICTURES, BaseRecipe
+from fly64_assets.simulation.recipe import LARGEST_OBJECT_PX, PICTURES, BaseRecipe
 from fly64_assets.store.artifacts import CHOSEN
 from fly64_assets.store.keys import BASE
 from fly64_assets.study.design import StudyDesign
@@ -73,11 +72,20 @@ def base_make(file: Path, size: int, patch_size: int, **options: object) -> None
     recipe = BaseRecipe(object_size=size, **options)  # type: ignore[arg-type]
     problems = StudyDesign(base=recipe, patch_size_pixels=patch_size).problems()
     if problems:
-        raise DesignError(problems)
+        # A size that is right as such and too large for any machine is no error of usage.
+        status = 1 if size > LARGEST_OBJECT_PX else 2
+        fail(f"{file} is not made: {'; '.join(map(_of_option, problems))}", status)
     content = npz_bytes(base_arrays(recipe_base(recipe, patch_size, file.stem)))
     digest, size_bytes = write_atomically(file, lambda target: target.write(content))
     click.echo(f"{file}: {size} x {size} px object, {recipe.positions} positions, {size_bytes:,} bytes")
     click.echo(f"SHA256 {digest}")
+
+
+def _of_option(problem: str) -> str:
+    """A broken rule with the option of ``fly64 base make`` in place of the design's field."""
+    field, rest = problem.split(" ", 1)
+    name = {"base.object_size": "size", "patch_size_pixels": "patch-size"}.get(field, field.removeprefix("base."))
+    return f"--{name.replace('_', '-')} {rest}"
 
 
 @base.command("import")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from fly64_assets.cli.commands.base import rename_option
 from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
 from fly64_assets.errors import DesignError
 from fly64_assets.ptychopinn.importing import REFUSED, Entry, read_configuration
 from fly64_assets.store.atomic import write_atomically
+from fly64_assets.store.yaml_file import yaml_text
 from fly64_assets.study.design import StudyDesign
 
 out_argument = click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
@@ -43,7 +43,7 @@ def legacy_config(file: Path, out: Path | None, as_json: bool) -> None:
     """
     found = read_configuration(file, StudyDesign().rng_seeds, broken_rules)
     if out is not None and found.ok:
-        content = yaml.safe_dump(dict(found.design), sort_keys=False).encode()
+        content = yaml_text(found.design).encode()
         write_atomically(out, lambda target: target.write(content))
     _show(found.entries, as_json, {"design": dict(found.design)})
     if not as_json and out is not None:

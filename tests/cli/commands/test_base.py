@@ -22,11 +22,20 @@ def test_base_make_is_repeatable_and_checks_clean(fly64, base_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "status"), [("--size", 60, 2), ("--phase", "nothing", 2), ("--probe-radius", 0.9, 2)]
+    ("option", "value", "status", "said"),
+    [
+        ("--size", 60, 2, "--size = 60: must be at least N + 2 = 66"),
+        ("--size", 100_000_000, 1, "--size = 100000000: must be at most 32768"),
+        ("--positions", 10**18, 2, "--positions = 1000000000000000000: must be at most 10000000"),
+        ("--patch-size", 96, 2, "--patch-size = 96: must be one of 64, 128, 256"),
+        ("--phase", "nothing", 2, "'--phase': 'nothing' is not one of"),
+        ("--probe-radius", 0.9, 2, "--probe-radius = 0.9: must be in (0, 0.5)"),
+    ],
 )
-def test_base_make_refuses_nonsense(fly64, tmp_path, option, value, status):
+def test_base_make_refuses_nonsense(fly64, tmp_path, option, value, status, said):
     answer = fly64("base", "make", tmp_path / "bad.npz", option, value)
     assert answer.exit_code == status
+    assert said in answer.output
     assert not (tmp_path / "bad.npz").exists()
 
 
