@@ -85,9 +85,62 @@ def test_an_inference_is_told_by_its_model():
     assert both.ok, "n_images is no field of an inference, so it cannot differ"
 
 
+CURRENT = {
+    "architecture": "cnn", "optimizer": "adam", "torch_loss_mode": "poisson", "weight_decay": 0.0, "momentum": 0.9,
+    "adam_beta1": 0.9, "adam_beta2": 0.999, "lr_warmup_epochs": 0, "lr_min_ratio": 0.1, "plateau_factor": 0.5,
+    "plateau_patience": 2, "plateau_min_lr": 1e-4, "fno_modes": 12, "fno_width": 32, "fno_blocks": 4,
+    "generator_output_mode": "real_imag", "probe_mask_diameter": None, "gradient_clip_algorithm": "norm",
+}  # fmt: skip
+
+
+def test_a_dump_of_current_defaults_passes_with_one_option(tmp_path):
+    """As YAML and JSON write it, and as Python prints it: null and None are the same."""
+    training = json.loads(json.dumps(asdict(TrainingConfig(test_data_file="b.npz", train_data_file="a.npz"))))
+    document = {"training": training | CURRENT, "execution": asdict(PyTorchExecutionConfig()) | CURRENT}
+    names = set(training) - {"model"} | set(training["model"]) | set(document["execution"])
+    for number, text in enumerate(
+        (yaml.safe_dump(document), json.dumps(document), yaml.safe_dump(document).replace("null", "None"))
+    ):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        refused = [entry for entry in read(path).entries if entry.verdict == "refused"]
+        assert [entry.key for entry in refused] == ["intensity_scale_trainable"]
+        assert "--fixed-intensity-scale" in refused[0].text
+        found = read_configuration(path, StudyDesign().rng_seeds, broken_rules, fixed_scale=True)
+        assert found.ok
+        assert set(verdicts(found)) == names
+        assert all(entry.text for entry in found.entries)
+        assert StudyDesign.from_dict(found.design).doses == (10**9,)
+
+
+def test_null_sets_no_key_whatever_its_rule(tmp_path):
+    for value in (None, "None"):
+        found = convert(dict.fromkeys([*RULES, *DEFAULTS, *CURRENT, "anything"], value), "x")
+        assert found.ok, [entry for entry in found.entries if entry.verdict == "refused"]
+        assert StudyDesign.from_dict(found.design)
+
+
+def test_a_section_may_repeat_what_changes_nothing():
+    training = {"output_dir": "a", "n_groups": 5, "neighbor_count": 7}
+    inference = {"output_dir": "b", "n_groups": None, "neighbor_count": 7}
+    assert convert({"training": training, "inference": inference}, "x").ok
+
+
 @pytest.mark.parametrize(
     ("document", "key", "word"),
     [
+        ({"architecture": "fno"}, "architecture", "only 'cnn' is possible here"),
+        ({"optimizer": "sgd"}, "optimizer", "only 'adam'"),
+        ({"torch_loss_mode": "mae"}, "torch_loss_mode", "Poisson likelihood"),
+        ({"weight_decay": 0.01}, "weight_decay", "only 0.0"),
+        ({"weight_decay": False}, "weight_decay", "only 0.0"),
+        ({"probe_mask_diameter": 40}, "probe_mask_diameter", "only None"),
+        ({"something_new": True}, "something_new", "unknown key"),
+        ({"neighbour_count": 0}, "neighbour_count", "did you mean neighbor_count"),
+        ({"intensity_scale.trainable": True}, "intensity_scale.trainable", "--fixed-intensity-scale"),
+        ({"npseed": 1, "training": {"npseed": 2}}, "npseed", "twice"),
+        ({"model": {"N": 64}, "N": 128}, "N", "twice"),
+        ({"nphotons": 1.5}, "(design)", "whole number of photons"),
         ({"neighbour_count": 7}, "neighbour_count", "did you mean neighbor_count"),
         ({"amp_activation": "relu"}, "amp_activation", "only 'sigmoid'"),
         ({"model": {"model_type": "supervised"}}, "model_type", "no ground truth"),

@@ -12,7 +12,7 @@ import click
 from fly64_assets.cli.commands.base import rename_option
 from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
 from fly64_assets.errors import DesignError
-from fly64_assets.ptychopinn.importing import REFUSED, Entry, read_configuration
+from fly64_assets.ptychopinn.importing import FIXED_SCALE, REFUSED, Entry, read_configuration
 from fly64_assets.store.atomic import write_atomically
 from fly64_assets.store.yaml_file import yaml_text
 from fly64_assets.study.design import StudyDesign
@@ -33,15 +33,21 @@ def legacy() -> None:
 @legacy.command("config")
 @file_argument
 @click.option("--design", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write a study design there.")
+@click.option(
+    FIXED_SCALE,
+    "fixed_scale",
+    is_flag=True,
+    help="Take a configuration that learns the intensity scale without that: here it comes from the data.",
+)
 @json_option
-def legacy_config(file: Path, out: Path | None, as_json: bool) -> None:
+def legacy_config(file: Path, out: Path | None, fixed_scale: bool, as_json: bool) -> None:
     """Read a configuration (YAML or JSON) and say of every key whether it is understood, ignored or refused.
 
     \b
     Example:
       fly64 legacy config training.yaml --design my_study.yaml
     """
-    found = read_configuration(file, StudyDesign().rng_seeds, broken_rules)
+    found = read_configuration(file, StudyDesign().rng_seeds, broken_rules, fixed_scale=fixed_scale)
     if out is not None and found.ok:
         content = yaml_text(found.design).encode()
         write_atomically(out, lambda target: target.write(content))
