@@ -12,13 +12,16 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from fly64_assets.cli.commands.run import run_phase
-from fly64_assets.cli.console import fail, json_option, print_json
+from fly64_assets.cli.console import MARKS, fail, json_option, print_json
 from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.options import allow_missing_option, dose_option, driven, gridsize_option, refused, view_option
+from fly64_assets.contract import values
+from fly64_assets.contract.frames import find_frames, squeezed
 from fly64_assets.contract.npz import open_npz
-from fly64_assets.contract.schema import FRAMES, PROBE, Arrays
+from fly64_assets.contract.schema import OBJECT, PROBE, Arrays
 from fly64_assets.contract.schema import XCOORDS as X
 from fly64_assets.contract.schema import YCOORDS as Y
+from fly64_assets.contract.validate import validate_base
 from fly64_assets.physics.illumination import probe_diameter_px as measured_diameter
 from fly64_assets.physics.overlap import ASSUMED_DIAMETER_FRACTION, COUNTED, compute_overlap_metrics, counted
 
@@ -30,6 +33,12 @@ FILE_OPTIONS: Final = (
     "--rng-seed-subsample",
     "--json",
 )
+JUDGED: Final = (values.AMPLITUDE, values.CENTRE, values.COORDINATES, values.FINITE)
+"""Rules of a base about values, of which an overlap would come out wrong without a word."""
+
+LEAST_SPREAD_PX: Final = 1.0
+"""A scan in object pixels spreads over more; one in metres does not."""
+
 NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
 """Options without which a FILE cannot be measured."""
 
@@ -102,8 +111,10 @@ def _measure(file: Path, gridsizes: Sequence[int], given: Mapping[str, Any]) -> 
     arrays = open_npz(file)
     coords = _positions(file, arrays)
     diameter, source = given["probe_diameter_px"], "argument"
+    probe = None if diameter else _probe(arrays)
+    _judge(file, arrays, coords, probe)
     if diameter is None:
-        diameter, source = _diameter(file, arrays)
+        diameter, source = _diameter(file, arrays, probe)
     s_img, n_groups, neighbors = given["s_img"], given["n_groups"], given["neighbor_count"]
     seed = given["rng_seed_subsample"]
     try:
@@ -126,23 +137,52 @@ def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:
     missing = [key for key in (X, Y) if key not in arrays]
     if missing:
         fail(f"{file.name}: {', '.join(missing)} missing; it holds {', '.join(arrays) or 'nothing'}")
-    x, y = arrays[X], arrays[Y]
-    for name, values in ((X, x), (Y, y)):
-        if values.ndim != 1 or values.dtype.kind not in "fiu":
-            fail(f"{file.name}: {name} is {values.dtype} of shape {values.shape}; expected numbers of shape (n,)")
+    x, y = (squeezed(arrays[key], 1) for key in (X, Y))
+    for name, found in ((X, x), (Y, y)):
+        if found.ndim != 1 or found.dtype.kind not in "fiu":
+            shape = arrays[name].shape
+            fail(f"{file.name}: {name} is {found.dtype} of shape {shape}; expected numbers of shape (n,)")
     if len(x) != len(y):
         fail(f"{file.name}: {len(x)} xcoords but {len(y)} ycoords; expected as many")
     return np.column_stack([x, y]).astype(np.float64)
 
 
-def _diameter(file: Path, arrays: Arrays) -> tuple[float, str]:
+def _probe(arrays: Arrays) -> NDArray[Any] | None:
+    """The probe of a file, where it holds one of a single mode."""
+    probe = squeezed(arrays[PROBE], 2) if PROBE in arrays else None
+    return probe if probe is not None and probe.ndim == 2 and probe.dtype.kind in "fc" else None
+
+
+def _judge(file: Path, arrays: Arrays, coords: NDArray[np.float64], probe: NDArray[Any] | None) -> None:
+    """Ask what a base is asked about the values of its positions and its probe; the form of a base is not needed."""
+    spread = float(np.ptp(coords, axis=0).max()) if len(coords) else 0.0
+    if len(coords) > 1 and spread < LEAST_SPREAD_PX:
+        fail(
+            f"{file.name}: all positions lie within {spread:.3g} of each other, so they are no object pixels "
+            "(metres?): divide them by the pixel size of the object"
+        )
+    base: dict[str, NDArray[Any]] = {X: coords[:, 0], Y: coords[:, 1]}
+    if probe is not None:
+        base[PROBE] = probe
+        if OBJECT in arrays:
+            base[OBJECT] = arrays[OBJECT]
+    report = validate_base(base)
+    broken = [finding.message for finding in report.errors if finding.code in JUDGED]
+    if broken:
+        fail(f"{file.name}: {'; '.join(broken)} (`fly64 base check {file}` says more)")
+    for finding in report.findings:
+        if finding.severity == "warning":
+            click.echo(f"{MARKS['warning']} {file.name}: {finding.message}", err=True)
+
+
+def _diameter(file: Path, arrays: Arrays, probe: NDArray[Any] | None) -> tuple[float, str]:
     """Probe diameter measured on the file's probe, else 0.6 of its frames' side, with its source."""
-    probe = np.squeeze(arrays[PROBE]) if PROBE in arrays else None
-    if probe is not None and probe.ndim == 2 and probe.dtype.kind in "fc":
+    if probe is not None:
         try:
             return measured_diameter(probe), "probeGuess (half-energy disc)"
         except ValueError as error:
             fail(f"{file.name}: {error}; give --probe-diameter-px")
-    if FRAMES in arrays and arrays[FRAMES].ndim == 3:
-        return ASSUMED_DIAMETER_FRACTION * arrays[FRAMES].shape[-1], "0.6 N (no usable probe in the file)"
+    frames = find_frames(arrays)
+    if frames is not None and frames.size:
+        return ASSUMED_DIAMETER_FRACTION * frames.size, "0.6 N (no usable probe in the file)"
     return fail(f"{file.name}: without one probe or frames the probe's diameter is unknown; give --probe-diameter-px")

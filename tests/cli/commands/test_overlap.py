@@ -50,6 +50,69 @@ def test_overlap_takes_the_probe_of_the_file_or_a_share_of_its_frames(fly64, bas
     assert "--probe-diameter-px" in answer.output
 
 
+OPTIONS = ("--gridsize", 1, "--s-img", 1, "--n-groups", 8)
+
+
+@pytest.mark.parametrize("further", [(), ("--probe-diameter-px", 12)])
+@pytest.mark.parametrize("kept", [("objectGuess", "probeGuess"), ("objectGuess",), ("probeGuess",), ("diffraction",)])
+def test_positions_in_metres_are_refused_whatever_else_the_file_holds(fly64, base_file, tmp_path, kept, further):
+    base = dict(np.load(base_file)) | {"diffraction": np.zeros((60, 64, 64), np.float32)}
+    x, y = ((base[key] - 100) * 1e-8 for key in ("xcoords", "ycoords"))
+    np.savez(tmp_path / "metres.npz", xcoords=x, ycoords=y, **{key: base[key] for key in kept})
+    answer = fly64("overlap", tmp_path / "metres.npz", *OPTIONS, *further)
+    assert answer.exit_code == 1
+    assert "so they are no object pixels (metres?): divide them by the pixel size" in answer.output
+    assert "metric" not in answer.output
+
+
+@pytest.mark.parametrize("shift", [(-70, -70), (-32, -32), (500, 0)])
+def test_overlap_asks_where_positions_count_from_as_a_base_does(fly64, base_file, tmp_path, shift):
+    base = dict(np.load(base_file))
+    base |= {"xcoords": base["xcoords"] + shift[0], "ycoords": base["ycoords"] + shift[1]}
+    np.savez(tmp_path / "moved.npz", **base)
+    answer = fly64("overlap", tmp_path / "moved.npz", *OPTIONS)
+    assert answer.exit_code == 1
+    assert "leave the object" in answer.output
+    assert "fly64 base check" in answer.output
+    assert fly64("base", "check", tmp_path / "moved.npz").exit_code == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_overlap_names_what_is_no_number(fly64, base_file, tmp_path, value):
+    base = dict(np.load(base_file))
+    base["xcoords"] = np.r_[value, base["xcoords"][1:]]
+    np.savez(tmp_path / "broken.npz", **base)
+    answer = fly64("overlap", tmp_path / "broken.npz", *OPTIONS)
+    assert answer.exit_code == 1
+    assert "xcoords" in answer.output
+
+
+def test_overlap_takes_columns_and_other_layouts_as_the_import_does(fly64, base_file, tmp_path):
+    base = dict(np.load(base_file))
+    plain = json.loads(fly64("overlap", base_file, *OPTIONS, "--json").output)
+    for shape in ((-1, 1), (1, -1), (-1, 1, 1)):
+        columns = {key: base[key].reshape(shape) for key in ("xcoords", "ycoords")}
+        np.savez(tmp_path / "columns.npz", **{**base, **columns, "probeGuess": base["probeGuess"][None]})
+        answer = fly64("overlap", tmp_path / "columns.npz", *OPTIONS, "--json")
+        assert json.loads(answer.stdout) == plain
+    last = np.zeros((64, 64, 60), np.float32)
+    np.savez(tmp_path / "last.npz", xcoords=base["xcoords"], ycoords=base["ycoords"], diffraction=last)
+    document = json.loads(fly64("overlap", tmp_path / "last.npz", *OPTIONS, "--json").stdout)
+    assert document["probe_diameter_px"] == pytest.approx(38.4)
+    np.savez(tmp_path / "table.npz", xcoords=np.zeros((5, 2)), ycoords=np.zeros((5, 2)))
+    answer = fly64("overlap", tmp_path / "table.npz", *OPTIONS)
+    assert "xcoords is float64 of shape (5, 2); expected numbers of shape (n,)" in answer.output
+
+
+def test_overlap_shows_what_a_base_warns_of(fly64, base_file, tmp_path):
+    base = dict(np.load(base_file))
+    base["xcoords"][1], base["ycoords"][1] = base["xcoords"][0], base["ycoords"][0]
+    np.savez(tmp_path / "twice.npz", **base)
+    answer = fly64("overlap", tmp_path / "twice.npz", *OPTIONS)
+    assert answer.exit_code == 0
+    assert "1 of 60 positions repeat another one exactly" in answer.stderr
+
+
 def test_overlap_has_one_help_for_both_of_its_uses(fly64):
     for arguments in (("overlap", "--help"), ("overlap", "x.npz", "--help")):
         text = fly64(*arguments).output
