@@ -13,7 +13,7 @@ import dagster as dg
 from fly64_assets.assets.base import base_asset
 from fly64_assets.assets.comparison import compare
 from fly64_assets.assets.engines import step_tags
-from fly64_assets.assets.flow import Compute, stage_asset
+from fly64_assets.assets.flow import POOL, Compute, stage_asset
 from fly64_assets.assets.iterative import reconstruct
 from fly64_assets.assets.networks import reconstruct_with_network, train_network
 from fly64_assets.assets.overlap import cut_view
@@ -54,17 +54,18 @@ def default_resources() -> dict[str, Any]:
     }
 
 
-def build_assets(design: StudyDesign) -> dict[str, dg.AssetsDefinition]:
-    """All assets by name, partitioned as the design says."""
-    return {name: _asset(stage, design) for name, stage in STAGES.items()}
+def build_assets(design: StudyDesign, *, slots: bool = True) -> dict[str, dg.AssetsDefinition]:
+    """All assets by name, partitioned as the design says; with ``slots`` engines take one of the pool."""
+    return {name: _asset(stage, design, POOL if slots else None) for name, stage in STAGES.items()}
 
 
-def _asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
+def _asset(stage: Stage, design: StudyDesign, pool: str | None) -> dg.AssetsDefinition:
     if stage.kind == "base":
         return base_asset(stage, design)
     if stage.kind == "report":
         return stage_asset(stage, design, write_report, afterwards=write_manifests)
-    return stage_asset(stage, design, COMPUTE[stage.kind], op_tags=step_tags() if stage.engine else None)
+    of_engine: dict[str, Any] = {"pool": pool, "op_tags": step_tags()} if stage.engine else {}
+    return stage_asset(stage, design, COMPUTE[stage.kind], **of_engine)
 
 
 def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:
@@ -87,14 +88,17 @@ def steps_in_run() -> dg.ExecutorDefinition:
 
 
 def build_definitions(
-    *, design: StudyDesign | None = None, resources: Mapping[str, Any] | None = None
+    *, design: StudyDesign | None = None, resources: Mapping[str, Any] | None = None, slots: bool = True
 ) -> dg.Definitions:
-    """The code location for a design, with some resources replaced if wanted."""
+    """The code location for a design, with some resources replaced if wanted.
+
+    Without ``slots`` engines take none of the instance's pool: who starts the runs limits how many work at a time.
+    """
     if design is None:
         design = load_design(default_study())
         for note in design.notes:
             logging.getLogger("fly64_assets").warning("study %s: %s", design.name, note)
-    assets = build_assets(design)
+    assets = build_assets(design, slots=slots)
     checks = build_checks(assets)
     return dg.Definitions(
         assets=list(assets.values()),

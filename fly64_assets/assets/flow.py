@@ -81,13 +81,14 @@ def stage_asset(
     design: StudyDesign,
     compute: Compute,
     *,
+    pool: str | None = None,
     op_tags: Mapping[str, Any] | None = None,
     afterwards: Afterwards | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of one record of the table of stages, for all stages but the base.
 
-    ``op_tags`` are the cluster resources that a step of an engine requests. ``afterwards`` is called when the record is
-    written.
+    A step of an engine takes a slot of ``pool``, and requests the cluster resources of ``op_tags``. ``afterwards`` is
+    called when the record is written.
     """
     partitions = partitions_of(design, stage)
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
@@ -95,8 +96,8 @@ def stage_asset(
         deps=[dg.AssetDep(asset, partition_mapping=mapping_between(STAGES[asset], stage)) for asset in stage.needs],
         partitions_def=partitions,
         automation_condition=condition_of(stage),
-        pool=POOL if stage.engine else None,
-        op_tags=dict(op_tags or {}) if stage.engine else None,
+        pool=pool,
+        op_tags=dict(op_tags or {}),
         required_resource_keys={"study", "store", *(("gpu", "legacy_config") if stage.engine else ())},
         check_specs=[gate_spec(stage.asset, partitions)],
     )

@@ -5,9 +5,10 @@ The code location is an argument: it is in a higher layer.
 """
 
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +17,9 @@ import dagster as dg
 from dagster._core.storage.runs import SqliteRunStorage
 
 from fly64_assets.automation.graph import AUDIT
-from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME, RETRY_TAG
 from fly64_assets.errors import Fly64Error
+from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 
 ReportProgress = Callable[..., None]
 """Called as ``(done, total, values, label=...)``."""
@@ -25,6 +27,7 @@ ReportProgress = Callable[..., None]
 progress_listener: ContextVar[ReportProgress | None] = ContextVar("progress_listener", default=None)
 """Receives the progress of engines besides Dagster's log: the process that launched this run."""
 
+AT_WORK: Final = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 LOST: Final = "Its process has ended (a kill, a restart, a power cut). What it had finished is kept; start it again."
 
 # -- runs ---------------------------------------------------------------------------------------------------------
@@ -50,7 +53,7 @@ def execute(
     token = progress_listener.set(progress)
     try:
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=dg.DagsterInstance.get(),
+            instance=load_instance(),
             asset_selection=[dg.AssetKey(asset) for asset in assets],
             partition_key=partition,
             run_config=config,
@@ -70,7 +73,7 @@ def audit(definitions: dg.Definitions, partition: str = "") -> list[dict[str, An
     Raises :class:`Fly64Error` if a check could not be carried out.
     """
     result = definitions.resolve_job_def(AUDIT).execute_in_process(
-        instance=dg.DagsterInstance.get(),
+        instance=load_instance(),
         tags={"dagster/partition": partition} if partition else {},
         run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
         raise_on_error=False,
@@ -102,38 +105,87 @@ def failure_reason(event: dg.DagsterEvent) -> str:
 # -- instance -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def pool_slots(pool: str, slots: int) -> Iterator[None]:
-    """Let ``slots`` steps of a pool work at a time on the instance of ``DAGSTER_HOME``, then restore its own limit."""
-    storage = dg.DagsterInstance.get().event_log_storage
-    storage.set_concurrency_slots(pool, slots)
+def load_instance() -> dg.DagsterInstance:
+    """The Dagster instance of this process, with each of its parts loaded once.
+
+    Raises :class:`Fly64Error` where its settings or its databases cannot be used.
+    """
+    home = instance_folder()
     try:
-        yield
-    finally:
-        storage.delete_concurrency_limit(pool)
+        instance = dg.DagsterInstance.from_config(str(home))
+        instance.run_storage.get_runs_count()
+        instance.event_log_storage.get_concurrency_run_ids()
+        instance.all_instigator_state()
+        _ = (instance.run_launcher, instance.run_coordinator, instance.scheduler, instance.compute_log_manager)
+    except Exception as error:
+        # What Dagster, its plugins, YAML and databases raise has no class in common.
+        why = re.split(r" Expected: | Stack Trace:| \[SQL:", " ".join(str(error).split()))[0]
+        raise Fly64Error(
+            f"Dagster's instance in {home} cannot be used ({why[:400] or type(error).__name__}): mend its dagster.yaml "
+            f"or its databases, or set {HOME_VARIABLE} to another folder; a new one gets the project's settings"
+        ) from error
+    return instance
 
 
-def close_lost_runs(instance: dg.DagsterInstance | None = None) -> list[str]:
+def slot_holders(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun | None]:
+    """Runs that hold a slot of a pool or wait for one, by their id; None for a run that the instance does not know."""
+    return {run: instance.get_run_by_id(run) for run in sorted(instance.event_log_storage.get_concurrency_run_ids())}
+
+
+def free_slots(instance: dg.DagsterInstance) -> list[str]:
+    """Free what finished runs still hold of pools; returns their ids.
+
+    A run whose process was killed does not give its slot back, and whatever needs one would wait for ever. A run that
+    counts as finished while its process still works keeps its slot.
+    """
+    freed = []
+    for run_id, run in slot_holders(instance).items():
+        process = _process(instance, run_id) if run and run.is_finished else None
+        if run and run.is_finished and not (process and _is_alive(*process)):
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            freed.append(run_id)
+    return freed
+
+
+def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark as failed every run that counts as running and whose process on this machine has ended; returns their ids.
 
-    By default on the instance of ``DAGSTER_HOME``. Such a run would block its backfill, which waits for it, and keep
-    the pool slot that it held. Only where the instance keeps its runs in SQLite: another storage may be shared with
-    machines whose processes cannot be seen from here. A run that has not recorded its process yet is left alone:
-    Dagster's monitoring ends it when it takes too long to start.
+    Such a run would block its backfill, which waits for it, and keep the pool slot that it held. Only where the
+    instance keeps its runs in SQLite: another storage may be shared with machines whose processes cannot be seen from
+    here. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it takes too long
+    to start.
     """
-    instance = instance or dg.DagsterInstance.get()
     if not isinstance(instance.run_storage, SqliteRunStorage):
         return []
-    running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     lost = []
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=running)):
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*AT_WORK, dg.DagsterRunStatus.CANCELING])):
         process = _process(instance, run.run_id)
         if process is None or _is_alive(*process):
             continue
-        instance.report_run_failed(run, LOST)
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, LOST)
+        else:
+            instance.report_run_failed(run, LOST)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         lost.append(run.run_id)
     return lost
+
+
+def runs_at_work(instance: dg.DagsterInstance) -> list[str]:
+    """Ids of the runs that have been launched and not ended."""
+    return [run.run_id for run in instance.get_runs(filters=dg.RunsFilter(statuses=AT_WORK))]
+
+
+def begin_again(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[str]:
+    """Have the daemon begin those of these runs again that have failed since; returns their ids.
+
+    They were stopped with the daemon. That is no crash, and does not count among the times that a run is begun again.
+    """
+    close_lost_runs(instance)
+    failed = [run for run in map(instance.get_run_by_id, runs) if run and run.status == dg.DagsterRunStatus.FAILURE]
+    for run in failed:
+        instance.add_run_tags(run.run_id, {RETRY_TAG: "true"})
+    return [run.run_id for run in failed]
 
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:

@@ -13,7 +13,16 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets.automation.graph import condition_of
-from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, DOSE_TAG, FOLLOWS_TAG, RESUME, UNFINISHED, VIEW_TAG
+from fly64_assets.automation.run_tags import (
+    BASE_TAG,
+    COMMAND_TAG,
+    DOSE_TAG,
+    FOLLOWS_TAG,
+    RESUME,
+    RETRY_TAG,
+    UNFINISHED,
+    VIEW_TAG,
+)
 from fly64_assets.automation.runs import failure_reason
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import FAILURE_VARIABLE, failure_command
@@ -31,7 +40,6 @@ MOST_SHOWN = 5
 RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
-RETRY_TAG = "dagster/will_retry"
 COMMAND_SECONDS = 60
 """A command that takes longer is ended."""
 

@@ -90,7 +90,7 @@ def errors_as_sentences() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        fail(_refused(error))
+        fail(refusal(error))
     except MemoryError as error:
         fail(f"the memory does not suffice: {first_line(str(error)) or 'ask for less'}{_kept(error)}")
     except (click.ClickException, click.Abort, click.exceptions.Exit):
@@ -114,12 +114,12 @@ def unusable(path: Path) -> str:
     try:
         path.resolve()
     except RuntimeError:
-        return f"{path} cannot be used: its links lead in a circle; choose another"
+        return f"the links in {path} lead in a circle: choose another place"
     found = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    return "" if found.is_dir() else f"{path} cannot be used: {found} is no folder; choose another"
+    return "" if found.is_dir() else f"{found} is no folder, and one is needed there: choose another place"
 
 
-def _refused(error: OSError) -> str:
+def refusal(error: OSError) -> str:
     """What the system did not allow, as a sentence."""
     if not isinstance(error.filename, (str, bytes)):
         return f"the system refused: {error.strerror or error}{_kept(error)}"

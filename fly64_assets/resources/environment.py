@@ -39,4 +39,4 @@ def failure_command() -> str:
 
 def instance_folder() -> Path:
     """The folder of the Dagster instance: ``DAGSTER_HOME``, else ``.dagster`` in the working folder."""
-    return Path(os.environ.get(HOME_VARIABLE) or Path.cwd() / ".dagster").resolve()
+    return Path(os.environ.get(HOME_VARIABLE) or ".dagster").absolute()

@@ -16,7 +16,8 @@ from typing import Final
 
 import click
 
-from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, print_json
+from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, print_json, refusal, unusable
+from fly64_assets.cli.driver.instance import FREE_SLOTS, MONITORING
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
@@ -42,7 +43,7 @@ Diagnosis = tuple[str, str]
 def doctor(session: Session, as_json: bool) -> None:
     """Check machine, disk, engines and study.
 
-    Says what is wrong and what to do about it; reads only.
+    Says what is wrong and what to do about it; changes nothing.
 
     \b
     Example:
@@ -52,8 +53,10 @@ def doctor(session: Session, as_json: bool) -> None:
     for subject, examine in examinations(session):
         try:
             level, sentence = examine()
-        except (OSError, Fly64Error) as error:
+        except Fly64Error as error:
             level, sentence = BAD, str(error)
+        except OSError as error:
+            level, sentence = BAD, refusal(error)
         findings.append({"subject": subject, "level": level, "sentence": sentence})
         if not as_json:
             click.echo(f"{MARKS[level]} {subject:12} {sentence}")
@@ -67,14 +70,14 @@ def examinations(session: Session) -> Iterator[tuple[str, Callable[[], Diagnosis
     """Every subject, and the function that examines it."""
     yield "versions", _versions
     design = session.design()
-    store = session.store(design)
-    root = _existing(session.data_root.resolve())
+    root = session.data_root
     yield "design", lambda: (GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
     yield "disk", lambda: _disk(root, design)
-    yield "files", lambda: examined(root)
+    yield "files", lambda: examined(_existing(root))
     yield "instance", _instance
-    yield "study", lambda: _study(store, design)
-    yield "garbage", lambda: _garbage(store)
+    yield "slots", _slots
+    yield "study", lambda: _study(session.store(design), design)
+    yield "garbage", lambda: _garbage(session.store(design))
     yield "machine", _machine
     for name in ENGINES:
         yield "engine", functools.partial(_engine, name)
@@ -88,11 +91,14 @@ def _versions() -> Diagnosis:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    return path if path.is_dir() else _existing(path.parent)
+    """The path, or the nearest folder above it that exists. Raises :class:`Fly64Error` where it can never exist."""
+    if why := unusable(path / "file"):
+        raise Fly64Error(f"--data-root: {why}")
+    return next(folder for folder in (path.resolve() / "file").parents if folder.is_dir())
 
 
-def _disk(root: Path, design: StudyDesign) -> Diagnosis:
+def _disk(data_root: Path, design: StudyDesign) -> Diagnosis:
+    root = _existing(data_root)
     free = shutil.disk_usage(root).free
     needed = LEAST_FREE_BYTES
     positions = getattr(design.base, "positions", 0)
@@ -103,13 +109,44 @@ def _disk(root: Path, design: StudyDesign) -> Diagnosis:
 
 def _instance() -> Diagnosis:
     home = instance_folder()
+    settings = home / "dagster.yaml"
+    if why := unusable(settings):
+        return BAD, f"{HOME_VARIABLE}: {why}"
     if not home.exists():
         return GOOD, f"Dagster's instance will be made in {home}"
     if not os.access(home, os.W_OK):
         return BAD, f"{home} is not writable: set {HOME_VARIABLE} or change its permissions"
-    if not (home / "dagster.yaml").exists():
+    if not settings.exists():
         return WARNING, f"{home} has no dagster.yaml; `fly64 run` puts the project's own there"
+    from fly64_assets.automation.runs import load_instance
+
+    with load_instance() as instance:
+        freed = instance.run_monitoring_enabled and instance.run_monitoring_settings.get(FREE_SLOTS)
+    if not freed:
+        wanted = f"{settings} needs {MONITORING} with enabled: true and {FREE_SLOTS}: 1"
+        return WARNING, f"runs that are killed keep their GPU slots until the next `fly64 run` or `fly64 ui`: {wanted}"
     return GOOD, f"Dagster's instance is {home}"
+
+
+def _slots() -> Diagnosis:
+    """Who holds the slots of pools, and whether they will ever give them back."""
+    if not (instance_folder() / "dagster.yaml").exists():
+        return GOOD, "no run holds a slot of a pool"
+    from fly64_assets.automation.runs import load_instance, slot_holders
+
+    with load_instance() as instance:
+        holders = slot_holders(instance)
+    if not holders:
+        return GOOD, "no run holds a slot of a pool"
+    states = {run_id: run.status.value.lower() if run else "not known here" for run_id, run in holders.items()}
+    said = ", ".join(f"run {run_id[:8]} ({state})" for run_id, state in states.items())
+    if all(run and not run.is_finished for run in holders.values()):
+        return GOOD, f"slots of pools are held or waited for by {said}"
+    unknown = "; those of runs that are not known are freed in the UI (Deployment, Concurrency)"
+    return WARNING, (
+        f"slots of pools are held by {said}: `fly64 run` and `fly64 ui` free what finished runs hold"
+        f"{unknown if None in holders.values() else ''}"
+    )
 
 
 def _study(store: ArtifactStore, design: StudyDesign) -> Diagnosis:

@@ -17,15 +17,14 @@ from typing import Final
 import click
 
 from fly64_assets.cli.console import Session, fail, pass_session, signals_to
-from fly64_assets.cli.driver.drive import report_lost_runs
-from fly64_assets.cli.driver.runs import dagster_home
+from fly64_assets.cli.driver.instance import ready_instance
 from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
 
 POLL_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 60
 """For webserver, daemon and code server to end after the signal."""
-RUNS_STOP_SECONDS: Final = 15
-"""For runs that were at work to note that they were interrupted."""
+KILL_SECONDS: Final = 3
+"""For what is left to be gone after SIGKILL."""
 PATIENT: Final = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}
 """Engines keep all cores busy: a run or a sensor may take longer to begin than the minute that Dagster grants it."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,7 +37,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def ui(session: Session, port: int, host: str) -> None:
     """Start the Dagster UI and daemon on this study.
 
-    Ctrl-C or SIGTERM stops both, with status 0.
+    Ctrl-C or SIGTERM stops both, with status 0; runs that were at work go on at the next start.
 
     \b
     Example:
@@ -46,8 +45,7 @@ def ui(session: Session, port: int, host: str) -> None:
     """
     session.design()
     _require_free(host, port)
-    home = dagster_home()
-    report_lost_runs()
+    home = ready_instance()
     click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")
     asked: list[int] = []
     # Also where a shell started this process in the background with Ctrl-C ignored: Dagster would otherwise ignore
@@ -57,7 +55,9 @@ def ui(session: Session, port: int, host: str) -> None:
         try:
             _watch(services, host, port, asked)
         finally:
+            stopped = _runs_at_work()
             _end(services, asked)
+            _note_stopped(stopped)
     if not asked:
         fail(f"the Dagster UI ended unexpectedly (status {services.returncode}); see its output above")
     click.echo("stopped")
@@ -121,7 +121,11 @@ def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[
 
 
 def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
-    """End the services, then the runs that are left in their process group; a second signal ends all at once."""
+    """End the services, then kill the runs that are left in their process group; a second signal ends all at once.
+
+    A run that is asked to end may report its engine's end as a failure of the step, which is not begun again; a killed
+    one has nothing half-written.
+    """
     signals = len(asked)
 
     def wait(ended: Callable[[], bool], seconds: float) -> None:
@@ -134,10 +138,26 @@ def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
             click.echo("stopping; once more: at once")
         services.send_signal(signal.SIGINT)
         wait(lambda: services.poll() is not None, STOP_SECONDS)
-    _signal_group(services.pid, signal.SIGTERM)
-    wait(lambda: services.poll() is not None and not _signal_group(services.pid, 0), RUNS_STOP_SECONDS)
     _signal_group(services.pid, signal.SIGKILL)
     services.wait()
+    wait(lambda: not _signal_group(services.pid, 0), KILL_SECONDS)
+
+
+def _runs_at_work() -> list[str]:
+    from fly64_assets.automation.runs import load_instance, runs_at_work
+
+    with load_instance() as instance:
+        return runs_at_work(instance)
+
+
+def _note_stopped(runs: list[str]) -> None:
+    """Have the runs that ended with the services begun again at the next start, and say so."""
+    from fly64_assets.automation.runs import begin_again, load_instance
+
+    with load_instance() as instance, suppress(OSError):
+        for run in begin_again(instance, runs):
+            how = "it goes on at the next start" if instance.run_retries_enabled else "re-execute it in the UI"
+            click.echo(f"run {run[:8]} was at work: {how}")
 
 
 def _signal_group(group: int, number: int) -> bool:

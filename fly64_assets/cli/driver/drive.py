@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import click
 
 from fly64_assets.cli.console import MARKS, Session, fail, first_line, signals_to
+from fly64_assets.cli.driver.instance import ready_instance
 from fly64_assets.cli.driver.progress import StudyBars
-from fly64_assets.cli.driver.runs import dagster_home, run_assets
+from fly64_assets.cli.driver.runs import run_assets
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, stage_run
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.store.atomic import explained, make_folder
@@ -118,14 +118,6 @@ def report_file_system(root: Path) -> None:
         click.echo(sentence, err=True)
 
 
-def report_lost_runs() -> None:
-    """Close the runs of the instance whose process has ended, and say which."""
-    from fly64_assets.automation.runs import close_lost_runs
-
-    for run in close_lost_runs():
-        click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
-
-
 def label_width(keys: Iterable[Key]) -> int:
     """Width of a column that holds the labels of some stages."""
     return max((len(key.label) for key in keys), default=0)
@@ -154,14 +146,8 @@ class _Driver:
 
     def drive(self) -> ArtifactStore:
         """Base, then every dose followed by its cells, then the report; returns the store on the base of all that."""
-        dagster_home()
-        report_lost_runs()
-        from fly64_assets.automation.runs import pool_slots
-
-        jobs = self.options.jobs
-        # On a CPU as many engines work as there are jobs; on a GPU the instance's own limit applies.
-        slots = pool_slots("gpu", jobs) if self.accelerator == "cpu" else nullcontext()
-        with slots, StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(jobs) as pool:
+        ready_instance()
+        with StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(self.options.jobs) as pool:
             first = stage_run(self.keys, "base")
             if first and not self._start(first):
                 return self.store
@@ -203,9 +189,16 @@ class _Driver:
             return False
         self.bars.say(f"▸ {run.label}")
         base = self.store.pinned.base_id if self.store.pinned else None
-        listen, gpu = self.bars.engine, self.options.gpu
         result = run_assets(
-            self.options.session, run.assets, run.partition, gpu=gpu, base=base, listen=listen, stop=self.stop
+            self.options.session,
+            run.assets,
+            run.partition,
+            gpu=self.options.gpu,
+            base=base,
+            # On a CPU as many engines work as there are jobs; a GPU is shared with the runs of the UI.
+            slots=self.accelerator != "cpu",
+            listen=self.bars.engine,
+            stop=self.stop,
         )
         self.bars.finish(len(run.keys))
         why = "" if result.ok else f": {result.reason}\n  log: {result.log}"

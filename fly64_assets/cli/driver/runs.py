@@ -6,7 +6,6 @@ Does not belong here: which runs to start (``schedule``), Dagster (``automation.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import fly64_assets
 from fly64_assets.cli.console import Session
+from fly64_assets.cli.driver.instance import dagster_home
 from fly64_assets.engines.process import Message, run_job
 from fly64_assets.errors import EngineError
-from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 
 STOP_SECONDS: Final = 20
 """For a run that is stopped to note that it was interrupted."""
@@ -33,16 +31,6 @@ class RunResult:
     log: Path
 
 
-def dagster_home() -> Path:
-    """The instance's folder, created with the project's settings; ``DAGSTER_HOME`` names it from now on."""
-    home = instance_folder()
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(Path(fly64_assets.__file__).parent / "dagster.yaml", home / "dagster.yaml")
-    os.environ[HOME_VARIABLE] = str(home)
-    return home
-
-
 def run_assets(
     session: Session,
     assets: Sequence[str],
@@ -50,19 +38,20 @@ def run_assets(
     *,
     gpu: Mapping[str, Any] | None = None,
     base: str | None = None,
+    slots: bool = True,
     listen: Callable[[Message], None] | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
     """Materialise assets of one partition in a Dagster run, and wait for it.
 
     ``gpu`` overrides settings of the resource of that name; ``base`` names the base to work on, by default the active
-    one. ``listen`` receives the engines' progress. When ``stop`` is set, or this process is interrupted, the run is
-    stopped first.
+    one. Without ``slots`` engines take none of the instance's pool. ``listen`` receives the engines' progress. When
+    ``stop`` is set, or this process is interrupted, the run is stopped first.
     """
     log = _new_log(f"{(partition or 'study').replace('|', '_')}_{assets[0]}")
-    request = {"assets": list(assets), "partition": partition, "gpu": dict(gpu or {}), "base": base}
+    run = {"assets": list(assets), "partition": partition, "gpu": dict(gpu or {}), "base": base}
     try:
-        answer = _run(session, "materialize_job", request, log, listen, stop)
+        answer = _run(session, "materialize_job", {"slots": slots, "run": run}, log, listen, stop)
     except EngineError as error:
         return RunResult(False, str(error), log)
     return RunResult(answer["ok"], answer["reason"], log)
@@ -100,9 +89,9 @@ def _run(
 def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """In the child: one Dagster run over the code location that the environment names."""
     from fly64_assets.automation.runs import execute
-    from fly64_assets.definitions import defs
+    from fly64_assets.definitions import build_definitions
 
-    ok, reason = execute(defs, **request, progress=progress)
+    ok, reason = execute(build_definitions(slots=request["slots"]), **request["run"], progress=progress)
     return {"ok": ok, "reason": reason}
 
 

@@ -9,7 +9,18 @@ def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
     answer = fly64("doctor", "--json")
     assert answer.exit_code == 0, answer.output
     found = {one["subject"]: one for one in json.loads(answer.output)["findings"]}
-    assert set(found) == {"versions", "design", "disk", "files", "instance", "study", "garbage", "machine", "engine"}
+    assert set(found) == {
+        "versions",
+        "design",
+        "disk",
+        "files",
+        "instance",
+        "slots",
+        "study",
+        "garbage",
+        "machine",
+        "engine",
+    }
     assert {one["level"] for one in found.values()} <= {"good", "warning"}
     assert not (tmp_path / "data").exists()
 

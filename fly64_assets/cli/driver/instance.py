@@ -1,0 +1,99 @@
+"""The Dagster instance of a command: its folder and settings, and what runs that have ended left behind in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import yaml
+
+import fly64_assets
+from fly64_assets.cli.console import unusable
+from fly64_assets.errors import Fly64Error
+from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
+from fly64_assets.store.atomic import write_atomically
+
+MONITORING: Final = "run_monitoring"
+FREE_SLOTS: Final = "free_slots_after_run_end_seconds"
+ADDED: Final = {"enabled": True, FREE_SLOTS: 1}
+"""Without them a run that is killed keeps its slot of a pool, and every other engine waits for it for ever."""
+
+
+def dagster_home() -> Path:
+    """The instance's folder, created with the project's settings; ``DAGSTER_HOME`` names it from now on.
+
+    Raises :class:`Fly64Error` where it can neither exist nor be created.
+    """
+    home = instance_folder()
+    settings = home / "dagster.yaml"
+    if why := unusable(settings):
+        raise Fly64Error(f"{HOME_VARIABLE}: {why}")
+    home.mkdir(parents=True, exist_ok=True)
+    if not settings.exists():
+        shutil.copyfile(Path(fly64_assets.__file__).parent / "dagster.yaml", settings)
+    os.environ[HOME_VARIABLE] = str(home)
+    return home
+
+
+def ready_instance() -> Path:
+    """The instance's folder, when the instance can be used and what ended runs left behind is put right, and said.
+
+    Raises :class:`Fly64Error` where it cannot be used.
+    """
+    home = dagster_home()
+    from fly64_assets.automation.runs import close_lost_runs, free_slots, load_instance
+
+    with load_instance() as instance:
+        for run in close_lost_runs(instance):
+            click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
+        for run in free_slots(instance):
+            click.echo(f"run {run[:8]} had ended and still held a slot of a pool: it is free now", err=True)
+    settings = (home / "dagster.yaml").resolve()
+    if added := with_free_slots(settings.read_bytes()):
+        write_atomically(settings, lambda file: file.write(added))
+        click.echo(f"{settings}: added {MONITORING}.{FREE_SLOTS}, so that killed runs give their slots back", err=True)
+    return home
+
+
+def with_free_slots(content: bytes) -> bytes:
+    """Settings of an instance with the setting that frees slots, comments and all else as they were.
+
+    Empty where the user has chosen a value already, or where the content is not what Dagster reads.
+    """
+    try:
+        text = content.decode()
+        settings, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except (UnicodeDecodeError, yaml.YAMLError):
+        return b""
+    if settings is None:
+        return f"{text}\n{yaml.safe_dump({MONITORING: ADDED})}".lstrip().encode()
+    if not isinstance(settings, dict) or not isinstance(root, yaml.MappingNode):
+        return b""
+    nodes = {key.value: value for key, value in root.value}
+    known = settings.get(MONITORING) or {}
+    if not isinstance(known, dict) or FREE_SLOTS in known:
+        return b""
+    missing = {name: value for name, value in ADDED.items() if not known or name == FREE_SLOTS}
+    entries = yaml.safe_dump(missing, default_flow_style=True, width=1000).strip()
+    node, entry = (nodes[MONITORING], entries[1:-1]) if MONITORING in nodes else (root, f"{MONITORING}: {entries}")
+    added = _inserted(text, node, entry)
+    return added.encode() if _read(added) == {**settings, MONITORING: {**known, **missing}} else b""
+
+
+def _inserted(text: str, node: yaml.Node, entry: str) -> str:
+    """A text with one entry more at the beginning of a mapping, which may be empty or nothing yet."""
+    if not node.value or not isinstance(node, yaml.MappingNode):
+        return f"{text[: node.start_mark.index]} {{{entry}}}{text[node.end_mark.index :]}"
+    first = node.value[0][0].start_mark
+    between = ", " if node.flow_style else "\n" + " " * first.column
+    return text[: first.index] + entry + between + text[first.index :]
+
+
+def _read(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None

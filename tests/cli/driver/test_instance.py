@@ -1,0 +1,265 @@
+"""The Dagster instance of a command: places and settings that cannot be used, and slots that ended runs still hold."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import fly64_assets
+from fly64_assets.cli.driver.instance import FREE_SLOTS, ready_instance, with_free_slots
+from fly64_assets.cli.main import main
+from fly64_assets.definitions import build_definitions
+from fly64_assets.study.table import STAGES
+
+OLD = """# settings of this laboratory
+telemetry: {enabled: false}
+concurrency:
+  pools: {default_limit: 1, granularity: op}
+run_monitoring:
+  # patient
+  enabled: true  # since May
+  poll_interval_seconds: 60
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    return folder
+
+
+# -- the setting that frees slots ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing yet\n",
+        OLD,
+        "nux: {enabled: false}\n",
+        "{nux: {enabled: false}}",
+        "{}",
+        "run_monitoring:\nnux: {enabled: false}\n",
+        "run_monitoring: null # not yet\n",
+        "run_monitoring: {}\n",
+        "run_monitoring: {enabled: false}\n",
+        "run_monitoring: {\n  enabled: true,\n}\n",
+        "\ufeffnux:\r\n  enabled: false\r\nrun_monitoring:\r\n    enabled: true\r\n",
+        "---\nnux:\n  enabled: false\n...\n",
+        "? run_monitoring\n: enabled: true\n",
+    ],
+)
+def test_the_setting_is_added_and_all_else_stays(text):
+    before = yaml.safe_load(text) or {}
+    added = with_free_slots(text.encode())
+    after = yaml.safe_load(added)
+    monitoring = after.pop("run_monitoring")
+    known = before.pop("run_monitoring", None)
+    assert monitoring == (known or {"enabled": True}) | {FREE_SLOTS: 1}
+    assert after == before
+    # Comments and the user's own lines are there still.
+    lines = [line for line in text.splitlines() if line.startswith(("#", "  #", "  enabled: true  #", "telemetry"))]
+    assert set(lines) <= set(added.decode().splitlines())
+    assert with_free_slots(added) == b""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"run_monitoring: {free_slots_after_run_end_seconds: 600}",
+        b"run_monitoring: {free_slots_after_run_end_seconds: 0}",
+        b"run_monitoring: on and off",
+        b"- a\n- b\n",
+        b"a:\n\tb: 1\n",
+        b"\xff\xfe",
+        b"run_monitoring: &same\n  enabled: true\nother: *same\n",
+    ],
+)
+def test_what_a_user_chose_and_what_cannot_be_read_is_left_alone(content):
+    assert with_free_slots(content) == b""
+
+
+def test_the_shipped_settings_free_slots():
+    shipped = Path(fly64_assets.__file__).with_name("dagster.yaml").read_bytes()
+    assert with_free_slots(shipped) == b""
+    assert yaml.safe_load(shipped)["run_monitoring"][FREE_SLOTS] == 1
+
+
+def test_an_instance_that_exists_gets_the_setting_once_and_through_a_link(home, capsys):
+    home.mkdir()
+    shared = home.parent / "shared.yaml"
+    shared.write_text(OLD)
+    (home / "dagster.yaml").symlink_to(shared)
+    assert ready_instance() == home
+    assert f"{shared}: added run_monitoring.{FREE_SLOTS}" in capsys.readouterr().err
+    assert (home / "dagster.yaml").is_symlink()
+    assert yaml.safe_load(shared.read_text())["run_monitoring"][FREE_SLOTS] == 1
+    text = shared.read_text()
+    ready_instance()
+    assert capsys.readouterr().err == ""
+    assert shared.read_text() == text
+
+
+# -- slots --------------------------------------------------------------------------------------------------------
+
+
+def claim(instance, status, step):
+    run = instance.create_run_for_job(dg.job(name="elsewhere")(lambda: None), status=status)
+    assert instance.event_log_storage.claim_concurrency_slot("gpu", run.run_id, step).is_claimed
+    return run.run_id
+
+
+def test_finished_runs_give_back_their_slots_and_others_keep_theirs(home, capsys, monkeypatch):
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ())
+    ready_instance()
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("gpu", 4)
+        failed = claim(instance, dg.DagsterRunStatus.FAILURE, "a")
+        cancelled = claim(instance, dg.DagsterRunStatus.CANCELED, "b")
+        working = claim(instance, dg.DagsterRunStatus.STARTED, "c")
+        assert storage.claim_concurrency_slot("gpu", "elsewhere", "d").is_claimed
+        # A finished run may also have waited for a slot.
+        waiting = instance.create_run_for_job(dg.job(name="waits")(lambda: None), status=dg.DagsterRunStatus.FAILURE)
+        assert not storage.claim_concurrency_slot("gpu", waiting.run_id, "e").is_claimed
+
+        said = CliRunner().invoke(main, ["doctor"]).output
+        line = next(line for line in said.splitlines() if line.startswith("! slots"))
+        assert f"run {failed[:8]} (failure)" in line
+        assert f"run {working[:8]} (started)" in line
+        assert "`fly64 run` and `fly64 ui` free what finished runs hold" in line
+
+        ready_instance()
+        assert storage.get_concurrency_info("gpu").active_run_ids == {working, "elsewhere"}
+        assert storage.get_concurrency_run_ids() == {working, "elsewhere"}
+        said = capsys.readouterr().err.splitlines()
+        assert sorted(line.split()[1] for line in said) == sorted(
+            run[:8] for run in (failed, cancelled, waiting.run_id)
+        )
+        assert all("still held a slot of a pool: it is free now" in line for line in said)
+
+
+def test_an_instance_that_an_older_version_broke_works_again(home):
+    """A limit that was deleted while its slot was held left slots without a limit: every later engine run failed."""
+    ready_instance()
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("gpu", 1)
+        claim(instance, dg.DagsterRunStatus.FAILURE, "a")
+        storage.delete_concurrency_limit("gpu")
+        with pytest.raises(Exception, match="NOT NULL constraint failed"):
+            storage.initialize_concurrency_limit_to_default("gpu")
+        ready_instance()
+        storage.initialize_concurrency_limit_to_default("gpu")
+        assert storage.get_concurrency_info("gpu").slot_count == 1
+
+
+def test_engines_take_slots_unless_they_are_told_not_to():
+    for slots, pools in ((True, {"gpu", None}), (False, {None})):
+        definitions = build_definitions(slots=slots)
+        assets = [definitions.resolve_assets_def(dg.AssetKey(name)) for name in STAGES]
+        assert {asset.op.pool for asset in assets} == pools
+        assert {bool(asset.op.pool) for asset in assets if STAGES[asset.key.to_user_string()].engine} == {slots}
+
+
+STUDY = """
+name: tiny
+base: {amplitude: coins, phase: grass, object_size: 132, positions: 60}
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_the_command_leaves_the_pool_alone(home):
+    """Another run holds a slot while the command begins, works and ends; the user's limit stays."""
+    ready_instance()
+    Path("study.yaml").write_text(STUDY)
+    with dg.DagsterInstance.get() as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("gpu", 2)
+        working = claim(instance, dg.DagsterRunStatus.STARTED, "training")
+        before = storage.get_pool_limits(), storage.get_concurrency_info("gpu").claimed_slots
+        command = [Path(sys.executable).with_name("fly64"), "--study", "study.yaml", "--data-root", "data", "run"]
+        ended = subprocess.run(
+            [*command, "--stage", "base"], env=os.environ, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert (storage.get_pool_limits(), storage.get_concurrency_info("gpu").claimed_slots) == before
+        storage.free_concurrency_slots_for_run(working)
+        assert storage.claim_concurrency_slot("gpu", "next", "training").is_claimed
+
+
+# -- an instance that cannot be used ------------------------------------------------------------------------------
+
+BROKEN = {
+    "unknown": (b"telemetri:\n  enabled: false\n", 'unexpected config entry "telemetri"'),
+    "type": (b"telemetry: {enabled: maybe}\n", 'Value "maybe"'),
+    "tab": (b"a:\n\tb: 1\n", "line 2, column 1"),
+    "list": (b"- a\n- b\n", "to parse to dictionary"),
+    "encoding": (b"\xff\xfe\x00", "can't decode"),
+    "plugin": (b"run_launcher: {module: nowhere_to_be_found, class: Launcher}\n", "nowhere_to_be_found"),
+    "variable": (b"storage: {sqlite: {base_dir: {env: FLY64_NOT_SET}}}\n", "FLY64_NOT_SET"),
+    "folder": (b"storage: {sqlite: {base_dir: /proc/x}}\n", "/proc/x"),
+}
+
+COMMANDS = (["generate"], ["run"], ["ui"], ["doctor"])
+
+
+@pytest.fixture
+def no_engines(monkeypatch):
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ())
+    monkeypatch.setattr("fly64_assets.cli.commands.ui._require_free", lambda *_: None)
+
+
+def refused(command):
+    """What a command says, having ended with 1 and a sentence."""
+    answer = CliRunner().invoke(main, ["--data-root", "data", *command])
+    assert answer.exit_code == 1, answer.output
+    lines = [line for line in answer.output.splitlines() if line.startswith(("fly64: ", "✗ "))]
+    assert lines
+    assert "Traceback" not in answer.output
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("unknown", command) for command in COMMANDS] + [(name, ["doctor"]) for name in BROKEN]
+)
+def test_settings_that_dagster_refuses_are_one_sentence_of_every_command(home, no_engines, name, command):
+    content, why = BROKEN[name]
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes(content)
+    said = refused(command)
+    assert f"Dagster's instance in {home} cannot be used" in said
+    assert why in said
+    assert "set DAGSTER_HOME to another folder" in said
+    assert (home / "dagster.yaml").read_bytes() == content
+
+
+@pytest.mark.parametrize("command", [["generate"], ["doctor"]], ids=" ".join)
+def test_databases_that_are_none_are_one_sentence(home, no_engines, command):
+    ready_instance()
+    with dg.DagsterInstance.get() as instance:
+        instance.run_storage.get_runs_count()
+    for path in home.rglob("runs.db"):
+        path.write_bytes(b"this is no database" * 100)
+    assert "file is not a database" in refused(command)
+
+
+@pytest.mark.parametrize("place", ["afile", "afile/x", "circle", "d" * 300, "/proc/x"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_home_that_cannot_be_is_one_sentence(tmp_path, monkeypatch, no_engines, place, command):
+    monkeypatch.chdir(tmp_path)
+    Path("afile").write_text("x")
+    Path("circle").symlink_to("circle")
+    monkeypatch.setenv("DAGSTER_HOME", place)
+    if (place, command) == ("/proc/x", ["doctor"]):
+        return  # it would be made there, and nothing is tried
+    said = refused(command)
+    assert "choose another" in said or "choose a shorter" in said
