@@ -20,6 +20,7 @@ from fly64_assets.ptychopinn.configuration import (
     rules,
 )
 from fly64_assets.ptychopinn.dictionary import DEFAULTS, RUN_TIME_KEYS, SUPPORTED, UNUSED, unsupported
+from fly64_assets.store.keys import LONGEST_STUDY
 from fly64_assets.store.yaml_file import YamlError, read_mapping
 
 UNDERSTOOD: Final = "understood"
@@ -166,7 +167,7 @@ def import_configuration(
         field = FIELD_OF_KEY.get(key, key)
         # A dump of Python values says None where YAML says null.
         value = None if raw == "None" else raw
-        if value is not None and accepted.get(field, value) != value:
+        if value is not None and field in accepted and accepted[field] != value:
             entries.append(Entry(key, value, REFUSED, f"given twice, first as {accepted[field]!r}"))
             continue
         entry = _judged(key, field, value, fixed_scale)
@@ -246,7 +247,7 @@ def _newer(key: str, value: Any) -> Entry:
 
 def _design(accepted: Mapping[str, Any], name: str, seeds: Mapping[str, int]) -> dict[str, Any]:
     """Design fields of the values that were understood."""
-    name = re.sub(r"[^a-z0-9_]+", "_", name.lower()) or "imported"
+    name = re.sub(r"[^a-z0-9_]+", "_", name.lower())[:LONGEST_STUDY] or "imported"
     document: dict[str, Any] = {"name": name, "pinn": {"architecture": "cnn"}}
     for field, place in DESIGN_FIELDS.items():
         if field not in accepted:

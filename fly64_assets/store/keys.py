@@ -15,7 +15,13 @@ from typing import Any, Final, Generic, TypeVar
 from fly64_assets.errors import Fly64Error
 from fly64_assets.physics.scan import SPLITS
 
-_NAME: Final = re.compile(r"[a-z0-9_]{1,100}")
+LONGEST_STUDY: Final = 63
+"""Characters of a study's name: it is the value of a tag in Dagster."""
+
+LONGEST_VIEW: Final = 99
+"""Characters of a view's name, and of every other part of a path."""
+
+_NAME: Final = re.compile(f"[a-z0-9_]{{1,{LONGEST_VIEW}}}")
 
 
 class LayoutError(Fly64Error):
@@ -25,7 +31,8 @@ class LayoutError(Fly64Error):
 def checked_name(name: object, what: str) -> str:
     """Return ``name`` if it matches ``[a-z0-9_]+``; otherwise raise :class:`LayoutError`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise LayoutError(f"{what} {name!r} cannot name a folder: use only a-z, 0-9 and _ (at most 100 characters)")
+        allowed = f"only a-z, 0-9 and _ (at most {LONGEST_VIEW} characters)"
+        raise LayoutError(f"{what} {name!r} cannot name a folder: use {allowed}")
     return name
 
 

@@ -43,6 +43,7 @@ from fly64_assets.physics.quantities import (
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
 from fly64_assets.store.hashing import json_sha256
+from fly64_assets.store.keys import LONGEST_STUDY, LONGEST_VIEW
 from fly64_assets.store.yaml_file import YamlError, read_mapping
 from fly64_assets.study.documents import Place, adapter, broken_fields, plain, shown, without
 from fly64_assets.tv_ml.settings import TvMlSettings
@@ -50,9 +51,6 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
 REQUIRED_SEEDS = ("simulation", "grouping", "subsampling")
 NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
-LONGEST_NAME: Final = 99
-"""Characters of a name, which is part of the names of files."""
-
 HIGHEST_DOSE: Final = 1e15
 """Photons per frame; up to here every whole number is a floating-point number too, and far above any experiment."""
 
@@ -66,7 +64,9 @@ def _kind_of_base(value: Any) -> str:
 
 _NAME = Rule("must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"})
 _SHORT = Rule(
-    f"must have at most {LONGEST_NAME} characters", lambda name: len(name) <= LONGEST_NAME, {"maxLength": LONGEST_NAME}
+    f"must have at most {LONGEST_STUDY} characters",
+    lambda name: len(name) <= LONGEST_STUDY,
+    {"maxLength": LONGEST_STUDY},
 )
 _DOSES = Rule(
     f"every dose must be a whole number of photons, from 1 to {HIGHEST_DOSE:g}",
@@ -324,8 +324,8 @@ def _view_rules(d: StudyDesign) -> Iterator[str]:
     for view in d.overlap_views:
         if not NAME_PATTERN.fullmatch(view):
             yield f"overlap_views.{view}: a view's name must match [a-z0-9_]+"
-        if len(view) > LONGEST_NAME:
-            yield f"overlap_views.{view}: a view's name must have at most {LONGEST_NAME} characters"
+        if len(view) > LONGEST_VIEW:
+            yield f"overlap_views.{view}: a view's name must have at most {LONGEST_VIEW} characters"
         if view == BASELINE:
             yield "overlap_views.baseline: the name is reserved for the view that keeps every position"
 

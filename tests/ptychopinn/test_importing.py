@@ -113,6 +113,10 @@ def test_a_dump_of_current_defaults_passes_with_one_option(tmp_path):
         assert StudyDesign.from_dict(found.design).doses == (10**9,)
 
 
+def test_a_long_file_name_gives_a_name_that_a_design_may_have():
+    assert convert({"N": 64}, "Long Name " * 20).ok
+
+
 def test_null_sets_no_key_whatever_its_rule(tmp_path):
     for value in (None, "None"):
         found = convert(dict.fromkeys([*RULES, *DEFAULTS, *CURRENT, "anything"], value), "x")
