@@ -15,7 +15,7 @@ from endtoend.services import HOST, until
 
 RUN_ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
-REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "fly64_assets"}
+REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "fly64_assets.definitions"}
 
 LAUNCH = """mutation LaunchPartitionBackfill($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {

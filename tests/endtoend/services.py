@@ -83,7 +83,7 @@ class Services:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._code_socket = folder / "code.sock"
         self._workspace = folder / "workspace.yaml"
-        server = {"grpc_server": {"socket": str(self._code_socket), "location_name": "fly64_assets"}}
+        server = {"grpc_server": {"socket": str(self._code_socket), "location_name": "fly64_assets.definitions"}}
         self._workspace.write_text(yaml.safe_dump({"load_from": [server]}))
 
     @property
