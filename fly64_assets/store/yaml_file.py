@@ -7,6 +7,7 @@ JSON is a part of YAML.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,6 +61,14 @@ for _name, (_pattern, _first) in PLAIN.items():
         _class.add_implicit_resolver(
             TAG + _name, re.compile(f"(?:{_pattern})$"), [*_first, *([""] if _name == "null" else [])]
         )
+
+
+def _path(loader: _Loader, _class: str, node: Any) -> str:
+    """A path as Python dumps it, by its parts."""
+    return posixpath.join("", *map(str, loader.construct_sequence(node)))
+
+
+_Loader.add_multi_constructor(f"{TAG}python/object/apply:pathlib.", _path)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

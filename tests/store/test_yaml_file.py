@@ -1,5 +1,8 @@
 """YAML as people mean it: keys are names, a key stands once, and what can be meant in two ways is refused."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -70,6 +73,17 @@ def test_values_are_what_people_mean(tmp_path):
         "a": 1e5, "b": 1e9, "c": 1000, "d": 16, "e": 15, "f": -0.5, "g": 5.0, "h": "2024-01-01", "i": "no", "j": 9.5,
         "k": "0100", "l": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [Path("training_outputs"), Path("/data/a b/c.npz")])
+def test_a_path_that_python_dumped_is_its_text(tmp_path, path):
+    assert read(tmp_path, yaml.dump({"output_dir": path})) == {"output_dir": str(path)}
+
+
+@pytest.mark.parametrize("parts", ["{a: b}", "x", "[[1], 2]"])
+def test_no_other_object_comes_of_a_path(tmp_path, parts):
+    with contextlib.suppress(YamlError):
+        assert isinstance(read(tmp_path, f"a: !!python/object/apply:pathlib.PosixPath {parts}")["a"], str)
 
 
 def test_a_key_is_the_text_that_is_written(tmp_path):
