@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -63,11 +64,25 @@ def test_an_output_that_cannot_be_is_one_sentence(places, file):
     assert len(list(places.iterdir())) == 3
 
 
-def test_a_size_beyond_the_memory_is_one_sentence_and_keeps_the_details(places):
-    answer = CliRunner().invoke(main, ["base", "make", "big.npz", "--size", "100000000"])
+def test_too_little_memory_is_one_sentence_that_names_the_details(places, monkeypatch):
+    def large(**_options):
+        np.empty(10**17)
+
+    monkeypatch.setattr(status, "callback", large)
+    answer = CliRunner().invoke(main, ["status"])
+    assert answer.exit_code == 1
+    said = r"fly64: the memory does not suffice: Unable to allocate .* \(the details are in (\S+)\)\n"
+    log = Path(re.fullmatch(said, answer.stderr)[1])
+    assert "in large" in log.read_text()
+    log.unlink()
+
+
+@pytest.mark.parametrize("size", [10**8, 10**30])
+def test_a_size_beyond_any_machine_is_one_sentence(places, size):
+    answer = CliRunner().invoke(main, ["base", "make", "big.npz", "--size", str(size)])
     assert answer.exit_code == 1
     (line,) = answer.stderr.splitlines()
-    assert line.startswith("fly64: ")
+    assert "--size" in line
     assert not Path("big.npz").exists()
 
 

@@ -55,8 +55,10 @@ def ui(session: Session, port: int, host: str) -> None:
         try:
             _watch(services, host, port, asked)
         finally:
-            stopped = _runs_at_work()
-            _end(services, asked)
+            try:
+                stopped = _runs_at_work()
+            finally:
+                _end(services, asked)
             _note_stopped(stopped)
     if not asked:
         fail(f"the Dagster UI ended unexpectedly (status {services.returncode}); see its output above")
