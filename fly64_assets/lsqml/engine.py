@@ -22,7 +22,7 @@ from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.lsqml.stopping import StoppingCriterion, held_out_fraction
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement, check_scan
+from fly64_assets.physics.measurement_check import check_scan, checked
 
 MARGIN: Final = 2
 """Pixels around the object: the library's sub-pixel windows may extend beyond it."""
@@ -40,9 +40,9 @@ class Reconstruction:
     object : (H, W) complex64
         On the measurement's grid; 1 where nothing was illuminated.
     probe : (N, N) complex64
-        In the scale of the measurement's probe.
-    coverage : (H, W) float32
-        Illumination by all frames, sum of |P|^2.
+        In the unit of the measurement's probe.
+    coverage : (H, W) float32 or float64
+        Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (epochs,) float64
         The library's loss after every epoch.
     deviance, expected, held_out : (epochs,) float64
@@ -61,8 +61,8 @@ class Reconstruction:
     """
 
     object: NDArray[np.complex64]
-    probe: NDArray[np.complex64]
-    coverage: NDArray[np.float32]
+    probe: NDArray[np.complexfloating]
+    coverage: NDArray[np.floating]
     loss: NDArray[np.float64]
     deviance: NDArray[np.float64]
     expected: NDArray[np.float64]
@@ -100,7 +100,7 @@ def reconstruct(
     """
     from fly64_assets.engines.torch_compat import declare_torchvision_operators
 
-    check_measurement(measurement)
+    measurement = checked(measurement)
     check_scan(measurement)
     if start is not None and (start.shape != measurement.object_shape or not np.isfinite(start).all()):
         raise EngineError(
@@ -156,8 +156,8 @@ def _run(
     loss, deviance, expected, held_out = np.asarray(rows, np.float64).T
     return Reconstruction(
         object=final.object,
-        probe=final.probe,
-        coverage=illumination(measurement.probe, measurement.scan).astype(np.float32),
+        probe=measurement.in_stored_unit(final.probe),
+        coverage=measurement.coverage(),
         loss=loss,
         deviance=deviance,
         expected=expected,

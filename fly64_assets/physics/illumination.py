@@ -11,6 +11,9 @@ from fly64_assets.physics.windows import Scan, add
 
 LEAST_COVERAGE: Final = 1e-2
 """Illumination, in frames at the peak of their weight, below which a pixel counts as not measured."""
+LEAST_SINGLE: Final = 1e-25
+MOST_SINGLE: Final = 1e38
+"""Largest value between which single precision holds an array, down to values 1e-13 times as large."""
 
 
 def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
@@ -61,6 +64,18 @@ def illumination(probe: NDArray[np.complexfloating], scan: Scan) -> NDArray[np.f
     intensity = np.abs(probe.astype(np.complex128)) ** 2
     add(total, scan, np.broadcast_to(intensity, (len(scan), *intensity.shape)))
     return total
+
+
+def in_single(values: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Positive values in the unit of |P|^2, which is arbitrary, as files hold them: float32 where that represents them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [in_single(unit * np.ones(2)).dtype.name for unit in (1.0, 1e-50, 1e50)]
+    ['float32', 'float64', 'float64']
+    """
+    return values.astype(np.float32) if LEAST_SINGLE < values.max() < MOST_SINGLE else values
 
 
 def disc_illumination(probe: NDArray[np.complexfloating], diameter_px: float) -> float:

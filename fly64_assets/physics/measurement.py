@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.physics.counts import counts_from_amplitude
 from fly64_assets.physics.forward import blocks
+from fly64_assets.physics.illumination import illumination, in_single
 from fly64_assets.physics.windows import Scan
 
 
@@ -30,6 +32,9 @@ class Measurement:
         Size of the grid on which a reconstruction is to be returned.
     scan_index : (n,) int64
         Index of each frame in the unsplit scan.
+    unit : float
+        Unit of the probe, in that of the stored amplitudes: 1, or a power of two (:meth:`normalised`). Probe and
+        intensity scale belong together, the amplitudes to the intensity scale over the unit.
     """
 
     amplitude: NDArray[np.float32]
@@ -39,6 +44,7 @@ class Measurement:
     y: NDArray[np.float64]
     object_shape: tuple[int, int]
     scan_index: NDArray[np.int64]
+    unit: float = 1.0
 
     @property
     def frames(self) -> int:
@@ -57,9 +63,65 @@ class Measurement:
 
     def counts(self, part: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float64]:
         """Photon counts (b, N, N), float64 integers, of the selected frames (all by default)."""
-        return counts_from_amplitude(np.asarray(self.amplitude[part]), self.intensity_scale)
+        return counts_from_amplitude(np.asarray(self.amplitude[part]), self.intensity_scale / self.unit)
 
     def count_blocks(self, size: int = 256) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Counts of all frames in blocks of ``size``, with the slice of each block."""
         for part in blocks(self.frames, size):
             yield part, self.counts(part)
+
+    def normalised(self) -> Measurement:
+        """The same measurement with a probe whose largest amplitude is in [1, 2), complex64.
+
+        Single precision holds the square of such a probe, and the square of that. The unit of the probe, which is
+        arbitrary, becomes a power of two of the old one, so that no digit of the probe and no count changes.
+
+        Examples
+        --------
+        >>> probe, where = np.full((2, 2), 3e-25, np.complex64), np.array([1.0])
+        >>> amplitude = np.full((1, 2, 2), 6e-25, np.float32)
+        >>> tiny = Measurement(amplitude, 1e25, probe, where, where, (4, 4), np.array([0]))
+        >>> normal = tiny.normalised()
+        >>> bool(1 <= abs(normal.probe).max() < 2), bool(np.all(normal.probe * normal.unit == probe))
+        (True, True)
+        >>> normal.counts().tolist() == tiny.counts().tolist() == [[[36.0, 36.0], [36.0, 36.0]]]
+        True
+        """
+        step = power_of_two(self.probe)
+        return replace(
+            self,
+            probe=times(self.probe, 1 / step).astype(np.complex64),
+            intensity_scale=self.intensity_scale * step,
+            unit=self.unit * step,
+        )
+
+    def in_stored_unit(self, probe: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+        """A probe that was found from this measurement, in the unit of the stored amplitudes."""
+        return times(probe, self.unit)
+
+    def coverage(self) -> NDArray[np.floating]:
+        """Illumination (H, W) by all frames in the unit of the stored amplitudes, as result files hold it.
+
+        float32, or float64 where single precision does not reach from the brightest pixels to the dim ones.
+        """
+        return in_single(illumination(self.probe, self.scan) * self.unit**2)
+
+
+def power_of_two(wave: NDArray[np.complexfloating]) -> float:
+    """The power of two with which the largest modulus of a wave, which is not zero, is in [1, 2) times it.
+
+    Examples
+    --------
+    >>> [power_of_two(np.array([value, 0])) for value in (1.0, 5j, -0.4)]
+    [1.0, 4.0, 0.25]
+    """
+    return math.ldexp(0.5, math.frexp(float(np.abs(wave.astype(np.complex128)).max()))[1])
+
+
+def times(wave: NDArray[np.complexfloating], power: float) -> NDArray[np.complexfloating]:
+    """A wave times a power of two in its own precision: not rounded where that can hold the result."""
+    exponent = math.frexp(power)[1] - 1
+    wave = np.asarray(wave, np.result_type(wave, np.complex64))
+    scaled = np.empty_like(wave)
+    scaled.real, scaled.imag = np.ldexp(wave.real, exponent), np.ldexp(wave.imag, exponent)
+    return scaled

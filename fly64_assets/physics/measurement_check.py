@@ -18,9 +18,13 @@ from fly64_assets.physics.measurement import Measurement
 FRAMES_AT_A_TIME = 256
 
 
-def check_measurement(measurement: Measurement) -> None:
-    """Refuse what an engine would silently turn into wrong results. Raises :class:`EngineError`."""
+def checked(measurement: Measurement) -> Measurement:
+    """The measurement as engines work on it, with a normalised probe (:meth:`Measurement.normalised`).
+
+    What an engine would silently turn into wrong results is refused. Raises :class:`EngineError`.
+    """
     _refuse(measurement, _shapes, _probe, _positions, _frames)
+    return measurement.normalised()
 
 
 def check_scan(measurement: Measurement) -> None:

@@ -12,21 +12,21 @@ from torch import nn
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import ArtifactError
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement
+from fly64_assets.physics.measurement_check import checked
 from fly64_assets.pinn.architectures import ARCHITECTURES, build_network
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.results import Reconstruction
 
 
-def network_from_bundle(bundle: Bundle, probe: NDArray[np.complexfloating]) -> nn.Module:
-    """The trained network for a probe.
+def network_from_bundle(bundle: Bundle, probe: NDArray[np.complexfloating], unit: float = 1.0) -> nn.Module:
+    """The trained network for a probe, which is counted in a unit of the stored amplitudes.
 
     Raises
     ------
     ArtifactError
         If the bundle names an unknown architecture or its weights do not fit it.
     """
-    spec = bundle.spec()
+    spec = bundle.spec().in_unit(unit)
     if spec.architecture not in ARCHITECTURES:
         raise ArtifactError(
             f"the bundle's architecture {spec.architecture!r} is unknown (known: {', '.join(ARCHITECTURES)})"
@@ -52,8 +52,8 @@ def reconstruct(
     EngineError
         If the measurement is unfit, the object is not finite, or groups cannot be filled (OVERSAMPLING-001).
     """
-    network = network_from_bundle(bundle, measurement.probe).to(device)
     spec = bundle.spec()
     bundle.require_patch_size(measurement.patch_size)
-    check_measurement(measurement)
+    measurement = checked(measurement)
+    network = network_from_bundle(bundle, measurement.probe, measurement.unit).to(device)
     return ARCHITECTURES[spec.architecture].reconstruct(network, spec, measurement, device, scratch, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ class NetworkSpec:
 
     Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
     the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``cnn`` is given
-    ``input_scale`` times the stored amplitude.
+    ``input_scale`` times the stored amplitude, in the unit in which it is stored (:meth:`in_unit`).
     """
 
     architecture: str
@@ -44,6 +44,10 @@ class NetworkSpec:
             amplitude_max=settings.amplitude_max,
             input_scale=input_scale(measurement),
         )
+
+    def in_unit(self, unit: float) -> NetworkSpec:
+        """The network for amplitudes that are counted in a unit so many times as large: it is given the same values."""
+        return replace(self, input_scale=self.input_scale * unit) if self.architecture == "cnn" else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; :meth:`from_dict` is the inverse."""

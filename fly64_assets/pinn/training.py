@@ -19,7 +19,7 @@ from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement
+from fly64_assets.physics.measurement_check import checked
 from fly64_assets.pinn.architectures import ARCHITECTURES
 from fly64_assets.pinn.optimisation import BestWeights, History, Settings, TrainingSetup
 from fly64_assets.pinn.ranks import ranks
@@ -56,7 +56,7 @@ def train(
         If the measurement is unfit; if the groups cannot be formed (OVERSAMPLING-001), a loss is not finite or memory
         runs out, with the epoch and the batch; if this process is not one of as many as there are devices.
     """
-    check_measurement(measurement)
+    measurement = checked(measurement)
     architecture = ARCHITECTURES[settings.architecture]
     if execution.devices != 1 and not architecture.several_devices:
         able = ", ".join(name for name, other in ARCHITECTURES.items() if other.several_devices)
@@ -96,7 +96,7 @@ def train(
         task.network.load_state_dict(best.weights)
         flat_loss, phase_std = task.judge()
     return Trained(
-        spec=task.spec,
+        spec=task.spec.in_unit(1 / measurement.unit),
         weights={name: np.asarray(value.cpu()) for name, value in best.weights.items()},
         history=rows.history,
         flat_loss=flat_loss,

@@ -126,6 +126,7 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
             positions = uniform_scan(seed, len(positions), positions.object_shape, positions.patch_size)
         energies = exit_wave_energies(base.object, base.probe, positions)
         scale = intensity_scale(dose, energies)
+        _require_single_precision(1 / scale, 2 * float(np.sqrt(energies.max())))
     except ValueError as error:
         raise ContractError(f"the base cannot be simulated: {error}") from error
     coordinate = positions.y if axis == "y" else positions.x
@@ -138,6 +139,16 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
                 "give a base with another scan, or scan: uniform"
             )
     return SimulatedScan(base, positions, scan, dose, scale, energies, axis, point, halves, seed, repeat)
+
+
+def _require_single_precision(least: float, most: float) -> None:
+    """Refuse amplitudes, of one photon and of the brightest pixel at most, that float32 does not hold in full."""
+    low, high = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    if not (low <= least and most <= high):
+        raise ValueError(
+            f"the frames have amplitudes from {least:.1g} to {most:.1g}, and data sets hold {low:.1g} to {high:.1g} "
+            f"(single precision); multiply the probe by a constant, no result depends on its unit"
+        )
 
 
 def split_metadata(

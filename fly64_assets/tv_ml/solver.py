@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
-from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement, check_scan
+from fly64_assets.physics.measurement_check import check_scan, checked
 from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
@@ -54,8 +53,8 @@ class Reconstruction:
     ----------
     object : (H, W) complex64
         On the measurement's grid; 1 where no frame reaches.
-    coverage : (H, W) float32
-        Illumination by all frames, sum of |P|^2.
+    coverage : (H, W) float32 or float64
+        Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
         Objective per frame [nats] at every step, of all weights one after the other and of the last reconstruction.
     levels : (k,) float64
@@ -69,7 +68,7 @@ class Reconstruction:
     """
 
     object: NDArray[np.complex64]
-    coverage: NDArray[np.float32]
+    coverage: NDArray[np.floating]
     loss: NDArray[np.float64]
     levels: NDArray[np.float64]
     held_out: NDArray[np.float64]
@@ -103,7 +102,7 @@ def reconstruct(
     EngineError
         If the measurement is unfit, or the objective is not finite at some step.
     """
-    check_measurement(measurement)
+    measurement = checked(measurement)
     check_scan(measurement)
     with torch_settings(execution), torch.no_grad():
         plane = ObjectPlane(measurement, execution.accelerator)
@@ -147,10 +146,9 @@ class _Solver:
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)
-        coverage = illumination(measurement.probe, measurement.scan)
         return Reconstruction(
             object=np.where(self._plane.coverage() > 0, on_grid, 1).astype(np.complex64),
-            coverage=coverage.astype(np.float32),
+            coverage=measurement.coverage(),
             loss=np.array(self._loss),
             levels=np.array(settings.levels[: len(losses)]),
             held_out=np.array(losses),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixtures.scan import in_unit
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
@@ -67,6 +68,16 @@ def test_only_the_counts_matter_not_the_units_of_the_probe(scanned):
     one, other = run(m, epochs=4, probe="refined"), run(same, epochs=4, probe="refined")
     np.testing.assert_allclose(other.object, one.object, atol=1e-5)
     np.testing.assert_allclose(other.probe / 4, one.probe, atol=1e-5)
+
+
+@pytest.mark.parametrize(("unit", "probe"), [(2.0**-90, "fixed"), (2.0**66, "refined"), (2.0**100, "fixed")])
+def test_the_unit_of_the_probe_changes_no_digit(scanned, unit, probe):
+    m = scanned().measurement
+    one, other = (run(measured, epochs=2, probe=probe) for measured in (m, in_unit(m, unit)))
+    np.testing.assert_array_equal(other.object, one.object)
+    np.testing.assert_array_equal(other.loss, one.loss)
+    np.testing.assert_allclose(other.probe, one.probe * np.complex64(unit), rtol=1e-6)
+    np.testing.assert_allclose(other.coverage / np.float64(unit) ** 2, one.coverage, rtol=1e-6, atol=1e-9)
 
 
 def test_a_fixed_probe_stays_and_a_refined_one_corrects_its_scale(scanned):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fixtures.scan import in_unit
 
 from fly64_assets.errors import ArtifactError, EngineError
 from fly64_assets.pinn.architectures import build_network
@@ -59,6 +60,19 @@ def test_the_object_is_the_likelihood_path_changed_by_the_network(measurement, t
     np.testing.assert_array_equal(found.coverage, scene.coverage())
     assert found.frames == 64
     assert steps == [(done, 9) for done in range(1, 10)], "twice as many at the first weight"
+
+
+@pytest.mark.parametrize("unit", [2.0**-90, 2.0**66])
+def test_the_unit_of_the_probe_changes_no_digit(measurement, wide, tmp_path, unit):
+    for m, spec in ((measurement, SPEC), (wide, replace(SPEC, architecture="cnn", patch_size=64, levels=()))):
+        bundle = made(m.probe, spec)[1]
+        network = bundle.params["network"]
+        # Amplitudes in the other unit need another scale to be the same numbers.
+        in_other_unit = {"network": network | {"input_scale": network["input_scale"] / unit}}
+        one = run(bundle, m, tmp_path)
+        other = run(replace(bundle, params=in_other_unit), in_unit(m, unit), tmp_path)
+        np.testing.assert_array_equal(other.object, one.object)
+        np.testing.assert_array_equal(other.coverage, one.coverage)
 
 
 def test_where_nothing_was_measured_the_object_is_one(measurement, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fixtures.scan import in_unit
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
@@ -72,6 +73,15 @@ def test_training_on_64_frames_gains_on_the_likelihood_path(trained):
     assert result.parameters == sum(value.size for value in result.weights.values())
     assert 50 <= result.frames_trained <= 50 * 32
     assert result.facts["preparation_seconds"] <= result.seconds
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**66])
+def test_the_unit_of_the_probe_changes_no_weight(run, measurement, wide, settings, cnn, unit):
+    for m, chosen in ((measurement, replace(settings, epochs=1)), (wide, replace(cnn, epochs=1))):
+        one, other = (run(measured, chosen)[0] for measured in (m, in_unit(m, unit)))
+        assert other.history == one.history
+        assert all(np.array_equal(other.weights[name], value) for name, value in one.weights.items())
+        assert other.spec == one.spec.in_unit(1 / unit)
 
 
 def test_learning_rates_warm_up_and_decay(trained, settings):

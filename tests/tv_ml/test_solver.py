@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from fixtures.scan import in_unit
 from scipy.optimize import minimize
 
 from fly64_assets.engines.execution import Execution
@@ -34,6 +35,15 @@ def test_an_object_of_uniform_pieces_is_found_from_noiseless_counts(scanned, sol
     found = solved(s.measurement, levels=(0.3, 0.075), steps=100)
     assert s.phase_error(np.ones_like(s.object)) > 0.3
     assert s.phase_error(found.object) < 0.02
+
+
+@pytest.mark.parametrize("unit", [2.0**-90, 2.0**-40, 2.0**100])
+def test_the_unit_of_the_probe_changes_no_digit(scanned, solved, unit):
+    m = scanned(dose=1e4).measurement
+    one, other = (solved(measured, levels=(0.3, 0.15), steps=3) for measured in (m, in_unit(m, unit)))
+    np.testing.assert_array_equal(other.object, one.object)
+    np.testing.assert_array_equal(other.loss, one.loss)
+    np.testing.assert_allclose(other.coverage / np.float64(unit) ** 2, one.coverage, rtol=1e-6, atol=1e-9)
 
 
 def test_few_photons_need_the_regularisation(scanned, solved):
@@ -124,6 +134,7 @@ def test_a_measurement_cannot_hold_the_truth():
         "y",
         "object_shape",
         "scan_index",
+        "unit",
     }
 
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from fly64_assets.evaluation.bound.diagonal import estimate_diagonal
 from fly64_assets.evaluation.bound.information import ObjectInformation, connected_components, cut, paste
-from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.illumination import illumination, in_single
+from fly64_assets.physics.measurement import power_of_two, times
 from fly64_assets.physics.windows import Scan
 
 VERSION: Final = 1
@@ -78,9 +79,10 @@ class LimitProblem:
 
     @property
     def transmission(self) -> Real:
-        """|O|^2 on the tight grid (h, w), in the precision of the truth."""
-        transmission: Real = np.abs(cut(self.truth, self.tight)) ** 2
-        return transmission
+        """|O|^2 on the tight grid (h, w), with the digits of the truth."""
+        unit = power_of_two(self.truth)
+        transmission: Real = np.abs(times(cut(self.truth, self.tight), 1 / unit)) ** 2
+        return transmission.astype(np.float64) * unit**2
 
     @property
     def weights(self) -> Real:
@@ -97,9 +99,18 @@ class LimitProblem:
         return {"unknown_pixels": unknown, "measured_values": len(self.scan) * self.probe.size}
 
     def information(self, dtype: type[np.complex64] | type[np.complex128]) -> ObjectInformation:
-        """The information matrix on the tight grid."""
-        obj = cut(self.truth, self.tight).astype(np.complex128)
-        return ObjectInformation(obj, self.probe, self.tight, self.unknown, dtype)
+        """The information matrix on the tight grid, in units of :attr:`unit`.
+
+        There single precision holds it, whatever the units of truth and probe; both are powers of two.
+        """
+        obj = times(cut(self.truth, self.tight).astype(np.complex128), 1 / power_of_two(self.truth))
+        probe = times(self.probe, 1 / power_of_two(self.probe))
+        return ObjectInformation(obj, probe, self.tight, self.unknown, dtype)
+
+    @property
+    def unit(self) -> float:
+        """Unit of the information, and one over that of the variances."""
+        return (power_of_two(self.truth) * power_of_two(self.probe)) ** 2
 
     def map(self, values: Real) -> Real:
         """Values on the tight grid as a map (H, W), zero outside it."""
@@ -107,8 +118,17 @@ class LimitProblem:
 
     def sha256(self) -> str:
         """Digest over all of it and the version of the code: equal digests, equal bounds."""
-        digest = hashlib.sha256(f"{VERSION} {self.least_light!r}".encode())
-        for array in (self.truth, self.probe, self.scan.x, self.scan.y, self.mask):
+        return self._sha256(self.least_light, self.probe)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the random vectors; another unit of the probe that is a power of two does not change it."""
+        unit = power_of_two(self.probe)
+        return int(self._sha256(self.least_light / unit**2, times(self.probe, 1 / unit))[:8], 16)
+
+    def _sha256(self, least_light: float, probe: NDArray[np.complexfloating]) -> str:
+        digest = hashlib.sha256(f"{VERSION} {least_light!r}".encode())
+        for array in (self.truth, probe, self.scan.x, self.scan.y, self.mask):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -211,6 +231,7 @@ def exact_limit(problem: LimitProblem) -> UnitLimit:
     known = directions[:, ~null] / np.sqrt(values[~null])
     maps = np.zeros((2, *mask.shape))
     maps[:, mask] = (known.imag**2).sum(axis=1), (known.real**2).sum(axis=1)
+    maps /= problem.unit
     maps[1] *= problem.transmission
     phase, amplitude = (Bound(float(values[mask].mean()), 0.0, 0.0) for values in maps)
     return UnitLimit(phase, amplitude, (), problem.map(maps[0]), problem.map(maps[1]), "dense", **problem.sizes)
@@ -219,7 +240,7 @@ def exact_limit(problem: LimitProblem) -> UnitLimit:
 def estimated_limit(problem: LimitProblem) -> UnitLimit:
     """The bound by conjugate gradients and a stochastic diagonal estimate; memory linear in frames and pixels."""
     information, mask = problem.information(np.complex64), problem.evaluated
-    diagonal = estimate_diagonal(information, mask, problem.weights, int(problem.sha256()[:8], 16))
+    diagonal = estimate_diagonal(information, mask, problem.weights, problem.seed)
     effort = {"random_vectors": len(diagonal.samples), "iterations": diagonal.iterations}
     if diagonal.stuck_at is not None:
         row, column = (i + start for i, start in zip(diagonal.stuck_at, problem.tight.origin, strict=True))
@@ -230,12 +251,14 @@ def estimated_limit(problem: LimitProblem) -> UnitLimit:
         return _singular(problem, "conjugate gradients", reason, **effort)
     transmission = problem.transmission
     samples = np.array([(v.imag[mask].mean(), (transmission * v.real)[mask].mean()) for v in diagonal.samples])
+    samples /= problem.unit
     mean = samples.mean(axis=0)
     # Few samples say little about their own spread, so that phase and amplitude share the relative spread of all.
     spread = float(np.sqrt(np.mean((samples / mean - 1) ** 2) * len(samples) / (len(samples) - 1)))
     error = spread / float(np.sqrt(len(samples)))
     phase, amplitude = (Bound(float(value), error, diagonal.truncation) for value in mean)
     phase_map, amplitude_map = problem.map(diagonal.phase), problem.map(diagonal.log_amplitude * transmission)
+    phase_map, amplitude_map = phase_map / problem.unit, amplitude_map / problem.unit
     sizes = problem.sizes | effort
     return UnitLimit(phase, amplitude, (), phase_map, amplitude_map, "conjugate gradients", **sizes)
 
@@ -254,7 +277,7 @@ def _singular_by_structure(problem: LimitProblem) -> tuple[str, ...]:
             f"{values:,} measured values for {2 * lit:,} unknowns: amplitude and phase of {lit:,} illuminated pixels"
         )
     least = KNOWN_BELOW * problem.least_light
-    _, component = connected_components(problem.probe, problem.tight, problem.unknown, least)
+    _, component = connected_components(problem.probe.astype(np.complex128), problem.tight, problem.unknown, least)
     count = len(np.unique(component[cut(problem.mask, problem.tight) & (component >= 0)]))
     if count > 1:
         reasons.append(
@@ -265,7 +288,7 @@ def _singular_by_structure(problem: LimitProblem) -> tuple[str, ...]:
 
 
 def limit_arrays(limit: UnitLimit, digest: str) -> dict[str, NDArray[Any]]:
-    """Arrays of a bound: ``phase_variance`` and ``amplitude_variance`` (H, W) float32 for s = 1, ``_metadata`` (JSON).
+    """Arrays of a bound: ``phase_variance`` and ``amplitude_variance`` (H, W) for s = 1, ``_metadata`` (JSON).
 
     ``digest`` is that of the problem, see ``LimitProblem.sha256``.
     """
@@ -273,7 +296,7 @@ def limit_arrays(limit: UnitLimit, digest: str) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"_metadata": np.array(json.dumps(document, sort_keys=True))}
     for name, values in (("phase_variance", limit.phase_map), ("amplitude_variance", limit.amplitude_map)):
         if values is not None:
-            arrays[name] = values.astype(np.float32)
+            arrays[name] = in_single(values)
     return arrays
 
 

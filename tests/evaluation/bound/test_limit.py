@@ -53,6 +53,30 @@ def exact(problem):
     return exact_limit(problem)
 
 
+@pytest.mark.parametrize("units", [(2.0**-100, 1.0), (2.0**40, 2.0**66)])
+@pytest.mark.parametrize("limit", [dose_limit, estimated_limit])
+def test_the_units_of_probe_and_object_only_scale_the_bound(problem, units, limit):
+    """The variance of a phase is that of fewer or more photons; that of an amplitude has the unit of the object."""
+    probe, obj = units
+    single = dataclasses.replace(
+        problem, probe=problem.probe.astype(np.complex64), truth=problem.truth.astype(np.complex64)
+    )
+    other = dataclasses.replace(
+        single,
+        probe=single.probe * np.complex64(probe),
+        truth=single.truth * np.complex64(obj),
+        least_light=single.least_light * probe**2,
+    )
+    one, found = limit(single), limit(other)
+    rtol = 1e-9 if limit is not estimated_limit or obj == 1 else 10 * one.phase.standard_error
+    np.testing.assert_allclose(found.phase.variance * (probe * obj) ** 2, one.phase.variance, rtol=rtol)
+    np.testing.assert_allclose(found.amplitude.variance * probe**2, one.amplitude.variance, rtol=rtol)
+    np.testing.assert_allclose(found.phase_map.max() * (probe * obj) ** 2, one.phase_map.max(), rtol=rtol)
+    arrays = limits.limit_arrays(found, "digest")
+    read = limits.limit_from_arrays(arrays, "digest")
+    np.testing.assert_allclose(read.phase_map, found.phase_map, rtol=1e-6)
+
+
 # -- the matrix ---------------------------------------------------------------------------------------------------
 
 

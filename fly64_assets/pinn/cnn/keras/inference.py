@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import ArtifactError
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement
+from fly64_assets.physics.measurement_check import checked
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.cnn.keras.architecture import FramesNetwork
 from fly64_assets.pinn.cnn.keras.forward import ForwardModel
@@ -35,9 +35,9 @@ def reconstruct(bundle: Bundle, measurement: Measurement, scratch: Path, progres
     if spec.architecture != "cnn":
         raise ArtifactError(f"the bundle's architecture is {spec.architecture}; TensorFlow runs cnn only")
     bundle.require_patch_size(measurement.patch_size)
-    check_measurement(measurement)
+    measurement = checked(measurement)
     bundle.require_shapes(weight_shapes(spec))
-    network = FramesNetwork(spec, bundle.weights)
+    network = FramesNetwork(spec.in_unit(measurement.unit), bundle.weights)
     run = tf.function(network.__call__, reduce_retracing=True)
 
     def predict(counts: NDArray[np.float32], scale: float) -> NDArray[np.complex64]:

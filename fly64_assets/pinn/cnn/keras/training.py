@@ -18,7 +18,7 @@ from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.counts import thin_counts
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import check_measurement
+from fly64_assets.physics.measurement_check import checked
 from fly64_assets.pinn.cnn.keras.architecture import FramesNetwork
 from fly64_assets.pinn.cnn.keras.canvas import shared_patches
 from fly64_assets.pinn.cnn.keras.forward import ForwardModel, poisson_loss
@@ -55,9 +55,9 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
         runs out, with the epoch and the batch.
     """
     start = time.perf_counter()
-    check_measurement(measurement)
+    scale, measurement = float(measurement.intensity_scale), checked(measurement)
     settings = session_settings(session, measurement, settings)
-    session.record("intensity_scale", float(measurement.intensity_scale))
+    session.record("intensity_scale", scale)
     gridsize, seed = session["gridsize"], session["npseed"]
     samples = replace(
         Samples.of(measurement, settings, gridsize, session["neighbor_count"], seed),
@@ -87,7 +87,7 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
             "memory"
         ) from error
     return Trained(
-        spec=spec,
+        spec=spec.in_unit(1 / measurement.unit),
         weights=best_weights,
         history=history,
         flat_loss=flat_loss,
