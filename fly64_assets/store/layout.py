@@ -124,11 +124,14 @@ class Layout:
 
 
 _FOLDERS: Final = {
-    kind.name: re.compile(r"(?:^|.*/)" + re.sub(r"\{(\w+)\}", r"[a-z0-9_]+", kind.folder))
+    kind.name: re.compile(
+        r"(?:.*/)?[a-z0-9_]+_[0-9a-f]{8}/(?:repeat_\d+/)?"
+        + re.sub(r"\{(\w+)\}", lambda name: r"\d+" if name[1] in ("dose", "gridsize") else "[a-z0-9_]+", kind.folder)
+    )
     for kind in sorted(KINDS.values(), key=lambda kind: -len(kind.folder))
     if kind.folder
 }
-"""The end of a path to the folder of a stage of each kind."""
+"""The end of a path to the folder of a stage of each kind, from the base on: folders above may have any name."""
 
 
 def stage_of(path: Path) -> str | None:

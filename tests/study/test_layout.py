@@ -71,6 +71,10 @@ def test_every_key_has_its_own_folder_record_and_label() -> None:
     labels = {key.label for key in keys}
     assert len(labels) == len({(k.stage, k.dose, k.view, k.split, k.method, k.repeat) for k in keys})
     assert all(stage_of(LAYOUT.record(key)) == key.stage for key in keys)
+    for above in ("reconstruction", "training/dose_1000", "a/comparison", "dose_5/inference"):
+        for base in ("dose_a_0123abcd", "dose_01234567", "report_0123abcd"):
+            layout = Layout(Path(above), "fly64", base)
+            assert all(stage_of(layout.record(key)) == key.stage for key in keys)
     assert all(StageKey.from_dict(key.to_dict()) == key for key in keys)
 
 
