@@ -34,8 +34,11 @@ MAPPED_FROM_BYTES: Final = 2**20
 BLOCK_ELEMENTS: Final = 2**20
 """Elements of an array that are looked at together, so that memory does not grow with the number of frames."""
 
+BLOCK_BYTES: Final = 2**20
 MAX_MEMBERS: Final = 1024
 SUFFIX: Final = ".npy"
+ADDED_FOLDER: Final = ("__MACOSX",)
+ADDED_FILES: Final = (".DS_Store", "Thumbs.db", "desktop.ini")
 LOCAL_HEADER_BYTES: Final = 30
 
 BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error)
@@ -71,9 +74,10 @@ class Header:
 class Archive:
     """An open NPZ file whose directory has been checked; arrays are read one by one."""
 
-    def __init__(self, file: BinaryIO, name: str, max_bytes: int | None) -> None:
+    def __init__(self, file: BinaryIO, name: str, max_bytes: int | None, *, hashed: bool) -> None:
         self._file = file
         self._name = name
+        self._hashed = hashed
         try:
             self._zip = zipfile.ZipFile(file)
             members = self._zip.infolist()
@@ -96,7 +100,7 @@ class Archive:
             return self._read_header(member, key)
 
     def read(self, key: str) -> NDArray[Any]:
-        """An array, read-only. Large stored members are memory-mapped, the others are read and their CRC checked."""
+        """An array, read-only, after its CRC was checked; large stored members are memory-mapped."""
         info = self._members[key]
         with self._opened(key) as member:
             header = self._read_header(member, key)
@@ -106,11 +110,18 @@ class Archive:
                     "code when loaded; it is not read. Store numbers or text instead"
                 )
             if info.compress_type == zipfile.ZIP_STORED and header.nbytes >= MAPPED_FROM_BYTES:
+                if not self._hashed:
+                    _read_to_the_end(member)
                 return self._mapped(info, header)
             data = member.read()
         if len(data) != header.nbytes:
             raise self._damaged(key, f"ends after {len(data)} of {header.nbytes} bytes")
         return np.ndarray(header.shape, header.dtype, data, order=header.order)
+
+    def check(self, key: str) -> None:
+        """Read a member whose content is not wanted to its end: the file is sound only if every one is."""
+        with self._opened(key) as member:
+            _read_to_the_end(member)
 
     def _checked(self, members: list[zipfile.ZipInfo], max_bytes: int) -> dict[str, zipfile.ZipInfo]:
         if len(members) > MAX_MEMBERS:
@@ -118,18 +129,21 @@ class Archive:
         total = sum(member.file_size for member in members)
         if total > max_bytes:
             raise ContractError(
-                f"{self._name} declares {total} bytes of arrays; the limit is {max_bytes}. "
-                "Raise the limit if the file is trusted and the memory is there"
+                f"{self._name} declares {total} bytes of arrays; the limit is {max_bytes}: if the file is trusted and "
+                "the memory is there, raise it with --max-bytes, an option of the commands that check and import files"
             )
         checked: dict[str, zipfile.ZipInfo] = {}
         for member in members:
             key = self._safe_key(member)
+            if not key:
+                continue
             if key in checked:
-                raise ContractError(f"{self._name} has two members named {member.filename!r}; expected each key once")
+                raise ContractError(f"{self._name} has two members for the key {key!r}; expected each key once")
             checked[key] = member
         return checked
 
     def _safe_key(self, member: zipfile.ZipInfo) -> str:
+        """Key of a member; empty for what an operating system's archiver has added."""
         # orig_filename still shows what zipfile cuts off at a NUL.
         name = member.orig_filename
         path = PurePosixPath(name.replace("\\", "/"))
@@ -138,9 +152,11 @@ class Archive:
             raise ContractError(
                 f"{self._name} has a member named {name!r}, which could point outside the archive; refused"
             )
-        if not name.endswith(SUFFIX) or len(path.parts) != 1 or name == SUFFIX:
+        if path.parts[:1] == ADDED_FOLDER or path.name.startswith("._") or path.name in ADDED_FILES:
+            return ""
+        if len(path.parts) != 1 or name.endswith("/") or name == SUFFIX:
             raise ContractError(
-                f"{self._name} has a member {name!r} that is no array; expected names like 'xcoords.npy'"
+                f"{self._name} has a member {name!r} that is no array; expected names like 'xcoords.npy', in no folder"
             )
         if member.flag_bits & 0x1:
             raise ContractError(f"{self._name}: member {name!r} is encrypted; expected plain arrays")
@@ -149,7 +165,19 @@ class Archive:
                 f"{self._name}: member {name!r} uses zip compression method {member.compress_type}; "
                 "expected stored or deflated members, as numpy writes them"
             )
+        if not name.endswith(SUFFIX) and not self._is_array(member):
+            raise ContractError(
+                f"{self._name} has a member {name!r} that is no array; expected names like 'xcoords.npy'"
+            )
         return name.removesuffix(SUFFIX)
+
+    def _is_array(self, member: zipfile.ZipInfo) -> bool:
+        """Whether a member begins like an npy file: numpy reads those under any name."""
+        try:
+            with self._zip.open(member) as file:
+                return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+        except ZIP_ERRORS:
+            return False
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[Any]:
@@ -164,10 +192,11 @@ class Archive:
             version = np.lib.format.read_magic(member)
             if version == (1, 0):
                 shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-            elif version == (2, 0):
+            elif version in ((2, 0), (3, 0)):
+                # Version 3 differs only in the characters that names of fields may have.
                 shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
             else:
-                raise ValueError(f"npy version {version}; 1.0 and 2.0 are read")
+                raise ValueError(f"npy version {version}; 1.0, 2.0 and 3.0 are read")
         except BROKEN_ZIP:
             raise
         except HEADER_ERRORS as problem:
@@ -196,9 +225,18 @@ class Archive:
         return ContractError(f"{self._name}: '{key}' {what}; the file is damaged")
 
 
+def _read_to_the_end(member: Any) -> None:
+    """``zipfile`` compares the CRC when the last byte has been read."""
+    while member.read(BLOCK_BYTES):
+        pass
+
+
 @contextmanager
-def open_archive(path: Path, max_bytes: int | None = None) -> Iterator[Archive]:
+def open_archive(path: Path, max_bytes: int | None = None, *, hashed: bool = False) -> Iterator[Archive]:
     """Open an NPZ file, check its directory, and check afterwards that it did not change meanwhile.
+
+    ``hashed`` says that the SHA256 of the file has just been compared with a recorded one, so that members which are
+    memory-mapped need not be read to their end once more.
 
     Raises :class:`ContractError`, one sentence, for a missing, empty, truncated or foreign file, a folder or
     device, unsafe or duplicate member names, and a declared size over ``max_bytes`` (by default 16 GiB, or the size of
@@ -218,7 +256,7 @@ def open_archive(path: Path, max_bytes: int | None = None) -> Iterator[Archive]:
         if before[0] == 0:
             raise ContractError(f"{name} is empty (0 bytes); expected an .npz file")
         try:
-            yield Archive(file, name, max_bytes)
+            yield Archive(file, name, max_bytes, hashed=hashed)
         finally:
             if _identity(file) != before:
                 raise ContractError(f"{name} changed while it was read; wait until its writer is done and try again")

@@ -10,13 +10,14 @@ import numpy as np
 import scipy.signal
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.findings import Expectations, Finding, error, warning
+from fly64_assets.contract.findings import Expectations, Finding, error, information, warning
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.metadata import (
     SCHEMA_VERSION,
     base_sha256,
     decode_metadata,
     finite_number,
+    has_stand_in_object,
     physics_parameters,
 )
 from fly64_assets.contract.schema import Arrays
@@ -55,7 +56,9 @@ def metadata_findings(
     physics = physics_parameters(document)
     absent = [name for name in PHYSICS_FIELDS if physics.get(name) is None]
     if absent:
-        yield warning(METADATA, f"_metadata.physics_parameters lacks {', '.join(absent)}")
+        # What a measurement does not know is no fault of its file.
+        note = information if set(absent) == {"nphotons", "expected_mean_counts"} else warning
+        yield note(METADATA, f"_metadata.physics_parameters lacks {', '.join(absent)}")
     for name in ("nphotons", "intensity_scale", "expected_mean_counts"):
         number = finite_number(physics.get(name))
         if physics.get(name) is not None and (number is None or number <= 0):
@@ -66,6 +69,8 @@ def metadata_findings(
     size = _whole(physics.get("N"))
     if frames is not None and size is not None and frames.size not in (None, size):
         yield error(METADATA, f"_metadata: N = {size}, but {frames.key} has frames of {frames.size} px")
+    if has_stand_in_object(document):
+        yield information(METADATA, f"{schema.OBJECT} holds ones in place of the object, which a measurement lacks")
     if expected is not None:
         yield from _study_findings(document, expected)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
 from fly64_assets.errors import ContractError
 
@@ -52,6 +52,19 @@ def information(code: str, message: str) -> Finding:
     return Finding(code, "info", message)
 
 
+class FormError(ContractError):
+    """A file is in no form that can be converted, or only with a guess; ``code`` is the rule that says so."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+    @property
+    def names_option(self) -> bool:
+        """Whether an option of a command that imports files would confirm what the message guesses."""
+        return " --" in str(self)
+
+
 @dataclass(frozen=True)
 class ContractReport:
     """All findings of one validation, in the order of the rules."""
@@ -67,6 +80,18 @@ class ContractReport:
     def errors(self) -> tuple[Finding, ...]:
         """The findings that make the data set invalid."""
         return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that the user should know, although the data set is valid."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def strict(self) -> ContractReport:
+        """The same with every warning as an error."""
+        warned = {"warning": "error"}
+        return ContractReport(
+            tuple(replace(f, severity=cast(Severity, warned.get(f.severity, f.severity))) for f in self.findings)
+        )
 
     def raise_if_failed(self, where: str) -> None:
         """Raise one :class:`ContractError` that names ``where`` (a file, a stage) and every error."""

@@ -15,6 +15,9 @@ from fly64_assets.errors import ContractError
 SCHEMA_VERSION: Final = "1.0"
 TOOL: Final = "fly64_assets"
 
+STAND_IN_OBJECT: Final = "stand_in_object"
+"""The transformation that puts ones in place of the object of a measurement."""
+
 
 def transformation(operation: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """One entry of ``data_transformations``: ``{tool, operation, parameters}``."""
@@ -125,6 +128,13 @@ def physics_parameters(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The ``physics_parameters`` of a document, empty where they are missing or no object."""
     found = metadata.get("physics_parameters")
     return found if isinstance(found, Mapping) else {}
+
+
+def has_stand_in_object(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether ones stand in for the object of a file, because it was measured."""
+    history = (metadata or {}).get("data_transformations")
+    steps = [step for step in history if isinstance(step, Mapping)] if isinstance(history, list) else []
+    return any(step.get("operation") == STAND_IN_OBJECT for step in steps)
 
 
 def base_sha256(metadata: Mapping[str, Any]) -> object:

@@ -120,12 +120,12 @@ def write_data_set(
     *,
     where: str,
     expected: Expectations | None = None,
-) -> None:
+) -> ContractReport:
     """Write a DATA-001 file, frames block by block, and judge what the file gives back.
 
     Only here is the contract judged for a data set made by this package: before the caller gives the temporary file
-    its final name. Readers rely on the SHA256 that is recorded then. Raises :class:`ContractError` with every rule that
-    the written file breaks.
+    its final name. Readers rely on the SHA256 that is recorded then. Returns the findings, for the warnings among them.
+    Raises :class:`ContractError` with every rule that the written file breaks.
 
     Parameters
     ----------
@@ -146,17 +146,21 @@ def write_data_set(
         for name, array in arrays.items():
             writer.add(name, array)
     file.flush()
-    validate_file(Path(file.name), expected=expected).raise_if_failed(where)
+    report = validate_file(Path(file.name), expected=expected)
+    report.raise_if_failed(where)
+    return report
 
 
-def open_npz(path: Path) -> dict[str, NDArray[Any]]:
+def open_npz(path: Path, *, hashed: bool = False) -> dict[str, NDArray[Any]]:
     """All arrays of an NPZ file, read-only; large stored members are memory-mapped.
 
-    Raises :class:`ContractError`, one sentence, for anything that is no sound archive of plain arrays (see
-    :func:`fly64_assets.contract.archive.open_archive`). The values are not judged. A mapped member is not held
-    in memory and its CRC is not checked; a file that someone shortens later takes the process with it.
+    Raises :class:`ContractError`, one sentence, for anything that is no sound archive of plain arrays, among it a
+    member whose bytes do not have their CRC (see :func:`fly64_assets.contract.archive.open_archive`). The values are
+    not judged. ``hashed`` says that the SHA256 of the file was compared just now, so that large members need not be
+    read to their end. A mapped member is not held in memory: a file that someone shortens later takes the process
+    with it.
     """
-    with open_archive(Path(path)) as archive:
+    with open_archive(Path(path), hashed=hashed) as archive:
         return {key: archive.read(key) for key in archive.keys}
 
 
@@ -169,24 +173,25 @@ def validate_file(path: Path, *, expected: Expectations | None = None, max_bytes
         return validate({key: archive.read(key) for key in archive.keys}, expected=expected)
 
 
-def load_dataset(path: Path) -> Dataset:
+def load_dataset(path: Path, *, hashed: bool = False) -> Dataset:
     """A data set with its truth; frames and patches memory-mapped where they are large.
 
     Raises :class:`ContractError` if the file cannot be read or breaks the contract's rules on keys, dtypes, shapes,
     lengths or metadata. The values were judged when the file was written; that the file is still the same is for its
-    SHA256 to show, before this is called.
+    SHA256 to show: ``hashed`` says that it was compared just now.
     """
-    arrays = open_npz(path)
+    arrays = open_npz(path, hashed=hashed)
     validate_structure(arrays).raise_if_failed(str(path))
-    return _dataset(arrays)
+    return dataset_of(arrays)
 
 
 def load_measurement(path: Path) -> Measurement:
     """What a reconstruction may see of a data set. The object's values and the patches are never read.
 
-    Of ``objectGuess`` only the header is looked at, for the grid's size. Raises like :func:`load_dataset`.
+    Of ``objectGuess`` only the header is looked at, for the grid's size. The caller has compared the file's SHA256.
+    Raises like :func:`load_dataset`.
     """
-    with open_archive(Path(path)) as archive:
+    with open_archive(Path(path), hashed=True) as archive:
         arrays = {key: archive.read(key) for key in archive.keys if key in MEASURED_KEYS}
         if schema.OBJECT in archive.keys:
             header = archive.header(schema.OBJECT)
@@ -197,12 +202,12 @@ def load_measurement(path: Path) -> Measurement:
             # Zeros of that shape and dtype, one element in memory.
             arrays[schema.OBJECT] = np.broadcast_to(np.zeros((), header.dtype), header.shape)
     validate_structure(arrays).raise_if_failed(str(path))
-    return _dataset(arrays).measurement()
+    return dataset_of(arrays).measurement()
 
 
 def load_base(path: Path) -> Base:
-    """A canonical base file. Raises :class:`ContractError` if it cannot be read or is not canonical."""
-    arrays = open_npz(path)
+    """A canonical base file, whose SHA256 the caller has compared; :class:`ContractError` if it is none."""
+    arrays = open_npz(path, hashed=True)
     validate_base_structure(arrays).raise_if_failed(str(path))
     metadata = arrays.get(schema.METADATA)
     document = {} if metadata is None else decode_metadata(metadata)
@@ -210,7 +215,8 @@ def load_base(path: Path) -> Base:
     return Base(obj, probe, x, y, document)
 
 
-def _dataset(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
+def dataset_of(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
+    """The data set that canonical arrays make."""
     x = arrays[schema.XCOORDS]
     return Dataset(
         diffraction=arrays[schema.FRAMES],

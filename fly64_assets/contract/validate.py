@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import documents, schema, structure, values
-from fly64_assets.contract.findings import ContractReport, Expectations, Finding, error, information
+from fly64_assets.contract.findings import ContractReport, Expectations, Finding, error, information, warning
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
 from fly64_assets.contract.metadata import base_sha256, finite_number, positive_parameter
 from fly64_assets.contract.schema import Arrays
@@ -61,6 +61,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
         if scale is not None:
             mean = positive_parameter(document, "expected_mean_counts")
             findings += values.counts_findings(frames, statistics, scale, mean)
+    findings += values.probe_centre_findings(plain)
     findings += values.finite_findings(plain, frames, statistics)
     findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
     if document is not None:
@@ -98,11 +99,16 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     size = structure.patch_size(reduced, None) if patch_size is None else patch_size
     findings += structure.size_findings(reduced, size, structure.LEAST_BASE_MARGIN_PX)
     findings += structure.length_findings(reduced, None)
+    findings += values.probe_centre_findings(reduced)
     findings += values.finite_findings(reduced, None, None)
     findings += values.coordinate_findings(reduced, size)
+    findings += values.distinct_findings(reduced)
     for key in (schema.OBJECT, schema.PROBE):
         if key in reduced and reduced[key].dtype.kind in "fc" and not reduced[key].any():
             findings.append(error(values.AMPLITUDE, f"{key} is zero everywhere, so no light reaches the detector"))
+    obj = reduced.get(schema.OBJECT)
+    if obj is not None and obj.size and obj.any() and (obj == obj.flat[0]).all():
+        findings.append(warning(values.AMPLITUDE, f"{schema.OBJECT} is the same everywhere: there is nothing to see"))
     if schema.METADATA in plain:
         document, unreadable = documents.read_metadata(plain)
         findings += unreadable

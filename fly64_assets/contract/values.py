@@ -13,11 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract import schema
+from fly64_assets.contract import positions, schema
 from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.findings import Finding, error, warning
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
 from fly64_assets.contract.schema import Arrays
+from fly64_assets.physics.illumination import WRAPPED, WRAPPED_PERHAPS, half_turned_spread
 
 FINITE: Final = "DATA-001.finite"
 AMPLITUDE: Final = "DATA-001.amplitude"
@@ -31,7 +32,6 @@ MEANINGFUL_COUNTS: Final = 1e6
 SIGMAS: Final = 5.0
 CORNER_SHARE_ERROR: Final = 2 / 3
 CORNER_SHARE_WARNING: Final = 1 / 3
-EDGE_TOLERANCE_PX: Final = 1e-6
 
 
 @dataclass
@@ -134,38 +134,86 @@ def amplitude_findings(frames: Frames, statistics: FrameStatistics, scale: float
 
 
 def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics) -> Iterator[Finding]:
-    """Whether the mean frame has its energy in the centre or in the corners."""
-    share = _corner_share(statistics.intensity)
+    """Whether the mean frame has its energy in the centre, in the corners, or at two edges."""
+    share = _turned_share(statistics.intensity, (0, 1))
     if share is None and frames.values.size and not statistics.intensity.any():
         yield warning(CENTRE, f"{frames.key}: every value is zero, so nothing shows where the centre is")
-    if share is None or share < CORNER_SHARE_WARNING:
-        return
-    said = f"{frames.key}: of the mean frame's energy in centre and corners, {share:.0%} lies in the corners"
-    expected = _probe_corner_share(arrays, frames.size)
-    if share > CORNER_SHARE_ERROR and (expected is None or expected < CORNER_SHARE_WARNING):
+    axes = turned_axes(arrays, frames, statistics)
+    if axes == (0, 1):
+        said = _in_corners(frames, share or 0.0)
         yield error(CENTRE, f"{said}: the DC is not in the centre; apply fftshift to the frames")
-    else:
+    elif axes:
+        where = "rows" if axes == (0,) else "columns"
+        yield error(CENTRE, f"{frames.key}: the DC lies in the centre of two edges; apply fftshift to the {where}")
+    elif share is not None and share >= CORNER_SHARE_WARNING:
+        expected = _probe_turned_share(arrays, frames.size, (0, 1))
         because = "" if expected is None else f"; the probe's own far field has {expected:.0%} there"
+        said = _in_corners(frames, share)
         yield warning(CENTRE, f"{said}{because}, so whether the DC is in the centre is not certain")
 
 
-def _corner_share(intensity: NDArray[np.float64]) -> float | None:
-    """Energy of the four corner boxes relative to corners and centre box of the same area; None without energy."""
-    if min(intensity.shape) < 2:
+def turned_axes(arrays: Arrays, frames: Frames, statistics: FrameStatistics) -> tuple[int, ...]:
+    """Axes of a frame along which its DC is at the edge, so that half of a turn brings it to the centre."""
+    candidates = ((0, 1), (0,), (1,))
+    # The box with most of the energy first: beside it the others differ by chance.
+    for axes in sorted(candidates, key=lambda axes: -_boxes(statistics.intensity, axes)[1]):
+        share = _turned_share(statistics.intensity, axes)
+        if share is None or share <= CORNER_SHARE_ERROR:
+            continue
+        expected = _probe_turned_share(arrays, frames.size, axes)
+        if expected is None or expected < CORNER_SHARE_WARNING:
+            return axes
+    return ()
+
+
+def _in_corners(frames: Frames, share: float) -> str:
+    return f"{frames.key}: of the mean frame's energy in centre and corners, {share:.0%} lies in the corners"
+
+
+def probe_centre_findings(arrays: Arrays) -> Iterator[Finding]:
+    """Whether the probe lies in the middle of its window, or at its edges as in FFT order."""
+    ratio = min(half_turned_spread(arrays[schema.PROBE])) if has_probe(arrays) else 1.0
+    said = f"{schema.PROBE}: its energy lies at the edges of the window"
+    if ratio < WRAPPED:
+        yield error(CENTRE, f"{said}, as in FFT order; expected the probe's centre in the middle")
+    elif ratio < WRAPPED_PERHAPS:
+        yield warning(CENTRE, f"{said}, so whether the probe's centre is in the middle is not certain")
+
+
+def has_probe(arrays: Arrays) -> bool:
+    """Whether there is a probe of one mode, of numbers."""
+    probe = arrays.get(schema.PROBE)
+    return probe is not None and probe.ndim == 2 and probe.size > 0 and probe.dtype.kind in "fc"
+
+
+def _turned_share(intensity: NDArray[np.float64], axes: tuple[int, ...]) -> float | None:
+    """Energy of the box that half a turn brings to the centre, relative to it and the centre's box of the same area.
+
+    Of both axes these are the corners. None without energy, and of one axis where the two boxes hold less than their
+    share of the frame.
+    """
+    centre, turned, even = _boxes(intensity, axes)
+    total = centre + turned
+    if not (math.isfinite(total) and total > 0):
         return None
-    shifted = np.fft.fftshift(intensity)
+    return None if len(axes) == 1 and turned < 2 * even else turned / total
+
+
+def _boxes(intensity: NDArray[np.float64], axes: tuple[int, ...]) -> tuple[float, float, float]:
+    """Energy of the centre's box, of the one that half a turn brings there, and what a box of an even frame has."""
+    if min(intensity.shape) < 2:
+        return 0.0, 0.0, 0.0
     box = tuple(slice(side // 2 - max(1, side // 8), side // 2 + max(1, side // 8)) for side in intensity.shape)
-    centre, corners = float(intensity[box].sum()), float(shifted[box].sum())
-    total = centre + corners
-    return corners / total if math.isfinite(total) and total > 0 else None
+    centre, turned = float(intensity[box].sum()), float(np.fft.fftshift(intensity, axes)[box].sum())
+    return centre, turned, intensity[box].size / intensity.size * float(intensity.sum())
 
 
-def _probe_corner_share(arrays: Arrays, size: int | None) -> float | None:
+def _probe_turned_share(arrays: Arrays, size: int | None, axes: tuple[int, ...]) -> float | None:
     probe = squeezed(arrays[schema.PROBE], 2) if schema.PROBE in arrays else None
     if probe is None or probe.shape != (size, size) or probe.dtype.kind not in "fc":
         return None
     far = np.fft.fftshift(np.abs(np.fft.fft2(np.nan_to_num(probe.astype(np.complex128)))) ** 2)
-    return _corner_share(far)
+    return _turned_share(far, axes)
 
 
 def counts_findings(
@@ -201,14 +249,14 @@ def counts_findings(
 
 def coordinate_findings(arrays: Arrays, size: int | None) -> Iterator[Finding]:
     """Windows that leave the object, positions that occur twice, start positions that differ."""
+    found = window_geometry(arrays, size)
+    if found is not None:
+        *centres, shape, side = found
+        yield from _window_findings(schema.XCOORDS, centres[0], side, shape[1])
+        yield from _window_findings(schema.YCOORDS, centres[1], side, shape[0])
     x, y = (arrays.get(key) for key in (schema.XCOORDS, schema.YCOORDS))
     if x is None or y is None or any(c.ndim != 1 or c.dtype.kind not in REAL_KINDS for c in (x, y)):
         return
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    obj = arrays.get(schema.OBJECT)
-    if size is not None and obj is not None and obj.ndim == 2:
-        yield from _window_findings(schema.XCOORDS, x, size, obj.shape[1])
-        yield from _window_findings(schema.YCOORDS, y, size, obj.shape[0])
     if len(x) == len(y):
         unique = len(np.unique(np.stack([x, y], axis=1), axis=0)) if len(x) else 0
         if unique < len(x):
@@ -221,9 +269,37 @@ def coordinate_findings(arrays: Arrays, size: int | None) -> Iterator[Finding]:
             yield warning(COORDINATES, f"{start} differs from {key}; a canonical file holds the same values in both")
 
 
+def distinct_findings(arrays: Arrays) -> Iterator[Finding]:
+    """Fewer than two distinct positions: no scan that could be split into two halves."""
+    x, y = (arrays.get(key) for key in (schema.XCOORDS, schema.YCOORDS))
+    if x is None or y is None or any(c.ndim != 1 or c.dtype.kind not in REAL_KINDS for c in (x, y)):
+        return
+    if len(x) != len(y):
+        return
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    if len(np.unique(np.stack([x, y], axis=1), axis=0)) < 2:
+        found = "there are no positions" if not len(x) else f"all positions ({len(x)}) are the same"
+        yield error(COORDINATES, f"{found}; a scan needs at least two, of which one half trains and one tests")
+    elif positions.spread(x, y) < positions.LEAST_SPREAD_PX:
+        yield error(COORDINATES, positions.too_close(x, y))
+
+
+def window_geometry(
+    arrays: Arrays, size: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int], int] | None:
+    """Positions x and y, the object's shape and N, as far as windows can be laid on the object; else None."""
+    x, y, obj = (arrays.get(key) for key in (schema.XCOORDS, schema.YCOORDS, schema.OBJECT))
+    if x is None or y is None or obj is None or size is None or obj.ndim != 2:
+        return None
+    if any(c.ndim != 1 or c.dtype.kind not in REAL_KINDS for c in (x, y)):
+        return None
+    return x.astype(np.float64), y.astype(np.float64), (obj.shape[0], obj.shape[1]), size
+
+
 def _window_findings(key: str, centres: NDArray[np.float64], size: int, side: int) -> Iterator[Finding]:
-    low, high = size // 2, side - size + size // 2
-    outside = (centres < low - EDGE_TOLERANCE_PX) | (centres > high + EDGE_TOLERANCE_PX)
+    low, high = positions.window_range(size, side)
+    # A position that is no number is reported as such.
+    outside = ~(positions.inside(centres, size, side) | np.isnan(centres))
     if outside.any():
         first = int(np.argmax(outside))
         yield error(

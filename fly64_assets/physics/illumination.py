@@ -15,6 +15,12 @@ LEAST_SINGLE: Final = 1e-25
 MOST_SINGLE: Final = 1e38
 """Largest value between which single precision holds an array, down to values 1e-13 times as large."""
 
+WRAPPED: Final = 0.5
+"""Ratio of :func:`half_turned_spread` below which a probe is cut by the edges of its window, as in FFT order."""
+
+WRAPPED_PERHAPS: Final = 2 / 3
+"""Ratio below which it may be so: of a disc as wide as the window, or of a ring near its edges."""
+
 
 def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     """Diameter of the disc about the probe's centroid that holds half of its energy [px].
@@ -22,7 +28,8 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     For a Gaussian this is the full width at half maximum; unlike it, it is also right for a probe with a dark
     centre. Between pixels the energy is interpolated over the disc's area.
 
-    Raises ``ValueError`` for a probe without energy.
+    Raises ``ValueError`` for a probe without energy, and for one that the edges of its window cut (FFT order), whose
+    centroid lies where no light is.
 
     Examples
     --------
@@ -35,6 +42,10 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     total = float(intensity.sum())
     if not (np.isfinite(total) and total > 0):
         raise ValueError("the probe has no finite positive energy")
+    if min(half_turned_spread(probe)) < WRAPPED:
+        raise ValueError(
+            "the probe's energy lies at the edges of its window, as in FFT order; expected its centre in the middle"
+        )
     rows, columns = np.indices(probe.shape)
     centre_y = float((rows * intensity).sum()) / total
     centre_x = float((columns * intensity).sum()) / total
@@ -44,6 +55,34 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     # After k pixels the disc has an area of k pixels.
     area = float(np.interp(0.5, energy, np.arange(len(energy))))
     return 2.0 * float(np.sqrt(area / np.pi))
+
+
+def half_turned_spread(probe: NDArray[np.complexfloating]) -> tuple[float, float]:
+    """How much narrower a probe becomes if rows (columns) are rolled by half of the window: about 1 if not at all.
+
+    The ratio of the energy's mean squared distances from the window's middle, after and before. A probe with its
+    centre in the middle becomes wider, one in FFT order much narrower; a flat one stays as it is. 1 for a probe without
+    energy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> squared = np.add.outer(np.arange(-32.0, 32) ** 2, np.arange(-32.0, 32) ** 2)
+    >>> probe = np.exp(-squared / 300).astype(complex)
+    >>> [round(ratio, 2) for ratio in half_turned_spread(np.fft.fftshift(probe, axes=0))]
+    [0.21, 4.85]
+    """
+    with np.errstate(all="ignore"):
+        magnitude = np.nan_to_num(np.abs(probe.astype(np.complex128)), posinf=0.0)
+        intensity = (magnitude / max(float(magnitude.max(initial=0)), 1e-300)) ** 2
+    rows, columns = (_half_turned(intensity.sum(axis=1 - axis)) for axis in (0, 1))
+    return rows, columns
+
+
+def _half_turned(profile: NDArray[np.float64]) -> float:
+    squared = (np.arange(len(profile)) - len(profile) // 2) ** 2
+    before, after = float((profile * squared).sum()), float((profile * np.fft.fftshift(squared)).sum())
+    return after / before if before > 0 else 1.0
 
 
 def illumination(probe: NDArray[np.complexfloating], scan: Scan) -> NDArray[np.float64]:

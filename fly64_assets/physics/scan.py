@@ -59,6 +59,18 @@ def split_point(coordinate: NDArray[np.float64]) -> float:
     return low + 0.5 * (high - low)
 
 
+def one_sided(x: NDArray[np.float64], y: NDArray[np.float64], axis: str) -> str:
+    """Why a scan cannot be split along an axis, and how it can be; empty where both halves hold positions."""
+    coordinate, other, name = (y, x, "x") if axis == "y" else (x, y, "y")
+    if len(coordinate) and all(len(half) for half in split_indices(coordinate, split_point(coordinate)).values()):
+        return ""
+    if len(other) and np.ptp(other) > 0:
+        remedy = f"split along the other axis (train_test_split_axis: {name})"
+    else:
+        remedy = "give a base with at least two distinct positions"
+    return f"all positions ({len(coordinate)}) have the same {axis}; {remedy}"
+
+
 def split_indices(coordinate: NDArray[np.float64], point: float) -> dict[str, NDArray[np.int64]]:
     """Indices of the frames of each half: ``train`` where the coordinate is below ``point``, else ``test``."""
     below = coordinate < point

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.findings import Expectations
+from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import build_metadata, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Base, small_arrays
@@ -27,7 +27,7 @@ from fly64_assets.physics.forward import (
     intensity_scale,
 )
 from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
+from fly64_assets.physics.scan import one_sided, split_indices, split_point, uniform_scan
 from fly64_assets.physics.windows import Scan, read
 
 
@@ -120,8 +120,10 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     >>> amplitude.shape[1:], amplitude.dtype, {split: len(index) for split, index in scan.halves.items()}
     ((64, 64), dtype('float32'), {'train': 11, 'test': 9})
     """
+    positions = base.scan
+    if len(positions) < 2:
+        raise ContractError(f"the base cannot be simulated: a scan needs at least two positions, not {len(positions)}")
     try:
-        positions = base.scan
         if scan == "uniform":
             positions = uniform_scan(seed, len(positions), positions.object_shape, positions.patch_size)
         energies = exit_wave_energies(base.object, base.probe, positions)
@@ -134,10 +136,7 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     halves = split_indices(coordinate, point)
     for split, index in halves.items():
         if len(index) == 0:
-            raise ContractError(
-                f"the {split} half of the scan is empty: all {len(positions)} positions have the same {axis}; "
-                "give a base with another scan, or scan: uniform"
-            )
+            raise ContractError(f"the {split} half of the scan is empty: {one_sided(positions.x, positions.y, axis)}")
     return SimulatedScan(base, positions, scan, dose, scale, energies, axis, point, halves, seed, repeat)
 
 
@@ -197,10 +196,10 @@ def write_split(
     patches: bool,
     metadata: Mapping[str, Any],
     expected: Expectations | None = None,
-) -> None:
+) -> ContractReport:
     """Write one half of the scan as a DATA-001 file, block by block, and judge what was written.
 
-    Raises :class:`ContractError` if the written file breaks DATA-001.
+    Returns the findings. Raises :class:`ContractError` if the written file breaks DATA-001.
 
     Parameters
     ----------
@@ -216,7 +215,7 @@ def write_split(
     """
     index = scan.halves[split]
     own = scan.positions[index]
-    write_data_set(
+    return write_data_set(
         file,
         small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata),
         scan.amplitude_blocks(split),

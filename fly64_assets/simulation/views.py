@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.findings import Expectations
+from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Dataset, small_arrays
@@ -112,10 +112,10 @@ def write_view(
     *,
     metadata: Mapping[str, Any],
     expected: Expectations | None = None,
-) -> None:
+) -> ContractReport:
     """Write the kept frames as a DATA-001 file of their own, block by block, and judge what was written.
 
-    Raises :class:`ContractError` if the written file breaks DATA-001.
+    Returns the findings. Raises :class:`ContractError` if the written file breaks DATA-001.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def write_view(
 
     """
     scan_index = dataset.scan_index[kept]
-    write_data_set(
+    return write_data_set(
         file,
         small_arrays(dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], scan_index, metadata),
         _rows(dataset.diffraction, kept),

@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -177,8 +178,12 @@ def test_npy_versions(tmp_path):
     second = io.BytesIO()
     np.lib.format.write_array(second, np.arange(3), version=(2, 0))
     assert open_npz(zipped(tmp_path / "a.npz", [("x.npy", second.getvalue())]))["x"].tolist() == [0, 1, 2]
+    third = io.BytesIO()
+    np.lib.format.write_array(third, np.zeros(3), version=(3, 0))
+    assert third.getvalue()[6:8] == b"\x03\x00"
+    assert open_npz(zipped(tmp_path / "a.npz", [("x.npy", third.getvalue())]))["x"].shape == (3,)
     with pytest.raises(ContractError, match="npy version"):
-        open_npz(zipped(tmp_path / "a.npz", [("x.npy", b"\x93NUMPY\x03\x00" + npy(np.arange(3))[8:])]))
+        open_npz(zipped(tmp_path / "a.npz", [("x.npy", b"\x93NUMPY\x04\x00" + npy(np.arange(3))[8:])]))
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -234,3 +239,33 @@ def test_random_damage_gives_arrays_or_one_sentence(good, tmp_path, data):
     for reader in (validate_file, load_measurement, canonicalize):
         with contextlib.suppress(ContractError):
             reader(path)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("key", ["Y", "diffraction", "objectGuess", "scan_index", "remark"])
+def test_one_flipped_byte_anywhere_is_seen(tmp_path, arrays, monkeypatch, key, compression):
+    """Every member is read to its end, whether a rule or a conversion looks at it or not, mapped or not."""
+    monkeypatch.setattr(archives, "MAPPED_FROM_BYTES", 256)
+    arrays["remark"] = np.arange(1000)
+    path = zipped(tmp_path / "a.npz", [(f"{name}.npy", npy(array)) for name, array in arrays.items()], compression)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{key}.npy")
+    content[member.header_offset + 30 + len(member.filename) + member.compress_size - 20] ^= 1
+    path.write_bytes(content)
+    with np.load(path) as numpy_archive, pytest.raises((zipfile.BadZipFile, zlib.error)):
+        numpy_archive[key]
+    for reader in (open_npz, validate_file, canonicalize, canonicalize_base, load_dataset):
+        with pytest.raises(ContractError, match=f"'{key}' cannot be read"):
+            reader(path)
+
+
+def test_what_an_archiver_adds_is_no_array_and_arrays_need_no_suffix(tmp_path, arrays):
+    members = [(name if name != "Y" else "Y.npy", npy(array)) for name, array in arrays.items()]
+    added = [("__MACOSX/", b""), ("__MACOSX/._Y.npy", bytes(120)), ("._xcoords.npy", bytes(9)), (".DS_Store", b"x")]
+    found = open_npz(zipped(tmp_path / "a.npz", [*members, *added]))
+    assert found.keys() == arrays.keys()
+    np.testing.assert_array_equal(found["xcoords"], arrays["xcoords"])
+    refused(zipped(tmp_path / "b.npz", [*members, ("notes", b"by hand")]), "'notes' that is no array")
+    refused(zipped(tmp_path / "c.npz", [*members, ("Y", npy(arrays["Y"]))]), "two members for the key 'Y'")
+    refused(zipped(tmp_path / "d.npz", [(f"mine/{name}", content) for name, content in members]), "in no folder")

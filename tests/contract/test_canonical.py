@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fly64_assets.cli.main import main
+from fly64_assets.contract import canonical, conversion, positions
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.findings import FormError
 from fly64_assets.contract.metadata import transformation
-from fly64_assets.contract.npz import load_base, load_dataset, write_npz
+from fly64_assets.contract.npz import load_base, load_dataset, open_npz, write_npz
 from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.errors import ContractError
+from fly64_assets.physics.illumination import probe_diameter_px
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ def test_integer_counts_do_not_wrap(save, arrays, dtype):
 def test_counts_as_floats_need_a_word(save, arrays):
     raw = without(arrays, "_metadata") | {"diffraction": counts_of(arrays).astype(np.float32)}
     path = save(raw)
-    with pytest.raises(ContractError, match="confirm with counts = True"):
+    with pytest.raises(ContractError, match="confirm with --counts"):
         canonicalize(path)
     found, done = canonicalize(path, counts=True)
     np.testing.assert_array_equal(found["diffraction"], np.sqrt(counts_of(arrays)).astype(np.float32))
@@ -113,7 +120,7 @@ def test_layout_of_patches_alone_is_left_to_the_validator(save, arrays):
 
 def test_ambiguous_layout_is_refused_with_the_guess(save, part):
     cube = part(slice(0, 16))
-    with pytest.raises(ContractError, match=r"\(16, 16, 16\).*frames_last = False"):
+    with pytest.raises(ContractError, match=r"\(16, 16, 16\).*--frames-first"):
         canonicalize(save(cube))
     same(canonicalize(save(cube), frames_last=False)[0], cube)
     turned = {key: np.moveaxis(cube[key], 0, -1) for key in ("diffraction", "Y")}
@@ -199,10 +206,12 @@ def test_unreadable_metadata_and_unknown_keys_are_dropped_and_named(save, arrays
     assert "remark" not in found
 
 
-def test_dc_in_the_corner_needs_a_word(save, arrays):
-    path = save(arrays | {"diffraction": np.fft.ifftshift(arrays["diffraction"], axes=(1, 2))})
-    with pytest.raises(ContractError, match="confirm with dc_corner = True"):
+@pytest.mark.parametrize("axes", [(1, 2), (1,), (2,)])
+def test_dc_at_the_edges_needs_a_word(save, arrays, axes):
+    path = save(arrays | {"diffraction": np.fft.ifftshift(arrays["diffraction"], axes=axes)})
+    with pytest.raises(ContractError, match="confirm with --dc-corner"):
         canonicalize(path)
+    assert "DATA-001.centre" in {finding.code for finding in validate(open_npz(path)).errors}
     found, done = canonicalize(path, dc_corner=True)
     same(found, arrays)
     assert operations(done) == ["shift_dc_to_centre"]
@@ -212,7 +221,7 @@ def test_other_names_need_a_word(save, arrays):
     wild = without(arrays, "diffraction", "probeGuess") | {"data": arrays["diffraction"], "probe": arrays["probeGuess"]}
     path = save(wild)
     with pytest.raises(
-        ContractError, match=r"lacks diffraction, probeGuess.*rename data=diffraction.*rename probe=probeGuess"
+        ContractError, match=r"lacks diffraction, probeGuess.*--rename data=diffraction.*--rename probe=probeGuess"
     ):
         canonicalize(path)
     found, done = canonicalize(path, rename={"data": "diffraction", "probe": "probeGuess"})
@@ -269,7 +278,7 @@ def test_base_with_other_names(save, arrays):
         "xcoords": arrays["xcoords"],
         "ycoords": arrays["ycoords"],
     }
-    with pytest.raises(ContractError, match="rename obj=objectGuess"):
+    with pytest.raises(ContractError, match="--rename obj=objectGuess"):
         canonicalize_base(save(wild))
     found, _ = canonicalize_base(save(wild), rename={"obj": "objectGuess", "probe": "probeGuess"})
     assert validate_base(found).findings == ()
@@ -281,3 +290,165 @@ def test_a_base_in_place_of_a_data_set_is_told_where_to_go(tmp_path):
     np.savez(path, objectGuess=obj, probeGuess=probe, xcoords=[3.0], ycoords=[3.0])
     with pytest.raises(ContractError, match=r"lacks diffraction; .*`fly64 base import` takes it"):
         canonicalize(path)
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (0,), (1,)])
+def test_a_probe_in_fft_order_needs_a_word(save, arrays, axes):
+    """Its centroid is dark, so that its diameter would be that of the window."""
+    path = save(arrays | {"probeGuess": np.fft.ifftshift(arrays["probeGuess"], axes=axes)})
+    for read in (canonicalize, canonicalize_base):
+        with pytest.raises(FormError, match=r"FFT order.*confirm with --probe-corner"):
+            read(path)
+        found, done = read(path, probe_corner=True)
+        np.testing.assert_array_equal(found["probeGuess"], arrays["probeGuess"])
+        assert "shift_probe_to_centre" in operations(done)
+    assert "DATA-001.centre" in {finding.code for finding in validate(open_npz(path)).errors}
+    with pytest.raises(ValueError, match="FFT order"):
+        probe_diameter_px(open_npz(path)["probeGuess"])
+
+
+def test_wide_dark_and_displaced_probes_are_no_probes_in_fft_order(save, arrays):
+    rows, columns = np.mgrid[:64, :64] - 32
+    radius = np.hypot(rows, columns)
+    for probe in (radius < 30, abs(radius - 26) < 3, np.hypot(rows - 12, columns) < 8, np.ones((64, 64))):
+        wide = {"objectGuess": np.ones((100, 100)) + 0j, "probeGuess": probe + 0j, "xcoords": [40, 50.0]}
+        assert validate_base(canonicalize_base(save(wide | {"ycoords": [40, 50.0]}))[0]).errors == ()
+
+
+def conventions(arrays):
+    height, width = arrays["objectGuess"].shape
+    x, y, n = arrays["xcoords"], arrays["ycoords"], len(arrays["probeGuess"])
+    return {
+        "from-centre": ({"xcoords": x - width // 2, "ycoords": y - height // 2}, {"positions": "from-centre"}),
+        "corners": ({"xcoords": x - n // 2, "ycoords": y - n // 2}, {"positions": "corners"}),
+        "exchanged": ({"xcoords": y, "ycoords": x}, {"rename": {"xcoords": "ycoords", "ycoords": "xcoords"}}),
+        "exchanged from-centre": (
+            {"xcoords": y - height // 2, "ycoords": x - width // 2},
+            {"positions": "from-centre", "rename": {"xcoords": "ycoords", "ycoords": "xcoords"}},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["from-centre", "corners", "exchanged", "exchanged from-centre"])
+def test_other_conventions_of_positions_are_guessed_and_confirmed(save, arrays, name):
+    """The guess names the option, and the option gives the positions that were meant."""
+    obj = np.pad(arrays["objectGuess"], ((0, 0), (0, 60)), mode="wrap")
+    wide = arrays | {"objectGuess": obj, "xcoords": arrays["xcoords"] * 2 - 6}
+    del wide["xcoords_start"], wide["ycoords_start"]
+    stored, said = conventions(wide)[name]
+    path = save(wide | stored)
+    for read in (canonicalize, canonicalize_base):
+        with pytest.raises(FormError, match=r"windows of 16 px leave the object.*confirm with") as caught:
+            read(path)
+        assert caught.value.code == "DATA-001.coordinates"
+        assert all(f"--positions {origin}" in str(caught.value) for origin in [said.get("positions")] if origin)
+        assert ("--rename xcoords=ycoords --rename ycoords=xcoords" in str(caught.value)) == ("rename" in said)
+        found, _ = read(path, **said)
+        np.testing.assert_allclose(found["xcoords"], wide["xcoords"])
+        np.testing.assert_allclose(found["ycoords"], wide["ycoords"])
+
+
+def test_positions_that_nothing_explains_are_left_to_the_validator(save, arrays):
+    found, _ = canonicalize(save(arrays | {"xcoords": arrays["xcoords"] + 1000}))
+    assert "DATA-001.coordinates" in {finding.code for finding in validate(found).errors}
+
+
+def records(array, names=("real", "imag"), kind="<f8"):
+    out = np.empty(array.shape, [(name, kind) for name in names])
+    out[names[0]], out[names[1]] = (array.imag, array.real) if names[0].startswith("i") else (array.real, array.imag)
+    return out
+
+
+@pytest.mark.parametrize("names", [("real", "imag"), ("r", "i"), ("Re", "Im"), ("imag", "real")])
+def test_complex_numbers_as_records(save, arrays, names):
+    found, done = canonicalize(
+        save(arrays | {key: records(arrays[key], names, "<f4") for key in ("objectGuess", "probeGuess", "Y")})
+    )
+    same(found, arrays)
+    assert operations(done) == ["join_records"] * 3
+
+
+def test_records_of_anything_else_are_called_so(save, arrays):
+    with pytest.raises(FormError, match="probeGuess is made of records with the fields amplitude, phase"):
+        canonicalize(save(arrays | {"probeGuess": records(arrays["probeGuess"], ("amplitude", "phase"))}))
+
+
+def test_a_last_axis_of_two_is_read_where_it_cannot_be_an_amplitude(save, arrays):
+    def stacked(array):
+        return np.stack([array.real, array.imag], -1)
+
+    both = arrays | {key: stacked(arrays[key]) for key in ("objectGuess", "probeGuess")}
+    assert (both["probeGuess"][..., 0] < 0).any()
+    same(canonicalize(save(both))[0], arrays)
+    positive = arrays | {"objectGuess": stacked(np.abs(arrays["objectGuess"].real) + 1j * arrays["objectGuess"].imag)}
+    path = save(positive)
+    with pytest.raises(FormError, match=r"objectGuess of shape \(70, 66, 2\).*amplitude and phase.*--real-imaginary"):
+        canonicalize(path)
+    found, _ = canonicalize_base(path, real_imaginary=True)
+    np.testing.assert_array_equal(found["objectGuess"].imag, arrays["objectGuess"].imag)
+
+
+def test_a_raster_of_frames(save, arrays):
+    raster = arrays | {key: arrays[key].reshape(6, 10, 16, 16) for key in ("diffraction", "Y")}
+    found, done = canonicalize(save(raster))
+    same(found, arrays)
+    assert operations(done) == ["flatten_raster"] * 2
+    places = {key: arrays[key].reshape(6, 10) for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start")}
+    same(canonicalize(save(raster | places))[0], arrays)
+    same(canonicalize_base(save(arrays | places))[0], arrays, ("xcoords", "ycoords"))
+    with pytest.raises(FormError, match=r"\(5, 10, 16, 16\).*rows x columns positions.*\(60,\)"):
+        canonicalize(save(arrays | {"diffraction": arrays["diffraction"][:50].reshape(5, 10, 16, 16)}))
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1e45, "holds at most 3.4e.38: divide"), (1e-50, "loses digits below")])
+def test_numbers_beyond_single_precision_are_no_infinities_and_no_zeros(save, arrays, factor, said):
+    for key in ("probeGuess", "objectGuess", "diffraction"):
+        with pytest.raises(FormError, match=f"{key}: its .*{said}"):
+            canonicalize(save(arrays | {key: arrays[key].astype(np.result_type(arrays[key], np.float64)) * factor}))
+    found, _ = canonicalize(save(arrays | {"probeGuess": arrays["probeGuess"].astype(complex) * 1e-25}))
+    np.testing.assert_allclose(found["probeGuess"], arrays["probeGuess"] * np.float32(1e-25), rtol=1e-6)
+
+
+def test_whole_numbers_beyond_their_type_do_not_wrap(save, arrays):
+    with pytest.raises(FormError, match="scan_index: its numbers reach"):
+        canonicalize(save(arrays | {"scan_index": np.arange(60, dtype=np.uint64) + np.uint64(2**63)}))
+
+
+def test_a_measurement_needs_no_object(save, arrays):
+    """Ones stand in for it on a grid that holds every window; nobody simulates frames of them."""
+    measured = without(arrays, "objectGuess", "Y", "_metadata", "xcoords_start", "ycoords_start")
+    measured["diffraction"] = counts_of(arrays).astype(np.uint16)
+    for shift in (0, -200.0, 1e6):
+        places = {key: arrays[key] + shift for key in ("xcoords", "ycoords")}
+        found, done = canonicalize(save(measured | places))
+        assert validate(found).errors == ()
+        assert max(found["objectGuess"].shape) < 110
+        for key, stored in places.items():
+            np.testing.assert_allclose(np.diff(found[key]), np.diff(stored), atol=1e-9)
+        assert "stand_in_object" in operations(done)
+        assert "stand_in_object" in str(found["_metadata"])
+    with pytest.raises(FormError, match="put a reconstruction into its place"):
+        canonicalize_base(save(found))
+    with pytest.raises(FormError, match=r"no object pixels \(metres"):
+        canonicalize(save(measured | {key: measured[key] * 1e-8 for key in ("xcoords", "ycoords")}))
+    with pytest.raises(FormError, match="hardly object pixels"):
+        canonicalize(save(measured | {key: measured[key] * 1e6 for key in ("xcoords", "ycoords")}))
+
+
+def test_two_keys_can_be_exchanged(save, arrays):
+    path = save(arrays | {"xcoords": arrays["ycoords"], "ycoords": arrays["xcoords"]})
+    same(canonicalize(path, rename={"xcoords": "ycoords", "ycoords": "xcoords"})[0], arrays, ("xcoords", "ycoords"))
+    with pytest.raises(FormError, match="has that key already"):
+        canonicalize(path, rename={"xcoords": "ycoords"})
+
+
+def test_every_option_that_a_message_names_is_one_of_the_commands():
+    """A sentence that names an option is printed by `fly64 legacy import` or `fly64 base import`, which have it."""
+    sources = [Path(inspect.getfile(module)).read_text() for module in (canonical, conversion, positions)]
+    named = set(re.findall(r"--[a-z][a-z-]+", "".join(sources)))
+    assert {"--dc-corner", "--counts", "--frames-last", "--rename"} <= named
+    legacy, base = main.commands["legacy"].commands["import"], main.commands["base"].commands["import"]
+    common = set(re.findall(r"--[a-z][a-z-]+", "".join(sources[1:])))
+    for command, wanted in ((legacy, named), (base, common)):
+        assert wanted <= {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    assert not re.search(r"\w = (True|False)", " ".join(re.findall(r'"[^"\n]*"', "".join(sources))))

@@ -129,7 +129,7 @@ def test_own_positions_and_x_axis(base):
 
 def test_a_scan_that_cannot_be_split_is_refused(base):
     line = dataclasses.replace(base, y=np.full_like(base.y, 80.0))
-    with pytest.raises(ContractError, match="train half of the scan is empty: all 120 positions have the same y"):
+    with pytest.raises(ContractError, match=r"train half of the scan is empty: .*same y; split along the other axis"):
         simulate(line, dose=1000, scan="base", axis="y", seed=1)
 
 
