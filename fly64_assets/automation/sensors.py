@@ -102,12 +102,28 @@ def next_in_line(
         if busy:
             why = f"run {busy.run_id[:8]} imports {busy.tags.get(FILE_TAG, 'a base')!r}"
         else:
-            why = unfinished_simulations(store, design)
+            why = unfinished_data(instance, store, design)
         if why:
             return cursor, None, f"waiting: {', '.join(cursor.queue())} ({why})"
         config = {"ops": {"base_dataset": {"config": {"file": str(path), "sha256": sha256}}}}
         return cursor, dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
     return cursor, None, f"no new base file in {folder}"
+
+
+def unfinished_data(instance: dg.DagsterInstance, store: ArtifactStore, design: StudyDesign) -> str:
+    """Which simulated data of the active base are still to come; empty if none are.
+
+    A simulation that has failed, or whose run has ended without a result, keeps nobody waiting.
+    """
+    active = store.active_base()
+    expected = []
+    for dose in unfinished_simulations(store, design):
+        last = newest_run(instance, {BASE_TAG: active.base_id, DOSE_TAG: str(dose)}) if active else None
+        if last is None or not last.is_finished or last.is_success or begun_again(last):
+            expected.append(f"dose_{dose}")
+    if not active or not expected:
+        return ""
+    return f"the simulated data of the active base {active.base_id} do not exist yet: {', '.join(expected)}"
 
 
 def begun_again(run: dg.DagsterRun) -> bool:

@@ -146,12 +146,12 @@ def listing(folder: Path) -> dict[str, WatchedFile]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name.lower().endswith(TEMPORARY) or not _utf8(entry.name):
+                if entry.name.startswith(".") or entry.name.lower().endswith(TEMPORARY):
                     continue
                 with suppress(FileNotFoundError):  # removed since it was listed
                     if entry.is_file(follow_symlinks=False):
                         status = entry.stat(follow_symlinks=False)
-                        files[entry.name] = WatchedFile(status.st_size, status.st_mtime_ns)
+                        files[entry.name] = _listed(entry.name, status)
     except OSError as error:
         raise ArtifactError(
             f"{folder}: cannot be listed ({error.strerror or error}); make the folder, or mount it again, and put base "
@@ -188,27 +188,33 @@ def queued_sha256(path: Path, _size: int, _mtime_ns: int) -> str:
     return sha256_file(path)
 
 
-def unfinished_simulations(store: ArtifactStore, design: StudyDesign) -> str:
-    """What of the active base's simulated data does not exist yet; empty if all does, or without a base."""
+def unfinished_simulations(store: ArtifactStore, design: StudyDesign) -> tuple[int, ...]:
+    """Doses at which the active base was not simulated yet; a simulation that failed is none to wait for."""
     active = store.active_base()
     if active is None:
-        return ""
+        return ()
     layout = store.layout(active.base_id)
-    missing = []
-    for dose in design.doses:
-        records = [store.record(layout, key) for key in keys_of(design, STAGES["simulated_dataset"], Dose(dose))]
-        if any(record is None or record.outcome != "succeeded" for record in records):
-            failed = next((record.reason for record in records if record and record.outcome == "failed"), "")
-            missing.append(f"dose_{dose} ({failed})" if failed else f"dose_{dose}")
-    if not missing:
-        return ""
-    return f"the simulated data of the active base {active.base_id} do not exist yet: {', '.join(missing)}"
+    stage = STAGES["simulated_dataset"]
+    return tuple(
+        dose
+        for dose in design.doses
+        if any(store.record(layout, key) is None for key in keys_of(design, stage, Dose(dose)))
+    )
 
 
 def imported(store: ArtifactStore, sha256: str) -> str:
     """The base that was imported from this content already; empty for none."""
     records = ((base, store.record(store.layout(base), BASE)) for base in store.bases())
     return next((base for base, record in records if record and sha256 in record.inputs.values()), "")
+
+
+def _listed(name: str, status: os.stat_result) -> WatchedFile:
+    file = WatchedFile(status.st_size, status.st_mtime_ns)
+    if name.encode(errors="ignore").decode() == name:
+        return file
+    # Neither a record nor a page could show such a name.
+    shown = os.fsencode(name).decode(errors="replace")
+    return replace(file, state=DONE, message=f"{shown!r} is left alone: its name is not UTF-8; rename the file")
 
 
 def _watched_file(size: int, mtime_ns: int, content: str, state: str, message: str) -> WatchedFile:
@@ -222,7 +228,3 @@ def _state(state: str) -> str:
     if state not in (NEW, GOOD, DONE, UNREADABLE):
         raise ValueError(f"{state!r} is not a state")
     return state
-
-
-def _utf8(name: str) -> bool:
-    return name.encode(errors="ignore").decode() == name

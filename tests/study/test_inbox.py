@@ -105,8 +105,23 @@ def test_links_folders_hidden_and_temporary_files_are_not_listed(desk, tmp_path)
     (tmp_path / "folder.npz" / "inside.npz").write_bytes(b"x")
     (tmp_path / "link.npz").symlink_to(tmp_path / "a.npz")
     os.mkfifo(tmp_path / "pipe.npz")
-    (tmp_path / os.fsdecode(b"\xff.npz")).write_bytes(b"x")
     assert listing(tmp_path).keys() == {"a.npz"}
+
+
+def test_a_name_that_is_not_utf8_is_mentioned_once(desk):
+    desk.put("a.npz", b"good")
+    desk.put(os.fsdecode(b"m\xfcnchen.npz"), b"good")
+    (message,) = desk.poll().messages()
+    assert "'m\ufffdnchen.npz' is left alone: its name is not UTF-8; rename the file" in message
+    message.encode()
+    desk.cursor = desk.cursor.acknowledged()
+    desk.poll()
+    assert desk.poll().messages() == ()
+    assert desk.cursor.queue() == ("a.npz",)
+    (desk.folder / os.fsdecode(b"m\xfcnchen.npz")).rename(desk.folder / "münchen.npz")
+    desk.poll()
+    desk.poll()
+    assert desk.state("münchen.npz") == GOOD
 
 
 def test_a_folder_that_goes_and_comes_back(desk, tmp_path):
