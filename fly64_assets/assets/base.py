@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fly64_assets.assets.flow import GATE, AssetEvent, catalogue_entry, failed_gate, gate_spec, picture, record_metadata
 from fly64_assets.automation.run_tags import BASE_TAG, keep_on_base
+from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.npz import load_base
 from fly64_assets.errors import Fly64Error
 from fly64_assets.physics.illumination import probe_diameter_px
@@ -66,15 +67,27 @@ def current_base(
         keep_on_base(context.instance, context.run.run_id, active.base_id)
     if config.file:
         path = Path(config.file)
-        record = intake_file(store, design, path, expected=config.sha256 or None, announce=context.log.info)
+        record = intake_file(
+            store, design, path, expected=config.sha256 or None, announce=context.log.info, say=logged(context)
+        )
         return active_layout(store), record
     base_state(store, design)
     if active is not None and active.origin in (IMPORTED, CHOSEN):
         layout = active_layout(store)
         verified(layout.base)
         return layout, store.required(layout, BASE)
-    record = intake_from_design(store, design, context.log.info)
+    record = intake_from_design(store, design, context.log.info, logged(context))
     return active_layout(store), record
+
+
+def logged(context: dg.AssetExecutionContext) -> Callable[[Finding], None]:
+    """Writes findings into the run's log."""
+
+    def say(finding: Finding) -> None:
+        write = context.log.warning if finding.severity == "warning" else context.log.info
+        write(f"{finding.code}: {finding.message}")
+
+    return say
 
 
 def describe_base(layout: Layout) -> dict[str, Any]:

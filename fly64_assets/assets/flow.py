@@ -7,7 +7,7 @@ before it materialises, and every later reader of a file verifies it again.
 import base64
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ import dagster as dg
 
 from fly64_assets.automation.graph import condition_of, coordinates_of, mapping_between, partitions_of
 from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, newest_materialization, store_of_run
+from fly64_assets.contract.findings import ContractReport, Finding
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.engines.execution import Execution
@@ -64,10 +65,17 @@ class Work(Generic[C_co]):
         """The dose, the cell, the half of a cell, or the study as a whole."""
         return self.key.at
 
+    def warnings(self, report: ContractReport, split: str) -> list[Finding]:
+        """What is found in the file of a half and stops nothing: into the run's log, and for the record."""
+        found = [replace(finding, message=f"{split}: {finding.message}") for finding in report.warnings]
+        for finding in found:
+            self.context.log.warning(f"{finding.code}: {finding.message}")
+        return found
+
     def dataset(self, path: Path) -> Dataset:
         """A data set whose SHA256 was checked just now; its contract was judged when it was written."""
         verified(path)
-        return load_dataset(path)
+        return load_dataset(path, hashed=True)
 
 
 Compute = Callable[[Work[Any]], Mapping[str, Any]]

@@ -1,9 +1,10 @@
 """Overlap views of one cell."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.physics.overlap import BASELINE, counted
 from fly64_assets.physics.scan import SPLITS
@@ -11,6 +12,7 @@ from fly64_assets.simulation.views import SplitView, split_view, view_metadata, 
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Cell
 from fly64_assets.study import stages
+from fly64_assets.study.intake import warned
 
 
 def cut_view(work: Work[Cell]) -> Mapping[str, Any]:
@@ -19,11 +21,10 @@ def cut_view(work: Work[Cell]) -> Mapping[str, Any]:
     data = {split: work.dataset(work.layout.patched(cell.whole_dose, split)) for split in SPLITS}
     rule = work.design.view_rule(cell.view)
     views = {split: split_view(half, rule, cell.dose, split) for split, half in data.items()}
-    for split, view in views.items():
-        _write(work, data[split], view)
+    findings = [finding for split, view in views.items() for finding in _write(work, data[split], view)]
     outcomes = {split: "skipped" if view.skipped else "succeeded" for split, view in views.items()}
     facts = {s: {"outcome": outcomes[s], "reason": view.reason, **view.facts} for s, view in views.items()}
-    values = {"splits": facts}
+    values = {"splits": facts} | warned(findings)
     if all(view.skipped for view in views.values()):
         work.build.skip("; ".join(view.reason for view in views.values()), values)
     else:
@@ -33,21 +34,25 @@ def cut_view(work: Work[Cell]) -> Mapping[str, Any]:
     return {name: value for split, view in views.items() for name, value in _describe(data[split], view).items()}
 
 
-def _write(work: Work[Cell], dataset: Dataset, view: SplitView) -> None:
+def _write(work: Work[Cell], dataset: Dataset, view: SplitView) -> list[Finding]:
     if view.skipped:
         work.context.log.info(view.reason)
-        return
+        return []
     half = work.at.half(view.split)
     work.build.write_json(work.layout.view_metrics(half), view.metrics)
     if view.view == BASELINE:
-        return
+        return []
     parameters = stages.parameters(work.design, work.key)
     rule, expected = work.design.view_rule(view.view), work.design.expectations()
     metadata = view_metadata(dataset, view, rule, parameters_sha256=json_sha256(parameters))
-    work.build.write(
-        work.layout.view_frames(half),
-        lambda file: write_view(dataset, view.kept, file, metadata=metadata, expected=expected),
-    )
+    findings: list[Finding] = []
+
+    def write(file: BinaryIO) -> None:
+        report = write_view(dataset, view.kept, file, metadata=metadata, expected=expected)
+        findings.extend(work.warnings(report, view.split))
+
+    work.build.write(work.layout.view_frames(half), write)
+    return findings
 
 
 def _describe(dataset: Dataset, view: SplitView) -> Mapping[str, Any]:

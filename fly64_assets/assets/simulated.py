@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.validate import validate_pair
 from fly64_assets.physics.scan import SPLITS
@@ -13,6 +14,7 @@ from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Dose
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
+from fly64_assets.study.intake import warned
 
 
 def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:
@@ -27,16 +29,18 @@ def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:
         seed=design.rng_seeds["simulation"],
         repeat=design.repeat_seed(dose.repeat),
     )
-    files = [_write(work, scan, split, source.sha256) for split in SPLITS]
-    validate_pair(*(open_npz(path) for path in files)).raise_if_failed(f"{dose.place}: the two halves")
+    findings: list[Finding] = []
+    files = [_write(work, scan, split, source.sha256, findings) for split in SPLITS]
+    validate_pair(*(open_npz(path, hashed=True) for path in files)).raise_if_failed(f"{dose.place}: the two halves")
     work.build.succeed(
         {"intensity_scale": scan.scale, "split_point": scan.point}
         | {f"frames_{split}": len(scan.halves[split]) for split in SPLITS}
+        | warned(findings)
     )
     return _describe(scan)
 
 
-def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str) -> Path:
+def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str, findings: list[Finding]) -> Path:
     design, layout = work.design, work.layout
     metadata = split_metadata(
         scan,
@@ -48,9 +52,12 @@ def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str) 
     )
     path = layout.patched(work.at, split)
     expected = design.expectations()
-    work.build.write(
-        path, lambda file: write_split(scan, split, file, patches=design.patches, metadata=metadata, expected=expected)
-    )
+
+    def write(file: BinaryIO) -> None:
+        report = write_split(scan, split, file, patches=design.patches, metadata=metadata, expected=expected)
+        findings.extend(work.warnings(report, split))
+
+    work.build.write(path, write)
     return path
 
 

@@ -109,9 +109,11 @@ def judge(
             if record.outcome == "skipped":
                 notes.append(f"skipped: {record.reason}")
                 continue
-            problems += rule.judge(CheckContext(design, store, layout, record, inputs))
+            checked = CheckContext(design, store, layout, record, inputs)
+            problems += rule.judge(checked)
+            notes += checked.notes
     except Fly64Error as error:
         problems.append(str(error))
     if problems:
-        return False, "\n".join(problems)
+        return False, "\n".join([*problems, *notes])
     return True, "\n".join(notes) or "all is well"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -31,13 +31,17 @@ DATA_SETS: Final = ("_train.npz", "_test.npz", "base.npz")
 
 @dataclass(frozen=True)
 class CheckContext:
-    """One stage record to judge, with its inputs or its outputs alone, and what is needed to do so."""
+    """One stage record to judge, with its inputs or its outputs alone, and what is needed to do so.
+
+    ``notes`` takes what a rule finds and does not blame: the text of the check has it.
+    """
 
     design: StudyDesign
     store: ArtifactStore
     layout: Layout
     record: StageRecord
     inputs: bool = True
+    notes: list[str] = field(default_factory=list)
 
     def fact(self, form: type | tuple[type, ...], *names: str) -> Any:
         """A value of the record, of the given type; raises :class:`ArtifactError` where the record holds none."""
@@ -97,6 +101,7 @@ def data_001(context: CheckContext) -> Problems:
         else:
             report = validate(arrays, expected=context.design.expectations())
         problems += [f"{path.name}: {finding.code}: {finding.message}" for finding in report.errors]
+        context.notes.extend(f"warning: {path.name}: {found.code}: {found.message}" for found in report.warnings)
     return problems
 
 

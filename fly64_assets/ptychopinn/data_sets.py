@@ -17,24 +17,18 @@ from fly64_assets.store.atomic import write_atomically
 DROP: Final = "drop_key"
 
 
-def import_data_set(
-    source: Path,
-    target: Path,
-    *,
-    rename: Mapping[str, str],
-    frames_last: bool | None = None,
-    counts: bool = False,
-    dc_corner: bool = False,
-) -> tuple[Entry, ...]:
-    """Turn a file in any known form into one that obeys DATA-001; every key of the source has an entry.
+def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, strict: bool = False) -> tuple[Entry, ...]:
+    """Turn a file in any known form into one that obeys DATA-001; every key and every finding has an entry.
 
-    Nothing is written where an entry is refused. Raises :class:`ContractError` if the file cannot be read or needs a
-    guess, which the message names.
+    ``form`` is what the user says about the file, arguments of :func:`canonicalize`. Nothing is written where an
+    entry is refused, with ``strict`` by a warning too. Raises :class:`ContractError` if the file cannot be read or
+    needs a guess, which the message names.
     """
-    arrays, done = canonicalize(source, rename=rename, frames_last=frames_last, counts=counts, dc_corner=dc_corner)
-    report = validate(arrays)
-    entries = [*_keys(source, rename, done), *_steps(done)]
-    entries += [Entry("(contract)", finding.code, REFUSED, finding.message) for finding in report.errors]
+    arrays, done = canonicalize(source, **form)
+    report = validate(arrays).strict() if strict else validate(arrays)
+    entries = [*_keys(source, form, done), *_steps(done)]
+    verdicts = {"error": REFUSED}
+    entries += [Entry("(contract)", f.code, verdicts.get(f.severity, f.severity), f.message) for f in report.findings]
     if report.ok:
         write_atomically(target, lambda file: write_npz(file, arrays))
     return tuple(entries)
@@ -50,10 +44,11 @@ def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
     return tuple(arrays)
 
 
-def _keys(source: Path, rename: Mapping[str, str], done: list[dict[str, Any]]) -> Iterator[Entry]:
+def _keys(source: Path, form: Mapping[str, Any], done: list[dict[str, Any]]) -> Iterator[Entry]:
     """One entry for every key of the source."""
     dropped = {step["parameters"]["key"]: step["parameters"]["reason"] for step in done if step["operation"] == DROP}
-    with open_archive(source) as archive:
+    rename = form.get("rename") or {}
+    with open_archive(source, form.get("max_bytes")) as archive:
         headers = {key: archive.header(key) for key in archive.keys}
     for key, header in headers.items():
         name = rename.get(key, key)

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.canonical import canonicalize_base
+from fly64_assets.contract.findings import ContractReport, Finding, FormError, error, information
 from fly64_assets.contract.metadata import build_metadata, encode_metadata, transformation
-from fly64_assets.contract.npz import write_npz
+from fly64_assets.contract.npz import load_base, write_npz
 from fly64_assets.contract.schema import METADATA, Base, base_arrays
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ContractError, Fly64Error
+from fly64_assets.physics.forward import blocks, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
+from fly64_assets.physics.overlap import select_spaced
+from fly64_assets.physics.scan import one_sided, split_indices, split_point, uniform_scan
+from fly64_assets.physics.windows import Scan
+from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore
@@ -32,6 +40,19 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
 
+SHAPE: Final = "STUDY.patch_size"
+SCAN: Final = "STUDY.scan"
+
+Form = Mapping[str, Any]
+"""What a user says about a file that the file does not show: arguments of :func:`canonicalize_base`."""
+
+Say = Callable[[Finding], None]
+"""Shows a finding that stops nothing."""
+
+
+def silent(_finding: Finding) -> None:
+    """Show nothing."""
+
 
 def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
     """A base made from its recipe, with its history in the metadata."""
@@ -41,14 +62,18 @@ def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
     return replace(base, metadata=metadata)
 
 
-def intake_from_design(store: ArtifactStore, design: StudyDesign, announce: Announce | None = None) -> StageRecord:
+def intake_from_design(
+    store: ArtifactStore, design: StudyDesign, announce: Announce | None = None, say: Say = silent
+) -> StageRecord:
     """Make or import the base that the design names, and make it the active one."""
     if not isinstance(design.base, BaseRecipe):
         assert design.base_path is not None
-        return intake_file(store, design, design.base_path, origin="design_file", announce=announce)
+        return intake_file(store, design, design.base_path, origin="design_file", announce=announce, say=say)
     arrays = base_arrays(recipe_base(design.base, design.patch_size_pixels, design.name))
     name = base_id(design.name, hashlib.sha256(npz_bytes(arrays)).hexdigest())
-    return _keep(store, design, arrays, name, "recipe", {}, stages.parameters(design, BASE), announce)
+    report = base_report(arrays, design)
+    report.raise_if_failed(f"base {name}")
+    return _keep(store, design, arrays, name, "recipe", {}, stages.parameters(design, BASE), announce, report)
 
 
 def intake_file(
@@ -57,16 +82,19 @@ def intake_file(
     path: Path,
     *,
     origin: str = IMPORTED,
-    rename: Mapping[str, str] | None = None,
+    form: Form | None = None,
     expected: str | None = None,
     announce: Announce | None = None,
+    say: Say = silent,
+    strict: bool = False,
 ) -> StageRecord:
     """Import a user's base file in any of the known forms, and make it the active one.
 
-    Raises :class:`ContractError` if the file cannot be read, is not a base, its probe is not as large as the design's
-    windows, or its SHA256 is not the ``expected`` one.
+    ``form`` is None where the user has no options to say anything about it. Raises :class:`ContractError` if the file
+    cannot be read, is not a base, or not one that the study can use, if its SHA256 is not the ``expected`` one, and
+    with ``strict`` if there is a warning. What is found besides is shown by ``say``.
     """
-    arrays, transformations = canonicalize_base(path, rename=rename)
+    arrays, transformations = _canonical(path, form)
     source = sha256_file(path)
     if expected and source != expected:
         raise ContractError(
@@ -76,26 +104,129 @@ def intake_file(
     fields = {"base": {"name": path.name, "sha256": source}}
     metadata = build_metadata(len(arrays["probeGuess"]), *transformations, fields=fields)
     arrays = {**arrays, METADATA: encode_metadata(metadata)}
+    report = base_report(arrays, design)
+    (report.strict() if strict else report).raise_if_failed(f"base {base_id(path, source)}")
+    for finding in report.findings:
+        say(finding)
     parameters = {"patch_size_pixels": design.patch_size_pixels}
-    return _keep(store, design, arrays, base_id(path, source), origin, {path.resolve(): source}, parameters, announce)
+    name = base_id(path, source)
+    return _keep(store, design, arrays, name, origin, {path.resolve(): source}, parameters, announce, report)
 
 
-def base_name(design: StudyDesign, path: Path) -> str:
+def base_name(design: StudyDesign, path: Path, say: Say = silent) -> str:
     """Name under which :func:`intake_file` would keep a base file; :class:`ContractError` if it would refuse it."""
-    arrays, _ = canonicalize_base(path)
-    validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {path.name}")
+    report = base_report(_canonical(path, None)[0], design)
+    report.raise_if_failed(f"base {path.name}")
+    for finding in report.findings:
+        say(finding)
     return base_id(path, sha256_file(path))
 
 
 def base_problem(design: StudyDesign, path: Path) -> str:
     """Why a file cannot become a base of this study, with every finding; empty if it can. Writes nothing."""
     try:
-        arrays, _ = canonicalize_base(path)
-        validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(path.name)
+        arrays, _ = _canonical(path, None)
+        base_report(arrays, design).raise_if_failed(path.name)
         _facts(arrays)
-    except Fly64Error as error:
-        return str(error)
+    except Fly64Error as problem:
+        return str(problem)
+    except OSError:
+        raise
+    except Exception as problem:  # noqa: BLE001 (no content of one file may stop the watch for others)
+        return f"it cannot be converted ({type(problem).__name__}: {problem})"
     return ""
+
+
+def base_report(
+    arrays: Mapping[str, NDArray[Any]], design: StudyDesign | None, patch_size: int | None = None
+) -> ContractReport:
+    """Judge canonical arrays of a base: by the contract, and by what the study, or without one any study, can use."""
+    size = design.patch_size_pixels if design else patch_size
+    report = validate_base(arrays, patch_size=size)
+    if not report.ok:
+        return report
+    found = []
+    if size is None and len(arrays["probeGuess"]) not in NETWORK_PATCH_SIZES:
+        sizes = ", ".join(map(str, NETWORK_PATCH_SIZES))
+        found.append(
+            error(SHAPE, f"the probe is {len(arrays['probeGuess'])} px wide; the N of a study is one of {sizes}")
+        )
+    x, y = arrays["xcoords"], arrays["ycoords"]
+    if design is None:
+        lines = [f"with `scan: base`, {why}" for axis in ("x", "y") if (why := one_sided(x, y, axis))]
+        found += [information(SCAN, line) for line in lines]
+    elif design.scan == "base":
+        why = one_sided(x, y, design.train_test_split_axis)
+        found += [error(SCAN, f"one half of the scan is empty: {why}")] if why else []
+    else:
+        found += [information(SCAN, unused_scan(design, x, y))]
+    if design is not None and not _lit(arrays, design):
+        found.append(error(SCAN, "the object is zero in every window of the scan, so no light reaches the detector"))
+    return ContractReport((*report.findings, *found))
+
+
+def _lit(arrays: Mapping[str, NDArray[Any]], design: StudyDesign) -> bool:
+    """Whether light passes the object at some position of the study's scan."""
+    obj, probe = arrays["objectGuess"], arrays["probeGuess"]
+    shape, size, number = (obj.shape[0], obj.shape[1]), len(probe), len(arrays["xcoords"])
+    if design.scan == "base":
+        scan = Scan(arrays["xcoords"], arrays["ycoords"], shape, size)
+    else:
+        scan = uniform_scan(design.rng_seeds["simulation"], number, shape, size)
+    return any(exit_wave_energies(obj, probe, scan[part]).any() for part in blocks(number))
+
+
+def unused_scan(design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """That a study draws its own positions, how it would keep those of the base, and which views they would carry."""
+    said = (
+        f"the base's own {len(x)} positions are not used: `scan: uniform` draws as many anew over the whole object. "
+        "`scan: base` in the design keeps them"
+    )
+    axis = design.train_test_split_axis
+    if why := one_sided(x, y, axis):
+        return f"{said}; as they are, one half of the scan would be empty: {why}"
+    coordinate = y if axis == "y" else x
+    carried: list[str] = []
+    lacking: list[str] = []
+    for view in design.views:
+        rule = design.view_rule(view)
+        frames = {}
+        for split, half in split_indices(coordinate, split_point(coordinate)).items():
+            coords = np.c_[x, y][half]
+            kept = (
+                half
+                if rule.spacing_px is None
+                else select_spaced(coords, rule.spacing_px, design.patch_size_pixels).kept
+            )
+            frames[split] = len(kept)
+        counts = " and ".join(f"{number} {split}" for split, number in frames.items())
+        (carried if min(frames.values()) >= rule.least_frames else lacking).append(f"{view} ({counts})")
+    words = [f"they carry {', '.join(carried)}"] if carried else []
+    words += [f"they are too few for {', '.join(lacking)}"] if lacking else []
+    return f"{said}; {', '.join(words)}"
+
+
+def base_remarks(store: ArtifactStore, design: StudyDesign) -> tuple[str, ...]:
+    """What a user should know about the active base before results are made of it."""
+    active = store.active_base()
+    if active is None or design.scan == "base":
+        return ()
+    layout = store.layout(active.base_id)
+    with suppress(Fly64Error):  # the stages that read a damaged base say so
+        if store.required(layout, BASE).values.get("origin") != "recipe":
+            base = load_base(layout.base)
+            return (unused_scan(design, base.x, base.y),)
+    return ()
+
+
+def _canonical(path: Path, form: Form | None) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
+    try:
+        return canonicalize_base(path, **(form or {}))
+    except FormError as problem:
+        if form is None and problem.names_option:
+            where = f"that is an option of `fly64 base import {path}`"
+            raise FormError(problem.code, f"{problem} ({where})") from problem
+        raise
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -114,8 +245,8 @@ def _keep(
     inputs: Mapping[Path, str],
     parameters: Mapping[str, Any],
     announce: Announce | None,
+    report: ContractReport,
 ) -> StageRecord:
-    validate_base(arrays, patch_size=design.patch_size_pixels).raise_if_failed(f"base {name}")
     layout = store.layout(name)
     code_version = stages.code_version(BASE)
     if not store.state(layout, BASE, inputs, parameters, code_version=code_version).done:
@@ -131,17 +262,23 @@ def _keep(
         ) as build:
             if not build.done:
                 build.write(layout.base, lambda file: write_npz(file, arrays))
-                build.succeed(_facts(arrays) | {"origin": origin, "base_id": name})
+                build.succeed(_facts(arrays) | {"origin": origin, "base_id": name} | warned(report.warnings))
     store.set_active_base(name, origin)
     return store.required(layout, BASE)
+
+
+def warned(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Warnings as a fact of a record, from which every command can show them; nothing where there are none."""
+    messages = [f"{finding.code}: {finding.message}" for finding in findings]
+    return {"warnings": messages} if messages else {}
 
 
 def _facts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     height, width = arrays["objectGuess"].shape
     try:
         diameter = probe_diameter_px(arrays["probeGuess"])
-    except ValueError as error:
-        raise ContractError(f"the base cannot be used: {error}") from error
+    except ValueError as problem:
+        raise ContractError(f"the base cannot be used: {problem}") from problem
     return {
         "object_height_px": height,
         "object_width_px": width,

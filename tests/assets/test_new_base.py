@@ -6,11 +6,15 @@ import dagster as dg
 import pytest
 
 from fly64_assets.automation.sensors import NEW_BASE
+from fly64_assets.checks.factory import judge
+from fly64_assets.checks.rules import RULES
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
-from fly64_assets.store.keys import BASE
+from fly64_assets.store.keys import BASE, Dose, StageKey
+from fly64_assets.study import intake
 from fly64_assets.study.intake import intake_file, npz_bytes, recipe_base
+from fly64_assets.study.states import active_layout
 
 
 def base_bytes(seed, patch_size=64):
@@ -224,3 +228,70 @@ def test_a_damaged_note_of_the_active_base_is_one_sentence(watch):
     requests, message = watch.tick()
     assert requests == []
     assert "does not name a base" in message
+
+
+def test_no_file_keeps_later_ones_waiting(watch, monkeypatch):
+    """Unusable content is told, and a base that cannot be simulated, or whose run died, is waited for no more."""
+    graph = watch.graph
+    empty = base_arrays(recipe_base(BaseRecipe("coins", "grass", object_size=132, positions=60), 64, "empty"))
+    bad = {"none": 0, "one": 1}
+    for name, number in bad.items():
+        short = {key: array[:number] if array.ndim == 1 else array for key, array in empty.items()}
+        watch.put(f"{name}.npz", npz_bytes(short), mtime=500)
+    watch.put("first.npz", base_bytes(1), mtime=1_000)
+    watch.put("second.npz", base_bytes(2), mtime=2_000)
+    watch.put("third.npz", base_bytes(3), mtime=3_000)
+    (request,), _ = watch.settle()
+    assert request.tags["fly64/file"] == "first.npz"
+    assert watch.launch(request).success
+    _, message = watch.tick()
+    for words in ("'none.npz' cannot become a base: ", "there are no positions", "all positions (1) are the same"):
+        assert words in message
+    assert "dose_1000, dose_10000" in message
+    monkeypatch.setattr("fly64_assets.assets.simulated.simulate", lambda *_, **__: 1 / 0)
+    for dose in graph.design.doses:
+        assert not graph.run("simulated_dataset", partition=str(dose)).success
+    (request,), _ = watch.tick()
+    assert request.tags["fly64/file"] == "second.npz"
+    assert watch.launch(request).success
+    active = graph.store.active_base().base_id
+    assert watch.tick()[1].endswith("dose_1000, dose_10000)")
+    for dose in graph.design.doses:  # killed before they could write a record
+        run = graph.instance.create_run_for_job(
+            graph.definitions.resolve_job_def("ingest"), tags={"fly64/base": active, "fly64/dose": str(dose)}
+        )
+        assert watch.tick()[0] == []
+        graph.instance.report_run_failed(run)
+    (request,), _ = watch.tick()
+    assert request.tags["fly64/file"] == "third.npz"
+
+
+def test_content_that_nobody_foresaw_is_told_and_stops_no_other_file(watch, monkeypatch):
+    monkeypatch.setattr(intake, "canonicalize_base", lambda path, **_: {}[path.name])
+    watch.put("odd.npz", b"odd")
+    assert "'odd.npz' cannot become a base: it cannot be converted (KeyError" in watch.settle()[1]
+
+
+def test_warnings_reach_the_log_the_record_and_the_text_of_the_check(small_graph, tmp_path):
+    """Of a base, and of simulated data: an object so dark in one place that the doses of the halves differ widely."""
+    arrays = base_arrays(recipe_base(BaseRecipe("coins", "grass", object_size=132, positions=60), 64, "twice"))
+    for key in ("xcoords", "ycoords"):
+        arrays[key][1] = arrays[key][0]
+    arrays["objectGuess"][:80] *= 0.02
+    path = tmp_path / "twice.npz"
+    path.write_bytes(npz_bytes(arrays))
+    graph = small_graph
+    job = graph.definitions.resolve_job_def("ingest")
+    result = job.execute_in_process(
+        instance=graph.instance, run_config={"ops": {"base_dataset": {"config": {"file": str(path)}}}}
+    )
+    runs = {BASE: result, StageKey("simulated", Dose(1000)): graph.run("simulated_dataset", partition="1000")}
+    layout = active_layout(graph.store)
+    for (key, run), words in zip(runs.items(), ("1 of 60 positions repeat", "unlike the rest"), strict=True):
+        assert run.success
+        assert any(words in entry.user_message for entry in graph.instance.all_logs(run.run_id))
+        assert words in " ".join(graph.store.required(layout, key).values["warnings"])
+        passed, text = judge(graph.store, graph.design, [key], RULES["data_001"])
+        assert passed
+        assert text.startswith("warning: ")
+        assert words in text

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from fly64_assets.cli.commands.files import json_failure, show_findings
 from fly64_assets.cli.console import Session, fail, file_argument, json_option, pass_session, print_json
 from fly64_assets.cli.driver.drive import import_base
+from fly64_assets.cli.file_options import force_option, form_options, refuse_to_replace, strict_option
+from fly64_assets.contract.findings import ContractReport, FormError, error
 from fly64_assets.simulation.recipe import LARGEST_OBJECT_PX, PICTURES, BaseRecipe
 from fly64_assets.store.artifacts import CHOSEN
 from fly64_assets.store.keys import BASE
 from fly64_assets.study.design import StudyDesign
-
-
-def _renames(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = [value.split("=") for value in values]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise click.BadParameter("expected OLD=NEW, for example probe=probeGuess")
-    return dict(pairs)
-
-
-rename_option = click.option(
-    "--rename", multiple=True, callback=_renames, metavar="OLD=NEW", help="Read key OLD as NEW; may be repeated."
-)
 
 
 @click.group()
@@ -55,7 +47,8 @@ def base() -> None:
 @click.option("--probe-radius", default=0.25, show_default=True, help="As a fraction of N.")
 @click.option("--probe-edge", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N.")
 @click.option("--probe-curvature", default=4.0, show_default=True, help="Phase at the rim in rad.")
-def base_make(file: Path, size: int, patch_size: int, **options: object) -> None:
+@force_option
+def base_make(file: Path, size: int, patch_size: int, force: bool, **options: object) -> None:
     """Make a base file from two pictures of the scikit-image wheel; nothing is downloaded.
 
     \b
@@ -75,6 +68,7 @@ def base_make(file: Path, size: int, patch_size: int, **options: object) -> None
         # A size that is right as such and too large for any machine is no error of usage.
         status = 1 if size > LARGEST_OBJECT_PX else 2
         fail(f"{file} is not made: {'; '.join(map(_of_option, problems))}", status)
+    refuse_to_replace([file], force)
     content = npz_bytes(base_arrays(recipe_base(recipe, patch_size, file.stem)))
     digest, size_bytes = write_atomically(file, lambda target: target.write(content))
     click.echo(f"{file}: {size} x {size} px object, {recipe.positions} positions, {size_bytes:,} bytes")
@@ -90,48 +84,57 @@ def _of_option(problem: str) -> str:
 
 @base.command("import")
 @file_argument
-@rename_option
+@form_options
+@strict_option
 @pass_session
-def base_import(session: Session, file: Path, rename: dict[str, str]) -> None:
-    """Bring a base file in any known form into the study, and make it the active base.
+def base_import(session: Session, file: Path, form: dict[str, Any], strict: bool) -> None:
+    """Bring a base file in any known form into the study, and make it the active base; print every finding.
 
     \b
     Example:
       fly64 base import my_base.npz
       fly64 run
     """
-    import_base(session, session.design(), file, rename)
+    import_base(session, session.design(), file, form, strict=strict)
 
 
 @base.command("check")
 @file_argument
 @json_option
-@rename_option
-@click.option("--patch-size", type=int, help="Expected window side N; default: the probe's own.")
-def base_check(file: Path, as_json: bool, rename: dict[str, str], patch_size: int | None) -> None:
+@form_options
+@strict_option
+@click.option("--patch-size", type=int, help="Expected window side N; default: the study's, or the probe's own.")
+@pass_session
+def base_check(
+    session: Session, file: Path, as_json: bool, form: dict[str, Any], strict: bool, patch_size: int | None
+) -> None:
     """Check whether a file can serve as a base, and print every finding.
+
+    Of the study that --study names, if it does; otherwise of any study.
 
     \b
     Example:
       fly64 base check my_base.npz
+      fly64 --study my_study.yaml base check my_base.npz --strict
     """
     from fly64_assets.contract.canonical import canonicalize_base
-    from fly64_assets.contract.npz import open_npz
-    from fly64_assets.contract.validate import validate_base
-    from fly64_assets.errors import ContractError
+    from fly64_assets.study.intake import base_report
 
+    named = click.get_current_context().find_root().get_parameter_source("study") is not ParameterSource.DEFAULT
+    design = session.design() if named else None
+    if design is not None and patch_size not in (None, design.patch_size_pixels):
+        raise click.UsageError(f"study {design.name} has N = {design.patch_size_pixels}, not --patch-size {patch_size}")
     try:
-        arrays, done = canonicalize_base(file, rename=rename)
-    except ContractError:
-        # Not one of the known forms: the findings about the file as it is say why.
         with json_failure(as_json):
-            found = validate_base(open_npz(file), patch_size=patch_size)
-        show_findings(file, found, as_json)
+            arrays, done = canonicalize_base(file, **form)
+    except FormError as problem:
+        show_findings(file, ContractReport((error(problem.code, str(problem)),)), as_json)
         return
     if not as_json:
         for step in done:
             click.echo(f"  · on import: {step['operation']} {step['parameters'] or ''}")
-    show_findings(file, validate_base(arrays, patch_size=patch_size), as_json, "can serve as a base")
+    report = base_report(arrays, design, patch_size)
+    show_findings(file, report.strict() if strict else report, as_json, "can serve as a base")
 
 
 @base.command("list")

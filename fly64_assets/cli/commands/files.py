@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
-from fly64_assets.contract.findings import ContractReport
+from fly64_assets.cli.console import file_argument, json_option, print_json
+from fly64_assets.cli.file_options import max_bytes_option, say_finding, strict_option
+from fly64_assets.contract.findings import ContractReport, FormError
 from fly64_assets.contract.npz import validate_file
 from fly64_assets.errors import ContractError
 
@@ -21,7 +22,7 @@ def show_findings(file: Path, findings: ContractReport, as_json: bool, good: str
         print_json(findings.to_dict())
     else:
         for finding in findings.findings:
-            click.echo(f"  {MARKS[finding.severity]} {finding.code}: {finding.message}")
+            say_finding(finding)
         count = len(findings.errors)
         click.echo(f"{file.name}: {good if findings.ok else f'{count} error(s)'}")
     sys.exit(0 if findings.ok else 1)
@@ -29,11 +30,11 @@ def show_findings(file: Path, findings: ContractReport, as_json: bool, good: str
 
 @contextmanager
 def json_failure(as_json: bool) -> Iterator[None]:
-    """Where a machine reads, say as a finding that a file cannot be read at all."""
+    """Where a machine reads, say as a finding that a file cannot be read at all; its form is a finding of its own."""
     try:
         yield
     except ContractError as error:
-        if not as_json:
+        if not as_json or isinstance(error, FormError):
             raise
         print_json({"ok": False, "findings": [{"code": "DATA-001.file", "severity": "error", "message": str(error)}]})
         sys.exit(1)
@@ -52,8 +53,9 @@ def contract() -> None:
 @contract.command("check")
 @file_argument
 @json_option
-@click.option("--max-bytes", type=int, help="Largest size that a file may declare (default 16 GiB).")
-def contract_check(file: Path, as_json: bool, max_bytes: int | None) -> None:
+@strict_option
+@max_bytes_option
+def contract_check(file: Path, as_json: bool, strict: bool, max_bytes: int | None) -> None:
     """Check a data set against DATA-001 and print every finding.
 
     \b
@@ -62,7 +64,7 @@ def contract_check(file: Path, as_json: bool, max_bytes: int | None) -> None:
     """
     with json_failure(as_json):
         findings = validate_file(file, max_bytes=max_bytes)
-    show_findings(file, findings, as_json)
+    show_findings(file, findings.strict() if strict else findings, as_json)
 
 
 @click.group()

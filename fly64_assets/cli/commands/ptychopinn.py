@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from fly64_assets.cli.commands.base import rename_option
 from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
+from fly64_assets.cli.file_options import force_option, form_options, refuse_to_replace, strict_option
 from fly64_assets.errors import DesignError
 from fly64_assets.ptychopinn.importing import FIXED_SCALE, REFUSED, Entry, read_configuration
 from fly64_assets.store.atomic import write_atomically
@@ -39,14 +39,17 @@ def legacy() -> None:
     is_flag=True,
     help="Take a configuration that learns the intensity scale without that: here it comes from the data.",
 )
+@force_option
 @json_option
-def legacy_config(file: Path, out: Path | None, fixed_scale: bool, as_json: bool) -> None:
+def legacy_config(file: Path, out: Path | None, fixed_scale: bool, force: bool, as_json: bool) -> None:
     """Read a configuration (YAML or JSON) and say of every key whether it is understood, ignored or refused.
 
     \b
     Example:
       fly64 legacy config training.yaml --design my_study.yaml
     """
+    if out is not None:
+        refuse_to_replace([out], force, file)
     found = read_configuration(file, StudyDesign().rng_seeds, broken_rules, fixed_scale=fixed_scale)
     if out is not None and found.ok:
         content = yaml_text(found.design).encode()
@@ -60,21 +63,27 @@ def legacy_config(file: Path, out: Path | None, fixed_scale: bool, as_json: bool
 @legacy.command("import")
 @file_argument
 @out_argument
-@rename_option
+@form_options
 @click.option("--counts", is_flag=True, help="The frames are photon counts, stored as floating-point numbers.")
 @click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner.")
 @click.option("--frames-last/--frames-first", default=None, help="Frames are stored (N, N, n), or (n, N, N).")
+@strict_option
+@force_option
 @json_option
 def legacy_import(
     file: Path,
     out: Path,
-    rename: dict[str, str],
+    form: dict[str, Any],
     counts: bool,
     dc_corner: bool,
     frames_last: bool | None,
+    strict: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
-    """Turn an NPZ data set into one that obeys DATA-001, and say what became of every key.
+    """Turn an NPZ data set into one that obeys DATA-001, and say what became of every key, with every finding.
+
+    A measurement needs no object: ones stand in for it.
 
     \b
     Example:
@@ -82,7 +91,9 @@ def legacy_import(
     """
     from fly64_assets.ptychopinn.data_sets import import_data_set
 
-    entries = import_data_set(file, out, rename=rename, frames_last=frames_last, counts=counts, dc_corner=dc_corner)
+    refuse_to_replace([out], force, file)
+    form |= {"frames_last": frames_last, "counts": counts, "dc_corner": dc_corner}
+    entries = import_data_set(file, out, form, strict=strict)
     ok = all(entry.verdict != REFUSED for entry in entries)
     _show(entries, as_json, {"written": str(out) if ok else None})
     if not as_json:
@@ -93,7 +104,8 @@ def legacy_import(
 @legacy.command("export")
 @file_argument
 @out_argument
-def legacy_export(file: Path, out: Path) -> None:
+@force_option
+def legacy_export(file: Path, out: Path, force: bool) -> None:
     """Write a data set of a study with the keys of existing loaders (`diff3d`) beside its own.
 
     \b
@@ -102,6 +114,7 @@ def legacy_export(file: Path, out: Path) -> None:
     """
     from fly64_assets.ptychopinn.data_sets import export_data_set
 
+    refuse_to_replace([out], force, file)
     click.echo(f"{out}: {', '.join(export_data_set(file, out))}")
 
 

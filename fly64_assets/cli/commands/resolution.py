@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.cli.console import Session, fail, json_option, pass_session, print_json
-from fly64_assets.contract.metadata import derive_metadata, transformation
-from fly64_assets.contract.npz import load_dataset, load_measurement, open_npz
+from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
+from fly64_assets.contract.canonical import canonicalize
+from fly64_assets.contract.findings import FormError
+from fly64_assets.contract.metadata import derive_metadata, recorded_scale, transformation
+from fly64_assets.contract.npz import dataset_of, load_dataset, load_measurement, open_npz, validate_file
 from fly64_assets.contract.schema import Dataset
+from fly64_assets.contract.validate import validate
 from fly64_assets.engines.execution import reconstruction_request
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.evaluation.scores.resolution import compare_halves, half_indices
@@ -27,6 +32,7 @@ from fly64_assets.study.table import STAGES
 
 HALF = "half_{number}.npz"
 OBJECT = "reconstructed_object"
+RESULT = "ptychi_reconstruction.npz"
 
 
 @click.command()
@@ -43,16 +49,18 @@ OBJECT = "reconstructed_object"
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the halves (half_1.npz, half_2.npz) and their reconstructions in this folder.",
 )
+@force_option
 @json_option
 @pass_session
 def resolution(
-    session: Session, file: Path, objects: tuple[Path, Path] | None, save: Path | None, as_json: bool
+    session: Session, file: Path, objects: tuple[Path, Path] | None, save: Path | None, force: bool, as_json: bool
 ) -> None:
     """Measure the resolution of a data set without a truth.
 
     By Fourier ring correlation of reconstructions from two independent halves of its frames. No truth is needed, so it
-    works on measured data. What both halves get wrong alike (a prior, a wrong probe)
-    counts as resolved: the number says how far a result can be repeated.
+    works on measured data, which hold no object, in any form that `fly64 legacy import` reads without a guess. What
+    both halves get wrong alike (a prior, a wrong probe) counts as resolved: the number says how far a result can be
+    repeated.
 
     \b
     Example:
@@ -61,16 +69,17 @@ def resolution(
       fly64 resolution mine.npz --objects a.npz b.npz
     """
     design = session.design()
-    dataset = load_dataset(file)
-    try:
-        chosen = half_indices(dataset.scan_index)
-    except ValueError as error:
-        fail(f"{file}: {error}")
-    if save is not None:
-        save.mkdir(parents=True, exist_ok=True)
     with nullcontext(save) if save else tempfile.TemporaryDirectory(prefix="fly64_halves_") as name:
         folder = Path(name)
         halves = [folder / HALF.format(number=number) for number in (1, 2)]
+        made = [] if objects else [folder / half.stem / RESULT for half in halves]
+        refuse_to_replace([*halves, *made], force, file, *(objects or ()))
+        dataset = _measured(file)
+        try:
+            chosen = half_indices(dataset.scan_index)
+        except ValueError as error:
+            fail(f"{file}: {error}")
+        folder.mkdir(parents=True, exist_ok=True)
         for path, kept in zip(halves, chosen, strict=True):
             _write_half(path, dataset, kept)
         if objects is None:
@@ -99,6 +108,30 @@ def resolution(
         click.echo(f"  full period at the {threshold}: {value}{f' ({score.reason})' if score.reason else ''}")
 
 
+def _measured(file: Path) -> Dataset:
+    """A data set that obeys DATA-001, or whose form needs no guess; findings that stop nothing are printed."""
+    report = validate_file(file)
+    if report.ok:
+        dataset = load_dataset(file)
+    else:
+        arrays = _converted(file)
+        report = validate(arrays)
+        report.raise_if_failed(str(file))
+        dataset = dataset_of(arrays)
+    for finding in report.findings:
+        say_finding(finding, err=True)
+    recorded_scale(dataset.metadata)
+    return dataset
+
+
+def _converted(file: Path) -> Mapping[str, NDArray[Any]]:
+    try:
+        return canonicalize(file)[0]
+    except FormError as error:
+        where = f" (an option of `fly64 legacy import {file} NEW.npz`: measure NEW.npz then)" * error.names_option
+        raise FormError(error.code, f"{error}{where}") from error
+
+
 def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:
     entry = transformation("half", {"frames": len(kept), "of": dataset.frames})
     # The measured counts, not expected ones: measured data have no truth.
@@ -124,7 +157,7 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, verbose: bool) -
         click.echo(f"{half.stem}: lsqml, up to {design.lsqml.epochs} epochs", err=True)
     job = f"{STAGES['lsqml_reconstruction_train'].engine}:reconstruct_job"
     run_isolated(job, request, execution=execution, log_path=out / "ptychi.log")
-    return _object(out / "ptychi_reconstruction.npz")
+    return _object(out / RESULT)
 
 
 def _object(path: Path) -> NDArray[np.complexfloating]:

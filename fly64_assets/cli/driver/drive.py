@@ -18,6 +18,7 @@ from fly64_assets.cli.driver.instance import ready_instance
 from fly64_assets.cli.driver.progress import StudyBars
 from fly64_assets.cli.driver.runs import run_assets
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, stage_run
+from fly64_assets.cli.file_options import say_finding
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.store.atomic import explained, make_folder
 from fly64_assets.store.file_system import examined
@@ -50,11 +51,17 @@ class _WithoutBase(ArtifactStore):
         """No base."""
 
 
-def import_base(session: Session, design: StudyDesign, file: Path, rename: Mapping[str, str]) -> None:
-    """Bring a base file into the study, make it the active base, and say so."""
+def import_base(
+    session: Session, design: StudyDesign, file: Path, form: Mapping[str, Any] | None, *, strict: bool = False
+) -> None:
+    """Bring a base file into the study, make it the active base, and say so with everything that was found.
+
+    ``form`` is what the user says about the form of the file, None where the command has no options for that.
+    """
     from fly64_assets.study.intake import intake_file
 
-    values = intake_file(session.store(design), design, file, rename=rename, announce=click.echo).values
+    store = session.store(design)
+    values = intake_file(store, design, file, form=form, announce=click.echo, say=say_finding, strict=strict).values
     click.echo(
         f"{values['base_id']} is the active base of study {design.name}: object {values['object_height_px']} x "
         f"{values['object_width_px']} px, N = {values['patch_size_px']}, {values['positions']} positions, "
@@ -69,12 +76,12 @@ def states_for(options: RunOptions, design: StudyDesign, filters: Filters) -> di
         if options.dry_run:
             from fly64_assets.study.intake import base_name
 
-            name = base_name(design, options.base_file)
+            name = base_name(design, options.base_file, say_finding)
             click.echo(f"{options.base_file} would be the active base {name}")
             known = name in store.bases()
             store = store.on(name, IMPORTED) if known else _WithoutBase(store.data_root, store.study)
         else:
-            import_base(options.session, design, options.base_file, {})
+            import_base(options.session, design, options.base_file, None)
     return study_states(store, design, methods=filters.methods)
 
 
@@ -146,11 +153,15 @@ class _Driver:
 
     def drive(self) -> ArtifactStore:
         """Base, then every dose followed by its cells, then the report; returns the store on the base of all that."""
+        from fly64_assets.study.intake import base_remarks
+
         ready_instance()
         with StudyBars(len(self.keys)) as self.bars, ThreadPoolExecutor(self.options.jobs) as pool:
             first = stage_run(self.keys, "base")
             if first and not self._start(first):
                 return self.store
+            for remark in base_remarks(self.store, self.design):
+                self.bars.say(f"{MARKS['info']} {remark}")
             active = self.store.active_base()
             self.store = self.store.on(active.base_id, active.origin) if active else self.store
             try:
@@ -203,7 +214,21 @@ class _Driver:
         self.bars.finish(len(run.keys))
         why = "" if result.ok else f": {result.reason}\n  log: {result.log}"
         self.bars.say(f"{MARKS['good' if result.ok else 'bad']} {run.label}{why}")
+        for warning in recorded_warnings(self.store, run.keys) if result.ok else ():
+            self.bars.say(f"  {MARKS['warning']} {warning}")
         return result.ok
+
+
+def recorded_warnings(store: ArtifactStore, keys: Iterable[Key]) -> list[str]:
+    """What was found in the files of some stages that stops nothing, each with its stage."""
+    layout = active_layout(store)
+    records = {key: store.record(layout, key) for key in keys}
+    return [
+        f"{key.label}: {warning}"
+        for key, record in records.items()
+        if record is not None
+        for warning in record.values.get("warnings", ())
+    ]
 
 
 def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[Key]) -> None:

@@ -4,8 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from fly64_assets.contract.npz import open_npz
+from fly64_assets.cli.main import main
+from fly64_assets.contract.npz import load_base, open_npz
+from fly64_assets.contract.schema import BASE_KEYS
+from fly64_assets.simulation.frames import simulate
 
 
 def test_base_make_is_repeatable_and_checks_clean(fly64, base_file, tmp_path):
@@ -97,3 +101,125 @@ def test_a_base_of_another_window_size_is_refused(fly64, base_file, tmp_path):
     assert answer.exit_code == 1
     assert "128" in answer.output
     assert not any((tmp_path / "data").rglob("base.npz"))
+
+
+def changed(path, base_file, **arrays):
+    np.savez(path, **{**{key: open_npz(base_file)[key] for key in BASE_KEYS}, **arrays})
+    return path
+
+
+DESIGN = "name: mine\nscan: {scan}\ntrain_test_split_axis: {axis}\noverlap_views: {{dense: 0.7, apart: 0.05}}\n"
+
+
+@pytest.fixture
+def study(tmp_path):
+    def write(scan="uniform", axis="y"):
+        path = tmp_path / f"{scan}_{axis}.yaml"
+        path.write_text(DESIGN.format(scan=scan, axis=axis))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_a_scan_needs_two_distinct_positions(fly64, base_file, tmp_path, study, number):
+    path = changed(tmp_path / "few.npz", base_file, xcoords=np.full(number, 70.0), ycoords=np.full(number, 60.0))
+    for command in (("base", "check"), ("base", "import")):
+        for scan in ("uniform", "base"):
+            answer = fly64(*command, path, study=study(scan))
+            assert answer.exit_code == 1
+            assert "a scan needs at least two" in answer.output
+    assert fly64("base", "list").output.startswith("study demo has no base yet")
+
+
+def test_a_line_is_split_along_itself(fly64, base_file, study, tmp_path):
+    """What import accepts, the study can use; the remedy is the one that helps."""
+    line = changed(tmp_path / "line.npz", base_file, ycoords=np.full(60, 64.0))
+    answer = fly64("base", "import", line, study=study("base", "y"))
+    assert answer.exit_code == 1
+    assert "one half of the scan is empty" in answer.output
+    assert "train_test_split_axis: x" in answer.output
+    assert fly64("base", "check", line, study=study("base", "y")).exit_code == 1
+    assert fly64("base", "import", line, study=study("base", "x")).exit_code == 0
+    (kept,) = (tmp_path / "data" / "mine").glob("line_*/base.npz")
+    halves = simulate(load_base(kept), dose=1000, scan="base", axis="x", seed=1).halves
+    assert all(len(half) for half in halves.values())
+
+
+def test_a_probe_of_a_width_that_no_study_has(base_file, tmp_path, fly64):
+    probe = np.pad(open_npz(base_file)["probeGuess"], 16)
+    path = changed(tmp_path / "wide.npz", base_file, probeGuess=probe, xcoords=[50, 60.0], ycoords=[50, 60.0])
+    answer = CliRunner().invoke(main, ["base", "check", str(path)])
+    assert answer.exit_code == 1
+    assert "the N of a study is one of 64, 128, 256" in answer.output
+
+
+def test_positions_that_uniform_discards_are_named_with_what_they_could_carry(fly64, base_file, study):
+    answer = fly64("base", "import", base_file, study=study())
+    assert answer.exit_code == 0
+    assert "60 positions are not used" in answer.output
+    assert "`scan: base` in the design keeps them; they carry baseline (" in answer.output
+    assert "they are too few for apart (" in answer.output
+    assert "not used" not in fly64("base", "import", base_file, study=study("base")).output
+    answer = fly64("run", "--stage", "simulated", "--dose", 1000, study=study())
+    assert answer.exit_code == 0, answer.output
+    assert "60 positions are not used" in answer.output
+
+
+def test_every_warning_reaches_the_terminal_and_strict_refuses(fly64, base_file, tmp_path):
+    x = open_npz(base_file)["xcoords"].copy()
+    y = open_npz(base_file)["ycoords"].copy()
+    x[1], y[1] = x[0], y[0]
+    path = changed(tmp_path / "twice.npz", base_file, xcoords=x, ycoords=y)
+    for command in (("base", "check"), ("base", "import")):
+        answer = fly64(*command, path)
+        assert answer.exit_code == 0
+        assert "! DATA-001.coordinates: 1 of 60 positions repeat another one exactly" in answer.output
+        answer = fly64(*command, path, "--strict")
+        assert answer.exit_code == 1
+        assert "1 of 60 positions repeat" in answer.output
+
+
+def test_base_make_replaces_nothing_unless_forced(fly64, base_file):
+    before = base_file.read_bytes()
+    answer = fly64("base", "make", base_file, "--size", 150)
+    assert answer.exit_code == 1
+    assert "exists already" in answer.output
+    assert base_file.read_bytes() == before
+    assert fly64("base", "make", base_file, "--size", 150, "--force").exit_code == 0
+    assert base_file.read_bytes() != before
+    assert fly64("base", "make", "/dev/null", "--force").exit_code == 1
+
+
+def test_guesses_are_confirmed_by_options(fly64, base_file, tmp_path):
+    arrays = open_npz(base_file)
+    path = changed(
+        tmp_path / "other.npz",
+        base_file,
+        probeGuess=np.fft.fftshift(arrays["probeGuess"]),
+        xcoords=arrays["xcoords"] - 70,
+        ycoords=arrays["ycoords"] - 70,
+    )
+    said = []
+    for option in (("--probe-corner",), ("--positions", "from-centre"), ()):
+        answer = fly64("base", "import", path, *said)
+        assert answer.exit_code == bool(option), answer.output
+        assert " ".join(option) in answer.output
+        assert json.loads(fly64("base", "check", path, *said, "--json").output)["ok"] is not bool(option)
+        said += option
+    answer = fly64("generate", "--base-npz", path)
+    assert answer.exit_code == 1
+    assert "--probe-corner" in answer.output
+    assert f"`fly64 base import {path}`" in answer.output
+    assert fly64("base", "check", path, "--rename", "a=xcoords", "--rename", "b=xcoords").exit_code == 2
+
+
+def test_an_object_that_no_window_of_the_scan_shows(fly64, base_file, tmp_path, study):
+    obj = np.zeros_like(open_npz(base_file)["objectGuess"])
+    obj[-3:, -3:] = 1
+    path = changed(tmp_path / "dark.npz", base_file, objectGuess=obj, xcoords=[40, 50.0], ycoords=[40, 50.0])
+    answer = fly64("base", "import", path, study=study("base"))
+    assert answer.exit_code == 1
+    assert "the object is zero in every window of the scan" in answer.output
+    assert fly64("base", "check", base_file, "--max-bytes", 1000).exit_code == 1
+    assert "raise it with --max-bytes" in fly64("base", "import", base_file, "--max-bytes", 1000).output

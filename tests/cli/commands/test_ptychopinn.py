@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from fly64_assets.cli.main import main
+from fly64_assets.contract.npz import validate_file
 from fly64_assets.study.design import load_design
 
 
@@ -39,3 +41,83 @@ def test_what_is_no_file_is_one_sentence(call, tmp_path):
         assert result.exit_code == 1
         assert "Traceback" not in result.output
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Counts of a measurement, without an object; positions count from the middle of the scan."""
+    path = tmp_path / "measured.npz"
+    random = np.random.default_rng(3)
+    axis = np.arange(64) - 32
+    probe = np.exp(-np.add.outer(axis**2, axis**2) / 200 + 0.3j * np.add.outer(axis, axis) / 9)
+    rates = np.abs(np.fft.fftshift(np.fft.fft2(probe, norm="ortho"))) ** 2
+    x, y = random.uniform(-20, 20, (2, 12))
+    np.savez(
+        path, diff3d=random.poisson(rates * 50, (12, 64, 64)).astype(np.uint16), probeGuess=probe, xcoords=x, ycoords=y
+    )
+    return path
+
+
+def test_a_measurement_without_an_object_is_imported(call, measured, tmp_path):
+    out = tmp_path / "out.npz"
+    result = call("import", measured, out)
+    assert result.exit_code == 0, result.output
+    assert "stand_in_object" in result.output
+    assert "info       (contract) = DATA-001.metadata: objectGuess holds ones in place of the object" in result.output
+    assert validate_file(out).errors == ()
+    assert CliRunner().invoke(main, ["contract", "check", str(out), "--strict"]).exit_code == 0
+    assert call("import", measured, tmp_path / "strict.npz", "--strict").exit_code == 0
+
+
+def test_warnings_are_printed_and_strict_writes_nothing(call, measured, tmp_path):
+    arrays = dict(np.load(measured))
+    arrays["xcoords"][1], arrays["ycoords"][1] = arrays["xcoords"][0], arrays["ycoords"][0]
+    path = tmp_path / "twice.npz"
+    np.savez(path, **arrays)
+    result = call("import", path, tmp_path / "out.npz")
+    assert result.exit_code == 0
+    assert (
+        "! warning    (contract) = DATA-001.coordinates: 1 of 12 positions repeat another one exactly" in result.output
+    )
+    result = call("import", path, tmp_path / "strict.npz", "--strict", "--json")
+    document = json.loads(result.output)
+    assert (result.exit_code, document["ok"], document["written"]) == (1, False, None)
+    assert not (tmp_path / "strict.npz").exists()
+    assert CliRunner().invoke(main, ["contract", "check", str(tmp_path / "out.npz")]).exit_code == 0
+    assert CliRunner().invoke(main, ["contract", "check", str(tmp_path / "out.npz"), "--strict"]).exit_code == 1
+
+
+def test_no_command_writes_over_its_input_or_an_existing_file(call, measured, tmp_path):
+    good = tmp_path / "good.npz"
+    assert call("import", measured, good).exit_code == 0
+    config = tmp_path / "c.yaml"
+    config.write_text("nepochs: 3\n")
+    (tmp_path / "hard.npz").hardlink_to(good)
+    (tmp_path / "soft.npz").symlink_to(good)
+    before = {path: path.read_bytes() for path in (measured, good, config)}
+    for command in (("import", measured, measured), ("export", good, good), ("config", config, "--design", config)):
+        for force in ((), ("--force",)):
+            result = call(*command, *force)
+            assert result.exit_code == 2
+            assert "would replace" in result.output
+    for other in ("hard.npz", "soft.npz"):
+        assert call("export", good, tmp_path / other, "--force").exit_code == 2
+    for command in (("import", measured, good), ("export", good, measured), ("config", config, "--design", good)):
+        result = call(*command)
+        assert result.exit_code == 1
+        assert "exists already: choose another name, or replace it with --force" in result.output
+    assert {path: path.read_bytes() for path in before} == before
+    assert call("config", config, "--design", good, "--force").exit_code == 0
+    assert good.read_bytes() != before[good]
+
+
+def test_a_damaged_file_is_not_exported(call, measured, tmp_path):
+    good = tmp_path / "good.npz"
+    assert call("import", measured, good).exit_code == 0
+    content = bytearray(good.read_bytes())
+    content[content.index(b"diffraction.npy") + 5000] ^= 1
+    good.write_bytes(content)
+    result = call("export", good, tmp_path / "out.npz")
+    assert result.exit_code == 1
+    assert "'diffraction' cannot be read" in result.output
+    assert not (tmp_path / "out.npz").exists()

@@ -87,3 +87,32 @@ def test_what_does_not_fit_is_said_in_one_sentence(data, tmp_path):
     assert answer.exit_code == 1
     assert "holds no 'reconstructed_object'" in answer.output
     assert fly64("resolution", tmp_path / "none.npz").exit_code == 1
+
+
+def test_measured_counts_without_an_object_and_nothing_is_replaced(data, tmp_path):
+    dataset = load_dataset(data[0])
+    measured = tmp_path / "measured.npz"
+    counts = dataset.measurement().counts(slice(None)).astype(np.uint32)
+    x, y = dataset.x - 64, dataset.y - 64
+    np.savez(measured, diff3d=counts, probeGuess=dataset.probe, xcoords=x, ycoords=y)
+    answer = fly64(
+        "resolution", measured, "--objects", tmp_path / "a.npz", tmp_path / "b.npz", "--save", tmp_path / "h"
+    )
+    assert answer.exit_code == 1  # the halves are there, the objects are not
+    half = load_dataset(tmp_path / "h" / "half_1.npz")
+    files = [write_object(tmp_path / name, np.ones(half.object.shape)) for name in ("a.npz", "b.npz")]
+    answer = fly64("resolution", measured, "--objects", *files)
+    assert answer.exit_code == 0, answer.output
+    assert "two halves of 20 and 20 frames" in answer.output
+    assert "objectGuess holds ones in place of the object" in answer.output
+    again = fly64("resolution", measured, "--objects", *files, "--save", tmp_path / "h")
+    assert again.exit_code == 1
+    assert "exists already" in again.output
+    own = fly64("resolution", tmp_path / "h" / "half_1.npz", "--objects", *files, "--save", tmp_path / "h", "--force")
+    assert own.exit_code == 2
+    assert "would replace" in own.output
+    np.savez(tmp_path / "corner.npz", **{**np.load(measured), "probeGuess": np.fft.fftshift(dataset.probe)})
+    answer = fly64("resolution", tmp_path / "corner.npz")
+    assert answer.exit_code == 1
+    assert "--probe-corner" in answer.output
+    assert "fly64 legacy import" in answer.output
