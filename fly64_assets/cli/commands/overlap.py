@@ -36,9 +36,6 @@ FILE_OPTIONS: Final = (
 JUDGED: Final = (values.AMPLITUDE, values.CENTRE, values.COORDINATES, values.FINITE)
 """Rules of a base about values, of which an overlap would come out wrong without a word."""
 
-LEAST_SPREAD_PX: Final = 1.0
-"""A scan in object pixels spreads over more; one in metres does not."""
-
 NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
 """Options without which a FILE cannot be measured."""
 
@@ -155,12 +152,6 @@ def _probe(arrays: Arrays) -> NDArray[Any] | None:
 
 def _judge(file: Path, arrays: Arrays, coords: NDArray[np.float64], probe: NDArray[Any] | None) -> None:
     """Ask what a base is asked about the values of its positions and its probe; the form of a base is not needed."""
-    spread = float(np.ptp(coords, axis=0).max()) if len(coords) else 0.0
-    if len(coords) > 1 and spread < LEAST_SPREAD_PX:
-        fail(
-            f"{file.name}: all positions lie within {spread:.3g} of each other, so they are no object pixels "
-            "(metres?): divide them by the pixel size of the object"
-        )
     base: dict[str, NDArray[Any]] = {X: coords[:, 0], Y: coords[:, 1]}
     if probe is not None:
         base[PROBE] = probe
