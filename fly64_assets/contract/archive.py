@@ -14,7 +14,7 @@ import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -133,8 +133,9 @@ class Archive:
                 "the memory is there, raise it with --max-bytes, an option of the commands that check and import files"
             )
         checked: dict[str, zipfile.ZipInfo] = {}
+        folder = _common_folder([member.orig_filename for member in members])
         for member in members:
-            key = self._safe_key(member)
+            key = self._safe_key(member, folder)
             if not key:
                 continue
             if key in checked:
@@ -142,8 +143,8 @@ class Archive:
             checked[key] = member
         return checked
 
-    def _safe_key(self, member: zipfile.ZipInfo) -> str:
-        """Key of a member; empty for what an operating system's archiver has added."""
+    def _safe_key(self, member: zipfile.ZipInfo, folder: str) -> str:
+        """Key of a member of a ``folder``; empty for the folder, and for what an archiver has added."""
         # orig_filename still shows what zipfile cuts off at a NUL.
         name = member.orig_filename
         path = PurePosixPath(name.replace("\\", "/"))
@@ -152,8 +153,10 @@ class Archive:
             raise ContractError(
                 f"{self._name} has a member named {name!r}, which could point outside the archive; refused"
             )
-        if path.parts[:1] == ADDED_FOLDER or path.name.startswith("._") or path.name in ADDED_FILES:
+        if _added(path) or (name.endswith("/") and folder.startswith(name)):
             return ""
+        name = name.removeprefix(folder)
+        path = PurePosixPath(name)
         if len(path.parts) != 1 or name.endswith("/") or name == SUFFIX:
             raise ContractError(
                 f"{self._name} has a member {name!r} that is no array; expected names like 'xcoords.npy', in no folder"
@@ -223,6 +226,18 @@ class Archive:
 
     def _damaged(self, key: str, what: str) -> ContractError:
         return ContractError(f"{self._name}: '{key}' {what}; the file is damaged")
+
+
+def _added(path: PurePosixPath) -> bool:
+    """Whether an operating system's archiver has added a member."""
+    return path.parts[:1] == ADDED_FOLDER or path.name.startswith("._") or path.name in ADDED_FILES
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """The folder, with its slash, in which all members lie where a whole folder was packed; empty otherwise."""
+    own = [name for name in names if not _added(PurePosixPath(name)) and not name.endswith("/")]
+    folders = {name.rpartition("/")[0] for name in own}
+    return f"{folders.pop()}/" if len(folders) == 1 and folders != {""} else ""
 
 
 def _read_to_the_end(member: Any) -> None:

@@ -17,6 +17,7 @@ from fly64_assets.contract import numbers, positions, schema, structure, values
 from fly64_assets.contract.findings import FormError
 from fly64_assets.contract.frames import (
     REAL_KINDS,
+    looks_like_coordinate,
     looks_like_frames,
     looks_like_object,
     looks_like_positions,
@@ -111,6 +112,11 @@ class Conversion:
                 for wanted, looks_alike in tests.items()
                 if wanted in missing and looks_alike(key, self.arrays[key])
             ]
+            guesses += [
+                f"'{key}' looks like {wanted}: confirm with --rename {key}={wanted}"
+                for wanted in (schema.XCOORDS, schema.YCOORDS)
+                if wanted in missing and looks_like_coordinate(key, self.arrays[key], wanted[0])
+            ]
             if schema.XCOORDS in missing and looks_like_positions(key, self.arrays[key]):
                 guesses.append(
                     f"'{key}' looks like positions as pairs, whose order the file does not show: "
@@ -175,6 +181,8 @@ class Conversion:
             self.arrays[key] = squeezed(array, axes)
             if self.arrays[key].ndim != axes:
                 modes = " (one probe mode only)" if key == schema.PROBE else ""
+                if key in numbers.COMPLEX_KEYS and array.dtype.kind in REAL_KINDS and 2 in array.shape:
+                    modes = " of complex numbers, which real and imaginary parts, or amplitude and phase, are not"
                 raise self.error(
                     structure.SHAPE,
                     f"{key} has shape {array.shape}; expected {axes} axes{modes}; store it with as many",
@@ -187,6 +195,10 @@ class Conversion:
             return
         probe = self.arrays[schema.PROBE]
         cut = tuple(axis for axis, ratio in enumerate(half_turned_spread(probe)) if ratio < WRAPPED)
+        if corner and not cut and min(half_turned_spread(np.fft.fftshift(probe))) < WRAPPED:
+            raise self.error(
+                values.CENTRE, f"{schema.PROBE}: its centre is in the middle of the window: leave --probe-corner out"
+            )
         if corner:
             axes = cut or (0, 1)
             self.arrays[schema.PROBE] = np.fft.fftshift(probe, axes=axes)

@@ -99,6 +99,14 @@ def looks_like_object(key: str, array: NDArray[Any]) -> bool:
     return squeezed(array, 2).ndim == 2 and array.dtype.kind == "c" and bool(OBJECT_NAMES.search(key))
 
 
+def looks_like_coordinate(key: str, array: NDArray[Any], axis: str) -> bool:
+    """Whether an unknown array could be one coordinate of all positions: a list of real numbers so named."""
+    listed = squeezed(array, 1)
+    name = key.lower()
+    named = name.startswith(axis) or name.endswith(axis)
+    return named and listed.ndim == 1 and len(listed) > 1 and listed.dtype.kind in REAL_KINDS
+
+
 def looks_like_positions(key: str, array: NDArray[Any], frames: int | None = None) -> bool:
     """Whether an unknown array could be all positions as pairs: (n, 2), with n the number of frames or so named."""
     pairs = squeezed(array, 2)

@@ -18,7 +18,10 @@ Origin = Literal["from-centre", "corners"]
 ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
 """Other meanings of positions than window centres from the object's first pixel; also the values of ``--positions``."""
 
-MEANING: Final = {"from-centre": "count from the object's centre", "corners": "are the first pixels of the windows"}
+MEANING: Final = {
+    "from-centre": "count from the object's centre, to the right and down",
+    "corners": "are the first pixels of the windows",
+}
 EXCHANGE: Final = f"--rename {schema.XCOORDS}={schema.YCOORDS} --rename {schema.YCOORDS}={schema.XCOORDS}"
 
 LEAST_SPREAD_PX: Final = 1.0
@@ -59,7 +62,7 @@ def guesses(x: Positions, y: Positions, shape: tuple[int, int], size: int) -> tu
     --------
     >>> positions = np.array([-10.0, 10.0])
     >>> guesses(positions, positions, (100, 100), 64)
-    ("they count from the object's centre: confirm with --positions from-centre",)
+    ("they count from the object's centre, to the right and down: confirm with --positions from-centre",)
     """
     if spread(x, y) < LEAST_SPREAD_PX or _fits(x, y, shape, size):
         return ()

@@ -29,6 +29,9 @@ COUNTS: Final = "DATA-001.counts"
 MEANINGFUL_COUNTS: Final = 1e6
 """Counts per pixel up to which float32 amplitudes distinguish integers from other numbers."""
 
+ALWAYS_WHOLE: Final = 2.0**24
+"""From here on every float32 is a whole number, which says nothing about counts."""
+
 SIGMAS: Final = 5.0
 CORNER_SHARE_ERROR: Final = 2 / 3
 CORNER_SHARE_WARNING: Final = 1 / 3
@@ -77,15 +80,18 @@ class FrameStatistics:
 def frame_statistics(frames: Frames, scale: float | None) -> FrameStatistics:
     """Look at every value of the frames once; with a scale s, also at the counts rint((s X)^2)."""
     found = FrameStatistics(intensity=np.zeros(frames.values.shape[1:]))
+    telling = False
     for start, block in row_blocks(frames.values):
         finite = np.isfinite(block)
         found.nonfinite.add(~finite, start, block)
         values = np.where(finite, np.abs(block) if block.dtype.kind == "c" else block, 0).astype(np.float64)
         found.integers = found.integers and bool(np.array_equal(np.rint(values), values))
+        telling = telling or bool(((values > 0) & (values < ALWAYS_WHOLE)).any())
         found.negative.add(values < 0, start, values)
         found.intensity += (values**2).sum(axis=0)
         if scale is not None and block.dtype.kind == "f":
             _count(found, np.maximum(values, 0.0), scale, start)
+    found.integers = found.integers and (telling or not found.intensity.any())
     return found
 
 

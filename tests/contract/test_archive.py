@@ -93,7 +93,7 @@ def test_unsafe_member_names(tmp_path, name):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.npz"]
 
 
-@pytest.mark.parametrize("name", ["readme.txt", "folder/", "folder/a.npy", ".npy"])
+@pytest.mark.parametrize("name", ["readme.txt", "folder/", "folder/readme.txt", ".npy", "folder/.npy"])
 def test_members_that_are_no_arrays(tmp_path, name):
     refused(zipped(tmp_path / "a.npz", [(name, b"")]), "no array")
 
@@ -268,4 +268,6 @@ def test_what_an_archiver_adds_is_no_array_and_arrays_need_no_suffix(tmp_path, a
     np.testing.assert_array_equal(found["xcoords"], arrays["xcoords"])
     refused(zipped(tmp_path / "b.npz", [*members, ("notes", b"by hand")]), "'notes' that is no array")
     refused(zipped(tmp_path / "c.npz", [*members, ("Y", npy(arrays["Y"]))]), "two members for the key 'Y'")
-    refused(zipped(tmp_path / "d.npz", [(f"mine/{name}", content) for name, content in members]), "in no folder")
+    folder = [("mine/", b""), *((f"mine/{name}", content) for name, content in members), *added]
+    assert open_npz(zipped(tmp_path / "d.npz", folder)).keys() == arrays.keys()
+    refused(zipped(tmp_path / "e.npz", [*members[1:], (f"mine/{members[0][0]}", members[0][1])]), "in no folder")

@@ -302,6 +302,9 @@ def test_a_probe_in_fft_order_needs_a_word(save, arrays, axes):
         found, done = read(path, probe_corner=True)
         np.testing.assert_array_equal(found["probeGuess"], arrays["probeGuess"])
         assert "shift_probe_to_centre" in operations(done)
+        with pytest.raises(FormError, match="leave --probe-corner out"):
+            read(save(arrays), probe_corner=True)
+        save(arrays | {"probeGuess": np.fft.ifftshift(arrays["probeGuess"], axes=axes)})
     assert "DATA-001.centre" in {finding.code for finding in validate(open_npz(path)).errors}
     with pytest.raises(ValueError, match="FFT order"):
         probe_diameter_px(open_npz(path)["probeGuess"])
@@ -452,3 +455,15 @@ def test_every_option_that_a_message_names_is_one_of_the_commands():
     for command, wanted in ((legacy, named), (base, common)):
         assert wanted <= {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
     assert not re.search(r"\w = (True|False)", " ".join(re.findall(r'"[^"\n]*"', "".join(sources))))
+
+
+def test_coordinates_under_other_names_are_guessed(save, arrays):
+    wild = without(arrays, "xcoords", "ycoords") | {"x": arrays["xcoords"], "pos_y": arrays["ycoords"]}
+    with pytest.raises(FormError, match=r"--rename pos_y=ycoords.*--rename x=xcoords"):
+        canonicalize_base(save(wild))
+    same(canonicalize_base(save(wild), rename={"x": "xcoords", "pos_y": "ycoords"})[0], arrays, ("xcoords", "ycoords"))
+
+
+def test_floats_too_large_to_have_fractions_are_no_counts(save, arrays):
+    with pytest.raises(FormError, match="diffraction: its numbers reach"):
+        canonicalize(save(without(arrays, "_metadata") | {"diffraction": arrays["diffraction"].astype(float) * 1e45}))
