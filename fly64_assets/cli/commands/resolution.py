@@ -17,7 +17,7 @@ from fly64_assets.cli.console import Session, fail, json_option, pass_session, p
 from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
 from fly64_assets.contract.canonical import canonicalize
 from fly64_assets.contract.findings import FormError
-from fly64_assets.contract.metadata import derive_metadata, recorded_scale, transformation
+from fly64_assets.contract.metadata import derive_metadata, positive_parameter, transformation
 from fly64_assets.contract.npz import dataset_of, load_dataset, load_measurement, open_npz, validate_file
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate
@@ -120,7 +120,12 @@ def _measured(file: Path) -> Dataset:
         dataset = dataset_of(arrays)
     for finding in report.findings:
         say_finding(finding, err=True)
-    recorded_scale(dataset.metadata)
+    if positive_parameter(dataset.metadata, "intensity_scale") is None:
+        fail(
+            f"{file}: its amplitudes have no photon scale (intensity_scale in _metadata), without which there are no "
+            f"counts to compare: give the counts themselves (`fly64 legacy import {file} NEW.npz --counts`, if these "
+            "are counts as floating-point numbers)"
+        )
     return dataset
 
 
