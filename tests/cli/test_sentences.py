@@ -26,7 +26,7 @@ def places(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [["status"], ["plan"], ["base", "list"], ["overlap"], ["run"], ["verify"]])
+@pytest.mark.parametrize("command", [["status"], ["plan"], ["base", "list"], ["overlap"], ["run"], ["verify"], ["ui"]])
 @pytest.mark.parametrize(
     ("root", "said"),
     [

@@ -83,6 +83,25 @@ def test_a_run(services: Services, client: Client, grown: Grown) -> None:
     assert again == Counter([*all_cells(services), tag(victim, "dagster/partition")])
 
 
+def test_an_engine(services: Services, client: Client, grown: Grown) -> None:
+    """Its slot is free soon after its end, and what waits for the slot goes on: its own retry, and another run."""
+    cells = ["10000|dense", "100000|dense"]
+    backfill = client.backfill(["lsqml_reconstruction_train"], cells)
+    with dg.DagsterInstance.from_config(str(services.home)) as instance:
+        storage = instance.event_log_storage
+        holders = until(lambda: storage.get_concurrency_info("gpu").active_run_ids, 900, "an engine with a slot")
+        (victim,) = holders
+        os.kill(process_of(client, victim), signal.SIGKILL)
+        ended = lambda: instance.get_run_by_id(victim).is_finished  # noqa: E731
+        until(ended, 300, "the end of the killed run")
+        until(lambda: victim not in storage.get_concurrency_run_ids(), 180, "the slot of the killed run")
+        end = client.ended(backfill, 1800)
+        assert storage.get_concurrency_run_ids() == set()
+    assert end["status"] == "COMPLETED_SUCCESS"
+    assert [run["id"] for run in end["runs"] if run["status"] != "SUCCESS"] == [victim]
+    assert len(end["runs"]) == 3
+
+
 def test_everything_at_once(services: Services, client: Client, grown: Grown) -> None:
     """As in a power cut: no process is left to say that it ended. The backfill goes on when the services are back."""
     backfill = client.backfill(VIEW, None)

@@ -43,7 +43,7 @@ def ui(session: Session, port: int, host: str) -> None:
     Example:
       fly64 ui --port 3001
     """
-    session.design()
+    session.store(session.design())  # refuses what cannot be
     _require_free(host, port)
     home = ready_instance()
     click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")

@@ -52,7 +52,7 @@ def ready_instance() -> Path:
         for run in free_slots(instance):
             click.echo(f"run {run[:8]} had ended and still held a slot of a pool: it is free now", err=True)
     settings = (home / "dagster.yaml").resolve()
-    if added := with_free_slots(settings.read_bytes()):
+    if settings.is_file() and (added := with_free_slots(settings.read_bytes())):
         write_atomically(settings, lambda file: file.write(added))
         click.echo(f"{settings}: added {MONITORING}.{FREE_SLOTS}, so that killed runs give their slots back", err=True)
     return home
