@@ -83,7 +83,8 @@ def steps_in_run() -> dg.ExecutorDefinition:
     A process for each step costs seconds of loading, four of them for an asset with its checks. A run that is to have
     them says so in its configuration: ``execution: {config: {multiprocess: {}}}``.
     """
-    schema = dg.Field(dict, default_value={"in_process": {}})
+    choices = dg.multi_or_in_process_executor.config_schema.as_field().config_type
+    schema = dg.Field(choices, default_value={"in_process": {}})
     return dg.multi_or_in_process_executor.configured(lambda config: config, "steps_in_run", config_schema=schema)
 
 

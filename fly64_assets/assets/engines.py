@@ -45,6 +45,7 @@ def run_engine(
             log_path=scratch,
             progress=reporter(work.context, label or work.key.label),
             processes=processes,
+            libraries=work.build.computed_with,
         )
     finally:
         if scratch.exists():

@@ -13,8 +13,15 @@ from typing import Any, Generic, TypeVar
 
 import dagster as dg
 
-from fly64_assets.automation.graph import condition_of, coordinates_of, mapping_between, partitions_of
-from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, RESUME, newest_materialization, store_of_run
+from fly64_assets.automation.graph import (
+    checked_partition,
+    condition_of,
+    coordinates_of,
+    mapping_between,
+    partition_of_run,
+    partitions_of,
+)
+from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, FOLDER, RESUME, newest_materialization, store_of_run
 from fly64_assets.contract.findings import ContractReport, Finding
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
@@ -156,12 +163,12 @@ def materialize(
     """
     study: StudyResource = context.resources.study
     resource: ArtifactStoreResource = context.resources.store
-    design = study.design()
-    partition = context.partition_key if context.has_partition_key else ""
     records: list[StageRecord] = []
     described: dict[str, Any] = {}
     try:
-        store = store_of_run(context, resource.store(design.name), stage)
+        design = study.design()
+        partition = checked_partition(design, stage, partition_of_run(context))
+        store = store_of_run(context, resource.store(design.name), stage, partition)
         layout = active_layout(store)
         for key in stages.keys_of(design, stage, coordinates_of(partition)):
             record, metadata = build_stage(context, design, store, layout, stage, key, compute)
@@ -205,10 +212,6 @@ def build_stage(
         raise Fly64Error(f"{key.label} cannot run: {wanted.waits_for}")
     gpu: GpuResource | None = context.resources.gpu if stage.engine else None
     existing = store.record(layout, key)
-    if gpu is not None and not wanted.skip and existing is not None and existing.outcome != "failed":
-        # An execution that is impossible here is refused while the result that exists is still there; without one,
-        # the build itself fails, and its record says why.
-        gpu.execution()
     metadata: Mapping[str, Any] = {}
     with store.build(
         layout,
@@ -247,7 +250,7 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
         "outcome": last.outcome,
         "seconds": sum(record.seconds for record in records),
         "size_bytes": sum(file.data["bytes"] for file in files),
-        "folder": dg.MetadataValue.path(str(layout.folder_of(last.key))),
+        FOLDER: dg.MetadataValue.path(str(layout.folder_of(last.key))),
     }
     for name in last.outputs:
         if name.endswith((".log", ".html")):

@@ -58,7 +58,7 @@ def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str, 
         findings.extend(work.warnings(report, split))
 
     work.build.write(path, write)
-    return path
+    return work.build.staged(path)
 
 
 def _describe(scan: SimulatedScan) -> Mapping[str, Any]:

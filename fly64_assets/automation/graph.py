@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from fly64_assets.errors import Fly64Error
 from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import JOBS, STAGES, Stage, job_assets
@@ -50,6 +51,35 @@ def coordinates_of(partition_key: str) -> Coordinates:
     if not dose:
         return Study()
     return Cell(int(dose), view) if view else Dose(int(dose))
+
+
+def partition_of_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> str:
+    """The partition key of a run as text; ``FIRST...LAST`` for a range of them, empty for none."""
+    if context.has_partition_key:
+        return str(context.partition_key)
+    if context.has_partition_key_range:
+        return f"{context.partition_key_range.start}...{context.partition_key_range.end}"
+    return ""
+
+
+def checked_partition(design: StudyDesign, stage: Stage, partition_key: str) -> str:
+    """The partition of a stage's asset that a run builds; empty for the study as a whole, whatever the run's key.
+
+    Raises :class:`Fly64Error` for a key that is none of the asset's: Dagster hands on what a run was tagged with.
+    """
+    partitions = partitions_of(design, stage)
+    if partitions is None:
+        return ""
+    if partition_key in partitions.get_partition_keys():
+        return partition_key
+    doses = ", ".join(str(dose) for dose in design.doses)
+    wanted = f"one of the doses {doses}"
+    if stage.partitioned_by is Cell:
+        wanted = f"a cell DOSE|VIEW (doses: {doses}; views: {', '.join(design.views)})"
+    found = f"partition {partition_key!r}" if partition_key else "no partition"
+    raise Fly64Error(
+        f"{stage.asset}: the run has {found}; expected {wanted} of study {design.name}: launch it for one of these"
+    )
 
 
 # -- automation ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,9 @@ The active base of a study may change while runs are queued or executing. A run 
 its first step stores it in a tag, and what changes the active base stores it in the tags of queued runs.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import dagster as dg
 
 from fly64_assets.errors import ArtifactError
@@ -22,8 +25,12 @@ RESUME = "run"
 RETRY_TAG = "dagster/will_retry"
 """On a failed run: whether Dagster's daemon begins it again."""
 BACKFILL_TAG = "dagster/backfill"
+PAGE = 50
+"""Materialisations that are read from the instance at a time."""
 BASE_ID = "base_id"
 """Metadata of every materialisation: the base it was made from."""
+FOLDER = "folder"
+"""Metadata of every materialisation: where its files are."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -35,14 +42,16 @@ UNFINISHED = [
 
 
 def store_of_run(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, store: ArtifactStore, stage: Stage
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    store: ArtifactStore,
+    stage: Stage,
+    partition: str,
 ) -> ArtifactStore:
-    """The store as this run sees it: with the base with which the run started.
+    """The store as this run sees it: with the base with which the run started on a partition, which is checked already.
 
     Raises :class:`ArtifactError` if the run's tag names a base that the store does not hold.
     """
     run = context.instance.get_run_by_id(context.run.run_id) or context.run
-    partition = context.partition_key if context.has_partition_key else ""
     active = store.active_base()
     base = run.tags.get(BASE_TAG) or _inherited(context.instance, run, stage, partition)
     base = base or (active.base_id if active else None)
@@ -99,6 +108,26 @@ def _inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Stage, p
 
 def newest_materialization(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:
     """The newest materialisation of an asset or of one of its partitions; None if there is none."""
+    return next(_materializations(instance, asset, partition, 1), None)
+
+
+def materialized_in(instance: dg.DagsterInstance, asset: str, partition: str, folder: Path) -> bool:
+    """Whether Dagster knows of a materialisation of an asset, or of one of its partitions, in ``folder``."""
+    return any(
+        FOLDER in one.metadata and Path(str(one.metadata[FOLDER].value)).is_relative_to(folder)
+        for one in _materializations(instance, asset, partition, PAGE)
+    )
+
+
+def _materializations(
+    instance: dg.DagsterInstance, asset: str, partition: str, at_a_time: int
+) -> Iterator[dg.AssetMaterialization]:
+    """Materialisations of an asset or of one of its partitions, the newest first."""
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None)
-    records = instance.fetch_materializations(wanted, limit=1).records
-    return records[0].asset_materialization if records else None
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(wanted, limit=at_a_time, cursor=cursor)
+        yield from (one.asset_materialization for one in page.records if one.asset_materialization is not None)
+        if not page.has_more:
+            return
+        cursor = page.cursor

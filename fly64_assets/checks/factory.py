@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import dagster as dg
 
-from fly64_assets.automation.graph import coordinates_of
-from fly64_assets.automation.run_tags import store_of_run
+from fly64_assets.automation.graph import coordinates_of, partition_of_run
+from fly64_assets.automation.run_tags import materialized_in, store_of_run
 from fly64_assets.checks.rules import CheckContext, Rule
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
@@ -21,7 +22,8 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
     """A partition-aware check of one asset.
 
     With one of its partition keys it judges that partition. Without a key, or with the key of a whole dose or of a cell
-    inside its dose, it judges every partition concerned that is on disk and records an evaluation for each.
+    inside its dose, it judges every partition concerned that is on disk, or of which Dagster knows a materialisation
+    there, and records an evaluation for each.
     """
     partitions = asset.partitions_def
     with warnings.catch_warnings():
@@ -32,12 +34,15 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
     def check(
         context: dg.AssetCheckExecutionContext, study: StudyResource, store: ArtifactStoreResource
     ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation | dg.Output[None]]:
-        design = study.design()
-        artifacts = store_of_run(context, store.store(design.name), stage)
+        try:
+            design = study.design()
+            requested = requested_partition(design, partition_of_run(context))
+            artifacts = store_of_run(context, store.store(design.name), stage, requested)
+        except Fly64Error as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
         known = tuple(partitions.get_partition_keys()) if partitions else ()
         # What this run has just read was judged when it was written; an audit judges everything.
         inputs = not context.run.asset_selection
-        requested = requested_partition(design, context.partition_key if context.has_partition_key else "")
         if requested in known:
             passed, text = judge(
                 artifacts, design, keys_of(design, stage, coordinates_of(requested)), rule, inputs=inputs
@@ -47,9 +52,14 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
         yield dg.Output(None, output_name=spec.get_python_identifier())
         for partition in known or ("",):
             keys = keys_of(design, stage, coordinates_of(partition))
-            if not concerned(partition, requested) or not on_disk(artifacts, keys):
+            if not concerned(partition, requested):
                 continue
-            passed, text = judge(artifacts, design, keys, rule, inputs=inputs)
+            if on_disk(artifacts, keys):
+                passed, text = judge(artifacts, design, keys, rule, inputs=inputs)
+            elif materialized_in(context.instance, stage.asset, partition, place_of(artifacts)):
+                passed, text = False, gone(artifacts, stage, partition)
+            else:
+                continue
             context.log.info(f"{name} {partition}: {text}")
             yield dg.AssetCheckEvaluation(
                 asset_key=asset.key,
@@ -66,15 +76,14 @@ def asset_check(name: str, asset: dg.AssetsDefinition, stage: Stage, rule: Rule)
 def requested_partition(design: StudyDesign, partition_key: str) -> str:
     """The partition key of a run, if it names a dose or a cell of the study; empty for none.
 
-    Raises ``dagster.Failure`` with one sentence for a key of nothing that the study has.
+    Raises :class:`Fly64Error` for a key of nothing that the study has.
     """
     doses = [str(dose) for dose in design.doses]
     if partition_key in ("", *doses, *(f"{dose}|{view}" for dose in doses for view in design.views)):
-        return str(partition_key)
-    raise dg.Failure(
+        return partition_key
+    raise Fly64Error(
         f"partition {partition_key!r} is neither a dose ({', '.join(doses)}) nor a cell DOSE|VIEW "
-        f"(views: {', '.join(design.views)}) of study {design.name}",
-        allow_retries=False,
+        f"(views: {', '.join(design.views)}) of study {design.name}"
     )
 
 
@@ -94,6 +103,23 @@ def on_disk(store: ArtifactStore, keys: Sequence[Key]) -> bool:
     except ArtifactError:
         return False
     return any(layout.record(key).exists() for key in keys)
+
+
+def place_of(store: ArtifactStore) -> Path:
+    """Folder of the active base, in which a study's results lie; without one the folder of the study."""
+    try:
+        return active_layout(store).folder
+    except ArtifactError:
+        return store.folder
+
+
+def gone(store: ArtifactStore, stage: Stage, partition: str) -> str:
+    """What it means that Dagster knows a materialisation of which nothing is on disk."""
+    what = f"{stage.asset} {partition}".strip()
+    return (
+        f"Dagster has a materialisation of {what}, and {place_of(store)} holds nothing of it: it was deleted; "
+        "materialise it again, or wipe the materialisation in Dagster if the deletion was meant"
+    )
 
 
 def judge(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-ACCELERATORS: Final = ("auto", "cpu", "gpu", "cuda")
+Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda"])
 """Accepted names; ``gpu`` and ``cuda`` are the same."""
 
-PRECISIONS: Final = ("32-true", "bf16-mixed", "16-mixed")
+Precision = StrEnum("Precision", [("32-true", "32-true"), ("bf16-mixed", "bf16-mixed"), ("16-mixed", "16-mixed")])
 """Lightning's names of the arithmetic in which a network can train; the physics stays in single precision."""
+
+ACCELERATORS: Final = tuple(one.value for one in Accelerator)
+PRECISIONS: Final = tuple(one.value for one in Precision)
 
 RESULT: Final = "ptychi_reconstruction.npz"
 PICTURE: Final = "reconstruction.png"

@@ -4,7 +4,7 @@ A job is ``module:function``, called as ``function(request, progress)`` in a fre
 JSON on the child's standard input; progress and the answer leave it as lines of JSON on a pipe of their own, so that
 nothing that a library prints can be taken for them. An engine library may set global devices and types, leave threads
 behind or be killed for memory; none of it can reach the process that started the job, and a job
-gives the same bytes after any other.
+gives the same bytes after any other on one kind of machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.libraries import engine_libraries
 from fly64_assets.errors import EngineError, Fly64Error
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
+Libraries = Callable[[Mapping[str, str]], object]
 Message = Mapping[str, Any]
 """One progress message: ``done``, ``total``, ``values`` (name to number) and ``label`` (of what; may be empty)."""
 
@@ -51,11 +53,13 @@ def run_isolated(
     log_path: Path,
     progress: Progress | None = None,
     processes: int = 1,
+    libraries: Libraries | None = None,
 ) -> dict[str, Any]:
     """Run an engine job in a process, or a group of processes, with fixed threads, and a GPU only where it is meant.
 
     In a group each process finds its rank and their number in ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE``. The first
-    reports its ``progress`` and answers; where one fails, the others are ended. See :func:`run_job`.
+    reports its ``progress`` and answers; where one fails, the others are ended. ``libraries`` receives what the engine
+    computed with, when it has ended. See :func:`run_job`.
     """
     environment = child_environment(os.environ, execution)
     environments = [environment | (_group(rank, processes) if processes > 1 else {}) for rank in range(processes)]
@@ -64,7 +68,7 @@ def run_isolated(
         if progress:
             progress(message["done"], message["total"], message["values"])
 
-    return run_job(target, request, environments, log_path=log_path, listen=listen)
+    return run_job(target, request, environments, log_path=log_path, listen=listen, libraries=libraries)
 
 
 def run_job(
@@ -76,6 +80,7 @@ def run_job(
     listen: Callable[[Message], None] | None = None,
     stop: threading.Event | None = None,
     grace_seconds: float = 0.0,
+    libraries: Libraries | None = None,
 ) -> dict[str, Any]:
     """Run a job in one process for each environment, and return the first one's answer after a round trip through JSON.
 
@@ -97,6 +102,8 @@ def run_job(
         How long a process that has to end may take after SIGINT, so that it can note that it was interrupted; it is
         killed then, with what it has started. With 0 it is killed at once. With more, it also gets a session of its
         own: Ctrl-C in a terminal reaches it through this process, once.
+    libraries : callable, optional
+        Receives what the first process computed with (``engines.libraries``), if it lives to say it.
 
     Raises
     ------
@@ -114,6 +121,8 @@ def run_job(
     finally:
         for child in children:
             child.close()
+    if libraries:
+        libraries(children[0].answer.get("libraries", {}))
     failed = next((child for child in ended if child.failed), children[0])
     return _result(failed.answer, failed.process.returncode, target)
 
@@ -275,13 +284,13 @@ def _serve(target: str, channel: int) -> None:
             request = json.loads(sys.stdin.buffer.read())
             module, function = target.split(":")
             job = getattr(importlib.import_module(module), function)
-            answer = json.dumps({"result": dict(job(request, progress))})
+            answer = {"result": json.loads(json.dumps(dict(job(request, progress))))}
         except Fly64Error as error:
-            answer = json.dumps({"error": str(error)})
+            answer = {"error": str(error)}
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            answer = json.dumps({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"})
-        messages.write(answer + "\n")
+            answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        messages.write(json.dumps({**answer, "libraries": engine_libraries()}) + "\n")
 
 
 if __name__ == "__main__":

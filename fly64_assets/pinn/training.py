@@ -43,8 +43,9 @@ def train(
 ) -> Trained:
     """Train a network on all frames of a measurement, on ``execution.devices`` devices.
 
-    The result is the same for the same arguments and number of threads, byte for byte. With several devices each
-    process of the group (``run_isolated(..., processes=devices)``) calls this and gets the same result.
+    The result is the same for the same arguments and number of threads on one kind of machine, byte for byte. With
+    several devices each process of the group (``run_isolated(..., processes=devices)``) calls this and gets the same
+    result.
 
     ``gridsize`` and ``neighbor_count`` are g and K of the groups of ``cnn``; ``unrolled`` does not use them. For the
     rest see :class:`~fly64_assets.pinn.optimisation.TrainingSetup`; ``progress`` is called after every epoch with

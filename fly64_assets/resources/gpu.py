@@ -4,11 +4,16 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Final
 
-import dagster as dg
+from pydantic import Field
 
-from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS, Execution
+from fly64_assets.engines.execution import Accelerator, Execution, Precision
 from fly64_assets.errors import EngineError
+from fly64_assets.resources.checked import CheckedResource
+
+MOST: Final = 1024
+"""Devices or threads, well beyond any one machine: a larger number is a mistake."""
 
 
 @cache
@@ -21,33 +26,32 @@ def cuda_devices() -> int:
     return int(answer.stdout.strip() or 0) if answer.returncode == 0 else 0
 
 
-class GpuResource(dg.ConfigurableResource[Execution]):
-    """Where and how engines run.
+class GpuResource(CheckedResource[Execution]):
+    """Where and how engines run. Results are reproducible at equal ``devices``, ``precision`` and ``threads``.
 
-    ``auto`` takes a GPU where torch can use one and the CPU otherwise; ``gpu`` insists on it, or takes what there is
-    where ``fallback`` is set. A network trains on ``devices`` devices, a process for each; reconstructions take one.
-    ``precision`` is Lightning's name of the training's arithmetic. ``threads`` is the number of CPU threads of one
-    engine process. Results are reproducible at equal ``devices``, ``precision`` and ``threads``.
+    On one kind of machine, that is: another processor or library rounds otherwise. Raises :class:`EngineError` for a
+    setting out of its range.
     """
 
-    accelerator: str = "auto"
-    fallback: bool = False
-    devices: int = 1
-    precision: str = "32-true"
-    deterministic: bool = True
-    threads: int = 1
+    accelerator: Accelerator = Field(
+        default=Accelerator("auto"),
+        description="auto takes a GPU where torch can use one and the CPU otherwise; gpu and cuda insist on a GPU.",
+    )
+    fallback: bool = Field(default=False, description="With gpu and cuda: take the CPU where there is no GPU.")
+    devices: int = Field(
+        default=1,
+        ge=1,
+        le=MOST,
+        description=f"Devices on which a network trains, 1 to {MOST}; a process each. Reconstructions take one.",
+    )
+    precision: Precision = Field(
+        default=Precision("32-true"), description="Lightning's name of the arithmetic in which a network trains."
+    )
+    deterministic: bool = Field(default=True, description="Only deterministic algorithms.")
+    threads: int = Field(default=1, ge=1, le=MOST, description=f"CPU threads of one engine process, 1 to {MOST}.")
 
     def execution(self) -> Execution:
-        """Settings with the accelerator resolved.
-
-        Raises :class:`EngineError` for an unknown accelerator or precision, or for more GPUs than exist.
-        """
-        if self.accelerator not in ACCELERATORS:
-            raise EngineError(f"accelerator {self.accelerator!r} is unknown: expected auto, cpu or gpu")
-        if self.precision not in PRECISIONS:
-            raise EngineError(f"precision {self.precision!r} is unknown: expected one of {', '.join(PRECISIONS)}")
-        if self.devices < 1:
-            raise EngineError(f"devices = {self.devices}: expected at least 1")
+        """Settings with the accelerator resolved. Raises :class:`EngineError` for more GPUs than exist."""
         found = 0 if self.accelerator == "cpu" else cuda_devices()
         if self.accelerator in ("gpu", "cuda") and found < self.devices and not self.fallback:
             raise EngineError(
@@ -57,7 +61,7 @@ class GpuResource(dg.ConfigurableResource[Execution]):
         # A fallback to the CPU is one process there; who names the CPU gets as many as they say.
         devices = min(self.devices, found) if found else self.devices if self.accelerator == "cpu" else 1
         accelerator = "cuda" if found else "cpu"
-        return Execution(accelerator, devices, self.precision, self.deterministic, self.threads)
+        return Execution(accelerator, devices, self.precision.value, self.deterministic, self.threads)
 
     def describe(self, execution: Execution) -> str:
         """What was requested and what was found, as a sentence."""

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
-import dagster as dg
 from pydantic import Field
 
 from fly64_assets.pinn.settings import cnn_settings
@@ -13,6 +12,7 @@ from fly64_assets.ptychopinn.configuration import InferenceConfig, TrainingConfi
 from fly64_assets.ptychopinn.dictionary import legacy_parameters
 from fly64_assets.ptychopinn.session import LegacySession, legacy_session
 from fly64_assets.ptychopinn.training_config import TrainingJob
+from fly64_assets.resources.checked import CheckedResource
 from fly64_assets.study.design import StudyDesign
 
 
@@ -29,7 +29,7 @@ def training_job(design: StudyDesign, dose: int, view: str, repeat: int, frames:
     )
 
 
-class LegacyConfigResource(dg.ConfigurableResource[LegacySession]):
+class LegacyConfigResource(CheckedResource[LegacySession]):
     """Sessions on the legacy dictionary `params.cfg`: every key is set from one configuration, and put back after."""
 
     wait_seconds: float = Field(default=0.0, ge=0.0, description="How long a second thread waits before it is refused.")

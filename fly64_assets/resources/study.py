@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from fly64_assets.errors import ArtifactError, DesignError
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.study.design import StudyDesign, load_design
 
@@ -15,7 +16,10 @@ class StudyResource(dg.ConfigurableResource[StudyDesign]):
 
     def design(self) -> StudyDesign:
         """The design, read anew. Raises :class:`DesignError` if it is not valid."""
-        return load_design(self.study)
+        try:
+            return load_design(self.study)
+        except OSError as error:
+            raise DesignError([f"study {self.study!r} cannot be read ({error.strerror})"]) from error
 
 
 class ArtifactStoreResource(dg.ConfigurableResource[ArtifactStore]):
@@ -24,8 +28,8 @@ class ArtifactStoreResource(dg.ConfigurableResource[ArtifactStore]):
     data_root: str = "data"
 
     def store(self, study: str) -> ArtifactStore:
-        """The store of one study."""
-        return ArtifactStore(Path(self.data_root).resolve(), study)
+        """The store of one study. Raises :class:`ArtifactError` for a data root that can be no folder."""
+        return ArtifactStore(possible_folder(self.data_root, "data_root"), study)
 
 
 class InboxResource(dg.ConfigurableResource[Path]):
@@ -36,3 +40,19 @@ class InboxResource(dg.ConfigurableResource[Path]):
     def folder(self) -> Path:
         """The folder; it need not exist."""
         return Path(self.inbox).absolute()
+
+
+def possible_folder(text: str, name: str) -> Path:
+    """The absolute path of a folder that exists or could be made; :class:`ArtifactError` for any other text."""
+    try:
+        path = Path(text).resolve()
+        nearest = next(place for place in (path, *path.parents) if place.exists())
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    else:
+        if text and nearest.is_dir():
+            return path
+        problem = f"{nearest} is no folder" if text else "it is empty"
+    raise ArtifactError(
+        f"{name} = {text!r} names no folder ({problem}): give the path of one that exists or can be made"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import BASE, Coordinates, LayoutError, StageKey
 from fly64_assets.store.layout import Layout, active_base_path, study_folder
 from fly64_assets.store.locks import Announce, stage_lock
-from fly64_assets.store.records import StageRecord, read_record
+from fly64_assets.store.records import StageRecord, damage, failed_rebuild, read_record
 from fly64_assets.store.sidecars import Provenance, input_name, verified, write_artifact
 
 Inputs = Mapping[Path, str] | Sequence[Path]
@@ -140,7 +140,21 @@ class ArtifactStore:
 
         ``inputs`` (see the module's docstring), ``parameters`` (JSON types) and ``code_version`` are what the stage
         would use now; ``quick`` judges files that were not written to after their sidecars by size, not by SHA256.
+        The reason also tells of a later build that failed, and left this result where it was.
         """
+        found = self._state(layout, key, inputs, parameters, code_version, quick)
+        failure = failed_rebuild(layout, key) if found.record is not None else ""
+        return replace(found, reason="; ".join(filter(None, (found.reason, failure))))
+
+    def _state(
+        self,
+        layout: Layout,
+        key: StageKey[Coordinates],
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        code_version: str,
+        quick: bool,
+    ) -> State:
         try:
             record = read_record(layout, key)
         except ArtifactError as error:
@@ -156,9 +170,9 @@ class ArtifactStore:
         change = _changed(record, current, parameters, code_version)
         if change:
             return State("stale", change, record)
-        damage = _damaged(layout, record, quick)
-        if damage:
-            return State("missing", damage, record)
+        harm = damage(layout, record, quick=quick)
+        if harm:
+            return State("missing", harm, record)
         return State("fresh" if record.outcome == "succeeded" else "skipped", record.reason, record)
 
     @contextmanager
@@ -181,8 +195,9 @@ class ArtifactStore:
         lock, ``build.done`` holds its record and there is nothing left to do. Without ``force`` the same holds for a
         stage that is fresh already. ``announce`` receives a sentence when it waits for another process.
 
-        An exception in the block leaves a failed record with its sentence and is raised again; an interrupt
-        (``KeyboardInterrupt``, ``SystemExit``) leaves no record. Neither leaves data files. Raises
+        The result that is there stays until the new one is whole. An exception in the block is raised again; it leaves
+        a failed record with its sentence, or where an intact result is there, that result and the sentence beside it.
+        An interrupt (``KeyboardInterrupt``, ``SystemExit``) leaves everything as it was. Raises
         :class:`ArtifactError`, and changes nothing, if an input is not intact.
         """
         folder = layout.folder_of(key)
@@ -246,16 +261,3 @@ def _difference(then: Any, now: Any, name: str) -> str:
                 dot = "" if name.endswith(" ") else "."
                 return _difference(then.get(key), now.get(key), f"{name}{dot}{key}")
     return f"{name.strip()} changed ({json.dumps(then)} then, {json.dumps(now)} now)"
-
-
-def _damaged(layout: Layout, record: StageRecord, quick: bool) -> str:
-    """What is wrong with the outputs of a record; empty if nothing is."""
-    for name, expected in record.outputs.items():
-        path = layout.folder / name
-        try:
-            current = verified(path, quick=quick).sha256
-        except ArtifactError as error:
-            return str(error)
-        if current != expected:
-            return f"{path}: has SHA256 {current}; the record of '{record.key.label}' says {expected}; run it again"
-    return ""

@@ -108,14 +108,19 @@ def write_atomically(path: Path, writer: Writer) -> tuple[str, int]:
 
 def commit(finished: Path, path: Path) -> tuple[str, int]:
     """Flush and hash a closed file of the same file system, then rename it to ``path``; SHA256 and size."""
+    found = flush(finished)
+    sync_folder(finished.parent)
+    finished.replace(path)
+    sync_folder(path.parent)
+    return found
+
+
+def flush(finished: Path) -> tuple[str, int]:
+    """Flush a closed file, and hash what the disk gives back: SHA256 and size."""
     with finished.open("rb") as file:
         _flushed(file.fileno())
         size = os.fstat(file.fileno()).st_size
-    sync_folder(finished.parent)
-    digest = sha256_file(finished)
-    finished.replace(path)
-    sync_folder(path.parent)
-    return digest, size
+    return sha256_file(finished), size
 
 
 def remove_durably(path: Path) -> None:
@@ -127,13 +132,17 @@ def remove_durably(path: Path) -> None:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn the system's error about ``path`` or its folders into an :class:`ArtifactError` that says what to do."""
+def explained(path: Path, place: Path | None = None) -> Iterator[None]:
+    """Turn the system's error about ``path`` or its folders into an :class:`ArtifactError` that says what to do.
+
+    ``place`` is where the file is made, if not there.
+    """
+    place = place or path
     try:
         yield
     except OSError as error:
-        named = Path(error.filename) if isinstance(error.filename, str) else path
-        elsewhere = named not in path.parents and named.parent != path.parent
+        named = Path(error.filename) if isinstance(error.filename, str) else place
+        elsewhere = named not in place.parents and named.parent != place.parent
         if error.errno is None or elsewhere:
             raise
         advice = _EXPLANATIONS.get(error.errno, _OTHERWISE)

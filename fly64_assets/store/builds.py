@@ -1,7 +1,8 @@
 """One build of a stage, from the lock to the record.
 
-Its order of steps makes a crash at any moment read as *missing*: lock, remove the old record and its outputs, write
-outputs (each with its sidecar), write the record, release.
+The result that is there stays until the new one is whole: outputs, sidecars and record are made in a scratch folder,
+and only then renamed into the place of the old ones, the old record removed first and the new one placed last. A crash
+before that leaves the old result, and a crash within it reads as *missing*.
 """
 
 from __future__ import annotations
@@ -9,32 +10,41 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fly64_assets.errors import ArtifactError, Fly64Error
-from fly64_assets.store.atomic import Writer, explained, remove_durably, temporary_name
+from fly64_assets.store.atomic import Writer, explained, flush, make_folder, remove_durably, sync_folder, temporary_name
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.records import StageRecord, read_record
+from fly64_assets.store.records import StageRecord, damage, read_record
 from fly64_assets.store.sidecars import (
     Artifact,
     Provenance,
-    adopt_artifact,
     now,
+    sidecar_bytes,
     sidecar_path,
     write_artifact,
     write_sidecar,
 )
 
 
+@dataclass(frozen=True)
+class _Output:
+    """A finished file in the scratch folder; ``artifact`` names the place that it will take."""
+
+    staged: Path
+    artifact: Artifact
+    data: bool
+
+
 class Build:
     """A build in progress, as handed out by ``ArtifactStore.build``.
 
-    Write files, then call :meth:`succeed` or :meth:`skip` once; the record appears when the ``with`` block ends.
+    Write files, then call :meth:`succeed` or :meth:`skip` once; files and record appear when the ``with`` block ends.
     ``done`` is set, and there is nothing to do, if another process finished the same stage while this one waited.
 
     ``scratch`` is an empty folder on the file system of the outputs, removed at the end in any case.
@@ -49,20 +59,26 @@ class Build:
         self._layout = layout
         self._provenance = provenance
         self._started = time.monotonic()
-        self._outputs: dict[str, Artifact] = {}
-        self._diagnostics: set[str] = set()
+        self._outputs: dict[str, _Output] = {}
         self._values: dict[str, Any] = {}
         self._outcome = ""
         self._reason = ""
+        self._stands = False
 
     def write(self, path: Path, writer: Writer, *, data: bool = True) -> Artifact:
-        """Write one output atomically, with its sidecar, to a path from the layout.
+        """Write one output for a path from the layout; until the build ends it is where :meth:`staged` says.
 
-        ``data`` says that identical builds give identical bytes; it is False for logs, pictures and timings. Raises
-        :class:`ArtifactError` if the disk is full or read-only; nothing then changes under ``path``.
+        ``data`` says that identical builds give identical bytes on one kind of machine; it is False for logs, pictures
+        and timings. Raises :class:`ArtifactError` if the disk is full or read-only.
         """
         name = self._output_name(path)
-        return self._keep(name, write_artifact(self._layout, path, writer, self._provenance), data)
+        self._outputs.pop(name, None)
+        staged = self.staged(path)
+        with explained(path, staged):
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            with staged.open("wb") as file:
+                writer(file)
+            return self._keep(name, staged, path, data)
 
     def write_bytes(self, path: Path, content: bytes, *, data: bool = True) -> Artifact:
         """Write bytes; see :meth:`write`."""
@@ -73,11 +89,22 @@ class Build:
         return self.write_bytes(path, json_bytes(document, path.name), data=data)
 
     def adopt(self, scratch_path: Path, final_path: Path, *, data: bool = True) -> Artifact:
-        """Flush, hash and move a finished file from the scratch folder to its final path. See :meth:`write`."""
+        """Take a finished file from the scratch folder as the output for a path. See :meth:`write`."""
         if not scratch_path.is_file():
             raise ArtifactError(f"{self.key.label}: {scratch_path.name} was expected in {scratch_path.parent}")
-        name = self._output_name(final_path)
-        return self._keep(name, adopt_artifact(self._layout, scratch_path, final_path, self._provenance), data)
+        name, staged = self._output_name(final_path), self.staged(final_path)
+        with explained(final_path, staged):
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            scratch_path.replace(staged)
+            return self._keep(name, staged, final_path, data)
+
+    def staged(self, path: Path) -> Path:
+        """Where an output is until the build ends."""
+        return self.scratch / ".outputs" / path.relative_to(self._layout.folder)
+
+    def computed_with(self, libraries: Mapping[str, str]) -> None:
+        """Name the libraries that an engine computed with, in the sidecars of all outputs."""
+        self._provenance = replace(self._provenance, machine={**self._provenance.machine, **libraries})
 
     def note(self, values: Mapping[str, Any]) -> None:
         """Add facts to the record, independent of its outcome, for example the return code of a failing engine."""
@@ -96,17 +123,16 @@ class Build:
     def run(self) -> Iterator[Build]:
         """Yield the build between its first and its last step; only the store calls this."""
         try:
-            self._open()
+            self._stands = self._intact_result()
+            with explained(self.scratch):
+                self.scratch.mkdir()
             yield self
-            self._write_record()
+            self._place()
         except Exception as error:
             try:
                 self._fail(error)
             except (OSError, ArtifactError) as second:
                 error.add_note(f"the failure could not be recorded: {second}")
-            raise
-        except BaseException:
-            self._drop_data()
             raise
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
@@ -119,10 +145,9 @@ class Build:
             raise ArtifactError(f"{path} is not a path for an output of '{self.key.label}': use the layout's paths")
         return path.relative_to(self._layout.folder).as_posix()
 
-    def _keep(self, name: str, artifact: Artifact, data: bool) -> Artifact:
-        self._outputs[name] = artifact
-        (self._diagnostics.discard if data else self._diagnostics.add)(name)
-        return artifact
+    def _keep(self, name: str, staged: Path, path: Path, data: bool) -> Artifact:
+        self._outputs[name] = _Output(staged, Artifact(path, *flush(staged)), data)
+        return self._outputs[name].artifact
 
     def _require_open(self) -> None:
         if self.done:
@@ -135,44 +160,88 @@ class Build:
         self.note(values)
         self._outcome, self._reason = outcome, reason
 
-    def _open(self) -> None:
-        """Remove the old record first, so that from here on a crash reads as missing; then its outputs."""
-        path = self._layout.record(self.key)
+    def _intact_result(self) -> bool:
+        """Whether a result is there that is worth keeping if this build fails."""
+        try:
+            record = read_record(self._layout, self.key)
+        except ArtifactError:
+            return False
+        return record.outcome != "failed" and not damage(self._layout, record, quick=True)
+
+    def _fail(self, error: Exception) -> None:
+        """Leave the reason: in a failed record, or beside the intact result that is there."""
+        self._reason = str(error) if isinstance(error, Fly64Error) else f"{type(error).__name__}: {error}"
+        kept = {name: output for name, output in self._outputs.items() if not output.data and output.staged.exists()}
+        if not self._stands:
+            self._outcome, self._outputs = "failed", kept
+            self._place()
+            return
+        provenance = replace(self._provenance, outcome="failed")
+        for output in kept.values():
+            if output.artifact.path.suffix == ".log":
+                path = self._layout.failed_log(self.key, output.artifact.path)
+                output.staged.replace(path)
+                write_sidecar(self._layout, replace(output.artifact, path=path), provenance)
+        document = json_bytes({"reason": self._reason, "end": now()}, "reason of a failure")
+        write_artifact(self._layout, self._layout.failure(self.key), lambda file: file.write(document), provenance)
+
+    def _place(self) -> None:
+        """Put record and outputs, which are made whole beforehand, into the place of the old ones."""
+        if not self._outcome:
+            raise ArtifactError(f"{self.key.label}: the build ended without declaring success or a skip")
+        outputs = [self._with_sidecar(output.staged, output.artifact) for output in self._outputs.values()]
+        place = self._layout.record(self.key)
+        staged, text = self.staged(place), json_bytes(self._record().to_dict(), f"record of {self.key.label}")
+        with explained(place, staged):
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            staged.write_bytes(text)
+            record = self._with_sidecar(staged, Artifact(place, *flush(staged)))
+        self._stands = False
+        self._remove_old({output.artifact.path for output in self._outputs.values()})
+        try:
+            for moves in (outputs, [record]):
+                for source, target in (move for pair in moves for move in pair):
+                    with explained(target):
+                        make_folder(target.parent)
+                        source.replace(target)
+                for folder in {target.parent for pair in moves for _, target in pair}:
+                    sync_folder(folder)
+        except BaseException:
+            for output in self._outputs.values():
+                self._remove(output.artifact.path)
+            raise
+
+    def _with_sidecar(self, staged: Path, artifact: Artifact) -> tuple[tuple[Path, Path], tuple[Path, Path]]:
+        """A staged file with its sidecar, which is written now, each with the place that it will take."""
+        provenance = replace(self._provenance, outcome=self._outcome)
+        sidecar = sidecar_path(staged)
+        with explained(sidecar_path(artifact.path), sidecar):
+            sidecar.write_bytes(sidecar_bytes(self._layout, artifact, provenance))
+            flush(sidecar)
+        return (staged, artifact.path), (sidecar, sidecar_path(artifact.path))
+
+    def _remove_old(self, replaced: Collection[Path]) -> None:
+        """Remove the old record first, so that from here on a crash reads as missing; then what it will not replace."""
         try:
             old = tuple(read_record(self._layout, self.key).outputs)
         except ArtifactError:
             old = ()
-        remove_durably(path)
-        remove_durably(sidecar_path(path))
-        for name in old:
-            self._remove(self._layout.folder / name)
-        with explained(self.scratch):
-            self.scratch.mkdir()
+        remove_durably(self._layout.record(self.key))
+        remove_durably(sidecar_path(self._layout.record(self.key)))
+        paths = [self._layout.folder / name for name in old]
+        logs = [self._layout.failed_log(self.key, path) for path in (*paths, *replaced) if path.suffix == ".log"]
+        for path in (*paths, *logs, self._layout.failure(self.key)):
+            if path not in replaced:
+                self._remove(path)
 
     def _remove(self, path: Path) -> None:
         if path.parent.resolve().is_relative_to(self._layout.folder.resolve()):
             remove_durably(path)
             remove_durably(sidecar_path(path))
 
-    def _drop_data(self) -> None:
-        """Remove what a build that did not end well has written, except logs and pictures."""
-        for name in [name for name in self._outputs if name not in self._diagnostics]:
-            self._remove(self._outputs.pop(name).path)
-
-    def _fail(self, error: Exception) -> None:
-        self._outcome = "failed"
-        self._reason = str(error) if isinstance(error, Fly64Error) else f"{type(error).__name__}: {error}"
-        self._drop_data()
-        self._write_record()
-
-    def _write_record(self) -> None:
-        if not self._outcome:
-            raise ArtifactError(f"{self.key.label}: the build ended without declaring success or a skip")
-        provenance = replace(self._provenance, outcome=self._outcome)
-        if self._outcome != "succeeded":
-            for artifact in self._outputs.values():
-                write_sidecar(self._layout, artifact, provenance)
-        record = StageRecord(
+    def _record(self) -> StageRecord:
+        provenance = self._provenance
+        return StageRecord(
             key=self.key,
             outcome=self._outcome,
             reason=self._reason,
@@ -183,9 +252,7 @@ class Build:
             seconds=round(time.monotonic() - self._started, 3),
             start=provenance.start,
             end=now(),
-            outputs={name: self._outputs[name].sha256 for name in sorted(self._outputs)},
-            diagnostics=tuple(sorted(self._diagnostics & set(self._outputs))),
+            outputs={name: self._outputs[name].artifact.sha256 for name in sorted(self._outputs)},
+            diagnostics=tuple(name for name in sorted(self._outputs) if not self._outputs[name].data),
             values=dict(self._values),
         )
-        text = json_bytes(record.to_dict(), f"record of {self.key.label}")
-        write_artifact(self._layout, self._layout.record(self.key), lambda file: file.write(text), provenance)

@@ -137,6 +137,8 @@ def _known(layout: Layout, records: Collection[StageRecord]) -> set[Path]:
     live += [layout.folder / name for record in records for name in record.outputs]
     named = {source for path in live for source in _inputs_of(path)}
     named |= {layout.folder / name for record in records for name in record.inputs if not name.startswith(EXTERNAL)}
+    for folder, key in ((layout.folder_of(record.key), record.key) for record in records):
+        named |= {layout.failure(key), *(layout.failed_log(key, log) for log in folder.glob("*.log"))}
     # The record of a base is never an orphan: without it an imported base would look unused.
     files = {*live, *named, layout.base, layout.record(BASE)}
     return files | {sidecar_path(path) for path in files}

@@ -78,6 +78,14 @@ class Layout:
             raise LayoutError(f"{name!r} cannot name a file: use letters, digits, '_', '-' and '.', no folders")
         return self.folder_of(key) / name
 
+    def failure(self, key: StageKey[Coordinates]) -> Path:
+        """Why a later build of a stage failed, beside the result that it left where it was."""
+        return self.output(key, "failed_rebuild.json")
+
+    def failed_log(self, key: StageKey[Coordinates], log: Path) -> Path:
+        """The log of that build, beside the ``log`` of the result."""
+        return self.output(key, f"{log.stem}.failed.log")
+
     def result(self, key: StageKey[Coordinates], split: str | None = None) -> Path:
         """The main file of a stage: of one half, where the stage has a file for each."""
         (name,) = key.kind.files

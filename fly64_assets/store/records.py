@@ -116,6 +116,30 @@ def read_record(layout: Layout, key: StageKey[Coordinates]) -> StageRecord:
     return record
 
 
+def damage(layout: Layout, record: StageRecord, *, quick: bool) -> str:
+    """What is wrong with the outputs of a record; empty if nothing is. For ``quick`` see :func:`verified`."""
+    for name, expected in record.outputs.items():
+        path = layout.folder / name
+        try:
+            current = verified(path, quick=quick).sha256
+        except ArtifactError as error:
+            return str(error)
+        if current != expected:
+            return f"{path}: has SHA256 {current}; the record of '{record.key.label}' says {expected}; run it again"
+    return ""
+
+
+def failed_rebuild(layout: Layout, key: StageKey[Coordinates]) -> str:
+    """Why a later build of a stage failed that left the result where it was, as a sentence; empty for none."""
+    path = layout.failure(key)
+    try:
+        verified(path)
+        document: Any = json.loads(path.read_bytes())
+        return f"building it again failed on {document['end']}: {document['reason']}"
+    except (ArtifactError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
 def find_records(layout: Layout) -> list[StageRecord]:
     """Every intact record of a layout, in the order of their keys. Damaged ones count as absent."""
     records = []

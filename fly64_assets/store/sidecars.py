@@ -22,10 +22,11 @@ from typing import Any, Final
 
 from fly64_assets import __version__
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.atomic import Writer, commit, explained, make_folder, write_atomically
+from fly64_assets.store.atomic import Writer, write_atomically
 from fly64_assets.store.hashing import SHA256, json_bytes, json_sha256, sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout, stage_of
+from fly64_assets.store.machine import numpy_libraries
 
 SUFFIX: Final = ".manifest.json"
 EXTERNAL: Final = "external:"
@@ -53,7 +54,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a sidecar says beyond the file itself; ``inputs`` are SHA256 digests by :func:`input_name`."""
+    """What a sidecar says beyond the file itself; ``inputs`` are SHA256 digests by :func:`input_name`.
+
+    ``machine`` is what an engine computed with, beside the processor and the libraries of this process.
+    """
 
     stage: StageKey[Coordinates] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +67,7 @@ class Provenance:
     seeds: Mapping[str, int] = field(default_factory=dict)
     start: str = field(default_factory=now)
     outcome: str = "succeeded"
+    machine: Mapping[str, str] = field(default_factory=dict)
 
 
 def sidecar_path(path: Path) -> Path:
@@ -91,14 +96,6 @@ def library_versions() -> dict[str, str]:
 def write_artifact(layout: Layout, path: Path, writer: Writer, provenance: Provenance) -> Artifact:
     """Write a file atomically, then its sidecar. Raises :class:`ArtifactError` if the disk refuses."""
     digest, size = write_atomically(path, writer)
-    return write_sidecar(layout, Artifact(path, digest, size), provenance)
-
-
-def adopt_artifact(layout: Layout, finished: Path, path: Path, provenance: Provenance) -> Artifact:
-    """Move a finished file of the same file system to ``path`` atomically, then write its sidecar."""
-    with explained(path):
-        make_folder(path.parent)
-        digest, size = commit(finished, path)
     return write_sidecar(layout, Artifact(path, digest, size), provenance)
 
 
@@ -155,6 +152,13 @@ def verified(path: Path, *, quick: bool = False) -> Artifact:
 
 def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> Artifact:
     """Write or replace the sidecar of a file whose hash is known; returns the artifact."""
+    text = sidecar_bytes(layout, artifact, provenance)
+    write_atomically(sidecar_path(artifact.path), lambda file: file.write(text))
+    return artifact
+
+
+def sidecar_bytes(layout: Layout, artifact: Artifact, provenance: Provenance) -> bytes:
+    """The content of a sidecar."""
     path = artifact.path
     folder = path.parent.relative_to(layout.folder).as_posix() if path.is_relative_to(layout.folder) else "."
     document = {
@@ -173,14 +177,13 @@ def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) ->
         "seeds": dict(provenance.seeds),
         "code_version": provenance.code_version,
         "library_versions": library_versions(),
+        "machine": {**numpy_libraries(), **provenance.machine},
         "host": socket.gethostname(),
         "start": provenance.start,
         "end": now(),
     }
     document["sidecar_sha256"] = json_sha256(document)
-    text = json_bytes(document, f"sidecar of {path.name}")
-    write_atomically(sidecar_path(path), lambda file: file.write(text))
-    return artifact
+    return json_bytes(document, f"sidecar of {path.name}")
 
 
 def _problem(document: Any, path: Path) -> str:

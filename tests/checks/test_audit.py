@@ -1,10 +1,12 @@
 """The job ``audit``: all checks over all that is on disk, with a partition key and without."""
 
+import shutil
+
 import pytest
 
 from fly64_assets.checks.factory import concerned
-from fly64_assets.definitions import build_assets, build_checks
-from fly64_assets.store.keys import Half
+from fly64_assets.definitions import build_assets, build_checks, build_definitions
+from fly64_assets.store.keys import Cell, Half, StageKey
 from fly64_assets.study.states import active_layout
 
 
@@ -70,6 +72,55 @@ def test_audit_with_and_without_a_partition(built):
     assert all(found[*one, "1000|dense"] for one in views)
     assert found["simulated_dataset", "physics", "1000"]
     assert not found["pinn_bundle", "sha256", "1000|dense"]
+
+
+def deleted(result):
+    return {
+        (one.asset_check_key.asset_key.to_user_string(), one.partition)
+        for one in result.get_asset_check_evaluations()
+        if not one.passed and "Dagster has a materialisation of " in one.description
+    }
+
+
+def test_what_was_deleted_fails_the_audit(built):
+    """A view's folder, one record, a whole dose, the base's folder, the whole study: Dagster knows of all of them."""
+    layout = active_layout(built.store)
+    assert deleted(audit(built)) == set()
+    shutil.rmtree(layout.folder_of(StageKey("view", Cell(10000, "dense"))))
+    result = audit(built)
+    assert deleted(result) == {("overlap_view", "10000|dense")}
+    assert sum(not passed for passed in judged(result).values()) == 3  # each of the asset's checks
+    assert "materialise it again" in next(
+        one.description for one in result.get_asset_check_evaluations() if not one.passed
+    )
+    layout.record(StageKey("view", Cell(1000, "dense"))).unlink()
+    assert deleted(audit(built)) == {("overlap_view", "10000|dense"), ("overlap_view", "1000|dense")}
+    shutil.rmtree(layout.folder / "dose_10000")
+    doses = {("simulated_dataset", "10000"), ("overlap_view", "10000|dense"), ("overlap_view", "10000|baseline")}
+    assert deleted(audit(built, "10000")) >= doses - {("simulated_dataset", "10000")}
+    assert deleted(audit(built)) == doses | {("overlap_view", "1000|dense")}
+    shutil.rmtree(built.store.folder)
+    everything = doses | {("overlap_view", "1000|dense"), ("simulated_dataset", "1000"), ("base_dataset", None)}
+    assert deleted(audit(built)) == everything
+
+
+def test_the_audit_asks_only_for_what_was_made_on_this_base_and_in_this_place(built, tmp_path):
+    """Another base has its own results, and another data root of the same instance, too."""
+    layout = active_layout(built.store)
+    other = tmp_path / "elsewhere"
+    shutil.copytree(built.store.data_root, other)
+    shutil.rmtree(other / layout.folder.relative_to(built.store.data_root) / "dose_10000")
+    root = built.store.data_root
+    root.rename(tmp_path / "moved")
+    other.rename(root)
+    assert ("simulated_dataset", "10000") in deleted(audit(built))
+
+    base = built.definitions.resources["store"]
+    built.definitions = build_definitions(
+        design=built.design,
+        resources={**built.definitions.resources, "store": type(base)(data_root=str(tmp_path / "moved"))},
+    )
+    assert deleted(audit(built)) == set()
 
 
 @pytest.mark.parametrize("key", ["77", "10000|nothing", "../../etc", "1000|dense|x", "💥", "|", "1e3", "-1", "00"])

@@ -335,3 +335,16 @@ def test_an_interruptible_job_is_interrupted_when_its_parent_is_killed(tmp_path)
     parent.kill()
     parent.communicate()
     assert eventually(lambda: (tmp_path / "note").exists() and (tmp_path / "note").read_text() == "interrupted", 20)
+
+
+def test_it_says_what_the_engine_computed_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(JOBS))
+    told = []
+    for name in ("uses_torch", "known_error"):
+        with suppress(EngineError):
+            run_isolated(
+                f"process_jobs:{name}", {}, execution=Execution(), log_path=tmp_path / "job.log", libraries=told.append
+            )
+    assert {"torch_vector_instructions", "torch_blas", "torch_fft"} <= told[0].keys()
+    assert all(told[0].values())
+    assert told[1] == {}

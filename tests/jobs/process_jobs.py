@@ -109,3 +109,9 @@ def deaf(request, progress):
     progress(1, 2, {})
     time.sleep(600)
     return {}
+
+
+def uses_torch(request, progress):
+    import torch
+
+    return {"sum": float(torch.ones(3).sum())}

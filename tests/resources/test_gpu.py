@@ -41,7 +41,12 @@ def test_devices_are_those_that_there_are(machine, asked, found, accelerator, de
         ({"accelerator": "gpu", "devices": 3}, 2, r"3 GPU\(s\) were requested and torch can use 2"),
         ({"accelerator": "tpu"}, 0, "accelerator 'tpu' is unknown"),
         ({"precision": "bf16-true"}, 0, "precision 'bf16-true' is unknown: expected one of 32-true, bf16-mixed"),
+        ({"precision": ""}, 0, "precision '' is unknown"),
         ({"devices": 0}, 0, "devices = 0: expected at least 1"),
+        ({"threads": 0}, 0, "threads = 0: expected at least 1"),
+        ({"threads": -3}, 0, "threads = -3: expected at least 1"),
+        ({"threads": 10**9}, 0, "threads = 1000000000: expected at most 1024"),
+        ({"threads": 0, "devices": -1}, 0, "devices = -1: expected at least 1; threads = 0: expected at least 1"),
     ],
 )
 def test_what_cannot_be_met_is_refused(machine, asked, found, message):

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from fly64_assets.errors import ArtifactError, EngineError
+from fly64_assets.errors import ArtifactError, EngineError, Fly64Error
 from fly64_assets.store.artifacts import ActiveBase, ArtifactStore
+from fly64_assets.store.garbage import find_garbage
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.store.layout import Layout
+from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import Provenance, read_sidecar, sidecar_path, verified, write_artifact
 
 KEY = StageKey("simulated", Dose(1000))
@@ -148,7 +150,6 @@ def test_an_edited_record_counts_as_absent(workshop: Any, layout: Layout) -> Non
 def test_an_error_leaves_a_failed_record_with_its_sentence_and_no_data(
     store: ArtifactStore, layout: Layout, options: dict[str, Any], workshop: Any
 ) -> None:
-    workshop.simulated()
     log = layout.output(KEY, "train.log")
     with pytest.raises(EngineError, match="loss is not finite"), store.build(layout, KEY, **options) as build:  # noqa: PT012
         build.write_bytes(layout.patched(Dose(1000), "train"), b"half the work")
@@ -178,17 +179,99 @@ def test_an_error_without_a_sentence_is_named_by_its_type(
     assert store.record(layout, KEY).reason == "ZeroDivisionError: division by zero"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("stands", [False, True])
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_leaves_no_record_and_no_data(
-    store: ArtifactStore, layout: Layout, options: dict[str, Any], workshop: Any, interrupt: type[BaseException]
+def test_an_interrupt_leaves_all_as_it_was(
+    store: ArtifactStore,
+    layout: Layout,
+    options: dict[str, Any],
+    workshop: Any,
+    interrupt: type[BaseException],
+    stands: bool,
 ) -> None:
-    workshop.simulated()
+    if stands:
+        workshop.simulated()
     with pytest.raises(interrupt), store.build(layout, KEY, **options) as build:  # noqa: PT012
         build.write_bytes(layout.patched(Dose(1000), "train"), b"half the work")
         (build.scratch / "checkpoint").write_bytes(b"x")
         raise interrupt
-    assert workshop.state(KEY).name == "missing"
-    assert {path.name for path in layout.folder_of(KEY).iterdir()} == {".build.lock"}
+    assert workshop.state(KEY).name == ("fresh" if stands else "missing")
+    names = {path.name for path in layout.folder_of(KEY).iterdir()} - {".build.lock"}
+    assert len(names) == (6 if stands else 0)
+    assert verify_folder(layout.folder).ok
+
+
+def full_disk(file: Any) -> None:
+    file.write(b"x" * 100_000)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def an_engine_that_fails(build: Any, layout: Layout) -> None:
+    build.write_bytes(layout.output(KEY, "train.log"), b"epoch 1 of the new build", data=False)
+    raise EngineError("loss is not finite after epoch 1")
+
+
+FAILURES: dict[str, Callable[[Any, Layout], object]] = {
+    "before anything is written": lambda _build, _layout: 1 / 0,
+    "an engine": an_engine_that_fails,
+    "a disk that is full at the last file": lambda build, layout: build.write(layout.result(KEY, "test"), full_disk),
+    "no outcome": lambda _build, _layout: None,
+    "a record without a JSON form": lambda build, _layout: build.succeed({"loss": float("nan")}),
+    "a skip without a reason": lambda build, _layout: build.skip("", {}),
+}
+
+
+@pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("asked", [42, 43])
+def test_the_standing_result_stays_until_the_new_one_is_whole(
+    workshop: Any,
+    store: ArtifactStore,
+    layout: Layout,
+    options: dict[str, Any],
+    fail: Callable[[Any, Layout], object],
+    asked: int,
+) -> None:
+    log = layout.output(KEY, "train.log")
+    record = workshop.simulated(logs={log: b"epoch 9 of the old build"})
+    content = {path: path.read_bytes() for path in layout.folder_of(KEY).iterdir()}
+    with (  # noqa: PT012
+        pytest.raises((Fly64Error, ZeroDivisionError)) as caught,
+        store.build(layout, KEY, **(options | {"parameters": {"seed": asked}})) as build,
+    ):
+        build.write_bytes(layout.patched(Dose(1000), "train"), b"new")
+        build.write_bytes(layout.output(KEY, "new.png"), b"new", data=False)
+        fail(build, layout)
+    assert {path: path.read_bytes() for path in content} == content
+    assert store.required(layout, KEY) == record
+    state = workshop.state(KEY, (), {"seed": asked})
+    assert state.name == ("fresh" if asked == 42 else "stale")
+    assert "building it again failed on " in state.reason
+    assert str(caught.value) in state.reason
+    assert verify_folder(layout.folder).ok
+    assert find_garbage(store) == []
+    failed = layout.output(KEY, "train.failed.log")
+    assert failed.exists() == (fail is an_engine_that_fails)
+
+    # The next good build replaces all of it.
+    workshop.simulated(content=b"others", logs={log: b"epoch 9"})
+    assert workshop.state(KEY).reason == ""
+    assert not failed.exists()
+    assert verify_folder(layout.folder).ok
+    assert {path.name.removesuffix(".manifest.json") for path in layout.folder_of(KEY).iterdir()} == {
+        ".build.lock", "patched_train.npz", "patched_test.npz", "result.json", "train.log"
+    }  # fmt: skip
+
+
+def test_a_damaged_result_does_not_stand(
+    workshop: Any, store: ArtifactStore, layout: Layout, options: dict[str, Any]
+) -> None:
+    workshop.simulated()
+    layout.patched(Dose(1000), "test").unlink()
+    with pytest.raises(EngineError), store.build(layout, KEY, **options) as build:
+        an_engine_that_fails(build, layout)
+    assert workshop.state(KEY).name == "failed"
+    assert not layout.patched(Dose(1000), "train").exists()
+    assert verify_folder(layout.folder).ok
 
 
 def test_leaving_without_an_outcome_is_a_failure(store: ArtifactStore, layout: Layout, options: dict[str, Any]) -> None:
@@ -334,6 +417,26 @@ def test_other_code_makes_stale(workshop: Any) -> None:
     workshop.simulated()
     state = workshop.state(KEY, code_version="2")
     assert (state.name, state.reason) == ("stale", "the code gives other results now (version 1 then, 2 now)")
+
+
+def test_another_machine_makes_nothing_stale(
+    workshop: Any, store: ArtifactStore, layout: Layout, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build() -> StageRecord:
+        with store.build(layout, KEY, **options) as build:
+            build.write_bytes(layout.patched(Dose(1000), "train"), b"frames")
+            build.computed_with({"torch_blas": "MKL 1.2"})
+            build.succeed({})
+        return store.required(layout, KEY)
+
+    first = build()
+    assert read_sidecar(layout.patched(Dose(1000), "train"))["machine"]["torch_blas"] == "MKL 1.2"
+    assert read_sidecar(layout.record(KEY))["machine"]["torch_blas"] == "MKL 1.2"
+    monkeypatch.setattr("fly64_assets.store.sidecars.numpy_libraries", lambda: {"processor": "another"})
+    assert workshop.state(KEY).name == "fresh"
+    second = build()
+    assert read_sidecar(layout.record(KEY))["machine"] == {"processor": "another", "torch_blas": "MKL 1.2"}
+    assert second.data_sha256 == first.data_sha256
 
 
 def test_a_damaged_input_changes_nothing(workshop: Any, layout: Layout) -> None:

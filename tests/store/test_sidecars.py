@@ -65,6 +65,8 @@ def test_the_sidecar_says_how_the_file_was_made(path: Path) -> None:
     assert sidecar["code_version"] == "1"
     assert {"python", "numpy", "torch", "ptychi"} <= set(sidecar["library_versions"])
     assert sidecar["host"]
+    assert {"processor", "vector_instructions", "numpy_blas", "scipy_blas", "fft"} <= set(sidecar["machine"])
+    assert all(sidecar["machine"].values())
     assert sidecar["start"] <= sidecar["end"]
 
 

@@ -103,17 +103,18 @@ def carry_out(
     if options.dry_run:
         print_plan(states, keys, filters, left_out)
         return
-    store = options.session.store(design)
+    store, failed = options.session.store(design), []
     if keys:
         report_file_system(store.data_root)
+        driver = _Driver(options, design, keys, accelerator, store)
         try:
             # SIGTERM stops the work as Ctrl-C does: no run continues without its command.
             with signals_to(signal.default_int_handler, signal.SIGTERM):
-                store = _Driver(options, design, keys, accelerator, store).drive()
+                store, failed = driver.drive(), driver.failed
         except KeyboardInterrupt:
             click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
             sys.exit(130)
-    _conclude(store, design, filters, left_out)
+    _conclude(store, design, filters, left_out, failed)
 
 
 def report_file_system(root: Path) -> None:
@@ -150,6 +151,7 @@ class _Driver:
     accelerator: str
     store: ArtifactStore
     stop: threading.Event = field(default_factory=threading.Event)
+    failed: list[str] = field(default_factory=list)
 
     def drive(self) -> ArtifactStore:
         """Base, then every dose followed by its cells, then the report; returns the store on the base of all that."""
@@ -213,6 +215,8 @@ class _Driver:
         )
         self.bars.finish(len(run.keys))
         why = "" if result.ok else f": {result.reason}\n  log: {result.log}"
+        if not result.ok:
+            self.failed.append(run.label)
         self.bars.say(f"{MARKS['good' if result.ok else 'bad']} {run.label}{why}")
         for warning in recorded_warnings(self.store, run.keys) if result.ok else ():
             self.bars.say(f"  {MARKS['warning']} {warning}")
@@ -231,8 +235,10 @@ def recorded_warnings(store: ArtifactStore, keys: Iterable[Key]) -> list[str]:
     ]
 
 
-def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[Key]) -> None:
-    """Print the summary, and exit with 1 if a requested stage has neither succeeded nor been skipped."""
+def _conclude(
+    store: ArtifactStore, design: StudyDesign, filters: Filters, left_out: Collection[Key], failed: Collection[str]
+) -> None:
+    """Print the summary; exit with 1 if a requested stage has neither succeeded nor been skipped, or a run failed."""
     states = study_states(store, design, methods=filters.methods)
     asked = {key: state for key, state in states.items() if filters.match(key) and key not in left_out}
     bad = {key: state for key, state in asked.items() if not state.done}
@@ -244,3 +250,5 @@ def _conclude(store: ArtifactStore, design: StudyDesign, filters: Filters, left_
     if bad:
         lines = "\n".join(f"  {state.name:8} {key.label}: {state.reason}" for key, state in bad.items())
         fail(f"{len(bad)} stage(s) are not done:\n{lines}")
+    if failed:
+        fail(f"results of before are kept, since making them anew failed: {', '.join(failed)} (see above why)")

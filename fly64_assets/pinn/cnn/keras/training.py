@@ -43,7 +43,7 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
 
     N, gridsize, neighbor_count, n_groups, nepochs, batch_size, n_filters_scale and npseed are those of the session;
     ``settings`` has the rest, for which the dictionary has no key. The result is the same for the same arguments and
-    number of threads, byte for byte.
+    number of threads on one kind of machine, byte for byte.
 
     Raises
     ------
