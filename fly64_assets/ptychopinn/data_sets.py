@@ -9,7 +9,7 @@ from typing import Any, Final
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.canonical import canonicalize
-from fly64_assets.contract.npz import load_dataset, write_npz
+from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
 from fly64_assets.contract.validate import validate
 from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.atomic import write_atomically
@@ -37,8 +37,10 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
 def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
     """Write a data set with PtychoPINN's keys beside its own (``diff3d``); returns the keys in the file.
 
-    Raises :class:`ContractError` if the source does not obey DATA-001.
+    Raises :class:`ContractError` if the source does not obey DATA-001: it may come from anywhere, so that its values
+    are judged as well.
     """
+    validate_file(source).raise_if_failed(str(source))
     arrays = schema.dataset_arrays(load_dataset(source), legacy_keys=True)
     write_atomically(target, lambda file: write_npz(file, arrays))
     return tuple(arrays)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fly64_assets.cli.commands.ptychopinn import broken_rules
 from fly64_assets.contract import schema
 from fly64_assets.contract.npz import load_dataset, open_npz, validate_file, write_npz
+from fly64_assets.errors import ContractError
 from fly64_assets.physics import counts, forward, scan
 from fly64_assets.physics.windows import Scan
 from fly64_assets.ptychopinn.configuration import LegacyConfigError, ModelConfig, PyTorchExecutionConfig, TrainingConfig
@@ -222,7 +223,7 @@ def raw():
 
 def test_an_old_file_comes_in_with_an_account_of_every_key_and_goes_out_again(raw, tmp_path):
     np.savez(tmp_path / "old.npz", **raw)
-    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", rename={})
+    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", {})
     of_keys = {entry.key: entry for entry in entries if entry.key in raw}
     assert set(of_keys) == set(raw)
     assert of_keys["scan_label"].verdict == "ignored"
@@ -239,10 +240,31 @@ def test_an_old_file_comes_in_with_an_account_of_every_key_and_goes_out_again(ra
     assert {"xcoords_start", "ycoords_start"} <= set(keys)
 
 
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda a: {"xcoords": a["xcoords"] * 1e-8, "ycoords": a["ycoords"] * 1e-8}, "coordinates"),
+        (lambda a: {"xcoords": a["xcoords"] - 20, "ycoords": a["ycoords"] - 20}, "coordinates"),
+        (lambda a: {"probeGuess": np.fft.ifftshift(a["probeGuess"])}, "centre"),
+        (lambda a: {"diffraction": np.fft.ifftshift(a["diffraction"], axes=(1, 2))}, "centre"),
+        (lambda a: {"diffraction": a["diffraction"] * np.float32(np.nan)}, "finite"),
+    ],
+)
+def test_an_export_asks_what_the_import_asks(raw, tmp_path, change, rule):
+    np.savez(tmp_path / "old.npz", **raw)
+    import_data_set(tmp_path / "old.npz", tmp_path / "good.npz", {})
+    arrays = dict(np.load(tmp_path / "good.npz"))
+    np.savez(tmp_path / "bad.npz", **arrays | change(arrays))
+    with pytest.raises(ContractError, match=f"DATA-001.{rule}"):
+        export_data_set(tmp_path / "bad.npz", tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+    assert export_data_set(tmp_path / "good.npz", tmp_path / "out.npz")
+
+
 def test_a_file_that_breaks_the_contract_is_not_written(raw, tmp_path):
     raw["xcoords"] = raw["xcoords"] + 1000.0
     np.savez(tmp_path / "old.npz", **raw)
-    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", rename={})
+    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", {})
     assert "DATA-001.coordinates" in {entry.value for entry in entries if entry.verdict == "refused"}
     assert not (tmp_path / "new.npz").exists()
 
@@ -251,5 +273,5 @@ def test_renamed_keys_are_named(raw, tmp_path):
     raw["frames"] = raw.pop("diff3d")
     with (tmp_path / "old.npz").open("wb") as file:
         write_npz(file, raw)
-    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", rename={"frames": schema.FRAMES})
+    entries = import_data_set(tmp_path / "old.npz", tmp_path / "new.npz", {"rename": {"frames": schema.FRAMES}})
     assert next(entry.text for entry in entries if entry.key == "frames") == "read as diffraction"
