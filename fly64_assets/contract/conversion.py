@@ -47,6 +47,7 @@ class Conversion:
         self.where = where
         self.arrays = arrays
         self.done: Transformations = []
+        self.sources: dict[str, str] = {}  # the keys in the file, where they were others
         self.document: dict[str, Any] | None = None
         if schema.METADATA in arrays:
             try:
@@ -75,6 +76,7 @@ class Conversion:
             others.add(key)
         renamed = {key: self.arrays.pop(source) for source, key in names.items()}
         self.arrays |= renamed
+        self.sources |= {key: source for source, key in names.items()}
         for source, key in names.items():
             self.record("rename_key", old=source, new=key)
 
@@ -228,10 +230,12 @@ class Conversion:
             return
         x, y, shape, size = found
         if origin is not None:
-            self.arrays[schema.XCOORDS] = x = positions.centred(x, origin, size, shape[1])
-            self.arrays[schema.YCOORDS] = y = positions.centred(y, origin, size, shape[0])
+            self.arrays[schema.XCOORDS] = positions.centred(x, origin, size, shape[1])
+            self.arrays[schema.YCOORDS] = positions.centred(y, origin, size, shape[0])
             self.record("move_positions", old=positions.MEANING[origin], new="window centres from the first pixel")
-        guesses = positions.guesses(x, y, shape, size)
+            return
+        names = self.sources.get(schema.XCOORDS, schema.XCOORDS), self.sources.get(schema.YCOORDS, schema.YCOORDS)
+        guesses = positions.guesses(x, y, shape, size, names)
         if guesses:
             outside = "; ".join(finding.message for finding in values.coordinate_findings(self.arrays, size))
             raise self.error(values.COORDINATES, f"{outside}; perhaps {', or '.join(guesses)}")

@@ -22,8 +22,6 @@ MEANING: Final = {
     "from-centre": "count from the object's centre, to the right and down",
     "corners": "are the first pixels of the windows",
 }
-EXCHANGE: Final = f"--rename {schema.XCOORDS}={schema.YCOORDS} --rename {schema.YCOORDS}={schema.XCOORDS}"
-
 LEAST_SPREAD_PX: Final = 1.0
 """A scan in object pixels spreads over more; one in metres does not."""
 
@@ -53,10 +51,17 @@ def centred(positions: Positions, origin: Origin, size: int, side: int) -> Posit
     return positions + (side // 2 if origin == "from-centre" else size // 2)
 
 
-def guesses(x: Positions, y: Positions, shape: tuple[int, int], size: int) -> tuple[str, ...]:
+def guesses(
+    x: Positions,
+    y: Positions,
+    shape: tuple[int, int],
+    size: int,
+    names: tuple[str, str] = (schema.XCOORDS, schema.YCOORDS),
+) -> tuple[str, ...]:
     """What positions must be for every window to lie inside the object, where they are not window centres as expected.
 
-    Each guess is a sentence with the option that confirms it. Empty if all windows lie inside, or none would.
+    Each guess is a sentence with the option that confirms it; ``names`` are the keys of x and y in the file. Empty if
+    all windows lie inside, or none would.
 
     Examples
     --------
@@ -75,10 +80,14 @@ def guesses(x: Positions, y: Positions, shape: tuple[int, int], size: int) -> tu
         if not _fits(columns, rows, shape, size):
             continue
         says = [*(["x and y are exchanged"] if exchanged else []), *([f"they {MEANING[origin]}"] if origin else [])]
-        options = [*([EXCHANGE] if exchanged else []), *([f"--positions {origin}"] if origin else [])]
+        options = [*([_exchange(*names)] if exchanged else []), *([f"--positions {origin}"] if origin else [])]
         guess = f"{' and '.join(says)}: confirm with {' '.join(options)}"
         (both if exchanged and origin else simple).append(guess)
     return tuple(simple or both)
+
+
+def _exchange(x_name: str, y_name: str) -> str:
+    return f"--rename {x_name}={schema.YCOORDS} --rename {y_name}={schema.XCOORDS}"
 
 
 def spread(x: Positions, y: Positions) -> float:

@@ -70,7 +70,7 @@ def half_turned_spread(probe: NDArray[np.complexfloating]) -> tuple[float, float
     >>> squared = np.add.outer(np.arange(-32.0, 32) ** 2, np.arange(-32.0, 32) ** 2)
     >>> probe = np.exp(-squared / 300).astype(complex)
     >>> [round(ratio, 2) for ratio in half_turned_spread(np.fft.fftshift(probe, axes=0))]
-    [0.21, 4.85]
+    [0.11, 8.79]
     """
     with np.errstate(all="ignore"):
         magnitude = np.nan_to_num(np.abs(probe.astype(np.complex128)), posinf=0.0)

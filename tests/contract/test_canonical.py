@@ -467,3 +467,15 @@ def test_coordinates_under_other_names_are_guessed(save, arrays):
 def test_floats_too_large_to_have_fractions_are_no_counts(save, arrays):
     with pytest.raises(FormError, match="diffraction: its numbers reach"):
         canonicalize(save(without(arrays, "_metadata") | {"diffraction": arrays["diffraction"].astype(float) * 1e45}))
+
+
+def test_the_exchange_names_the_keys_of_the_file(save, arrays):
+    wide = np.pad(arrays["objectGuess"], ((0, 0), (0, 60)), mode="wrap")
+    wild = without(arrays, "xcoords", "ycoords") | {
+        "objectGuess": wide,
+        "a": arrays["ycoords"],
+        "b": arrays["xcoords"] * 2,
+    }
+    with pytest.raises(FormError, match="--rename a=ycoords --rename b=xcoords"):
+        canonicalize_base(save(wild), rename={"a": "xcoords", "b": "ycoords"})
+    canonicalize_base(save(wild), rename={"a": "ycoords", "b": "xcoords"})
