@@ -161,8 +161,18 @@ def test_positions_that_uniform_discards_are_named_with_what_they_could_carry(fl
     assert "`scan: base` in the design keeps them; they carry baseline (" in answer.output
     assert "they are too few for apart (" in answer.output
     assert "not used" not in fly64("base", "import", base_file, study=study("base")).output
-    answer = fly64("run", "--stage", "simulated", "--dose", 1000, study=study())
+
+
+@pytest.mark.slow
+def test_run_says_what_was_found_in_the_base_of_the_design(fly64, base_file, tmp_path, study):
+    x, y = (open_npz(base_file)[key].copy() for key in ("xcoords", "ycoords"))
+    x[1], y[1] = x[0], y[0]
+    changed(tmp_path / "twice.npz", base_file, xcoords=x, ycoords=y)
+    path = study()
+    path.write_text(f"{path.read_text()}base: twice.npz\n")
+    answer = fly64("run", "--stage", "base", study=path)
     assert answer.exit_code == 0, answer.output
+    assert "! base: DATA-001.coordinates: 1 of 60 positions repeat another one exactly" in answer.output
     assert "60 positions are not used" in answer.output
 
 
