@@ -89,9 +89,9 @@ COMMANDS = (
         Command("positions_conventions", f"{name}.npz", f"fly64 base check {name}.npz", REFUSED, "leave the object")
         for name in ("metres", "from_centre", "corners", "swapped")
     ),
-    Command("positions_conventions", "line_scan.npz", "fly64 base check line_scan.npz", ANY, ""),
+    Command("positions_conventions", "line_scan.npz", "fly64 base check line_scan.npz", DONE, "can serve as a base"),
     *(
-        Command("measured_without_object", f"{name}.npz", line, ANY, "")
+        Command("measured_without_object", f"{name}.npz", line, DONE, "")
         for name in ("noobject", "withobject")
         for line in (f"fly64 legacy import {name}.npz {name}_out.npz", f"fly64 resolution {name}.npz")
     ),
@@ -100,15 +100,23 @@ COMMANDS = (
         for name in ("u32", "u16", "int_m1", "nan", "two_dark", "all_dark", "gain", "transposed")
     ),
     *(
-        Command("empty_scan", f"{name}.npz", line, ANY, "")
+        Command("empty_scan", f"{name}.npz", line, REFUSED, "position")
         for name in ("empty_scan", "one_position")
         for line in (f"fly64 base check {name}.npz", f"fly64 --study {name}.yaml --data-root {name} generate")
     ),
     *(
-        Command("foreign_arrays", f"{name}.npz", f"fly64 base check {name}.npz", ANY, "")
-        for name in ("records", "last_axis", "large", "small", "patch96", "macosx", "no_suffix")
+        Command("foreign_arrays", f"{name}.npz", f"fly64 base check {name}.npz", DONE, "can serve as a base")
+        for name in ("records", "last_axis", "macosx", "no_suffix")
     ),
-    Command("foreign_arrays", "raster4d.npz", "fly64 legacy import raster4d.npz out.npz", ANY, ""),
+    *(
+        Command("foreign_arrays", f"{name}.npz", f"fly64 base check {name}.npz", REFUSED, says)
+        for name, says in (
+            ("large", "complex64 holds at most"),
+            ("small", "too small for complex64"),
+            ("patch96", "one of 64, 128, 256"),
+        )
+    ),
+    Command("foreign_arrays", "raster4d.npz", "fly64 legacy import raster4d.npz out.npz", DONE, "out.npz: written"),
     *(
         Command(
             "network_file_systems",

@@ -132,7 +132,8 @@ def base_check(
         return
     if not as_json:
         for step in done:
-            click.echo(f"  · on import: {step['operation']} {step['parameters'] or ''}")
+            details = ", ".join(f"{name} {value}" for name, value in step["parameters"].items())
+            click.echo(f"  · on import: {step['operation'].replace('_', ' ')}{f' ({details})' if details else ''}")
     report = base_report(arrays, design, patch_size)
     show_findings(file, report.strict() if strict else report, as_json, "can serve as a base")
 
