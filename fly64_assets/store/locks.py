@@ -30,6 +30,7 @@ from fly64_assets.store.atomic import (
     process_alive,
     remove_leftovers,
     sync_folder,
+    temporary_name,
 )
 from fly64_assets.store.sidecars import now
 
@@ -91,11 +92,12 @@ def no_locks(path: Path, why: str) -> str:
 def file_lock(path: Path, label: str, announce: Announce | None = None, *, wait: bool = True) -> Iterator[Lock]:
     """Hold the lock at ``path``, in a folder that exists; ``label`` is what it is for, in the note for humans.
 
-    Waits for another holder as long as it lives, or raises :class:`HeldError` without ``wait``. ``announce`` receives a
-    sentence when it waits, when it takes the lock of a dead process over, and where the file system keeps no locks.
+    Waits for another holder as long as it lives, or raises :class:`HeldError` without ``wait``; then a note of another
+    machine is void by the time at which it was last touched. ``announce`` receives a sentence when it waits, when it
+    takes the lock of a dead process over, and where the file system keeps no locks.
     Raises :class:`ArtifactError` for a symbolic link, and for a file system that refuses.
     """
-    lock = Lock(path, label)
+    lock = Lock(path, label, once=not wait)
     try:
         with explained(path):
             while not lock.attempt():
@@ -131,7 +133,7 @@ def stage_lock(folder: Path, label: str, announce: Announce | None = None) -> It
 
 
 def held(folder: Path) -> bool:
-    """Whether a process is building in ``folder`` now, or that cannot be determined. Changes nothing."""
+    """Whether a process is building in ``folder`` now, or that cannot be determined. Leaves all as it was."""
     path = folder / LOCK_NAME
     try:
         with path.open("rb") as file:
@@ -141,16 +143,20 @@ def held(folder: Path) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             return True
-        owner = holder(folder)
-        return owner is not None and not owner.dead
+        try:
+            note = _glimpse(folder / NOTE_NAME)
+        except OSError:
+            return False
+        owner = _owner(note)
+        return note is not None and owner is not None and not owner.dead and not _left_elsewhere(folder, note)
     return False
 
 
 class Lock:
     """A lock that a process tries to get; see :func:`file_lock`."""
 
-    def __init__(self, path: Path, label: str) -> None:
-        self.path, self.label = path, label
+    def __init__(self, path: Path, label: str, *, once: bool = False) -> None:
+        self.path, self.label, self.once = path, label, once
         self.note = path.with_name(path.name + ".json")
         self.waited = False
         self.left_by: Holder | None = None
@@ -237,6 +243,8 @@ class Lock:
         by_kernel = not self._refusal and (owner is None or owner.kernel)
         if by_kernel or (owner is not None and owner.dead):
             return True
+        if self.once:
+            return _left_elsewhere(self.path.parent, note)
         if self._seen is None or self._seen[0] != note:
             self._seen = note, time.monotonic()
         return time.monotonic() - self._seen[1] > SILENT_SECONDS
@@ -284,6 +292,26 @@ def _glimpse(note: Path) -> Glimpse | None:
             return file.read(), os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None
+
+
+def _left_elsewhere(folder: Path, note: Glimpse) -> bool:
+    """Whether a note is not of this machine and was not touched for long; False where that cannot be determined.
+
+    Its time is compared with that of a file just made beside it: clocks of machines may differ.
+    """
+    owner = _owner(note)
+    if owner is not None and owner.host == socket.gethostname():
+        return False
+    probe = temporary_name(folder / NOTE_NAME)
+    try:
+        with probe.open("xb") as file:
+            os.utime(file.fileno())  # as an owner touches its note
+            return os.fstat(file.fileno()).st_mtime_ns - note[1] > SILENT_SECONDS * 1e9
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            probe.unlink()
 
 
 def _owner(note: Glimpse | None) -> Holder | None:

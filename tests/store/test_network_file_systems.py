@@ -164,6 +164,33 @@ def test_without_locks_clean_leaves_alone_what_somebody_builds(
     assert [item.path for item in remove_garbage(workshop.store, KINDS)] == [stray]
 
 
+@pytest.mark.parametrize("host", ["elsewhere", "here", "damaged"])
+def test_without_locks_clean_takes_over_from_an_owner_elsewhere_that_was_silent(
+    workshop: Any, layout: Layout, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    workshop.simulated()
+    refuse(monkeypatch, errno.ENOSYS)
+    folder = layout.folder_of(KEY)
+    stray = folder / "stray.txt"
+    stray.write_text("x")
+    path = note(folder, **({"host": locks.socket.gethostname(), "pid": os.getpid()} if host == "here" else {}))
+    if host == "damaged":
+        path.write_text("{")
+    present = path.stat().st_mtime
+    real = time.time
+    with monkeypatch.context() as fast:  # the clock of this machine does not matter
+        fast.setattr(time, "time", lambda: real() + 3600)
+        assert held(folder) is (host != "damaged")
+        assert remove_garbage(workshop.store, KINDS) == []
+    os.utime(path, (present, present - locks.SILENT_SECONDS - 10))
+    before = sorted(folder.iterdir())
+    assert held(folder) is (host == "here")
+    assert sorted(folder.iterdir()) == before
+    removed = [item.path for item in remove_garbage(workshop.store, KINDS)]
+    assert removed == ([] if host == "here" else [stray])
+    assert path.exists() is (host == "here")
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
 def test_a_folder_that_cannot_be_flushed(
     workshop: Any, monkeypatch: pytest.MonkeyPatch, number: int, tmp_path: Path

@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, print_json, refusal, unusable
-from fly64_assets.cli.driver.instance import FREE_SLOTS, MONITORING
+from fly64_assets.cli.driver.instance import FREE_SLOTS, slots_are_kept, unfit
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
@@ -110,7 +110,7 @@ def _disk(data_root: Path, design: StudyDesign) -> Diagnosis:
 def _instance() -> Diagnosis:
     home = instance_folder()
     settings = home / "dagster.yaml"
-    if why := unusable(settings):
+    if why := unfit(settings):
         return BAD, f"{HOME_VARIABLE}: {why}"
     if not home.exists():
         return GOOD, f"Dagster's instance will be made in {home}"
@@ -123,8 +123,7 @@ def _instance() -> Diagnosis:
     with load_instance() as instance:
         freed = instance.run_monitoring_enabled and instance.run_monitoring_settings.get(FREE_SLOTS)
     if not freed:
-        wanted = f"{settings} needs {MONITORING} with enabled: true and {FREE_SLOTS}: 1"
-        return WARNING, f"runs that are killed keep their GPU slots until the next `fly64 run` or `fly64 ui`: {wanted}"
+        return WARNING, slots_are_kept(settings)
     return GOOD, f"Dagster's instance is {home}"
 
 

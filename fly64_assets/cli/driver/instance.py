@@ -12,7 +12,7 @@ import yaml
 
 import fly64_assets
 from fly64_assets.cli.console import unusable
-from fly64_assets.errors import Fly64Error
+from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.atomic import write_atomically
 
@@ -29,13 +29,22 @@ def dagster_home() -> Path:
     """
     home = instance_folder()
     settings = home / "dagster.yaml"
-    if why := unusable(settings):
+    if why := unfit(settings):
         raise Fly64Error(f"{HOME_VARIABLE}: {why}")
     home.mkdir(parents=True, exist_ok=True)
     if not settings.exists():
         shutil.copyfile(Path(fly64_assets.__file__).parent / "dagster.yaml", settings)
     os.environ[HOME_VARIABLE] = str(home)
     return home
+
+
+def unfit(settings: Path) -> str:
+    """Why settings can neither be read nor be created at their place, as a sentence; empty where they can."""
+    if why := unusable(settings):
+        return why
+    if settings.is_symlink() and not settings.exists():
+        return f"{settings} is a symbolic link to a file that does not exist: make that file or remove the link"
+    return ""
 
 
 def ready_instance() -> Path:
@@ -46,22 +55,53 @@ def ready_instance() -> Path:
     home = dagster_home()
     from fly64_assets.automation.runs import close_lost_runs, free_slots, load_instance
 
+    settings = home / "dagster.yaml"
     with load_instance() as instance:
+        monitored = instance.run_monitoring_enabled
         for run in close_lost_runs(instance):
             click.echo(f"run {run[:8]} counts as failed now: its process has ended", err=True)
         for run in free_slots(instance):
             click.echo(f"run {run[:8]} had ended and still held a slot of a pool: it is free now", err=True)
-    settings = (home / "dagster.yaml").resolve()
     if settings.is_file() and (added := with_free_slots(settings.read_bytes())):
-        write_atomically(settings, lambda file: file.write(added))
-        click.echo(f"{settings}: added {MONITORING}.{FREE_SLOTS}, so that killed runs give their slots back", err=True)
+        click.echo(_written(settings, added), err=True)
+    elif not monitored:
+        click.echo(slots_are_kept(settings), err=True)
     return home
+
+
+def slots_are_kept(settings: Path) -> str:
+    """What it means that an instance does not free the slots of killed runs, and which settings it needs."""
+    return (
+        "runs that are killed keep their GPU slots until the next `fly64 run` or `fly64 ui`: "
+        f"{settings} needs {MONITORING} with enabled: true and {FREE_SLOTS}: 1"
+    )
+
+
+def _written(settings: Path, added: bytes) -> str:
+    """Write settings unless the file is a link or cannot be written; what was done, or which lines the user may add."""
+    if settings.is_symlink():
+        why = f"{settings} is a symbolic link and was not changed"
+    elif not os.access(settings, os.W_OK):
+        why = f"{settings} is not writable and was not changed"
+    else:
+        try:
+            write_atomically(settings, lambda file: file.write(added))
+        except (ArtifactError, OSError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            why = f"{settings} could not be changed ({getattr(cause, 'strerror', None) or error})"
+        else:
+            return f"{settings}: added {MONITORING}.{FREE_SLOTS}, so that killed runs give their slots back"
+    lines = yaml.safe_dump({MONITORING: ADDED}, sort_keys=False).strip()
+    return (
+        f"{why}. So that killed runs give their slots back, add to {settings.resolve()} what it lacks of these lines "
+        f"(a section {MONITORING} that is there already stays the only one):\n{lines}"
+    )
 
 
 def with_free_slots(content: bytes) -> bytes:
     """Settings of an instance with the setting that frees slots, comments and all else as they were.
 
-    Empty where the user has chosen a value already, or where the content is not what Dagster reads.
+    Empty where the user has chosen a value or switched the monitoring off, and where Dagster cannot read the content.
     """
     try:
         text = content.decode()
@@ -74,7 +114,7 @@ def with_free_slots(content: bytes) -> bytes:
         return b""
     nodes = {key.value: value for key, value in root.value}
     known = settings.get(MONITORING) or {}
-    if not isinstance(known, dict) or FREE_SLOTS in known:
+    if not isinstance(known, dict) or FREE_SLOTS in known or known.get("enabled") is False:
         return b""
     missing = {name: value for name, value in ADDED.items() if not known or name == FREE_SLOTS}
     entries = yaml.safe_dump(missing, default_flow_style=True, width=1000).strip()

@@ -1,5 +1,6 @@
 """The Dagster instance of a command: places and settings that cannot be used, and slots that ended runs still hold."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import yaml
 from click.testing import CliRunner
 
 import fly64_assets
-from fly64_assets.cli.driver.instance import FREE_SLOTS, ready_instance, with_free_slots
+from fly64_assets.cli.driver.instance import FREE_SLOTS, ready_instance, slots_are_kept, with_free_slots
 from fly64_assets.cli.main import main
 from fly64_assets.definitions import build_definitions
+from fly64_assets.errors import Fly64Error
+from fly64_assets.store.atomic import explained
 from fly64_assets.study.table import STAGES
 
 OLD = """# settings of this laboratory
@@ -50,7 +53,6 @@ def home(tmp_path, monkeypatch):
         "run_monitoring:\nnux: {enabled: false}\n",
         "run_monitoring: null # not yet\n",
         "run_monitoring: {}\n",
-        "run_monitoring: {enabled: false}\n",
         "run_monitoring: {\n  enabled: true,\n}\n",
         "\ufeffnux:\r\n  enabled: false\r\nrun_monitoring:\r\n    enabled: true\r\n",
         "---\nnux:\n  enabled: false\n...\n",
@@ -76,6 +78,7 @@ def test_the_setting_is_added_and_all_else_stays(text):
     [
         b"run_monitoring: {free_slots_after_run_end_seconds: 600}",
         b"run_monitoring: {free_slots_after_run_end_seconds: 0}",
+        b"run_monitoring: {enabled: false}",
         b"run_monitoring: on and off",
         b"- a\n- b\n",
         b"a:\n\tb: 1\n",
@@ -93,19 +96,75 @@ def test_the_shipped_settings_free_slots():
     assert yaml.safe_load(shipped)["run_monitoring"][FREE_SLOTS] == 1
 
 
-def test_an_instance_that_exists_gets_the_setting_once_and_through_a_link(home, capsys):
+def test_an_instance_that_exists_gets_the_setting_once(home, capsys):
+    home.mkdir()
+    settings = home / "dagster.yaml"
+    settings.write_text(OLD)
+    assert ready_instance() == home
+    assert f"{settings}: added run_monitoring.{FREE_SLOTS}" in capsys.readouterr().err
+    text = settings.read_text()
+    assert yaml.safe_load(text)["run_monitoring"][FREE_SLOTS] == 1
+    ready_instance()
+    assert capsys.readouterr().err == ""
+    assert settings.read_text() == text
+
+
+LINES = f"run_monitoring:\n  enabled: true\n  {FREE_SLOTS}: 1\n"
+
+
+def test_settings_behind_a_link_are_left_alone_and_the_lines_are_said(home, capsys, monkeypatch):
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ())
     home.mkdir()
     shared = home.parent / "shared.yaml"
     shared.write_text(OLD)
     (home / "dagster.yaml").symlink_to(shared)
     assert ready_instance() == home
-    assert f"{shared}: added run_monitoring.{FREE_SLOTS}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is a symbolic link and was not changed" in said
+    assert f"add to {shared} what it lacks of these lines" in said
+    assert said.endswith(f":\n{LINES}")
+    assert shared.read_text() == OLD
     assert (home / "dagster.yaml").is_symlink()
-    assert yaml.safe_load(shared.read_text())["run_monitoring"][FREE_SLOTS] == 1
-    text = shared.read_text()
+    shared.unlink()
+    with pytest.raises(Fly64Error, match="a symbolic link to a file that does not exist"):
+        ready_instance()
+    assert "a symbolic link to a file that does not exist" in CliRunner().invoke(main, ["doctor"]).output
+    assert not shared.exists()
+
+
+@pytest.mark.parametrize("refusal", ["mode", "explained", "system"])
+def test_settings_that_cannot_be_written_stop_nothing_and_the_lines_are_said(home, capsys, monkeypatch, refusal):
+    home.mkdir()
+    settings = home / "dagster.yaml"
+    settings.write_text(OLD)
+
+    def refuse(path, _writer):
+        with explained(path if refusal == "explained" else home.parent / "x" / "y"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr("fly64_assets.cli.driver.instance.write_atomically", refuse)
+    if refusal == "mode":
+        monkeypatch.setattr(os, "access", lambda path, mode, **_: not (path == settings and mode == os.W_OK))
+    assert ready_instance() == home
+    said = capsys.readouterr().err
+    why = "is not writable and was not changed" if refusal == "mode" else "could not be changed (Read-only file system)"
+    assert f"{settings} {why}. " in said
+    assert f"add to {settings} what it lacks of these lines" in said
+    assert said.endswith(f":\n{LINES}")
+    assert "data root" not in said
+    assert settings.read_text() == OLD
+
+
+def test_where_monitoring_is_switched_off_nothing_changes_and_doctor_says_the_same(home, capsys, monkeypatch):
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ())
+    home.mkdir()
+    settings = home / "dagster.yaml"
+    settings.write_text("run_monitoring: {enabled: false}\n")
     ready_instance()
-    assert capsys.readouterr().err == ""
-    assert shared.read_text() == text
+    said = capsys.readouterr().err.strip()
+    assert said == slots_are_kept(settings)
+    assert settings.read_text() == "run_monitoring: {enabled: false}\n"
+    assert said in CliRunner().invoke(main, ["doctor"]).output
 
 
 # -- slots --------------------------------------------------------------------------------------------------------
