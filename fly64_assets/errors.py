@@ -21,6 +21,10 @@ class ContractError(Fly64Error):
     """A data set breaks DATA-001."""
 
 
+class ProbeError(ContractError, ValueError):
+    """A probe whose diameter cannot be measured."""
+
+
 class ArtifactError(Fly64Error):
     """A stored file is missing, incomplete or not what its sidecar says."""
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fly64_assets.store.keys import Cell, Coordinates, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.states import existing_splits
+from fly64_assets.study.states import existing_splits, failed_since
 from fly64_assets.study.table import ON_REQUEST, STAGES
 
 
@@ -91,9 +92,16 @@ def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
 
 
 def _methods(work: Work[Cell], split: str) -> dict[StageKey[Coordinates], StageRecord | None]:
-    """Every method that reconstructs this split, with its record; without one that is on request and has not run."""
+    """Every method that reconstructs this split, with its record; without one that is on request and has not run.
+
+    The record of a result that is out of date because building it again failed says so.
+    """
     keys = [key for key in stages.upstream(work.design, work.key) if key.method and key.split in (None, split)]
     records = {key: work.store.record(work.layout, key) for key in keys}
+    for key, record in records.items():
+        failure = failed_since(work.store, work.layout, work.design, work.key, key)
+        if record and failure:
+            records[key] = replace(record, outcome="failed", reason=failure)
     return {key: record for key, record in records.items() if record or key.method not in ON_REQUEST}
 
 

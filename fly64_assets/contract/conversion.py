@@ -164,10 +164,15 @@ class Conversion:
                     f"diffraction has shape {stack.shape}; expected (n, N, N), or a raster (rows, columns, N, N) with "
                     f"rows x columns positions, but the positions have the shape {', '.join(map(str, sorted(shapes)))}",
                 )
-        elif stack is None and len(shapes) == 1 and len(shape := next(iter(shapes))) == 2:
-            raster = shape
         else:
-            return
+            rasters = {self.arrays[key].shape for key in (schema.XCOORDS, schema.YCOORDS)}
+            raster = rasters.pop()
+            count = math.prod(raster)
+            if rasters or len(raster) != 2 or shapes - {(count,), raster}:
+                return
+            frames = None if stack is None else squeezed(stack, 3).shape
+            if frames is not None and (len(frames) != 3 or count not in (frames[0], frames[2])):
+                return
         for key in (schema.FRAMES, schema.PATCHES, *keys):
             array = self.arrays.get(key)
             if array is not None and array.shape[:2] == raster and array.ndim == schema.AXES[key] + 1:

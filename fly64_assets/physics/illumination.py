@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.errors import ProbeError
 from fly64_assets.physics.windows import Scan, add
 
 LEAST_COVERAGE: Final = 1e-2
@@ -28,8 +29,8 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     For a Gaussian this is the full width at half maximum; unlike it, it is also right for a probe with a dark
     centre. Between pixels the energy is interpolated over the disc's area.
 
-    Raises ``ValueError`` for a probe without energy, and for one that the edges of its window cut (FFT order), whose
-    centroid lies where no light is.
+    Raises :class:`ProbeError`, also a ``ValueError``, for a probe without energy, and for one that the edges of its
+    window cut (FFT order), whose centroid lies where no light is.
 
     Examples
     --------
@@ -41,10 +42,11 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     intensity = np.abs(probe.astype(np.complex128)) ** 2
     total = float(intensity.sum())
     if not (np.isfinite(total) and total > 0):
-        raise ValueError("the probe has no finite positive energy")
+        raise ProbeError("the probe has no finite positive energy")
     if min(half_turned_spread(probe)) < WRAPPED:
-        raise ValueError(
-            "the probe's energy lies at the edges of its window, as in FFT order; expected its centre in the middle"
+        raise ProbeError(
+            "the probe's energy lies at the edges of its window, as in FFT order; expected its centre in the middle: "
+            "import the base again with `fly64 base import FILE --probe-corner`"
         )
     rows, columns = np.indices(probe.shape)
     centre_y = float((rows * intensity).sum()) / total

@@ -16,7 +16,7 @@ from fly64_assets.store.artifacts import CHOSEN, IMPORTED, ArtifactStore, Inputs
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import BASE, REPORT, Cell, Dose, Half
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.records import StageRecord
+from fly64_assets.store.records import StageRecord, failed_rebuild
 from fly64_assets.store.sidecars import EXTERNAL
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
@@ -94,7 +94,8 @@ def _state_after(
         if other not in states:
             continue  # an optional method that was not requested
         before = states[other]
-        if before.done or (stages.optional(key, other) and before.name != "stale"):
+        left_out = before.name != "stale" or failed_since(store, layout, design, key, other)
+        if before.done or (stages.optional(key, other) and left_out):
             # A method, or a cell, that is missing or failed leaves the others to compare and to report.
             continue
         if record is None:
@@ -130,6 +131,8 @@ def expected(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key
     records: dict[Key, StageRecord] = {}
     for other in stages.upstream(design, key):
         record = store.record(layout, other)
+        if failed_since(store, layout, design, key, other):
+            continue
         if record is not None and record.outcome != "failed":
             records[other] = record
         elif not stages.optional(key, other):
@@ -142,6 +145,25 @@ def expected(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key
         if reason:
             return Expected({layout.record(other): record.data_sha256}, skip=reason)
     return Expected(tuple(dict.fromkeys(_files(layout, key, records))))
+
+
+def failed_since(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key, other: Key) -> str:
+    """Why a comparison leaves out a method whose result is out of date: building it again failed; empty for none.
+
+    The same holds where building a stage that the method needs failed, as the training of its network. A result that is
+    what the design asks for is compared, although building it once more failed.
+    """
+    if key.stage != "comparison" or not stages.optional(key, other):
+        return ""
+    for one in (other, *(needed for needed in stages.upstream(design, other) if needed.method)):
+        failure = failed_rebuild(layout, one)
+        if failure:
+            inputs = expected(store, layout, design, one).inputs
+            parameters = stages.parameters_beside(design, one, store.record(layout, one))
+            version = stages.code_version(one)
+            if not store.state(layout, one, inputs, parameters, code_version=version, quick=True).done:
+                return failure if one == other else f"{one.label}: {failure}"
+    return ""
 
 
 def existing_splits(view: StageRecord) -> tuple[str, ...]:

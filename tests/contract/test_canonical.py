@@ -399,6 +399,11 @@ def test_a_raster_of_frames(save, arrays):
     places = {key: arrays[key].reshape(6, 10) for key in ("xcoords", "ycoords", "xcoords_start", "ycoords_start")}
     same(canonicalize(save(raster | places))[0], arrays)
     same(canonicalize_base(save(arrays | places))[0], arrays, ("xcoords", "ycoords"))
+    same(canonicalize(save(arrays | places))[0], arrays)
+    last = {key: np.moveaxis(arrays[key], 0, -1) for key in ("diffraction", "Y")}
+    same(canonicalize(save(arrays | places | last))[0], arrays)
+    with pytest.raises(FormError, match=r"xcoords has shape \(6, 10\); expected 1 axes"):
+        canonicalize(save(arrays | places | {"diffraction": arrays["diffraction"][:50]}))
     with pytest.raises(FormError, match=r"\(5, 10, 16, 16\).*rows x columns positions.*\(60,\)"):
         canonicalize(save(arrays | {"diffraction": arrays["diffraction"][:50].reshape(5, 10, 16, 16)}))
 

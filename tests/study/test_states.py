@@ -1,9 +1,11 @@
 """Fresh, stale, missing: what a change in the design or on the disk makes of the stages, and no more."""
 
 import dataclasses
+import re
 
 import pytest
 
+from fly64_assets.errors import Fly64Error
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
@@ -145,3 +147,46 @@ def test_results_of_an_older_version_stay_fresh(built):
     assert names(dataclasses.replace(design, pinn=dataclasses.replace(design.pinn, tile=64))) == ["stale", "fresh"]
     assert names(dataclasses.replace(design, lsqml=LsqmlSettings(subpixel="fourier"))) == ["fresh", "stale"]
     assert names(dataclasses.replace(design, pinn=CnnSettings())) == ["stale", "fresh"]
+
+
+def test_a_comparison_leaves_out_a_method_whose_result_is_out_of_date_because_building_it_again_failed(built):
+    """What stands there was made with other settings; where it is what the design asks for, it is compared."""
+    design, store, layout = built.design, built.store, active_layout(built.store)
+    comparison = StageKey("comparison", Cell(1000, "dense"))
+    solved = StageKey("reconstruction", Half(1000, "dense", "test"), "lsqml")
+
+    def build(design, fails):
+        with store.build(
+            layout,
+            solved,
+            inputs=expected(store, layout, design, solved).inputs,
+            parameters=stages.parameters(design, solved),
+            design_sha256=design.sha256(),
+            code_version=stages.code_version(solved),
+            seeds={},
+        ) as build:
+            if fails:
+                raise Fly64Error("out of memory")
+            build.write_bytes(layout.result(solved), b"numbers")
+            build.succeed({})
+
+    def compared(design):
+        return layout.result(solved) in expected(store, layout, design, comparison).inputs
+
+    build(design, fails=False)
+    assert compared(design)
+    with pytest.raises(Fly64Error):
+        build(design, fails=True)
+    assert compared(design)
+    build(dataclasses.replace(design, lsqml=LsqmlSettings(epochs=99)), fails=False)
+    with pytest.raises(Fly64Error):
+        build(design, fails=True)
+    assert not compared(design)
+    assert built.run("comparison", partition="1000|dense").success
+    arms = store.required(layout, comparison).values["arms"]["test"]
+    assert re.fullmatch("failed: building it again failed on .*: out of memory", arms["lsqml"])
+    states = study_states(store, design)
+    assert (states[solved].name, states[comparison].name) == ("stale", "fresh")
+    build(design, fails=False)
+    assert compared(design)
+    assert study_states(store, design)[comparison].name == "stale"

@@ -135,6 +135,9 @@ def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:
     if missing:
         fail(f"{file.name}: {', '.join(missing)} missing; it holds {', '.join(arrays) or 'nothing'}")
     x, y = (squeezed(arrays[key], 1) for key in (X, Y))
+    if x.ndim == 2 and x.shape == y.shape and x.shape[1] != 2:
+        # Rows and columns of a raster, as `fly64 base import` reads them; two columns may be pairs of x and y.
+        x, y = x.ravel(), y.ravel()
     for name, found in ((X, x), (Y, y)):
         if found.ndim != 1 or found.dtype.kind not in "fiu":
             shape = arrays[name].shape

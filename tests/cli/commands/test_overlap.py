@@ -44,6 +44,16 @@ def test_overlap_takes_the_probe_of_the_file_or_a_share_of_its_frames(fly64, bas
     np.savez(path, xcoords=np.arange(5.0), ycoords=np.arange(5.0), diffraction=np.zeros((5, 64, 64), np.float32))
     document = json.loads(fly64("overlap", path, *options, "--json").output)
     assert document["probe_diameter_px"] == pytest.approx(38.4)
+    flat = {key: np.arange(20.0) for key in ("xcoords", "ycoords")}
+    documents = []
+    for shape in ((20,), (4, 5)):
+        np.savez(
+            path, **{key: values.reshape(shape) for key, values in flat.items()}, diffraction=np.zeros((20, 64, 64))
+        )
+        documents.append(json.loads(fly64("overlap", path, *options, "--rng-seed-subsample", 1, "--json").output))
+    assert documents[0] == documents[1], "positions in rows and columns of a raster"
+    np.savez(path, xcoords=np.zeros((4, 5)), ycoords=np.zeros((5, 4)))
+    assert "expected numbers of shape (n,)" in fly64("overlap", path, *options).output
     np.savez(path, xcoords=np.arange(5.0), ycoords=np.arange(5.0))
     answer = fly64("overlap", path, *options)
     assert answer.exit_code == 1
