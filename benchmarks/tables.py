@@ -123,6 +123,11 @@ def first(values: BySeed) -> BySeed:
     return dict(list(values.items())[:1])
 
 
+def of_first_seed(values: BySeed) -> BySeed:
+    """Those of the study itself, whose frames others have reconstructed too."""
+    return {seed: value for seed, value in values.items() if seed == 1}
+
+
 def one(value: float | None, text: str) -> str:
     return MISSING if value is None else format(value, text)
 
@@ -199,11 +204,11 @@ def independent(contest: Contest) -> str:
     rows = []
     for row in rows_of("independent.csv"):
         cell = ("demo", row["view"], int(row["dose"]))
-        own = {seed: value for seed, value in contest.values(cell, "tv_ml").items() if seed == 1}
+        own = of_first_seed(contest.values(cell, "tv_ml"))
         ratio = own[1] / float(row["tv_ml_by_counts"]) if own else None
-        first = {seed: value for seed, value in contest.values(cell, "lsqml").items() if seed == 1}
+        lsqml = of_first_seed(contest.values(cell, "lsqml"))
         rows.append([
-            f"{cell[2]:,}", cell[1], shown(first, 3), row["lsqml"], shown(own, 3), row["tv_ml_by_counts"],
+            f"{cell[2]:,}", cell[1], shown(lsqml, 3), row["lsqml"], shown(own, 3), row["tv_ml_by_counts"],
             row["tv_ml_best_weight"], one(ratio, ".2f"),
         ])  # fmt: skip
     columns = [
@@ -277,7 +282,7 @@ def findings(contest: Contest) -> str:
         results = [result_of(ratio) for ratio in own.values()]
         means = [statistics.mean(ratio.values()) for ratio in own.values()]
         lines.append(
-            f"- At {dose:,} photons per frame the network's error is {shown(contest.geometric_mean(list(own)), 2)} "
+            f"- At {dose:,} photons per frame the network's error is {shown(contest.geometric_mean(list(own)), 3)} "
             "of the best iterative method's (geometric mean over "
             f"{len(own)} cells; {min(means):.2f} to {max(means):.2f}). "
             f"It is smaller in {results.count('ahead')} of them, larger in {results.count('behind')}, not "
@@ -332,7 +337,10 @@ def peers(ending: str, entry: Callable[[Row | None, Row | None], str]) -> Callab
         cells = [f"dense_{dose}{ending}" for dose in DOSES]
         names = {method for cell, method, _ in found if cell in cells}
         rows = [
-            [TITLES[method], *(shown(contest.values(("demo", "dense", dose), method), 4) for dose in DOSES)]
+            [
+                TITLES[method],
+                *(shown(of_first_seed(contest.values(("demo", "dense", dose), method)), 4) for dose in DOSES),
+            ]
             for method in (*ITERATIVE, NETWORK)
             if entry is peer_errors and not ending
         ]

@@ -54,8 +54,8 @@ def new_base_sensor(ingest: str) -> dg.SensorDefinition:
         default_status=ON,
         description=(
             "Watches a folder (FLY64_INBOX) and imports every new base file in it, one at a time: a file is taken when "
-            "it has stopped changing, and the next one when the active base's simulated data exist. A file that cannot "
-            "become a base is reported once, with its findings."
+            "it has stopped changing, and the next one when the active base's simulated data exist or have failed. A "
+            "file that cannot become a base is reported once, with its findings."
         ),
     )
     def new_base_npz(

@@ -140,8 +140,9 @@ class Conversion:
                     "records with the fields real and imag",
                 )
         found = numbers.pairs(self.arrays)
-        if found and not (confirmed or numbers.shows_real_parts(found)):
-            shapes = " and ".join(f"{key} of shape {array.shape}" for key, array in found.items())
+        unclear = {key: array for key, array in found.items() if not (confirmed or numbers.shows_real_parts(array))}
+        if unclear:
+            shapes = " and ".join(f"{key} of shape {array.shape}" for key, array in unclear.items())
             raise self.error(
                 structure.DTYPE,
                 f"{shapes}: real numbers with a last axis of two look like real and imaginary parts, or like amplitude "

@@ -48,9 +48,9 @@ def pairs(arrays: Arrays) -> dict[str, NDArray[Any]]:
     }
 
 
-def shows_real_parts(found: Arrays) -> bool:
-    """Whether the first of each pair is negative anywhere: then it is a real part, and no amplitude."""
-    return any(bool((array[..., 0] < 0).any()) for array in found.values())
+def shows_real_parts(array: NDArray[Any]) -> bool:
+    """Whether the first of a pair is negative anywhere: then it is a real part, and no amplitude."""
+    return bool((array[..., 0] < 0).any())
 
 
 def joined(real: NDArray[Any], imaginary: NDArray[Any]) -> NDArray[np.complexfloating]:

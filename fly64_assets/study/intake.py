@@ -146,7 +146,7 @@ def base_report(
     if not report.ok:
         return report
     found = []
-    if size is None and len(arrays["probeGuess"]) not in NETWORK_PATCH_SIZES:
+    if len(arrays["probeGuess"]) not in NETWORK_PATCH_SIZES:
         sizes = ", ".join(map(str, NETWORK_PATCH_SIZES))
         found.append(
             error(SHAPE, f"the probe is {len(arrays['probeGuess'])} px wide; the N of a study is one of {sizes}")

@@ -92,7 +92,7 @@ def test_findings_are_sentences_on_the_cells_that_were_measured():
         row("pinn", 1, 0.2, other),
     )  # fmt: skip
     assert TABLES["TABLES"]["findings"](measured).splitlines() == [
-        "- At 1,000 photons per frame the network's error is 1.00 of the best iterative method's (geometric mean over "
+        "- At 1,000 photons per frame the network's error is 1.000 of the best iterative method's (geometric mean over "
         "2 cells; 0.50 to 2.00). It is smaller in 1 of them, larger in 1, not distinguishable in 0.",
         "- The best iterative method of the 2 cells is `lsqml` in 1, `tv_ml` in 1. Each has 1 seed.",
     ]

@@ -380,10 +380,12 @@ def test_a_last_axis_of_two_is_read_where_it_cannot_be_an_amplitude(save, arrays
     def stacked(array):
         return np.stack([array.real, array.imag], -1)
 
-    both = arrays | {key: stacked(arrays[key]) for key in ("objectGuess", "probeGuess")}
-    assert (both["probeGuess"][..., 0] < 0).any()
-    same(canonicalize(save(both))[0], arrays)
-    positive = arrays | {"objectGuess": stacked(np.abs(arrays["objectGuess"].real) + 1j * arrays["objectGuess"].imag)}
+    probe = {"probeGuess": stacked(arrays["probeGuess"])}
+    assert (probe["probeGuess"][..., 0] < 0).any()
+    same(canonicalize(save(arrays | probe))[0], arrays)
+    # What one array of a file shows says nothing about another.
+    obj = stacked(np.abs(arrays["objectGuess"].real) + 1j * arrays["objectGuess"].imag)
+    positive = arrays | probe | {"objectGuess": obj}
     path = save(positive)
     with pytest.raises(FormError, match=r"objectGuess of shape \(70, 66, 2\).*amplitude and phase.*--real-imaginary"):
         canonicalize(path)

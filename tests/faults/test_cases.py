@@ -106,7 +106,17 @@ COMMANDS = (
     ),
     *(
         Command("foreign_arrays", f"{name}.npz", f"fly64 base check {name}.npz", DONE, "can serve as a base")
-        for name in ("records", "last_axis", "macosx", "no_suffix")
+        for name in ("records", "macosx", "no_suffix")
+    ),
+    Command(
+        "foreign_arrays", "last_axis.npz", "fly64 base check last_axis.npz", REFUSED, "amplitude and phase: confirm"
+    ),
+    Command(
+        "foreign_arrays",
+        "last_axis.npz",
+        "fly64 base check last_axis.npz --real-imaginary",
+        DONE,
+        "can serve as a base",
     ),
     *(
         Command("foreign_arrays", f"{name}.npz", f"fly64 base check {name}.npz", REFUSED, says)
