@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import yaml
@@ -85,7 +86,7 @@ def _written(settings: Path, added: bytes) -> str:
         why = f"{settings} is not writable and was not changed"
     else:
         try:
-            write_atomically(settings, lambda file: file.write(added))
+            write_atomically(settings, functools.partial(_fill, content=added, mode=settings.stat().st_mode))
         except (ArtifactError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             why = f"{settings} could not be changed ({getattr(cause, 'strerror', None) or error})"
@@ -96,6 +97,12 @@ def _written(settings: Path, added: bytes) -> str:
         f"{why}. So that killed runs give their slots back, add to {settings.resolve()} what it lacks of these lines "
         f"(a section {MONITORING} that is there already stays the only one):\n{lines}"
     )
+
+
+def _fill(file: BinaryIO, content: bytes, mode: int) -> None:
+    """Write with the permissions of the file that is replaced: it may hold a database's password."""
+    os.fchmod(file.fileno(), mode)
+    file.write(content)
 
 
 def with_free_slots(content: bytes) -> bytes:

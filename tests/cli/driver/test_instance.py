@@ -100,7 +100,9 @@ def test_an_instance_that_exists_gets_the_setting_once(home, capsys):
     home.mkdir()
     settings = home / "dagster.yaml"
     settings.write_text(OLD)
+    settings.chmod(0o600)
     assert ready_instance() == home
+    assert settings.stat().st_mode & 0o777 == 0o600
     assert f"{settings}: added run_monitoring.{FREE_SLOTS}" in capsys.readouterr().err
     text = settings.read_text()
     assert yaml.safe_load(text)["run_monitoring"][FREE_SLOTS] == 1
