@@ -32,7 +32,10 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 PADDING_ID: Final = 0xD935  # the extra field that zipalign uses
 ZIP64_EXTRA_BYTES: Final = 20
 UNIX: Final = 3
-MEASURED_KEYS: Final = (schema.FRAMES, schema.PROBE, schema.XCOORDS, schema.YCOORDS, schema.SCAN_INDEX, schema.METADATA)
+MEASURED_KEYS: Final = (
+    *(schema.FRAMES, schema.PROBE, schema.XCOORDS, schema.YCOORDS),
+    *(schema.SCAN_INDEX, schema.BAD_PIXELS, schema.METADATA),
+)
 
 
 class NpzWriter:
@@ -227,4 +230,5 @@ def dataset_of(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
         scan_index=arrays.get(schema.SCAN_INDEX, np.arange(len(x), dtype=np.int64)),
         patches=arrays.get(schema.PATCHES),
         metadata=decode_metadata(arrays[schema.METADATA]),
+        bad_pixels=arrays.get(schema.BAD_PIXELS),
     )

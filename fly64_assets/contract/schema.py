@@ -26,6 +26,7 @@ XCOORDS_START: Final = "xcoords_start"
 YCOORDS_START: Final = "ycoords_start"
 PATCHES: Final = "Y"
 SCAN_INDEX: Final = "scan_index"
+BAD_PIXELS: Final = "bad_pixels"
 METADATA: Final = "_metadata"
 
 BASE_KEYS: Final = (OBJECT, PROBE, XCOORDS, YCOORDS)
@@ -39,12 +40,13 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     **dict.fromkeys((XCOORDS, YCOORDS, XCOORDS_START, YCOORDS_START), np.dtype(np.float64)),
     PATCHES: np.dtype(np.complex64),
     SCAN_INDEX: np.dtype(np.int64),
+    BAD_PIXELS: np.dtype(np.bool_),
 }
 """Every array key the contract knows, with its dtype; ``_metadata`` is text."""
 
 AXES: Final[Mapping[str, int]] = {
     **dict.fromkeys((FRAMES, LEGACY_FRAMES, PATCHES), 3),
-    **dict.fromkeys((OBJECT, PROBE), 2),
+    **dict.fromkeys((OBJECT, PROBE, BAD_PIXELS), 2),
     **dict.fromkeys((XCOORDS, YCOORDS, XCOORDS_START, YCOORDS_START, SCAN_INDEX), 1),
 }
 """Number of axes of every array key."""
@@ -79,6 +81,8 @@ class Dataset:
         Object windows at the positions.
     metadata : dict
         The ``_metadata`` document.
+    bad_pixels : (N, N) bool or None
+        True where the detector did not measure, in all frames alike.
     """
 
     diffraction: NDArray[np.float32]
@@ -89,6 +93,7 @@ class Dataset:
     scan_index: NDArray[np.int64]
     patches: NDArray[np.complex64] | None
     metadata: dict[str, Any]
+    bad_pixels: NDArray[np.bool_] | None = None
 
     @property
     def frames(self) -> int:
@@ -108,7 +113,9 @@ class Dataset:
     def measurement(self) -> Measurement:
         """What an experiment knows of the data set: no object values, no patches."""
         shape, s = self.scan.object_shape, self.intensity_scale
-        return Measurement(self.diffraction, s, self.probe, self.x, self.y, shape, self.scan_index)
+        return Measurement(
+            self.diffraction, s, self.probe, self.x, self.y, shape, self.scan_index, bad_pixels=self.bad_pixels
+        )
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,8 @@ def dataset_arrays(dataset: Dataset, *, legacy_keys: bool = False) -> dict[str, 
         arrays[LEGACY_FRAMES] = dataset.diffraction
     if dataset.patches is not None:
         arrays[PATCHES] = dataset.patches
+    if dataset.bad_pixels is not None:
+        arrays[BAD_PIXELS] = dataset.bad_pixels
     return arrays | small_arrays(
         dataset.object, dataset.probe, dataset.x, dataset.y, dataset.scan_index, dataset.metadata
     )

@@ -35,6 +35,8 @@ class Measurement:
     unit : float
         Unit of the probe, in that of the stored amplitudes: 1, or a power of two (:meth:`normalised`). Probe and
         intensity scale belong together, the amplitudes to the intensity scale over the unit.
+    bad_pixels : (N, N) bool or None
+        True where the detector did not measure, in all frames alike. Amplitudes there mean nothing, and counts are 0.
     """
 
     amplitude: NDArray[np.float32]
@@ -45,6 +47,7 @@ class Measurement:
     object_shape: tuple[int, int]
     scan_index: NDArray[np.int64]
     unit: float = 1.0
+    bad_pixels: NDArray[np.bool_] | None = None
 
     @property
     def frames(self) -> int:
@@ -63,7 +66,10 @@ class Measurement:
 
     def counts(self, part: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float64]:
         """Photon counts (b, N, N), float64 integers, of the selected frames (all by default)."""
-        return counts_from_amplitude(np.asarray(self.amplitude[part]), self.intensity_scale / self.unit)
+        amplitude = np.asarray(self.amplitude[part])
+        if self.bad_pixels is not None:
+            amplitude = np.where(self.bad_pixels, np.float32(0), amplitude)
+        return counts_from_amplitude(amplitude, self.intensity_scale / self.unit)
 
     def count_blocks(self, size: int = 256) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Counts of all frames in blocks of ``size``, with the slice of each block."""
