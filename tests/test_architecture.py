@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fly64_assets"
 MOST_LAYERS, MOST_LINES = 9, 400
-MOST_PARTS = 18
+MOST_PARTS = 19
 """Packages and modules at the top; one more for each new method's package."""
 
 
