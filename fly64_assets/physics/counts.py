@@ -81,13 +81,17 @@ def thin_counts(
     return counts - taken, taken
 
 
-def negative_log_likelihood(rates: NDArray[np.floating], counts: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Sum over the pixels of every frame of lambda - c log lambda, (n,), up to a constant of the data.
+def negative_log_likelihood(
+    rates: NDArray[np.floating], counts: NDArray[np.floating], bad_pixels: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Sum over the measured pixels of every frame of lambda - c log lambda, (n,), up to a constant of the data.
 
     Parameters
     ----------
     rates, counts : (n, N, N)
         Expected and counted photons; rates are raised to at least 1e-8.
+    bad_pixels : (N, N) bool, optional
+        Pixels that were not measured, which do not count.
 
     Examples
     --------
@@ -97,5 +101,8 @@ def negative_log_likelihood(rates: NDArray[np.floating], counts: NDArray[np.floa
     [-0.318, -1.183, -0.636]
     """
     clamped = np.maximum(rates.astype(np.float64, copy=False), RATE_FLOOR)
-    total: NDArray[np.float64] = (clamped - counts * np.log(clamped)).sum(axis=(-2, -1))
+    terms = clamped - counts * np.log(clamped)
+    if bad_pixels is not None:
+        terms[..., bad_pixels] = 0.0
+    total: NDArray[np.float64] = terms.sum(axis=(-2, -1))
     return total

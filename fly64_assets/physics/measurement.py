@@ -64,12 +64,14 @@ class Measurement:
         """Frame side N in pixels."""
         return int(self.probe.shape[0])
 
-    def counts(self, part: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float64]:
-        """Photon counts (b, N, N), float64 integers, of the selected frames (all by default)."""
+    def measured(self, part: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float32]:
+        """Stored amplitudes (b, N, N) of the selected frames (all by default), 0 at bad pixels whatever is stored."""
         amplitude = np.asarray(self.amplitude[part])
-        if self.bad_pixels is not None:
-            amplitude = np.where(self.bad_pixels, np.float32(0), amplitude)
-        return counts_from_amplitude(amplitude, self.intensity_scale / self.unit)
+        return amplitude if self.bad_pixels is None else np.where(self.bad_pixels, np.float32(0), amplitude)
+
+    def counts(self, part: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float64]:
+        """Photon counts (b, N, N), float64 integers, of the selected frames (all by default); 0 at bad pixels."""
+        return counts_from_amplitude(self.measured(part), self.intensity_scale / self.unit)
 
     def count_blocks(self, size: int = 256) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Counts of all frames in blocks of ``size``, with the slice of each block."""

@@ -23,7 +23,7 @@ def checked(measurement: Measurement) -> Measurement:
 
     What an engine would silently turn into wrong results is refused. Raises :class:`EngineError`.
     """
-    _refuse(measurement, _shapes, _probe, _positions, _frames)
+    _refuse(measurement, _shapes, _mask, _probe, _positions, _frames)
     return measurement.normalised()
 
 
@@ -48,6 +48,18 @@ def _shapes(m: Measurement) -> Iterator[str]:
         yield f"the frames have the shape {m.amplitude.shape}; {m.frames} positions and this probe need {expected}"
     if len(m.y) != m.frames:
         yield f"there are {m.frames} x and {len(m.y)} y coordinates; expected one of each per frame"
+
+
+def _mask(m: Measurement) -> Iterator[str]:
+    if m.bad_pixels is None:
+        return
+    if m.bad_pixels.dtype != np.bool_ or m.bad_pixels.shape != m.probe.shape:
+        yield (
+            f"bad_pixels is {m.bad_pixels.dtype} of the shape {m.bad_pixels.shape}; expected bool of the shape "
+            f"{m.probe.shape}, True where the detector did not measure"
+        )
+    elif m.bad_pixels.all():
+        yield "bad_pixels names every pixel of the detector; nothing was measured (is the mask inverted?)"
 
 
 def _probe(m: Measurement) -> Iterator[str]:
@@ -83,11 +95,12 @@ def _scan(m: Measurement) -> Iterator[str]:
 def _frames(m: Measurement) -> Iterator[str]:
     dark = True
     for part in blocks(m.frames, FRAMES_AT_A_TIME):
-        amplitude = np.asarray(m.amplitude[part])
+        amplitude = m.measured(part)
         unfit = np.any(~(np.isfinite(amplitude) & (amplitude >= 0)), axis=(1, 2))
         if unfit.any():
             j = part.start + int(np.flatnonzero(unfit)[0])
             yield f"frame {j} holds negative, NaN or infinite amplitudes"
         dark = dark and not amplitude.any()
     if dark:
-        yield f"all {m.frames} frames are dark; there are no photons to reconstruct from"
+        where = "" if m.bad_pixels is None else " on the pixels that bad_pixels leaves"
+        yield f"all {m.frames} frames are dark{where}; there are no photons to reconstruct from"

@@ -70,8 +70,14 @@ class ForwardModel(torch.nn.Module):
         return self.probe + torch.nn.functional.pad(self.on_window(self.probe) * (patches - 1.0), (self.margin,) * 4)
 
 
-def poisson_loss(rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a float64 scalar."""
+def poisson_loss(rates: torch.Tensor, counts: torch.Tensor, bad_pixels: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a float64 scalar.
+
+    ``bad_pixels`` (N, N) bool, in the order of the rates, names pixels that were not measured: they are not summed.
+    """
     clamped = rates.clamp_min(RATE_FLOOR)
+    terms = clamped - counts * clamped.log()
+    if bad_pixels is not None:
+        terms = terms.masked_fill(bad_pixels, 0.0)
     # In float64: at high doses the differences between epochs are smaller than the steps of float32.
-    return (clamped - counts * clamped.log()).sum(dim=(-2, -1), dtype=torch.float64).mean()
+    return terms.sum(dim=(-2, -1), dtype=torch.float64).mean()

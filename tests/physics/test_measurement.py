@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fixtures.scan import in_unit, measure, soft_probe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from fly64_assets.contract.schema import Base
-from fly64_assets.errors import ContractError
+from fly64_assets.errors import ContractError, EngineError
 from fly64_assets.physics.illumination import disc_illumination, illumination, probe_diameter_px
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import checked
 from fly64_assets.simulation.frames import simulate
 
 UNITS = st.floats(-30, 30).map(lambda exponent: 10.0**exponent)
@@ -88,3 +92,39 @@ def test_a_unit_that_rounds_the_probe_changes_hardly_a_count(unit: float) -> Non
     found, (other, _) = simulated((probe.astype(np.complex128) * unit).astype(np.complex64))
     assert np.mean(np.abs(found - counts) > 0.5) < 1e-3, "rates differ in the eighth digit"
     np.testing.assert_allclose(other, diameter, rtol=1e-6)
+
+
+# -- bad pixels ---------------------------------------------------------------------------------------------------
+
+
+def masked(value: float, bad: np.ndarray) -> Measurement:
+    """The measurement with a value at every bad pixel."""
+    amplitude = np.where(bad, np.float32(value), MEASURED.amplitude)
+    return replace(MEASURED, amplitude=amplitude, bad_pixels=bad)
+
+
+@given(value=st.floats(width=32), bad=arrays(np.bool_, (32, 32)).filter(lambda bad: MEASURED.amplitude[:, ~bad].any()))
+@settings(max_examples=30, deadline=None)
+def test_what_is_stored_at_a_bad_pixel_is_never_seen(value: float, bad: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        own = checked(masked(value, bad))
+    expected = MEASURED.counts()
+    expected[:, bad] = 0
+    np.testing.assert_array_equal(own.counts(), expected)
+    np.testing.assert_array_equal(own.counts(slice(1, 3)), expected[1:3])
+    np.testing.assert_array_equal(own.measured(), np.where(bad, 0, MEASURED.amplitude))
+    assert own.measured().dtype == np.float32
+
+
+def test_a_mask_that_leaves_nothing_or_does_not_fit_is_refused() -> None:
+    bad = np.zeros((32, 32), bool)
+    assert checked(replace(MEASURED, bad_pixels=bad)).bad_pixels is bad
+    for wrong, words in (
+        (~bad, r"every pixel of the detector; nothing was measured \(is the mask inverted\?\)"),
+        (bad[1:], r"bad_pixels is bool of the shape \(31, 32\); expected bool of the shape \(32, 32\)"),
+        (bad.astype(np.uint8), "bad_pixels is uint8"),
+    ):
+        with pytest.raises(EngineError, match=words):
+            checked(replace(MEASURED, bad_pixels=wrong))
+    with pytest.raises(EngineError, match="frames are dark on the pixels that bad_pixels leaves"):
+        checked(replace(MEASURED, bad_pixels=MEASURED.amplitude.any(axis=0)))

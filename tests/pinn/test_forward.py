@@ -43,6 +43,19 @@ def test_loss_is_that_of_the_physics(measurement):
     assert found == pytest.approx(counts.negative_log_likelihood(rates, observed).mean(), rel=1e-12)
 
 
+def test_loss_and_gradient_leave_bad_pixels_out(measurement):
+    observed, bad = measurement.counts(), np.random.default_rng(1).random((N, N)) < 0.3
+    rates = torch.from_numpy(observed * 1.1 + 0.2).requires_grad_()
+    loss = poisson_loss(rates, torch.from_numpy(observed), torch.from_numpy(bad))
+    loss.backward()
+    loss, expected = float(loss.detach()), rates.detach().numpy()
+    terms = expected[:, ~bad] - observed[:, ~bad] * np.log(expected[:, ~bad])
+    assert loss == pytest.approx(terms.sum(axis=1).mean(), rel=1e-12)
+    assert loss == pytest.approx(counts.negative_log_likelihood(expected, observed, bad).mean(), rel=1e-12)
+    assert not rates.grad[:, bad].any()
+    assert rates.grad[:, ~bad].all()
+
+
 def test_the_truth_is_more_likely_than_a_flat_and_than_a_shifted_object(measurement, obj, probe):
     model, observed = ForwardModel(probe, N), torch.from_numpy(measurement.counts())
     shifted = read(obj, Scan(measurement.x + 0.5, measurement.y, obj.shape, N))

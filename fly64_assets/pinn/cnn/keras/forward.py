@@ -35,9 +35,14 @@ class ForwardModel:
         return tf.signal.fftshift(tf.square(tf.math.real(field)) + tf.square(tf.math.imag(field)), axes=(-2, -1))
 
 
-def poisson_loss(rates: Tensor, counts: Tensor) -> Tensor:
-    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a float64 scalar."""
+def poisson_loss(rates: Tensor, counts: Tensor, bad_pixels: NDArray[np.bool_] | None = None) -> Tensor:
+    """Mean over frames of sum (lambda - c log lambda), rates clamped to at least 1e-8; a float64 scalar.
+
+    ``bad_pixels`` (N, N) names pixels that were not measured: they are not summed.
+    """
     clamped = tf.maximum(rates, RATE_FLOOR)
     # In float64: at high doses the differences between epochs are smaller than the steps of float32.
     terms = tf.cast(clamped - counts * tf.math.log(clamped), tf.float64)
+    if bad_pixels is not None:
+        terms = tf.where(bad_pixels, tf.constant(0.0, tf.float64), terms)
     return tf.reduce_mean(tf.reduce_sum(terms, axis=(-2, -1)))
