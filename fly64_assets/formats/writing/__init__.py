@@ -1,0 +1,1 @@
+"""Writers: data sets and reconstructions as files of other programs; equal content is equal bytes."""
