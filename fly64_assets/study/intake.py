@@ -23,13 +23,12 @@ from fly64_assets.contract.npz import load_base, write_npz
 from fly64_assets.contract.schema import METADATA, Base, base_arrays
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ContractError, Fly64Error
-from fly64_assets.physics.forward import blocks, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import select_spaced
-from fly64_assets.physics.scan import one_sided, split_indices, split_point, uniform_scan
-from fly64_assets.physics.windows import Scan
+from fly64_assets.physics.scan import one_sided, split_indices, split_point
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
 from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore
 from fly64_assets.store.hashing import sha256_file
@@ -160,20 +159,23 @@ def base_report(
         found += [error(SCAN, f"one half of the scan is empty: {why}")] if why else []
     else:
         found += [information(SCAN, unused_scan(design, x, y))]
-    if design is not None and not _lit(arrays, design):
-        found.append(error(SCAN, "the object is zero in every window of the scan, so no light reaches the detector"))
+    if all(finding.severity != "error" for finding in found) and (why := _no_simulation(arrays, design)):
+        found.append(error(SCAN, why))
     return ContractReport((*report.findings, *found))
 
 
-def _lit(arrays: Mapping[str, NDArray[Any]], design: StudyDesign) -> bool:
-    """Whether light passes the object at some position of the study's scan."""
-    obj, probe = arrays["objectGuess"], arrays["probeGuess"]
-    shape, size, number = (obj.shape[0], obj.shape[1]), len(probe), len(arrays["xcoords"])
-    if design.scan == "base":
-        scan = Scan(arrays["xcoords"], arrays["ycoords"], shape, size)
-    else:
-        scan = uniform_scan(design.rng_seeds["simulation"], number, shape, size)
-    return any(exit_wave_energies(obj, probe, scan[part]).any() for part in blocks(number))
+def _no_simulation(arrays: Mapping[str, NDArray[Any]], design: StudyDesign | None) -> str:
+    """Why no frames can be simulated from a base, of the study or of any one; empty if they can be."""
+    x, y = arrays["xcoords"], arrays["ycoords"]
+    base = Base(arrays["objectGuess"], arrays["probeGuess"], x, y, {})
+    seed, doses = (design.rng_seeds["simulation"], design.doses) if design else (0, (1000,))
+    axes = [design.train_test_split_axis] if design else [axis for axis in ("x", "y") if not one_sided(x, y, axis)]
+    for dose in {min(doses), max(doses)} if axes else ():
+        try:
+            simulate(base, dose=dose, scan=design.scan if design else "base", axis=axes[0], seed=seed)
+        except ContractError as problem:
+            return str(problem)
+    return ""
 
 
 def unused_scan(design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:

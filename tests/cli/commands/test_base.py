@@ -230,6 +230,19 @@ def test_an_object_that_no_window_of_the_scan_shows(fly64, base_file, tmp_path, 
     path = changed(tmp_path / "dark.npz", base_file, objectGuess=obj, xcoords=[40, 50.0], ycoords=[40, 50.0])
     answer = fly64("base", "import", path, study=study("base"))
     assert answer.exit_code == 1
-    assert "the object is zero in every window of the scan" in answer.output
+    assert "no light reaches the detector" in answer.output
+
+
+@pytest.mark.parametrize("peak", [1e-43, 3e38])
+def test_a_probe_whose_frames_single_precision_cannot_hold(fly64, base_file, tmp_path, study, peak):
+    probe = open_npz(base_file)["probeGuess"].astype(np.complex128)
+    probe = (probe * (peak / np.abs(probe).max())).astype(np.complex64)
+    path = changed(tmp_path / "unit.npz", base_file, probeGuess=probe)
+    for answer in (fly64("base", "check", path), fly64("base", "import", path, study=study("base"))):
+        assert answer.exit_code == 1, answer.output
+        assert "multiply the probe by a constant" in answer.output
+
+
+def test_a_base_that_declares_more_than_allowed(fly64, base_file):
     assert fly64("base", "check", base_file, "--max-bytes", 1000).exit_code == 1
     assert "raise it with --max-bytes" in fly64("base", "import", base_file, "--max-bytes", 1000).output
