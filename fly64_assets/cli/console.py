@@ -38,6 +38,20 @@ MARKS: Final = (
 )
 """One character for each state, verdict or severity in printed tables."""
 
+
+class FolderPath(click.Path):
+    """A folder, named by at least one character: an unset variable of a shell must not mean the working folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """The path; an empty text is an error."""
+        if value == "":
+            self.fail("expected a folder, found an empty text ('.' is the working folder)", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a machine.")
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 

@@ -17,7 +17,7 @@ from fly64_assets.cli.commands.resolution import resolution
 from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
 from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
 from fly64_assets.cli.commands.ui import ui
-from fly64_assets.cli.console import Session, errors_as_sentences
+from fly64_assets.cli.console import FolderPath, Session, errors_as_sentences
 from fly64_assets.resources.environment import (
     DATA_ROOT_VARIABLE,
     DEFAULT_DATA_ROOT,
@@ -79,7 +79,7 @@ class GroupedCommands(click.Group):
     show_envvar=True,
     default=Path(DEFAULT_DATA_ROOT),
     show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderPath(),
     metavar="DIR",
     help="Folder of all data and results.",
 )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from fly64_assets.cli.console import Session, pass_session
+from fly64_assets.cli.console import FolderPath, Session, pass_session
 from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.driver.schedule import Filters
 from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS
@@ -145,7 +145,7 @@ _DRIVE_OPTIONS: Final = (
     ),
     click.option(
         "--output-root",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FolderPath(),
         metavar="DIR",
         help="Folder of all artifacts: the same as --data-root before the command.",
     ),

@@ -50,6 +50,14 @@ def test_a_data_root_that_cannot_be_is_one_sentence_of_every_command(places, roo
     assert sorted(path.name for path in places.iterdir()) == ["afile", "circle", "nowhere"]
 
 
+@pytest.mark.parametrize("command", [["--data-root", "", "status"], ["verify", ""], ["run", "--output-root", ""]])
+def test_an_empty_text_is_no_folder(places, command):
+    answer = CliRunner().invoke(main, command)
+    assert answer.exit_code == 2
+    assert "expected a folder, found an empty text" in answer.stderr
+    assert sorted(path.name for path in places.iterdir()) == ["afile", "circle", "nowhere"]
+
+
 @pytest.mark.parametrize(
     "file",
     # The third is too long with the ending of the temporary file.

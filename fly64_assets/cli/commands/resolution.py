@@ -13,7 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.cli.console import Session, fail, json_option, pass_session, print_json
+from fly64_assets.cli.console import FolderPath, Session, fail, json_option, pass_session, print_json
 from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
 from fly64_assets.contract.canonical import canonicalize
 from fly64_assets.contract.findings import FormError
@@ -46,7 +46,7 @@ RESULT = "ptychi_reconstruction.npz"
 )
 @click.option(
     "--save",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderPath(),
     help="Keep the halves (half_1.npz, half_2.npz) and their reconstructions in this folder.",
 )
 @force_option

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from fly64_assets.cli.console import MARKS, Session, fail, first_line, json_option, pass_session, print_json
+from fly64_assets.cli.console import MARKS, FolderPath, Session, fail, first_line, json_option, pass_session, print_json
 from fly64_assets.cli.driver.drive import label_width
 from fly64_assets.cli.driver.progress import counting_bar
 from fly64_assets.cli.driver.runs import run_assets, run_audit
@@ -115,7 +115,7 @@ def report(session: Session, against: str | None) -> None:
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=FolderPath())
 @json_option
 @pass_session
 def verify(session: Session, folder: Path | None, as_json: bool) -> None:
