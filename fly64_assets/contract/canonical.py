@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.contract import masks, schema, structure, values
 from fly64_assets.contract import positions as conventions
-from fly64_assets.contract import schema, structure, values
 from fly64_assets.contract.archive import open_archive, row_blocks
 from fly64_assets.contract.conversion import Conversion, Transformations
 from fly64_assets.contract.frames import (
@@ -89,6 +89,7 @@ def canonicalize(
     work.flatten_raster()
     work.drop_spare_axes()
     work.order_frames(frames_last)
+    work.blank_bad_pixels()
     scale = work.take_square_root(counts, positive_parameter(work.document, "intensity_scale"))
     work.centre_frames(dc_corner)
     work.centre_probe(probe_corner)
@@ -98,7 +99,9 @@ def canonicalize(
     work.place_positions(positions)
     work.complete_coordinates()
     work.add_scan_index()
-    return work.finished((schema.FRAMES, schema.PATCHES, *schema.BASE_KEYS, *schema.ALWAYS_WRITTEN_KEYS), scale)
+    return work.finished(
+        (schema.FRAMES, schema.PATCHES, schema.BAD_PIXELS, *schema.BASE_KEYS, *schema.ALWAYS_WRITTEN_KEYS), scale
+    )
 
 
 @np.errstate(all="ignore")
@@ -175,6 +178,33 @@ class _DataSet(Conversion):
             )
         return is_frames_last(shape, count)
 
+    def blank_bad_pixels(self) -> None:
+        """The mask as bool, and 0 in the frames where the detector did not measure, whatever the file has there."""
+        bad = self.arrays.get(schema.BAD_PIXELS)
+        if bad is None:
+            return
+        stack = self.arrays[schema.FRAMES]
+        if bad.shape != stack.shape[1:]:
+            raise self.error(
+                structure.SHAPE,
+                f"{schema.BAD_PIXELS} has shape {bad.shape}; expected {stack.shape[1:]}, one mask for all frames",
+            )
+        try:
+            self.arrays[schema.BAD_PIXELS] = masks.as_mask(bad)
+        except ValueError as problem:
+            raise self.error(structure.DTYPE, f"{schema.BAD_PIXELS} {problem}") from problem
+        if bad.dtype != np.bool_:
+            self.record("convert_dtype", key=schema.BAD_PIXELS, old=str(bad.dtype), new="bool")
+        for finding in masks.mask_findings(self.arrays):
+            if finding.severity == "error":
+                raise self.error(finding.code, finding.message)
+        bad = self.arrays[schema.BAD_PIXELS]
+        if stack.dtype.kind in REAL_KINDS:
+            self.arrays[schema.FRAMES] = masks.without_bad(stack, bad)
+        step = {"key": schema.FRAMES, "value": 0, "pixels": int(np.count_nonzero(bad))}
+        if not self.has_done("blank_bad_pixels", step):
+            self.record("blank_bad_pixels", **step)
+
     def take_square_root(self, confirmed: bool, scale: float | None) -> float | None:
         """Turn counts into amplitudes; returns the scale s that holds afterwards: 1 for square roots of counts."""
         stack = self.arrays[schema.FRAMES]
@@ -212,6 +242,9 @@ class _DataSet(Conversion):
         if corner:
             axes = tuple(1 + axis for axis in values.turned_axes(self.arrays, *statistics) or (0, 1))
             self.arrays[schema.FRAMES] = np.fft.fftshift(self.arrays[schema.FRAMES], axes=axes)
+            if schema.BAD_PIXELS in self.arrays:
+                turned = tuple(axis - 1 for axis in axes)
+                self.arrays[schema.BAD_PIXELS] = np.fft.fftshift(self.arrays[schema.BAD_PIXELS], axes=turned)
             self.record("shift_dc_to_centre", shift="fftshift", axes=list(axes))
             return
         for finding in values.centre_findings(self.arrays, *statistics):
@@ -220,7 +253,7 @@ class _DataSet(Conversion):
 
     def _statistics(self) -> tuple[Frames, values.FrameStatistics]:
         frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
-        return frames, values.frame_statistics(frames, None)
+        return frames, values.frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
 
     def add_stand_in_object(self) -> None:
         """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one."""

@@ -63,6 +63,11 @@ class Conversion:
         """Note a step."""
         self.done.append(transformation(operation, parameters))
 
+    def has_done(self, operation: str, parameters: Mapping[str, Any]) -> bool:
+        """Whether the file's history holds this very step already."""
+        history = (self.document or {}).get("data_transformations")
+        return isinstance(history, list) and transformation(operation, parameters) in history
+
     def rename(self, names: Mapping[str, str]) -> None:
         """Read keys as others, all at once, so that two may be exchanged."""
         others = set(self.arrays) - set(names)
@@ -221,7 +226,7 @@ class Conversion:
             array = self.arrays.get(key)
             if array is None or array.dtype == expected:
                 continue
-            kinds = {"c": "c", "f": REAL_KINDS, "i": "iu"}[expected.kind]
+            kinds = {"c": "c", "f": REAL_KINDS, "i": "iu", "b": "b"}[expected.kind]
             if array.dtype.kind in kinds:
                 try:
                     self.arrays[key] = numbers.converted(array, expected)

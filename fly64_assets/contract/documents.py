@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,8 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.findings import Expectations, Finding, error, information, warning
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.metadata import (
+    DETECTOR,
+    GEOMETRY,
     SCHEMA_VERSION,
     base_sha256,
     decode_metadata,
@@ -59,10 +62,7 @@ def metadata_findings(
         # What a measurement does not know is no fault of its file.
         note = information if set(absent) == {"nphotons", "expected_mean_counts"} else warning
         yield note(METADATA, f"_metadata.physics_parameters lacks {', '.join(absent)}")
-    for name in ("nphotons", "intensity_scale", "expected_mean_counts"):
-        number = finite_number(physics.get(name))
-        if physics.get(name) is not None and (number is None or number <= 0):
-            yield error(METADATA, f"_metadata: {name} = {physics[name]!r}; expected a positive number")
+    yield from _positive_findings(physics, ("nphotons", "intensity_scale", "expected_mean_counts", *DETECTOR))
     for name in ("N", "gridsize", "neighbor_count"):
         if physics.get(name) is not None and _whole(physics[name]) is None:
             yield error(METADATA, f"_metadata: {name} = {physics[name]!r}; expected a whole number of at least 1")
@@ -95,6 +95,14 @@ def form_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     history = document.get("data_transformations")
     if history is not None and not _is_history(history):
         yield error(METADATA, "_metadata: data_transformations is not a list of {tool, operation, parameters}")
+    yield from _positive_findings(physics_parameters(document), GEOMETRY)
+
+
+def _positive_findings(physics: Mapping[str, Any], names: Iterable[str]) -> Iterator[Finding]:
+    for name in names:
+        number = finite_number(physics.get(name))
+        if physics.get(name) is not None and (number is None or number <= 0):
+            yield error(METADATA, f"_metadata: {name} = {physics[name]!r}; expected a positive number")
 
 
 def _is_history(history: object) -> bool:
@@ -124,18 +132,23 @@ def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: floa
     """Whether the recorded dose agrees with the counts in the frames.
 
     An unsplit set's expectation is the dose. A half of a scan may be darker or brighter, but not beyond what the
-    object and the probe allow at the recorded scale.
+    object and the probe allow at the recorded scale. The dose counts the photons that reach the detector: bad pixels
+    and saturation lose some of them, reading out adds counts.
     """
     physics = physics_parameters(document)
     dose, expected = finite_number(physics.get("nphotons")), finite_number(physics.get("expected_mean_counts"))
     if dose is None or dose <= 0:
         return
     whole = document.get("split") is None and document.get("view") in (None, BASELINE)
-    if whole and expected is not None and abs(expected - dose) > DOSE_TOLERANCE * dose:
+    loses = schema.BAD_PIXELS in arrays or physics.get("saturation_counts") is not None
+    adds = physics.get("read_noise_counts") is not None
+    least, most = 0.0 if loses else dose / DOSE_FACTOR, math.inf if adds else dose * DOSE_FACTOR
+    excess = 0.0 if expected is None else (expected - dose) / dose
+    if whole and ((excess < -DOSE_TOLERANCE and not loses) or (excess > DOSE_TOLERANCE and not adds)):
         yield error(
             METADATA, f"_metadata: expected_mean_counts = {expected:g} of an unsplit set, but nphotons = {dose:g}"
         )
-    elif mean_counts is not None and not dose / DOSE_FACTOR <= mean_counts <= dose * DOSE_FACTOR:
+    elif mean_counts is not None and not least <= mean_counts <= most:
         said = f"_metadata: nphotons = {dose:g}, but the frames have {mean_counts:g} counts on average"
         if _object_allows(arrays, finite_number(physics.get("intensity_scale")), dose):
             yield warning(METADATA, f"{said}; this part of the object is unlike the rest")

@@ -15,6 +15,12 @@ from fly64_assets.errors import ContractError
 SCHEMA_VERSION: Final = "1.0"
 TOOL: Final = "fly64_assets"
 
+GEOMETRY: Final = ("pixel_size_m", "wavelength_m", "detector_distance_m", "energy_eV")
+"""Optional physics parameters of the experiment, carried from the base to every file made of it."""
+
+DETECTOR: Final = ("saturation_counts", "read_noise_counts")
+"""Optional physics parameters of a detector that does not count photons alone."""
+
 STAND_IN_OBJECT: Final = "stand_in_object"
 """The transformation that puts ones in place of the object of a measurement."""
 
@@ -40,9 +46,12 @@ def build_metadata(
         Everything that happened to the data, oldest first (see :func:`transformation`).
     physics : mapping
         ``nphotons``: dose, expected photons per frame over the unsplit scan. ``intensity_scale``: s, with
-        (s X)^2 = counts. ``expected_mean_counts``: s^2 mean sum |P O_j|^2 over the frames of this file.
+        (s X)^2 = counts. ``expected_mean_counts``: expected counts of all good pixels of a frame, averaged over the
+        frames of this file; without bad pixels s^2 mean sum |P O_j|^2.
         ``gridsize`` (1 by default), ``neighbor_count``: g and K of the network samples for which the file is made; K
-        is required where g > 1.
+        is required where g > 1. Optional, positive: ``pixel_size_m`` of the object, ``wavelength_m``,
+        ``detector_distance_m``, ``energy_eV``; ``saturation_counts``, the largest count that a pixel gives, and
+        ``read_noise_counts``, the standard deviation of its read-out.
     fields : mapping
         ``base``: name and sha256 of the base file from which this one was made. ``split``: ``train`` or ``test``,
         with ``split_axis`` (``x`` or ``y``) and ``split_point``, the coordinate [px] that separates them. ``view``:
@@ -128,6 +137,12 @@ def physics_parameters(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The ``physics_parameters`` of a document, empty where they are missing or no object."""
     found = metadata.get("physics_parameters")
     return found if isinstance(found, Mapping) else {}
+
+
+def geometry(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document records of the experiment's geometry (``GEOMETRY``), as it is, for files made of this one."""
+    found = physics_parameters(metadata)
+    return {name: found[name] for name in GEOMETRY if found.get(name) is not None}
 
 
 def has_stand_in_object(metadata: Mapping[str, Any] | None) -> bool:

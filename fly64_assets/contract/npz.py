@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import SUFFIX, open_archive, row_blocks
 from fly64_assets.contract.findings import ContractReport, Expectations
+from fly64_assets.contract.masks import without_bad
 from fly64_assets.contract.metadata import decode_metadata
 from fly64_assets.contract.schema import Base, Dataset
 from fly64_assets.contract.validate import validate, validate_base_structure, validate_structure
@@ -109,10 +110,15 @@ class NpzWriter:
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write all arrays, in their order, into ``file`` (see :class:`NpzWriter`)."""
+    """Write all arrays, in their order, into ``file`` (see :class:`NpzWriter`); frames with 0 at ``bad_pixels``."""
+    bad = arrays.get(schema.BAD_PIXELS)
     with NpzWriter(file) as writer:
         for name, array in arrays.items():
-            writer.add(name, array)
+            if name in (schema.FRAMES, schema.LEGACY_FRAMES) and bad is not None and bad.shape == array.shape[1:]:
+                blocks = (without_bad(block, bad) for _, block in row_blocks(array))
+                writer.add_blocks(name, array.shape, array.dtype, blocks)
+            else:
+                writer.add(name, array)
 
 
 def write_data_set(
@@ -135,15 +141,17 @@ def write_data_set(
     file : BinaryIO
         A new file on disk, open for writing.
     arrays : mapping of str to array
-        Everything besides frames and patches (see :func:`fly64_assets.contract.schema.small_arrays`).
+        Everything besides frames and patches (see :func:`fly64_assets.contract.schema.small_arrays`). Where
+        ``bad_pixels`` is among it, the frames are written with 0 there.
     frames, patches : iterables of (b, N, N) float32 and complex64
         Consecutive blocks of all n frames; ``patches`` is None where the file has none.
     where, expected
         What the file is, for the message of an error, and what a study expects of it.
     """
     shape = (len(arrays[schema.SCAN_INDEX]), *arrays[schema.PROBE].shape)
+    bad = arrays.get(schema.BAD_PIXELS)
     with NpzWriter(file) as writer:
-        writer.add_blocks(schema.FRAMES, shape, np.float32, frames)
+        writer.add_blocks(schema.FRAMES, shape, np.float32, (without_bad(block, bad) for block in frames))
         if patches is not None:
             writer.add_blocks(schema.PATCHES, shape, np.complex64, patches)
         for name, array in arrays.items():

@@ -70,7 +70,7 @@ class Dataset:
     Attributes
     ----------
     diffraction : (n, N, N) float32
-        Amplitudes, DC in the centre; may be memory-mapped.
+        Amplitudes, DC in the centre; may be memory-mapped. At bad pixels any value.
     object : (H, W) complex64
     probe : (N, N) complex64
     x, y : (n,) float64 [px]
@@ -150,10 +150,14 @@ def dataset_arrays(dataset: Dataset, *, legacy_keys: bool = False) -> dict[str, 
         arrays[LEGACY_FRAMES] = dataset.diffraction
     if dataset.patches is not None:
         arrays[PATCHES] = dataset.patches
-    if dataset.bad_pixels is not None:
-        arrays[BAD_PIXELS] = dataset.bad_pixels
     return arrays | small_arrays(
-        dataset.object, dataset.probe, dataset.x, dataset.y, dataset.scan_index, dataset.metadata
+        dataset.object,
+        dataset.probe,
+        dataset.x,
+        dataset.y,
+        dataset.scan_index,
+        dataset.metadata,
+        bad_pixels=dataset.bad_pixels,
     )
 
 
@@ -164,9 +168,12 @@ def small_arrays(
     y: NDArray[np.float64],
     scan_index: NDArray[np.int64],
     metadata: Mapping[str, Any],
+    *,
+    bad_pixels: NDArray[np.bool_] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Everything in a DATA-001 file besides frames and patches, for writers that stream those two."""
-    return {
+    mask = {} if bad_pixels is None else {BAD_PIXELS: np.asarray(bad_pixels, dtype=np.bool_)}
+    return mask | {
         OBJECT: obj.astype(np.complex64),
         PROBE: probe.astype(np.complex64),
         XCOORDS: np.asarray(x, dtype=np.float64),

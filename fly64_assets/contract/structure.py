@@ -70,6 +70,8 @@ def _advice(key: str, array: NDArray[Any]) -> str:
         return " (integers look like photon counts; amplitudes are their square roots)"
     if frames and kind == "c":
         return " (the detector measures no phase)"
+    if key == schema.BAD_PIXELS:
+        return ", True at pixels that did not measure (canonicalisation converts 0 and 1)"
     return " (a real array has lost its phase)" if expected.kind == "c" and kind in REAL_KINDS else ""
 
 
@@ -89,6 +91,11 @@ def shape_findings(arrays: Arrays, frames: Frames | None, expected: Expectations
             SHAPE,
             f"{frames.key} has frames of {frames.size} px; design '{expected.study}' has "
             f"patch_size_pixels = {expected.patch_size}",
+        )
+    bad = arrays.get(schema.BAD_PIXELS)
+    if bad is not None and bad.ndim == schema.AXES[schema.BAD_PIXELS] and bad.shape != (rows, columns):
+        yield error(
+            SHAPE, f"{schema.BAD_PIXELS} has shape {bad.shape}; expected ({rows}, {columns}), one for all frames"
         )
     for key in (schema.PATCHES, schema.LEGACY_FRAMES):
         array = None if key == frames.key or frames.transposed else arrays.get(key)

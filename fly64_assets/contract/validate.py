@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract import documents, schema, structure, values
+from fly64_assets.contract import documents, masks, schema, structure, values
 from fly64_assets.contract.findings import ContractReport, Expectations, Finding, error, information, warning
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
 from fly64_assets.contract.metadata import base_sha256, finite_number, positive_parameter
@@ -49,18 +49,20 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
     scale = positive_parameter(document, "intensity_scale")
     frames = find_frames(plain)
     findings += _structure(plain, expected)
+    findings += masks.mask_findings(plain)
     findings += unreadable
     if document is not None:
         findings += documents.metadata_findings(document, frames, expected)
         findings += documents.oversampling_findings(document, frames, expected)
     statistics = None
     if frames is not None:
-        statistics = values.frame_statistics(frames, scale)
+        statistics = values.frame_statistics(frames, scale, masks.usable_mask(plain, frames))
         findings += values.amplitude_findings(frames, statistics, scale)
         findings += values.centre_findings(plain, frames, statistics)
         if scale is not None:
             mean = positive_parameter(document, "expected_mean_counts")
-            findings += values.counts_findings(frames, statistics, scale, mean)
+            read_noise = positive_parameter(document, "read_noise_counts") or 0.0
+            findings += values.counts_findings(frames, statistics, scale, mean, read_noise)
     findings += values.probe_centre_findings(plain)
     findings += values.finite_findings(plain, frames, statistics)
     findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
@@ -139,6 +141,7 @@ def validate_pair(train: Arrays, test: Arrays) -> ContractReport:
     stored = {name: document or {} for name, (document, _) in read.items()}
     findings += _shared_findings(halves)
     findings += _separation_findings(halves, stored)
+    findings += masks.pair_mask_findings(halves["train"], halves["test"])
     bases = [base_sha256(document) for document in stored.values()]
     if None not in bases and bases[0] != bases[1]:
         findings.append(error(documents.METADATA, f"train comes from base {bases[0]}, test from base {bases[1]}"))
@@ -174,7 +177,7 @@ def _idle_frames_findings(plain: dict[str, NDArray[Any]]) -> Iterator[Finding]:
     yield from structure.unknown_findings(plain, frames)
     if frames is None:
         return
-    statistics = values.frame_statistics(frames, None)
+    statistics = values.frame_statistics(frames, None, masks.usable_mask(plain, frames))
     scale = positive_parameter(documents.read_metadata(plain)[0], "intensity_scale")
     found = values.amplitude_findings(frames, statistics, scale), values.centre_findings(plain, frames, statistics)
     for finding in itertools.chain(*found):

@@ -17,6 +17,7 @@ from fly64_assets.contract import positions, schema
 from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.findings import Finding, error, warning
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
+from fly64_assets.contract.masks import without_bad
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.physics.illumination import WRAPPED, WRAPPED_PERHAPS, half_turned_spread
 
@@ -56,7 +57,7 @@ class _Tally:
 
 @dataclass
 class FrameStatistics:
-    """What one pass over the frames (n, M, N) finds."""
+    """What one pass over the frames (n, M, N) finds at their good pixels; ``bad`` (M, N) are the others."""
 
     nonfinite: _Tally = field(default_factory=_Tally)
     negative: _Tally = field(default_factory=_Tally)
@@ -65,6 +66,12 @@ class FrameStatistics:
     largest_count: float = 0.0
     totals: list[float] = field(default_factory=list)
     intensity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    bad: NDArray[np.bool_] | None = None
+
+    @property
+    def good_pixels(self) -> int:
+        """Number of pixels of a frame that measured."""
+        return self.intensity.size - (0 if self.bad is None else int(np.count_nonzero(self.bad)))
 
     @property
     def mean_counts(self) -> float | None:
@@ -77,11 +84,15 @@ class FrameStatistics:
             return math.inf
 
 
-def frame_statistics(frames: Frames, scale: float | None) -> FrameStatistics:
-    """Look at every value of the frames once; with a scale s, also at the counts rint((s X)^2)."""
-    found = FrameStatistics(intensity=np.zeros(frames.values.shape[1:]))
+def frame_statistics(frames: Frames, scale: float | None, bad: NDArray[np.bool_] | None = None) -> FrameStatistics:
+    """Look at every value of the frames once; with a scale s, also at the counts rint((s X)^2). Bad pixels count as 0.
+
+    ``bad`` (N, N) is that of :func:`fly64_assets.contract.masks.usable_mask`.
+    """
+    found = FrameStatistics(intensity=np.zeros(frames.values.shape[1:]), bad=bad)
     telling = False
-    for start, block in row_blocks(frames.values):
+    for start, stored in row_blocks(frames.values):
+        block = without_bad(stored, bad)
         finite = np.isfinite(block)
         found.nonfinite.add(~finite, start, block)
         values = np.where(finite, np.abs(block) if block.dtype.kind == "c" else block, 0).astype(np.float64)
@@ -113,7 +124,11 @@ def finite_findings(arrays: Arrays, frames: Frames | None, statistics: FrameStat
         if (frames is not None and key == frames.key) or arrays[key].dtype.kind not in "fc":
             continue
         tally = _Tally()
-        for start, block in row_blocks(arrays[key]):
+        bad = None
+        if statistics is not None and key == schema.LEGACY_FRAMES:
+            bad = statistics.bad if arrays[key].shape[1:] == statistics.intensity.shape else None
+        for start, stored in row_blocks(arrays[key]):
+            block = without_bad(stored, bad)
             tally.add(~np.isfinite(block), start, block)
         if tally.number:
             yield _not_finite(key, tally)
@@ -141,7 +156,7 @@ def amplitude_findings(frames: Frames, statistics: FrameStatistics, scale: float
 
 def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics) -> Iterator[Finding]:
     """Whether the mean frame has its energy in the centre, in the corners, or at two edges."""
-    share = _turned_share(statistics.intensity, (0, 1))
+    share = _turned_share(statistics.intensity, (0, 1), statistics.bad)
     if share is None and frames.values.size and not statistics.intensity.any():
         yield warning(CENTRE, f"{frames.key}: every value is zero, so nothing shows where the centre is")
     axes = turned_axes(arrays, frames, statistics)
@@ -152,7 +167,7 @@ def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics)
         where = "rows" if axes == (0,) else "columns"
         yield error(CENTRE, f"{frames.key}: the DC lies in the centre of two edges; apply fftshift to the {where}")
     elif share is not None and share >= CORNER_SHARE_WARNING:
-        expected = _probe_turned_share(arrays, frames.size, (0, 1))
+        expected = _probe_turned_share(arrays, frames.size, (0, 1), statistics.bad)
         because = "" if expected is None else f"; the probe's own far field has {expected:.0%} there"
         said = _in_corners(frames, share)
         yield warning(CENTRE, f"{said}{because}, so whether the DC is in the centre is not certain")
@@ -162,11 +177,11 @@ def turned_axes(arrays: Arrays, frames: Frames, statistics: FrameStatistics) -> 
     """Axes of a frame along which its DC is at the edge, so that half of a turn brings it to the centre."""
     candidates = ((0, 1), (0,), (1,))
     # The box with most of the energy first: beside it the others differ by chance.
-    for axes in sorted(candidates, key=lambda axes: -_boxes(statistics.intensity, axes)[1]):
-        share = _turned_share(statistics.intensity, axes)
+    for axes in sorted(candidates, key=lambda axes: -_boxes(statistics.intensity, axes, statistics.bad)[1]):
+        share = _turned_share(statistics.intensity, axes, statistics.bad)
         if share is None or share <= CORNER_SHARE_ERROR:
             continue
-        expected = _probe_turned_share(arrays, frames.size, axes)
+        expected = _probe_turned_share(arrays, frames.size, axes, statistics.bad)
         if expected is None or expected < CORNER_SHARE_WARNING:
             return axes
     return ()
@@ -192,40 +207,52 @@ def has_probe(arrays: Arrays) -> bool:
     return probe is not None and probe.ndim == 2 and probe.size > 0 and probe.dtype.kind in "fc"
 
 
-def _turned_share(intensity: NDArray[np.float64], axes: tuple[int, ...]) -> float | None:
+def _turned_share(intensity: NDArray[np.float64], axes: tuple[int, ...], bad: NDArray[np.bool_] | None) -> float | None:
     """Energy of the box that half a turn brings to the centre, relative to it and the centre's box of the same area.
 
     Of both axes these are the corners. None without energy, and of one axis where the two boxes hold less than their
     share of the frame.
     """
-    centre, turned, even = _boxes(intensity, axes)
+    centre, turned, even = _boxes(intensity, axes, bad)
     total = centre + turned
     if not (math.isfinite(total) and total > 0):
         return None
     return None if len(axes) == 1 and turned < 2 * even else turned / total
 
 
-def _boxes(intensity: NDArray[np.float64], axes: tuple[int, ...]) -> tuple[float, float, float]:
-    """Energy of the centre's box, of the one that half a turn brings there, and what a box of an even frame has."""
+def _boxes(
+    intensity: NDArray[np.float64], axes: tuple[int, ...], bad: NDArray[np.bool_] | None
+) -> tuple[float, float, float]:
+    """Energy of the centre's box, of the one that half a turn brings there, and what a box of an even frame has.
+
+    Pixels count only where they and those that half a turn brings there are good: a beamstop would darken one box.
+    """
     if min(intensity.shape) < 2:
         return 0.0, 0.0, 0.0
+    if bad is not None:
+        intensity = np.where(bad | np.fft.fftshift(bad, axes) | np.fft.ifftshift(bad, axes), 0.0, intensity)
     box = tuple(slice(side // 2 - max(1, side // 8), side // 2 + max(1, side // 8)) for side in intensity.shape)
     centre, turned = float(intensity[box].sum()), float(np.fft.fftshift(intensity, axes)[box].sum())
     return centre, turned, intensity[box].size / intensity.size * float(intensity.sum())
 
 
-def _probe_turned_share(arrays: Arrays, size: int | None, axes: tuple[int, ...]) -> float | None:
+def _probe_turned_share(
+    arrays: Arrays, size: int | None, axes: tuple[int, ...], bad: NDArray[np.bool_] | None
+) -> float | None:
     probe = squeezed(arrays[schema.PROBE], 2) if schema.PROBE in arrays else None
     if probe is None or probe.shape != (size, size) or probe.dtype.kind not in "fc":
         return None
     far = np.fft.fftshift(np.abs(np.fft.fft2(np.nan_to_num(probe.astype(np.complex128)))) ** 2)
-    return _turned_share(far, axes)
+    return _turned_share(far, axes, bad)
 
 
 def counts_findings(
-    frames: Frames, statistics: FrameStatistics, scale: float, expected_mean: float | None
+    frames: Frames, statistics: FrameStatistics, scale: float, expected_mean: float | None, read_noise: float = 0.0
 ) -> Iterator[Finding]:
-    """Whether the amplitudes are float32(sqrt(k) / s) of integers k, and their mean the expected one."""
+    """Whether the amplitudes are float32(sqrt(k) / s) of integers k, and their mean over good pixels the expected one.
+
+    ``read_noise`` is the standard deviation of the read-out in counts per pixel, where there was one.
+    """
     key, bad = frames.key, statistics.uncounted
     if bad.number:
         yield error(
@@ -242,8 +269,10 @@ def counts_findings(
     mean = statistics.mean_counts
     if expected_mean is None or mean is None:
         return
-    # The total of a frame is a Poisson variable, and the mean of n of them has the variance expected / n.
-    sigma = math.sqrt(expected_mean / len(statistics.totals))
+    # The total of a frame is a Poisson variable, and the mean of n of them has the variance expected / n. Reading
+    # adds its own variance and that of rounding in every pixel.
+    variance = expected_mean + (statistics.good_pixels * (read_noise**2 + 1 / 12) if read_noise else 0.0)
+    sigma = math.sqrt(variance / len(statistics.totals))
     if abs(mean - expected_mean) > SIGMAS * sigma:
         distance = f"{abs(mean - expected_mean) / sigma:.1f} sigma" if sigma > 0 else "far"
         yield error(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.findings import ContractReport, Expectations
-from fly64_assets.contract.metadata import build_metadata, transformation
+from fly64_assets.contract.metadata import build_metadata, geometry, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Base, small_arrays
 from fly64_assets.errors import ContractError
@@ -171,7 +171,8 @@ def split_metadata(
         scan.base.patch_size,
         *scan.base.metadata.get("data_transformations", []),
         *steps,
-        physics={
+        physics=geometry(scan.base.metadata)
+        | {
             "nphotons": float(scan.dose),
             "intensity_scale": scan.scale,
             "expected_mean_counts": scan.expected_mean_counts(split),

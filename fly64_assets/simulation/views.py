@@ -16,7 +16,7 @@ from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Dataset, small_arrays
-from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
+from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, patch_counts
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
 from fly64_assets.simulation.recipe import ViewRule
@@ -90,7 +90,6 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
 
     ``parameters_sha256`` is the hash of the design fields on which the file depends.
     """
-    energies = exit_wave_energies(dataset.object, dataset.probe, dataset.scan[selected.kept])
     # A view for a network without groups may hold too few frames, or neighbours, for one.
     grouped = rule.gridsize == 1 or min(len(selected.kept), rule.neighbor_count) >= rule.gridsize**2
     return derive_metadata(
@@ -99,10 +98,20 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
         physics={
             "gridsize": rule.gridsize if grouped else None,
             "neighbor_count": rule.neighbor_count,
-            "expected_mean_counts": dataset.intensity_scale**2 * exact_mean(energies),
+            "expected_mean_counts": _expected_mean_counts(dataset, selected.kept),
         },
         fields={"view": selected.view, "parameters_sha256": parameters_sha256},
     )
+
+
+def _expected_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
+    """Expected counts of the good pixels of a frame, averaged over the kept frames."""
+    scan, scale = dataset.scan[kept], dataset.intensity_scale
+    if dataset.bad_pixels is None:
+        return scale**2 * exact_mean(exit_wave_energies(dataset.object, dataset.probe, scan))
+    good = ~dataset.bad_pixels
+    parts = (patch_counts(dataset.object, dataset.probe, scan[part], scale) for part in blocks(len(scan)))
+    return exact_mean(np.concatenate([rates[:, good].sum(axis=1) for rates in parts]))
 
 
 def write_view(
@@ -132,7 +141,15 @@ def write_view(
     scan_index = dataset.scan_index[kept]
     return write_data_set(
         file,
-        small_arrays(dataset.object, dataset.probe, dataset.x[kept], dataset.y[kept], scan_index, metadata),
+        small_arrays(
+            dataset.object,
+            dataset.probe,
+            dataset.x[kept],
+            dataset.y[kept],
+            scan_index,
+            metadata,
+            bad_pixels=dataset.bad_pixels,
+        ),
         _rows(dataset.diffraction, kept),
         None if dataset.patches is None else _rows(dataset.patches, kept),
         where=f"view {metadata.get('view')}: {metadata.get('split')}",

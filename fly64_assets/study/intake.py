@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.canonical import canonicalize_base
 from fly64_assets.contract.findings import ContractReport, Finding, FormError, error, information
-from fly64_assets.contract.metadata import build_metadata, encode_metadata, transformation
+from fly64_assets.contract.metadata import build_metadata, decode_metadata, encode_metadata, geometry, transformation
 from fly64_assets.contract.npz import load_base, write_npz
 from fly64_assets.contract.schema import METADATA, Base, base_arrays
 from fly64_assets.contract.validate import validate_base
@@ -101,7 +101,8 @@ def intake_file(
             "import it again when it has its last form"
         )
     fields = {"base": {"name": path.name, "sha256": source}}
-    metadata = build_metadata(len(arrays["probeGuess"]), *transformations, fields=fields)
+    physics = geometry(decode_metadata(arrays[METADATA]))
+    metadata = build_metadata(len(arrays["probeGuess"]), *transformations, physics=physics, fields=fields)
     arrays = {**arrays, METADATA: encode_metadata(metadata)}
     report = base_report(arrays, design)
     (report.strict() if strict else report).raise_if_failed(f"base {base_id(path, source)}")

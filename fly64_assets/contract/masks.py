@@ -1,0 +1,82 @@
+"""The mask ``bad_pixels``: detector pixels that did not measure, the same in all frames, and rules on it.
+
+A value at a bad pixel means nothing: no rule judges it, and every writer stores 0 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.findings import Finding, error, information
+from fly64_assets.contract.frames import REAL_KINDS, Frames
+from fly64_assets.contract.schema import Arrays
+
+MASK: Final = "DATA-001.mask"
+
+MOST_BAD: Final = 0.5
+"""Share of bad pixels above which a mask is taken for one with the opposite convention."""
+
+
+def usable_mask(arrays: Arrays, frames: Frames | None) -> NDArray[np.bool_] | None:
+    """The mask (N, N) bool if there is one that fits the frames and is not refused as inverted, else None."""
+    bad = arrays.get(schema.BAD_PIXELS)
+    if bad is None or frames is None or bad.dtype != np.bool_ or bad.shape != frames.values.shape[1:]:
+        return None
+    return None if np.count_nonzero(bad) > MOST_BAD * bad.size else bad
+
+
+def without_bad(block: NDArray[Any], bad: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Frames (b, N, N), with 0 at bad pixels whatever they hold there."""
+    return block if bad is None else np.where(bad, block.dtype.type(0), block)
+
+
+def as_mask(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """A mask as bool; ``ValueError`` where it holds other numbers than 0 and 1.
+
+    Examples
+    --------
+    >>> as_mask(np.array([[0, 1]], np.uint8)).tolist()
+    [[False, True]]
+    """
+    if array.dtype.kind not in REAL_KINDS:
+        raise ValueError(f"has dtype {array.dtype}; expected bool, True at pixels that did not measure")
+    other = ~((array == 0) | (array == 1))
+    if other.any():
+        raise ValueError(
+            f"holds {array[other][0]:g}, which is neither 0 nor 1; expected bool, True at pixels that did not measure"
+        )
+    return array.astype(np.bool_)
+
+
+def mask_findings(arrays: Arrays) -> Iterator[Finding]:
+    """How many pixels are bad, and whether a mask has the opposite convention."""
+    bad = arrays.get(schema.BAD_PIXELS)
+    if bad is None or bad.dtype != np.bool_ or bad.ndim != schema.AXES[schema.BAD_PIXELS] or not bad.size:
+        return
+    number = int(np.count_nonzero(bad))
+    said = f"{schema.BAD_PIXELS}: {number} of {bad.size} pixels ({number / bad.size:.2g} of the detector)"
+    if number > MOST_BAD * bad.size:
+        yield error(
+            MASK,
+            f"{said} are True, which means that they did not measure{', and none is left' * (number == bad.size)}; "
+            f"probably the mask is inverted: store numpy.logical_not({schema.BAD_PIXELS})",
+        )
+    elif number:
+        yield information(MASK, f"{said} are bad: no value there is judged or used")
+
+
+def pair_mask_findings(train: Arrays, test: Arrays) -> Iterator[Finding]:
+    """Whether two halves of a scan were measured with the same pixels."""
+    first, second = train.get(schema.BAD_PIXELS), test.get(schema.BAD_PIXELS)
+    if first is None and second is None:
+        return
+    if first is None or second is None:
+        other, own = ("train", "test") if first is None else ("test", "train")
+        yield error(MASK, f"{own} has {schema.BAD_PIXELS}, {other} has none; both halves come from one detector")
+    elif not np.array_equal(first, second):
+        yield error(MASK, f"{schema.BAD_PIXELS} of train and test differ; both halves come from one detector")
