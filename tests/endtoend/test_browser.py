@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from endtoend.browser import PROGRAM, Browser
+from endtoend.client import Client
 from endtoend.conftest import Damaged, Grown
 from endtoend.services import HOST, Services, until
 
@@ -49,7 +50,8 @@ def test_a_partition_and_its_picture(browser: Browser, site: str) -> None:
     until(lambda: browser.evaluate(picture), 60, "the picture in the dialog")
 
 
-def test_a_check(browser: Browser, site: str) -> None:
+def test_a_check(browser: Browser, site: str, client: Client) -> None:
+    client.run("audit")
     browser.go(f"{site}/assets/overlap_view?view=checks&checkDetail=sha256", "Every file matches its sidecar", "Passed")
 
 
