@@ -96,6 +96,21 @@ def course(request, progress):
     return {"facts": facts, "infer": infer, "refused": refused, "left": dict(own.cfg), "torch": "torch" in sys.modules}
 
 
+def masked(request, progress):
+    """Train once on each measurement, reconstruct it with the result, and take the loss of given rates and counts."""
+    for case in request["cases"]:
+        facts = train_job({**request["train"], **case["train"]}, progress)
+        infer_job({"execution": request["train"]["execution"], **case["infer"]}, progress)
+    with np.load(request["file"]) as file:
+        rates, counts, bad = (file[name] for name in ("rates", "counts", "bad_pixels"))
+    with tf.GradientTape() as tape:
+        variable = tf.constant(rates)
+        tape.watch(variable)
+        loss = poisson_loss(variable, counts, bad)
+    gradient = tape.gradient(loss, variable).numpy()
+    return facts | {"loss": float(loss), "under": float(np.abs(gradient[:, bad]).max())}
+
+
 def _refusal(session, measurement, settings):
     try:
         train(session, measurement, settings, lambda *_: None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixtures.scan import in_unit, measure, soft_probe
+from fixtures.scan import in_unit, masked, measure, soft_probe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -97,17 +97,11 @@ def test_a_unit_that_rounds_the_probe_changes_hardly_a_count(unit: float) -> Non
 # -- bad pixels ---------------------------------------------------------------------------------------------------
 
 
-def masked(value: float, bad: np.ndarray) -> Measurement:
-    """The measurement with a value at every bad pixel."""
-    amplitude = np.where(bad, np.float32(value), MEASURED.amplitude)
-    return replace(MEASURED, amplitude=amplitude, bad_pixels=bad)
-
-
 @given(value=st.floats(width=32), bad=arrays(np.bool_, (32, 32)).filter(lambda bad: MEASURED.amplitude[:, ~bad].any()))
 @settings(max_examples=30, deadline=None)
 def test_what_is_stored_at_a_bad_pixel_is_never_seen(value: float, bad: np.ndarray) -> None:
     with np.errstate(all="ignore"):
-        own = checked(masked(value, bad))
+        own = checked(masked(MEASURED, bad, value))
     expected = MEASURED.counts()
     expected[:, bad] = 0
     np.testing.assert_array_equal(own.counts(), expected)

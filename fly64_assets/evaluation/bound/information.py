@@ -10,8 +10,8 @@ F_jq = (F P O_j)_q, O_j the window of frame j, Poisson counts of the mean |s F_j
 
 (the square root of a Poisson count has the information 4 about the square root of its mean; see Wei et al., arXiv
 2003.05475, and Godard et al., Opt. Express 20, 25914, 2012). A drops the imaginary part, which no detector measures;
-with it the matrix would be diagonal, 4 n_r with n_r photons through pixel r. All of this is linear in s^2, so that one
-matrix, for s = 1, serves all doses.
+with it the matrix would be diagonal, 4 n_r with n_r photons through pixel r. Detector pixels q that were not measured
+are no rows of A. All of this is linear in s^2, so that one matrix, for s = 1, serves all doses.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class ObjectInformation:
         Pixels that are to be estimated; all others are taken as known.
     dtype : numpy dtype
         ``complex64`` for speed, ``complex128`` where null spaces matter.
+    bad_pixels : (N, N) bool, optional
+        Detector pixels that were not measured, DC in the centre; they give no information.
 
     Attributes
     ----------
@@ -87,6 +89,7 @@ class ObjectInformation:
         scan: Scan,
         unknown: NDArray[np.bool_],
         dtype: type[np.complex64] | type[np.complex128] = np.complex64,
+        bad_pixels: NDArray[np.bool_] | None = None,
     ) -> None:
         size = probe.shape[0]
         self.shape = scan.object_shape
@@ -100,11 +103,13 @@ class ObjectInformation:
         parts = [(part, scan[part]) for part in blocks(len(scan), FRAMES)]
         self._shares = [parts[k::SHARES] for k in range(SHARES)]
         self._phases = np.empty((len(scan), size, size), dtype=dtype)
+        good = True if bad_pixels is None else ~scipy.fft.ifftshift(bad_pixels)
         for part, windows in parts:
             exit_waves = probe * read(obj, windows)
             far = scipy.fft.fft2(exit_waves.astype(dtype), norm="ortho")
             modulus = np.abs(far)
-            self._phases[part] = np.divide(far, modulus, out=np.zeros_like(far), where=modulus > 0)
+            # Where the phase is stored as 0, A projects onto nothing: an unmeasured pixel is no row of A.
+            self._phases[part] = np.divide(far, modulus, out=np.zeros_like(far), where=(modulus > 0) & good)
 
     def apply(self, direction: Field) -> Field:
         """I d for a direction (h, w); its values on known pixels are ignored, and the result is zero there."""

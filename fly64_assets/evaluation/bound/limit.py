@@ -50,8 +50,9 @@ Real = NDArray[np.float64]
 class LimitProblem:
     """Everything on which a bound depends; it does not depend on the dose.
 
-    Truth (H, W) complex, probe (N, N) complex, positions on the object's grid, evaluated pixels (H, W) bool, and the
-    illumination W of the dimmest of these in units of |P|^2.
+    Truth (H, W) complex, probe (N, N) complex, positions on the object's grid, evaluated pixels (H, W) bool, the
+    illumination W of the dimmest of these in units of |P|^2, and the detector's bad pixels (N, N) bool, DC in the
+    centre, which tell nothing.
     """
 
     truth: NDArray[np.complexfloating]
@@ -59,6 +60,7 @@ class LimitProblem:
     scan: Scan
     mask: NDArray[np.bool_]
     least_light: float
+    bad_pixels: NDArray[np.bool_] | None = None
 
     @cached_property
     def tight(self) -> Scan:
@@ -96,7 +98,8 @@ class LimitProblem:
     def sizes(self) -> dict[str, int]:
         """Numbers of unknown pixels and of measured values."""
         unknown = int(np.count_nonzero(self.unknown))
-        return {"unknown_pixels": unknown, "measured_values": len(self.scan) * self.probe.size}
+        bad = 0 if self.bad_pixels is None else int(np.count_nonzero(self.bad_pixels))
+        return {"unknown_pixels": unknown, "measured_values": len(self.scan) * (self.probe.size - bad)}
 
     def information(self, dtype: type[np.complex64] | type[np.complex128]) -> ObjectInformation:
         """The information matrix on the tight grid, in units of :attr:`unit`.
@@ -105,7 +108,7 @@ class LimitProblem:
         """
         obj = times(cut(self.truth, self.tight).astype(np.complex128), 1 / power_of_two(self.truth))
         probe = times(self.probe, 1 / power_of_two(self.probe))
-        return ObjectInformation(obj, probe, self.tight, self.unknown, dtype)
+        return ObjectInformation(obj, probe, self.tight, self.unknown, dtype, self.bad_pixels)
 
     @property
     def unit(self) -> float:
@@ -128,7 +131,8 @@ class LimitProblem:
 
     def _sha256(self, least_light: float, probe: NDArray[np.complexfloating]) -> str:
         digest = hashlib.sha256(f"{VERSION} {least_light!r}".encode())
-        for array in (self.truth, probe, self.scan.x, self.scan.y, self.mask):
+        arrays = [self.truth, probe, self.scan.x, self.scan.y, self.mask]
+        for array in arrays if self.bad_pixels is None else [*arrays, self.bad_pixels]:
             digest.update(f"{array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()

@@ -248,7 +248,7 @@ def compare_split(
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
     unit: UnitLimit | str
     try:
-        unit = limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value))
+        unit = limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
     except ValueError as error:
         unit = str(error)
     bound = DoseLimit(unit, m.intensity_scale, photons.phase_floor_rad)

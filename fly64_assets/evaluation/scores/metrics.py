@@ -278,8 +278,9 @@ def _similarity_terms(truth: Real, estimate: Real, data_range: float, sigma: flo
 def nll_excess(fields: Mapping[str, Field], truth: Field, m: Measurement) -> dict[str, Score]:
     """Negative log-likelihood of each object less that of the truth, photon counts of all frames, per frame.
 
-    Poisson: sum over pixels of lambda - c log lambda, with the known probe and the aligned objects. Near 0 fits the
-    counts as the truth does; a negative value fits them *better* than the truth, which is fitting noise.
+    Poisson: sum over the measured pixels of lambda - c log lambda, with the known probe and the aligned objects; bad
+    pixels do not count. Near 0 fits the counts as the truth does; a negative value fits them *better* than the truth,
+    which is fitting noise.
 
     Frames are read in blocks of neighbours, so that each block needs few rows of the aligned objects (H, W).
     """
@@ -312,4 +313,4 @@ def _object_rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
 def _negative_log_likelihood(rows: Complex, m: Measurement, frames: NDArray[np.int64], top: int, counts: Real) -> Real:
     """Per frame (b,), up to a constant of the data; ``rows`` of the object from ``top`` on."""
     scan = m.scan[frames].on((top, 0), (rows.shape[0], rows.shape[1]))
-    return negative_log_likelihood(patch_counts(rows, m.probe, scan, m.intensity_scale), counts)
+    return negative_log_likelihood(patch_counts(rows, m.probe, scan, m.intensity_scale), counts, m.bad_pixels)

@@ -35,6 +35,8 @@ class CnnTraining(TrainingTask):
         self._learned, self._validated, self._scales = (
             torch.from_numpy(array) for array in (samples.learned, samples.validated, samples.learned_scale)
         )
+        bad = measurement.bad_pixels
+        self._bad_pixels = None if bad is None else torch.from_numpy(np.array(bad))
         # The optimiser gets losses of order one at every dose; the history holds absolute ones.
         self._photons = max(1.0, float(samples.learned.sum(dtype=np.float64)) / len(samples.learned))
 
@@ -42,6 +44,8 @@ class CnnTraining(TrainingTask):
         """Move the data to the device once and seed the division of its photons."""
         self._thinning = torch.Generator(self.device).manual_seed(self.samples.seed)
         self._learned, self._validated = self._learned.to(self.device), self._validated.to(self.device)
+        if self._bad_pixels is not None:
+            self._bad_pixels = self._bad_pixels.to(self.device)
 
     def train_dataloader(self) -> Batches:
         """Batches of the current epoch, drawn anew for every epoch."""
@@ -57,7 +61,7 @@ class CnnTraining(TrainingTask):
         counts, scale = self._learned_counts(batch)
         counts, scale, target, target_scale = self._divided(counts, scale)
         patches = self._predict(batch, counts, scale)
-        loss = poisson_loss(self.network.physics.rates(patches, target_scale), target)
+        loss = self._loss(self.network.physics.rates(patches, target_scale), target)
         self.require_finite(loss)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.frames))
         self.frames_trained += batch.frames.size
@@ -68,7 +72,7 @@ class CnnTraining(TrainingTask):
         self.position = f"epoch {self.current_epoch + 1}, validation batch {batch_idx + 1}"
         patches = self._predict(batch, *self._learned_counts(batch))
         rates = self.network.physics.rates(patches, self.samples.validated_scale)
-        loss = poisson_loss(rates, self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])])
+        loss = self._loss(rates, self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])])
         self.require_finite(loss)
         self.log("validation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.frames))
 
@@ -84,13 +88,17 @@ class CnnTraining(TrainingTask):
             patches = self._predict(batch, *self._learned_counts(batch))
             taken = self._validated[torch.from_numpy(self.samples.validated_row[batch.frames])]
             uniform = physics.rates(torch.ones_like(patches), self.samples.validated_scale)
-            losses.append(float(poisson_loss(uniform, taken)))
+            losses.append(float(self._loss(uniform, taken)))
             frames.append(len(batch.frames))
             # Relative to each patch's own mean, since its global phase is free.
             mean = (patches * physics.weight).sum(dim=(-2, -1), keepdim=True)
             phases.append((patches * mean.conj())[..., illuminated].angle().square().mean().item())
         weights = np.array(frames) / sum(frames)
         return float(weights @ np.array(losses)), float(np.sqrt(weights @ np.array(phases)))
+
+    def _loss(self, rates: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Poisson loss over the measured pixels. At the others the counts are 0, and so is the network's input."""
+        return poisson_loss(rates, counts, self._bad_pixels)
 
     def _learned_counts(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Counts (b, C, N, N) that may be learned from and their intensity scales (b, C, 1, 1)."""

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.bound import N, curved_probe, positions, random_object, small_problem, windows
 
 from fly64_assets.evaluation.bound import limit as limits
 from fly64_assets.evaluation.bound.information import ObjectInformation, cut
@@ -14,33 +15,6 @@ from fly64_assets.evaluation.bound.limit import LimitProblem, dose_limit, estima
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.windows import Scan
-
-SIDE, N = 26, 16
-
-
-def random_object(seed, shape=(SIDE, SIDE)):
-    random = np.random.default_rng(seed)
-    return (0.9 + 0.1 * random.random(shape)) * np.exp(0.4j * random.random(shape))
-
-
-def curved_probe(size=N, width=2.6):
-    grid = np.arange(size) - size / 2
-    squared = grid[:, None] ** 2 + grid[None, :] ** 2
-    return np.exp(-squared / (4 * width**2) + 0.11j * squared).astype(np.complex128)
-
-
-def positions(seed, n, low=10.0, high=16.0):
-    random = np.random.default_rng(seed)
-    return random.uniform(low, high, n), random.uniform(low, high, n)
-
-
-def small_problem(n=24, threshold=0.5):
-    """A field small enough for the dense matrix, illuminated by many overlapping frames at sub-pixel positions."""
-    obj, probe = random_object(1), curved_probe()
-    x, y = positions(2, n)
-    light = illumination(probe, Scan(x, y, obj.shape, len(probe)))
-    least = threshold * light.max()
-    return LimitProblem(obj, probe, Scan(x, y, obj.shape, len(probe)), light >= least, least)
 
 
 @pytest.fixture(scope="module")
@@ -232,20 +206,6 @@ def test_an_efficient_estimator_reaches_the_bound_and_no_more(problem, exact):
     for bound, found, error in zip((exact.phase, exact.amplitude), mean, spread_, strict=True):
         assert found == pytest.approx(bound.variance / s**2, abs=4 * error + 0.01 * found)
         assert 4 * error < 0.25 * found, "the test would not tell an efficient estimator from another"
-
-
-def windows(obj, scan):
-    """Bilinear windows, written out independently."""
-    views = []
-    for x, y in zip(scan.x - scan.origin[1], scan.y - scan.origin[0], strict=True):
-        left, top = int(np.floor(x)) - N // 2, int(np.floor(y)) - N // 2
-        fx, fy = x % 1, y % 1
-        cut = obj[top : top + N + 1, left : left + N + 1]
-        views.append(
-            (1 - fy) * ((1 - fx) * cut[:-1, :-1] + fx * cut[:-1, 1:])
-            + fy * ((1 - fx) * cut[1:, :-1] + fx * cut[1:, 1:])
-        )
-    return np.array(views)
 
 
 def spread(views, scan):

@@ -7,9 +7,11 @@ import functools
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixtures.scan import gaps, masked
 
 from fly64_assets.evaluation.scores import compare
 from fly64_assets.evaluation.scores.compare import COMPLEX_METRICS, CSV_COLUMNS, PICTURE_METRICS, TRUTH, UNIFORM
@@ -118,6 +120,23 @@ def test_ring_correlation_tells_the_methods_apart(compared):
     assert compared.value("pinn", "complex", "frc_05") > compared.value("lsqml", "complex", "frc_05") > 2.0
     assert isinstance(compared.curves["lsqml"]["phase"], RingCorrelation)
     assert isinstance(compared.curves[UNIFORM]["complex"], str)
+
+
+def test_values_under_the_mask_change_no_score_and_the_mask_does(truth, train_split, compare_split):
+    """Likelihood and bound know what was measured; errors of the picture do not depend on the detector."""
+    split, bad = train_split({"lsqml": noisy(truth, 0.05)}), gaps(32)
+    found = [
+        compare_split("train", truth, replace(split, measurement=measurement), evaluation=EVALUATION, metrics=METRICS)
+        for measurement in (masked(split.measurement, bad, np.nan), masked(split.measurement, bad, 1e6))
+    ]
+    whole = compare_split("train", truth, split, evaluation=EVALUATION, metrics=METRICS)
+    one, other = (json.dumps(comparison.to_dict()) for comparison in found)
+    assert one == other
+    assert found[0].limit.error("phase") > 1.01 * whole.limit.error("phase")
+    ours, theirs = scores(found[0], "lsqml"), scores(whole, "lsqml")
+    assert 0 < ours["complex", "nll_excess"][0] < theirs["complex", "nll_excess"][0]
+    assert ours["phase", "efficiency"][0] > theirs["phase", "efficiency"][0]
+    assert ours["phase", "rmse"] == theirs["phase", "rmse"]
 
 
 def test_outcome_and_verdict_are_two_things(compared):

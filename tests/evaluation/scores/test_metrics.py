@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from fixtures.scan import gaps, masked
 from scipy.signal import convolve2d
 from scipy.stats import poisson
 
@@ -239,6 +240,22 @@ def test_expected_excess_is_the_divergence_of_the_two_poisson_distributions(trut
     excess = nll_excess({"other": other}, truth, measurement)["other"].value
     assert abs(excess - divergence) < 4 * spread
     assert divergence > 20 * spread, "the test would not tell the divergence from zero"
+
+
+def test_bad_pixels_do_not_count_in_the_excess(truth, probe, measured, grid):
+    measurement, bad = measured(1e4, *grid(30, 60, 30, 60, 10)), gaps(len(probe))
+    other = truth * np.exp(0.2j * np.abs(truth))
+    total = 0.0
+    for sign, obj in ((1, other), (-1, truth)):
+        rates = np.maximum(patch_counts(obj, probe, measurement.scan, measurement.intensity_scale), RATE_FLOOR)
+        total += sign * (rates - measurement.counts() * np.log(rates))[:, ~bad].sum()
+    excess = []
+    for value in (0.0, 1e9, np.nan):
+        stored = masked(measurement, bad, value)
+        excess.append(nll_excess({"other": other}, truth, stored)["other"].value)
+    assert excess == [excess[0]] * 3
+    assert excess[0] == pytest.approx(total / measurement.frames, rel=1e-9)
+    assert excess[0] < 0.9 * nll_excess({"other": other}, truth, measurement)["other"].value
 
 
 def test_an_object_that_fits_the_noise_has_a_negative_excess(truth, probe, measured, grid):

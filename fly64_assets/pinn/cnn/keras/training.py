@@ -65,7 +65,7 @@ def train(session: LegacySession, measurement: Measurement, settings: CnnSetting
     )
     spec = NetworkSpec.of_cnn(measurement, settings, gridsize)
     network = FramesNetwork(spec, initial_weights(spec, seed))
-    learner = _Learner(network, ForwardModel(measurement.probe), samples, settings)
+    learner = _Learner(network, ForwardModel(measurement.probe), samples, settings, measurement.bad_pixels)
     history: list[dict[str, float]] = []
     best, waited = math.inf, 0
     best_weights: dict[str, NDArray[Any]] = {}
@@ -124,8 +124,16 @@ def session_settings(session: LegacySession, measurement: Measurement, settings:
 class _Learner:
     """A network, its data and its optimiser: Adam with a short warm-up and a cosine decay over all steps."""
 
-    def __init__(self, network: FramesNetwork, physics: ForwardModel, samples: Samples, settings: CnnSettings) -> None:
+    def __init__(
+        self,
+        network: FramesNetwork,
+        physics: ForwardModel,
+        samples: Samples,
+        settings: CnnSettings,
+        bad_pixels: NDArray[np.bool_] | None,
+    ) -> None:
         self.network, self.physics, self.samples, self.settings = network, physics, samples, settings
+        self._bad_pixels = bad_pixels
         self.position = "before the first batch"
         self.frames_trained = 0
         # The optimiser gets losses of order one at every dose; the history holds absolute ones.
@@ -164,7 +172,7 @@ class _Learner:
         for batch, patches in self._validation_patches():
             taken = self._taken(batch)
             uniform = self.physics.rates(tf.ones_like(patches), self.samples.validated_scale)
-            losses.append((len(batch.frames), float(poisson_loss(uniform, taken))))
+            losses.append((len(batch.frames), float(self._loss(uniform, taken))))
             # Relative to each patch's own mean, since its global phase is free.
             values = patches.numpy()
             mean = (values * weight).sum(axis=(-2, -1), keepdims=True)
@@ -178,12 +186,16 @@ class _Learner:
         self, counts: Tensor, scale: Tensor, target: Tensor, target_scale: Tensor, offsets: Tensor
     ) -> Tensor:
         with tf.GradientTape() as tape:
-            loss = poisson_loss(self.physics.rates(self._patches(counts, scale, offsets), target_scale), target)
+            loss = self._loss(self.physics.rates(self._patches(counts, scale, offsets), target_scale), target)
             relative = loss / self._photons
         variables = self.network.variables
         gradients, _ = tf.clip_by_global_norm(tape.gradient(relative, variables), self.settings.gradient_clip)
         self._optimizer.apply(gradients, variables)
         return loss
+
+    def _loss(self, rates: Tensor, counts: Tensor) -> Tensor:
+        """Poisson loss over the measured pixels. At the others the counts are 0, and so is the network's input."""
+        return poisson_loss(rates, counts, self._bad_pixels)
 
     def _patches(self, counts: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
         """Patches that the network makes of counts, one object per group."""
@@ -230,7 +242,7 @@ class _Learner:
         for index, (batch, patches) in enumerate(self._validation_patches()):
             self.position = f"epoch {number + 1}, validation batch {index + 1}"
             rates = self.physics.rates(patches, self.samples.validated_scale)
-            yield len(batch.frames), self._finite(float(poisson_loss(rates, self._taken(batch))))
+            yield len(batch.frames), self._finite(float(self._loss(rates, self._taken(batch))))
 
 
 def _mean(rows: list[tuple[int, float]]) -> float:

@@ -12,7 +12,8 @@ from pathlib import Path
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
 import numpy as np
 import pytest
-from fixtures.scan import measure, write_data_set
+from fixtures.cnn import validation_losses
+from fixtures.scan import gaps, masked, measure, write_data_set
 
 from fly64_assets.contract.npz import load_measurement, open_npz
 from fly64_assets.engines.execution import Execution
@@ -48,12 +49,25 @@ def untrained_bundle(path, measurement):
     return path
 
 
+def train_request(file):
+    config, others = training_config(JOB, train_data_file="a/dense_train.npz", test_data_file=None, output_dir="out")
+    return {
+        "measurement": str(file),
+        "arm": "legacy_pinn",
+        "settings": DESIGN.pinn.parameters(),
+        "training_config": asdict(config),
+        "others": others,
+        "wait_seconds": 0.0,
+        "execution": Execution().to_dict(),
+        "provenance": {"design_sha256": "d" * 64},
+    }
+
+
 @pytest.fixture(scope="module")
 def cell(in_child, tmp_path_factory):
     root = tmp_path_factory.mktemp("cell")
     file = write_frames(root / "dense_train.npz")
     measurement = load_measurement(file)
-    config, others = training_config(JOB, train_data_file="a/dense_train.npz", test_data_file=None, output_dir="out")
     folders = [root / "one", root / "two"]
     for folder in folders:
         folder.mkdir()
@@ -63,16 +77,7 @@ def cell(in_child, tmp_path_factory):
         for name, bundle in bundles.items()
     ]
     request = {
-        "train": {
-            "measurement": str(file),
-            "arm": "legacy_pinn",
-            "settings": DESIGN.pinn.parameters(),
-            "training_config": asdict(config),
-            "others": others,
-            "wait_seconds": 0.0,
-            "execution": Execution().to_dict(),
-            "provenance": {"design_sha256": "d" * 64},
-        },
+        "train": train_request(file),
         "folders": [str(folder) for folder in folders],
         "infer": {"measurement": str(file), "execution": Execution().to_dict()},
         "inferences": paths,
@@ -146,6 +151,45 @@ def test_without_a_fitting_session_there_is_no_training(cell):
         assert word in text
     assert all("CONFIG-001" in text for text in refused[:4])
     assert "intensity_scale.trainable = True" in refused[4], "all problems at once"
+
+
+@pytest.mark.slow
+def test_bad_pixels_reach_neither_the_input_nor_the_losses(cell, in_child, tmp_path):
+    """Whatever is stored in them, bundle and object are the same bytes; without the mask they are others."""
+    root, measurement, bundles, _ = cell
+    obj, cases = np.ones(measurement.object_shape, np.complex64), []
+    for name, value in (("nan", np.nan), ("bright", 65535.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        file = str(write_data_set(folder / "frames.npz", masked(measurement, gaps(64), value), obj))
+        # Our own writer stores 0 at bad pixels; others leave what they found.
+        arrays = {key: np.array(array) for key, array in open_npz(Path(file)).items()}
+        arrays["diffraction"][:, gaps(64)] = value
+        np.savez(file, **arrays)
+        result = {"output": str(folder / "object.npz"), "figure": str(folder / "object.png")}
+        cases.append(
+            {
+                "train": {"measurement": file, "output_folder": str(folder)},
+                "infer": {"measurement": file, "bundle": str(folder / "wts.h5.zip"), **result},
+            }
+        )
+    counts = measurement.counts()
+    rates, good = counts * 1.1 + 0.2, ~gaps(64)
+    np.savez(tmp_path / "loss.npz", rates=rates, counts=counts, bad_pixels=~good)
+    request = {"train": train_request(""), "cases": cases, "file": str(tmp_path / "loss.npz")}
+    facts = in_child("masked", request)
+    for file, whole in (("wts.h5.zip", bundles["tensorflow"]), ("object.npz", root / "tensorflow.npz")):
+        one, other = ((tmp_path / name / file).read_bytes() for name in ("nan", "bright"))
+        assert one == other != whole.read_bytes()
+    terms = rates[:, good] - counts[:, good] * np.log(rates[:, good])
+    assert facts["loss"] == pytest.approx(terms.sum(axis=1).mean(), rel=1e-12)
+    assert facts["under"] == 0.0
+    bundle = read_bundle(tmp_path / "nan" / "wts.h5.zip")
+    seed = bundle.params["seed"]
+    losses = validation_losses(
+        bundle.spec(), bundle.weights, masked(measurement, gaps(64), 0.0), DESIGN.pinn, JOB.neighbor_count, seed
+    )
+    assert losses == pytest.approx((facts["best_val_loss"], facts["flat_val_loss"]), rel=1e-5)
 
 
 CALLS = """
