@@ -13,6 +13,7 @@ import click
 from fly64_assets.cli.console import MARKS, fail
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.positions import ORIGINS
+from fly64_assets.formats.reading.said import MIRRORS, ORDERS, Said
 
 strict_option = click.option("--strict", is_flag=True, help="Refuse what otherwise is only warned of.")
 force_option = click.option("--force", is_flag=True, help="Replace what exists already.")
@@ -29,7 +30,16 @@ def _renames(_context: click.Context, _parameter: click.Parameter, values: tuple
     return dict(pairs)
 
 
+def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.rsplit("=", 1) for value in values]
+    if any(len(pair) != 2 or not pair[0] or pair[1] not in ORDERS for pair in pairs):
+        raise click.BadParameter("expected NAME=xy or NAME=yx, for example positions=yx")
+    return dict(pairs)
+
+
 max_bytes_option = click.option("--max-bytes", type=int, help="Largest size that a file may declare (default 16 GiB).")
+
+_POSITIVE: Final = click.FloatRange(min=0, min_open=True)
 
 _FORM_OPTIONS: Final = (
     click.option(
@@ -51,11 +61,36 @@ _FORM_OPTIONS: Final = (
         help="A last axis of two holds real and imaginary parts of the object or probe.",
     ),
     max_bytes_option,
+    click.option(
+        "--with",
+        "beside",
+        multiple=True,
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="Another file that belongs to it, as the frames beside a reconstruction; may be repeated.",
+    ),
+    click.option(
+        "--pairs",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME=ORDER",
+        help="Member NAME holds positions (n, 2), ORDER xy (columns first) or yx.",
+    ),
+    click.option("--energy", "energy_ev", type=_POSITIVE, help="Photon energy in eV, where the file has none."),
+    click.option("--distance", "distance_m", type=_POSITIVE, help="Sample to detector in metres."),
+    click.option("--detector-pixel", "detector_pixel_m", type=_POSITIVE, help="Side of a detector pixel in metres."),
+    click.option(
+        "--mirror",
+        type=click.Choice(MIRRORS),
+        help="Positions count to the left (x), up (y), or both, as those of a sample stage may.",
+    ),
 )
 
 
 _FORM: Final = ("rename", "probe_corner", "positions", "real_imaginary", "max_bytes")
 """Parameters of the options about the form of a file, as the conversion takes them."""
+
+_SAID: Final = ("beside", "pairs", "energy_ev", "distance_m", "detector_pixel_m", "mirror")
+"""Parameters of the options about files of other programs (:class:`Said`)."""
 
 
 def form_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -64,6 +99,8 @@ def form_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*arguments: Any, **others: Any) -> None:
         form = {name: others.pop(name) for name in _FORM}
+        said = {name: others.pop(name) for name in _SAID}
+        form["said"] = Said(**said, max_bytes=form["max_bytes"])
         command(*arguments, form=form, **others)
 
     for option in reversed(_FORM_OPTIONS):

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.contract.kinds import importer
 from fly64_assets.errors import ContractError
 
 DEFAULT_MAX_BYTES: Final = 16 * 2**30
@@ -82,9 +83,8 @@ class Archive:
             self._zip = zipfile.ZipFile(file)
             members = self._zip.infolist()
         except ZIP_ERRORS as problem:
-            raise ContractError(
-                f"{name} is not a complete zip archive ({_text(problem)}); expected an .npz file, as numpy writes it"
-            ) from problem
+            advice = importer(Path(name)) or "expected an .npz file, as numpy writes it"
+            raise ContractError(f"{name} is not a complete zip archive ({_text(problem)}); {advice}") from problem
         # An archive that unpacks to no more than the file's own size cannot be a zip bomb.
         limit = max(DEFAULT_MAX_BYTES, _identity(file)[0]) if max_bytes is None else max_bytes
         self._members = self._checked(members, limit)

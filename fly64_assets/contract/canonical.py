@@ -27,13 +27,14 @@ from fly64_assets.contract.frames import (
 )
 from fly64_assets.contract.metadata import STAND_IN_OBJECT, positive_parameter
 from fly64_assets.contract.positions import Origin
+from fly64_assets.contract.source import Source
 
 Steps = TypeVar("Steps", bound=Conversion)
 
 
 @np.errstate(all="ignore")
 def canonicalize(
-    path: Path,
+    path: Path | Source,
     *,
     rename: Mapping[str, str] | None = None,
     frames_last: bool | None = None,
@@ -56,8 +57,8 @@ def canonicalize(
 
     Parameters
     ----------
-    path : Path
-        An NPZ file.
+    path : Path or Source
+        An NPZ file, or what a reader has found in a file of another kind.
     rename : mapping of str to str
         Keys of the file that hold arrays of the contract: ``{"data": "diffraction"}``.
     frames_last : bool
@@ -106,7 +107,7 @@ def canonicalize(
 
 @np.errstate(all="ignore")
 def canonicalize_base(
-    path: Path,
+    path: Path | Source,
     *,
     rename: Mapping[str, str] | None = None,
     probe_corner: bool = False,
@@ -135,7 +136,11 @@ def canonicalize_base(
     return work.finished(kept, None)
 
 
-def _read(steps: type[Steps], path: Path, max_bytes: int | None, unread: frozenset[str] = frozenset()) -> Steps:
+def _read(
+    steps: type[Steps], path: Path | Source, max_bytes: int | None, unread: frozenset[str] = frozenset()
+) -> Steps:
+    if isinstance(path, Source):
+        return _taken(steps, path, unread)
     with open_archive(Path(path), max_bytes) as archive:
         dropped = dict.fromkeys((key for key in archive.keys if key in unread), "not needed")
         if schema.METADATA in archive.keys and archive.header(schema.METADATA).dtype.hasobject:
@@ -145,6 +150,16 @@ def _read(steps: type[Steps], path: Path, max_bytes: int | None, unread: frozens
         work = steps(str(path), {key: archive.read(key) for key in archive.keys if key not in dropped})
     for key, reason in dropped.items():
         work.record("drop_key", key=key, reason=reason)
+    return work
+
+
+def _taken(steps: type[Steps], source: Source, unread: frozenset[str]) -> Steps:
+    work = steps(str(source.path), {key: array for key, array in source.arrays.items() if key not in unread})
+    work.physics |= source.physics
+    work.done += source.done
+    for key in source.arrays:
+        if key in unread:
+            work.record("drop_key", key=key, reason="not needed")
     return work
 
 

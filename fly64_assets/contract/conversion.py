@@ -48,6 +48,7 @@ class Conversion:
         self.arrays = arrays
         self.done: Transformations = []
         self.sources: dict[str, str] = {}  # the keys in the file, where they were others
+        self.physics: dict[str, Any] = {}  # physics_parameters that the container records by other means
         self.document: dict[str, Any] | None = None
         if schema.METADATA in arrays:
             try:
@@ -271,10 +272,11 @@ class Conversion:
 
     def _finished_document(self, scale: float | None) -> dict[str, Any]:
         if self.document is None:
-            return build_metadata(len(self.arrays[schema.PROBE]), *self.done, physics={"intensity_scale": scale})
+            physics = {"intensity_scale": scale, **self.physics}
+            return build_metadata(len(self.arrays[schema.PROBE]), *self.done, physics=physics)
         history = self.document.get("data_transformations")
         done = [*(history if isinstance(history, list) else ()), *self.done]
-        physics = dict(physics_parameters(self.document))
+        physics = {**physics_parameters(self.document), **self.physics}
         if scale is not None:
             physics["intensity_scale"] = scale
         return {**self.document, "physics_parameters": physics, "data_transformations": done}

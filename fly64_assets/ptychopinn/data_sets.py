@@ -10,7 +10,9 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.canonical import canonicalize
 from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
+from fly64_assets.contract.source import Source
 from fly64_assets.contract.validate import validate
+from fly64_assets.formats.reading.opening import opened
 from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.atomic import write_atomically
 
@@ -24,9 +26,10 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
     entry is refused, with ``strict`` by a warning too. Raises :class:`ContractError` if the file cannot be read or
     needs a guess, which the message names.
     """
-    arrays, done = canonicalize(source, **form)
+    found, form = opened(source, form, frames=True)
+    arrays, done = canonicalize(found, **form)
     report = validate(arrays).strict() if strict else validate(arrays)
-    entries = [*_keys(source, form, done), *_steps(done)]
+    entries = [*(_members(found) if isinstance(found, Source) else _keys(source, form, done)), *_steps(done)]
     verdicts = {"error": REFUSED}
     entries += [Entry("(contract)", f.code, verdicts.get(f.severity, f.severity), f.message) for f in report.findings]
     if report.ok:
@@ -57,6 +60,12 @@ def _keys(source: Path, form: Mapping[str, Any], done: list[dict[str, Any]]) -> 
         read = f"read as {schema.FRAMES if name == schema.LEGACY_FRAMES else name}"
         verdict, text = (IGNORED, str(dropped[name])) if name in dropped else (UNDERSTOOD, read)
         yield Entry(key, f"{header.dtype} {header.shape}", verdict, text)
+
+
+def _members(source: Source) -> Iterator[Entry]:
+    """One entry for every member of a file of another program."""
+    for name, text in source.members.items():
+        yield Entry(name, source.kind, UNDERSTOOD if text.startswith("read") else IGNORED, text)
 
 
 def _steps(done: list[dict[str, Any]]) -> Iterator[Entry]:

@@ -23,6 +23,7 @@ from fly64_assets.contract.npz import load_base, write_npz
 from fly64_assets.contract.schema import METADATA, Base, base_arrays
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ContractError, Fly64Error
+from fly64_assets.formats.reading.opening import files_beside, opened
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import select_spaced
 from fly64_assets.physics.scan import one_sided, split_indices, split_point
@@ -110,7 +111,8 @@ def intake_file(
         say(finding)
     parameters = {"patch_size_pixels": design.patch_size_pixels}
     name = base_id(path, source)
-    return _keep(store, design, arrays, name, origin, {path.resolve(): source}, parameters, announce, report)
+    inputs = {path.resolve(): source} | {file.resolve(): sha256_file(file) for file in files_beside(form or {})}
+    return _keep(store, design, arrays, name, origin, inputs, parameters, announce, report)
 
 
 def base_name(design: StudyDesign, path: Path, say: Say = silent) -> str:
@@ -224,7 +226,8 @@ def base_remarks(store: ArtifactStore, design: StudyDesign) -> tuple[str, ...]:
 
 def _canonical(path: Path, form: Form | None) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
     try:
-        return canonicalize_base(path, **(form or {}))
+        found, steps = opened(path, form or {}, frames=False)
+        return canonicalize_base(found, **steps)
     except FormError as problem:
         if form is None and problem.names_option:
             where = f"that is an option of `fly64 base import {path}`"

@@ -267,7 +267,7 @@ def test_no_file_keeps_later_ones_waiting(watch, monkeypatch):
 
 
 def test_content_that_nobody_foresaw_is_told_and_stops_no_other_file(watch, monkeypatch):
-    monkeypatch.setattr(intake, "canonicalize_base", lambda path, **_: {}[path.name])
+    monkeypatch.setattr(intake, "opened", lambda path, *_, **__: {}[path.name])
     watch.put("odd.npz", b"odd")
     assert "'odd.npz' cannot become a base: it cannot be converted (KeyError" in watch.settle()[1]
 

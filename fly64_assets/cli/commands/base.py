@@ -118,6 +118,7 @@ def base_check(
       fly64 --study my_study.yaml base check my_base.npz --strict
     """
     from fly64_assets.contract.canonical import canonicalize_base
+    from fly64_assets.formats.reading.opening import opened
     from fly64_assets.study.intake import base_report
 
     named = click.get_current_context().find_root().get_parameter_source("study") is not ParameterSource.DEFAULT
@@ -126,7 +127,8 @@ def base_check(
         raise click.UsageError(f"study {design.name} has N = {design.patch_size_pixels}, not --patch-size {patch_size}")
     try:
         with json_failure(as_json):
-            arrays, done = canonicalize_base(file, **form)
+            found, form = opened(file, form, frames=False)
+            arrays, done = canonicalize_base(found, **form)
     except FormError as problem:
         show_findings(file, ContractReport((error(problem.code, str(problem)),)), as_json)
         return

@@ -1,0 +1,171 @@
+"""CXI files and NeXus files of the definition NXcxi_ptycho: frames, mask, geometry and positions of a measurement.
+
+Positions are translations of the sample in metres, along x (horizontal), y (up) and z (of the beam); looking along the
+beam, x points to the left. Rows and columns of a frame point along ``basis_vectors``, or down and to the right where
+there are none. The beam moves on the object against the sample. So the two signs cancel for an ordinary detector: a
+position has the column +x / p and the row +y / p.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.source import Source
+from fly64_assets.formats.reading import masks
+from fly64_assets.formats.reading.hdf5 import Tree
+from fly64_assets.formats.reading.said import Geometry, Said, frame_shape, note_geometry, note_pixel, put_metres
+from fly64_assets.formats.units import ELECTRON_VOLT, wavelength_of
+
+ENTRY: Final = "entry_1"
+DETECTOR: Final = f"{ENTRY}/instrument_1/detector_1"
+SOURCE: Final = f"{ENTRY}/instrument_1/source_1"
+FRAMES: Final = (f"{ENTRY}/data_1/data", f"{DETECTOR}/data")
+TRANSLATIONS: Final = (
+    f"{ENTRY}/data_1/translation",
+    f"{ENTRY}/sample_1/geometry_1/translation",
+    f"{DETECTOR}/translation",
+)
+PROBES: Final = (f"{SOURCE}/illumination", f"{SOURCE}/data_illumination", f"{ENTRY}/probe/data")
+OBJECTS: Final = (f"{ENTRY}/object/data", f"{ENTRY}/image_1/data")
+ENERGIES: Final = (f"{SOURCE}/energy", f"{ENTRY}/instrument_1/beam_1/energy")
+MASK: Final = f"{DETECTOR}/mask"
+HAS_SIGNAL: Final = 0x1000
+"""The bit of a CXI mask that says that a pixel is above the background; it is no fault."""
+
+LARGEST_ENERGY_J: Final = 1e-10
+METRES: Final = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "micron": 1e-6, "microns": 1e-6, "nm": 1e-9}
+JOULES: Final = {"j": 1.0, "joule": 1.0, "ev": ELECTRON_VOLT, "kev": 1e3 * ELECTRON_VOLT}
+
+
+def recognises(tree: Tree) -> bool:
+    """Whether a file is laid out as CXI says."""
+    return any(name in tree for name in (*FRAMES, *OBJECTS, *PROBES)) and ENTRY in tree
+
+
+def read(tree: Tree, said: Said, *, frames: bool) -> Source:
+    """A CXI file as arrays of DATA-001.
+
+    Raises :class:`ContractError` where an energy has no known unit, a mask does not fit, or positions are missing.
+    """
+    nexus = tree.text(f"{ENTRY}/definition") == "NXcxi_ptycho"
+    source = Source(tree.path, "NeXus NXcxi_ptycho" if nexus else "CXI", says={"counts": True})
+    names = {
+        schema.FRAMES: _first(tree, FRAMES) if frames else None,
+        schema.PROBE: _first(tree, PROBES),
+        schema.OBJECT: _first(tree, OBJECTS),
+    }
+    for key, name in names.items():
+        if name is not None:
+            source.arrays[key] = tree.read(name)
+            source.members[name] = f"read as {key}"
+    if frames and MASK in tree:
+        source.members[MASK] = f"read as {schema.BAD_PIXELS}: 0 is good, and so is {HAS_SIGNAL:#x} alone"
+        source.arrays[schema.BAD_PIXELS] = masks.one_for_all(source, _faults(tree), MASK)
+    geometry = _geometry(tree, said)
+    note_geometry(source, geometry)
+    _read_positions(tree, source, geometry, said)
+    return source
+
+
+def _first(tree: Tree, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if tree.dataset(name) is not None), None)
+
+
+def _faults(tree: Tree) -> NDArray[Any]:
+    """The mask with 0 where a pixel is good."""
+    stored = tree.read(MASK)
+    if stored.dtype.kind not in "biu":
+        raise tree.error(f"'{MASK}' has dtype {stored.dtype}; expected whole numbers, 0 where a pixel is good")
+    return stored if stored.dtype.kind == "b" else np.where(stored == HAS_SIGNAL, 0, stored)
+
+
+def _unit(tree: Tree, name: str) -> str:
+    unit = tree.attributes(name).get("units", "")
+    return (unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit)).strip()
+
+
+def _metres(tree: Tree, name: str) -> float | None:
+    """A length [m], in the unit that stands beside it."""
+    value = tree.number(name)
+    return None if value is None or value == 0 else abs(value) * _factor(tree, name)
+
+
+def _factor(tree: Tree, name: str) -> float:
+    unit = _unit(tree, name)
+    factor = METRES.get(unit.lower() or "m")
+    if factor is None:
+        raise tree.error(f"'{name}' has the unit '{unit}'; expected one of {', '.join(METRES)}")
+    return factor
+
+
+def _geometry(tree: Tree, said: Said) -> Geometry:
+    sides = [_metres(tree, f"{DETECTOR}/{axis}_pixel_size") for axis in ("y", "x")]
+    vectors = _basis_vectors(tree)
+    if vectors is not None:
+        sides = [float(np.linalg.norm(vector)) for vector in vectors]
+    rows, columns = sides[0] or sides[1], sides[1] or sides[0]
+    pixel = (rows, columns) if rows and columns else None
+    return Geometry(_wavelength(tree, said), _metres(tree, f"{DETECTOR}/distance"), pixel).corrected(said)
+
+
+def _wavelength(tree: Tree, said: Said) -> float | None:
+    """Wavelength [m]; energies are in joules in CXI, and in NeXus in what stands beside them."""
+    if said.energy_ev:
+        return None
+    found = _metres(tree, f"{SOURCE}/wavelength") or _metres(tree, f"{ENTRY}/instrument_1/beam_1/wavelength")
+    for name in ENERGIES:
+        energy = tree.number(name)
+        if found is not None or energy is None or energy <= 0:
+            continue
+        unit = JOULES.get(_unit(tree, name).lower() or "j")
+        if unit is None or energy * unit > LARGEST_ENERGY_J:
+            raise tree.error(
+                f"'{name}' is {energy:g} {_unit(tree, name) or 'without a unit'}; CXI wants joules (8 keV is "
+                "1.28e-15), NeXus a unit beside it (eV, keV, J): give --energy in eV"
+            )
+        found = wavelength_of(energy * unit / ELECTRON_VOLT)
+    return found
+
+
+def _basis_vectors(tree: Tree) -> NDArray[np.float64] | None:
+    """Directions of the rows, then of the columns of a frame, (2, 3) [m]; None where there are none."""
+    name = f"{DETECTOR}/basis_vectors"
+    if tree.dataset(name) is None:
+        return None
+    stored = np.asarray(tree.read(name), np.float64)
+    stored = stored[0] if stored.ndim == 3 else stored
+    vectors = stored.T if stored.shape == (3, 2) else stored
+    if vectors.shape != (2, 3) or not np.isfinite(vectors).all() or not (np.linalg.norm(vectors, axis=1) > 0).all():
+        raise tree.error(f"'{name}' has shape {stored.shape}; expected two directions in space, (3, 2) or (2, 3)")
+    return vectors
+
+
+def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) -> None:
+    name = _first(tree, TRANSLATIONS)
+    if name is None:
+        raise tree.error(
+            f"holds no positions: none of {', '.join(TRANSLATIONS)} is there. NXcxi_ptycho leaves their place open "
+            "(motors, `transformations`); put them beside with --with FILE, or write them to the first of these places "
+            "as (n, 3) in metres, order x, y, z"
+            if schema.OBJECT not in source.arrays
+            else f"holds no positions: none of {', '.join(TRANSLATIONS)} is there"
+        )
+    moves = np.asarray(tree.read(name), np.float64) * _factor(tree, name)
+    if moves.ndim < 2 or moves.shape[-1] not in (2, 3):
+        raise tree.error(f"'{name}' has shape {moves.shape}; expected (n, 3) with the order x, y, z")
+    moves = moves.reshape(-1, moves.shape[-1])[:, :2]
+    vectors = _basis_vectors(tree)
+    down, right = np.array([[0.0, -1.0], [-1.0, 0.0]])
+    if vectors is not None:
+        down, right = (vector[:2] / np.linalg.norm(vector[:2]) for vector in vectors)
+    source.members[name] = "read as positions: of the sample, in metres"
+    pixel = geometry.object_pixel(frame_shape(source))
+    x, y = -moves @ right, -moves @ down
+    if put_metres(source, x, y, pixel, said) and pixel is not None:
+        note_pixel(source, pixel)
+    source.done.append(transformation("beam_against_sample", {"rows": down.tolist(), "columns": right.tolist()}))

@@ -1,0 +1,194 @@
+"""Opening a file of any known kind: the kind is found by content, and files that belong together become one source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.archive import open_archive
+from fly64_assets.contract.kinds import HDF5, MATLAB_5, NPY, TIFF, kind_of
+from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.source import Source
+from fly64_assets.errors import ContractError
+from fly64_assets.formats.reading import arrays, cxi, matlab, plain, ptychodus, ptylab, ptypy
+from fly64_assets.formats.reading.hdf5 import Tree, open_tree, rows
+from fly64_assets.formats.reading.said import Said
+
+SAID: Final = "said"
+OF_FRAMES: Final = ("counts", "dc_corner")
+"""Parameters of the conversion that concern frames."""
+
+
+def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path | Source, dict[str, Any]]:
+    """What the canonical steps take of a file, and their parameters.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any kind that is read (see the reference page on formats).
+    form : mapping
+        What the user says about it: parameters of :func:`fly64_assets.contract.canonical.canonicalize`, and under
+        ``said`` a :class:`Said`.
+    frames : bool
+        Whether frames are needed.
+
+    Returns
+    -------
+    source : Path or Source
+        The path itself for an NPZ file in DATA-001's or PtychoPINN's form.
+    form : dict
+        The parameters, with what the format says by itself.
+
+    Raises
+    ------
+    ContractError
+        One sentence, for a file that cannot be read or is not clear.
+    """
+    given = {name: value for name, value in form.items() if name != SAID}
+    said = form.get(SAID) or Said()
+    named = frozenset(given.get("rename") or ()) | frozenset(said.pairs)
+    source = _open(Path(path), said, frames, named)
+    if source is None and not (said.beside or said.pairs):
+        return path, given
+    main = _archive(Path(path), said) if source is None else source
+    for other in said.beside:
+        beside = _open(other, said, frames, named)
+        main = joined(main, _archive(other, said) if beside is None else beside)
+    arrays.split_pairs(main, said)
+    if not frames:
+        main.says = {name: value for name, value in main.says.items() if name not in OF_FRAMES}
+    return main, main.form(given)
+
+
+def files_beside(form: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Further files that a user gives beside the first."""
+    said = form.get(SAID)
+    return said.beside if isinstance(said, Said) else ()
+
+
+def joined(main: Source, other: Source) -> Source:
+    """One source of two; frames and positions with the same indices belong together.
+
+    Raises :class:`ContractError` where both files hold the same array.
+    """
+    both = sorted((set(main.arrays) & set(other.arrays)) - {schema.SCAN_INDEX})
+    if both:
+        raise ContractError(f"{main.path} and {other.path} both hold {', '.join(both)}; expected each in one file")
+    indices = [source.arrays.get(schema.SCAN_INDEX) for source in (main, other)]
+    if indices[0] is not None and indices[1] is not None:
+        _match(main, other, np.asarray(indices[0]).reshape(-1), np.asarray(indices[1]).reshape(-1))
+    place = other.path.name
+    return Source(
+        main.path,
+        main.kind,
+        {**other.arrays, **main.arrays},
+        {**main.members, **{f"{place}: {name}": text for name, text in other.members.items()}},
+        {**other.physics, **main.physics},
+        {**other.says, **main.says},
+        [*main.done, *other.done, transformation("join_file", {"file": place, "kind": other.kind})],
+    )
+
+
+def _match(main: Source, other: Source, first: NDArray[Any], second: NDArray[Any]) -> None:
+    """Keep, in both sources, what has an index in both, in the order of the first."""
+    common, keep, take = np.intersect1d(first, second, return_indices=True)
+    if len(common) < min(len(np.unique(first)), 1) or len(np.unique(first)) < len(first):
+        raise ContractError(f"{main.path} and {other.path} have no indices in common; expected frames of the same scan")
+    if len(np.unique(second)) < len(second):
+        raise ContractError(f"{other.path} has an index twice; expected each frame once")
+    order = np.argsort(keep)
+    for source, chosen, indices in ((main, keep[order], first), (other, take[order], second)):
+        if len(chosen) == len(indices) and np.array_equal(chosen, np.arange(len(indices))):
+            continue
+        for key in (*schema.PER_FRAME_KEYS, schema.FRAMES):
+            array = source.arrays.get(key)
+            if array is not None and array.shape[:1] == (len(indices),):
+                source.arrays[key] = rows(array, chosen)
+        left = len(indices) - len(chosen)
+        source.done.append(
+            transformation("match_indices", {"file": source.path.name, "kept": len(chosen), "left": left})
+        )
+
+
+def _open(path: Path, said: Said, frames: bool, named: frozenset[str]) -> Source | None:
+    """The source of a file; None for an NPZ file in DATA-001's or PtychoPINN's form."""
+    kind = kind_of(path)
+    if kind == HDF5:
+        with open_tree(path, said.max_bytes) as tree:
+            return _tree(tree, said, frames, named)
+    if kind == MATLAB_5:
+        return matlab.read_level_5(path, said.max_bytes)
+    if kind == NPY:
+        return plain.read_npy(path, said.max_bytes)
+    if kind == TIFF:
+        return plain.read_tiff(path, said.max_bytes)
+    return _foreign_archive(path, said, frames)
+
+
+def _tree(tree: Tree, said: Said, frames: bool, named: frozenset[str]) -> Source:
+    keys = frozenset(tree.group("/"))
+    if cxi.recognises(tree):
+        return cxi.read(tree, said, frames=frames)
+    if ptychodus.is_product(keys):
+        return ptychodus.product_of_tree(tree, said)
+    if ptypy.is_reconstruction(tree):
+        return ptypy.read_reconstruction(tree, said)
+    if ptypy.is_data(tree):
+        return ptypy.read_data(tree, said, frames=frames)
+    if ptylab.recognises(keys):
+        return ptylab.read(tree, said, frames=frames)
+    known = _array_reader(keys)
+    if known is not None and not matlab.is_tree(tree):
+        reader, names = known
+        return reader(tree.path, {name: tree.read(name) for name in names if frames or name not in FRAMES}, said)
+    if matlab.is_tree(tree):
+        return matlab.read_tree(tree, frames=frames, named=named)
+    return plain.read_tree(tree, frames=frames, named=named)
+
+
+Reader = Callable[[Path, Mapping[str, NDArray[Any]], Said], Source]
+FRAMES: Final = frozenset({"data", "diffraction_data", "dp", ptychodus.PATTERNS})
+
+
+def _array_reader(keys: frozenset[str]) -> tuple[Reader, frozenset[str]] | None:
+    """The reader of arrays with such names, and those that it takes."""
+    if ptychodus.is_diffraction(keys):
+        return ptychodus.diffraction, keys & {ptychodus.PATTERNS, ptychodus.INDEXES, schema.BAD_PIXELS}
+    if arrays.is_tike(keys):
+        return arrays.tike, arrays.wanted(keys)
+    if arrays.is_ptychi(keys):
+        return arrays.ptychi, arrays.wanted(keys)
+    return None
+
+
+def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
+    """An NPZ file of ptychodus, tike or pty-chi; None for others."""
+    with open_archive(path, said.max_bytes) as archive:
+        keys = frozenset(archive.keys)
+        if keys & {*schema.REQUIRED_KEYS, schema.LEGACY_FRAMES}:
+            return None
+        if ptychodus.is_product(keys):
+            held = {key: archive.read(key) for key in keys if not archive.header(key).dtype.hasobject}
+            main = {name: held[name] for name in (*ptychodus.PRODUCT, ptychodus.INDEX) if name in held}
+            others = dict.fromkeys(sorted(keys - set(main)), "not needed")
+            return ptychodus.product(path, main, held, others, said)
+        known = _array_reader(keys)
+        if known is None:
+            return None
+        reader, names = known
+        source = reader(path, {name: archive.read(name) for name in names if frames or name not in FRAMES}, said)
+        source.members |= dict.fromkeys(sorted(keys - set(source.members)), "not needed")
+        return source
+
+
+def _archive(path: Path, said: Said) -> Source:
+    """Every array of an NPZ file, as those of files beside it."""
+    with open_archive(path, said.max_bytes) as archive:
+        held = {key: archive.read(key) for key in archive.keys if not archive.header(key).dtype.hasobject}
+        members = {key: "read" if key in held else "not read: Python objects" for key in archive.keys}
+    return Source(path, "NPZ", held, members)

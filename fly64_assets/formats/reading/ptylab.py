@@ -1,0 +1,87 @@
+"""Files of PtyLab (HDF5): measurements and results of conventional ptychography.
+
+Positions (``encoder``) are of the beam, in metres about the object's centre, order (y, x), y down. ``orientation`` says
+how frames are to be turned. The object pixel is ``wavelength`` x ``zo`` / (N x ``dxd``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.source import Source
+from fly64_assets.formats.reading.hdf5 import Tree
+from fly64_assets.formats.reading.said import Geometry, Said, frame_shape, note_geometry, put_metres
+
+MEASURED: Final = frozenset({"ptychogram", "encoder"})
+RESULT: Final = frozenset({"object", "probe", "encoder_corrected", "dxp"})
+ORIENTATIONS: Final = 8
+
+
+def recognises(keys: frozenset[str]) -> bool:
+    """Whether members of a file are those of a measurement or of a result."""
+    return keys >= MEASURED or keys >= RESULT
+
+
+def read(tree: Tree, said: Said, *, frames: bool) -> Source:
+    """A measurement, a result, or a file with both.
+
+    Raises :class:`ContractError` for Fourier ptychography, whose frames are pictures.
+    """
+    keys = frozenset(tree.group("/"))
+    if {"zled", "magnification"} <= keys:
+        raise tree.error(
+            "is a measurement of Fourier ptychography (zled, magnification): its frames are pictures of the sample, "
+            "and no diffraction of a moved probe; not read"
+        )
+    source = Source(tree.path, "PtyLab", says={"counts": True})
+    for name, key in (("object", schema.OBJECT), ("probe", schema.PROBE)):
+        if name in keys:
+            source.arrays[key] = tree.read(name)
+            source.members[name] = f"read as {key}"
+    if frames and "ptychogram" in keys:
+        stack, orientation = tree.read("ptychogram"), tree.number("orientation") or 0
+        source.arrays[schema.FRAMES] = _turned(tree, source, stack, orientation)
+        source.members["ptychogram"] = f"read as {schema.FRAMES}"
+    side = tree.number("dxd")
+    geometry = Geometry(tree.number("wavelength"), tree.number("zo"), (side, side) if side else None).corrected(said)
+    note_geometry(source, geometry)
+    shape = frame_shape(source) if "ptychogram" not in keys or frames else _sides(tree)
+    dxp = tree.number("dxp")
+    _read_positions(tree, source, (dxp, dxp) if dxp else geometry.object_pixel(shape), said)
+    return source
+
+
+def _sides(tree: Tree) -> tuple[int, int] | None:
+    dataset = tree.dataset("ptychogram")
+    return (dataset.shape[-2], dataset.shape[-1]) if dataset is not None and len(dataset.shape or ()) == 3 else None
+
+
+def _read_positions(tree: Tree, source: Source, pixel: tuple[float, float] | None, said: Said) -> None:
+    name = "encoder_corrected" if "encoder_corrected" in tree else "encoder"
+    pairs = np.asarray(tree.read(name), np.float64)
+    if pairs.ndim == 2 and pairs.shape[0] == 2 != pairs.shape[1]:
+        pairs = pairs.T
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise tree.error(f"'{name}' has shape {pairs.shape}; expected (n, 2), order y, x, in metres")
+    put_metres(source, pairs[:, 1], pairs[:, 0], pixel, said)
+    source.members[name] = "read as positions: of the beam, in metres about the object's centre, order y, x"
+    if schema.OBJECT in source.arrays:
+        source.says["positions"] = "from-centre"
+
+
+def _turned(tree: Tree, source: Source, stack: NDArray[Any], orientation: float) -> NDArray[Any]:
+    """Frames as their orientation says: + 1 mirrors columns, + 2 rows, after + 4 has exchanged the two."""
+    if stack.ndim != 3 or orientation not in range(ORIENTATIONS):
+        raise tree.error(
+            f"'ptychogram' has shape {stack.shape} and orientation {orientation:g}; expected (n, N, N), and 0 to 7"
+        )
+    code = int(orientation)
+    if code:
+        source.done.append(transformation("turn_frames", {"key": schema.FRAMES, "orientation": code}))
+    turned = np.swapaxes(stack, 1, 2) if code & 4 else stack
+    return turned[:, :: -1 if code & 2 else 1, :: -1 if code & 1 else 1]

@@ -1,0 +1,144 @@
+"""What a user says about files of other programs, and positions in pixels of the object, which need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import schema
+from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.source import Source
+from fly64_assets.formats.units import (
+    DISTANCE,
+    ENERGY,
+    PIXEL_SIZE,
+    WAVELENGTH,
+    energy_of,
+    far_field_pixel,
+    wavelength_of,
+)
+
+Order = Literal["xy", "yx"]
+ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+"""Which coordinate is first where positions come as pairs; also the values of ``--pairs``."""
+
+Mirror = Literal["x", "y", "xy"]
+MIRRORS: Final[tuple[Mirror, ...]] = get_args(Mirror)
+"""Coordinates that count against the columns (x) and rows (y) of the object; also the values of ``--mirror``."""
+
+SQUARE: Final = 1e-3
+"""By how much the sides of a pixel may differ, relative to their size."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a file of another program does not show.
+
+    Attributes
+    ----------
+    beside : tuple of Path
+        Further files that belong to it, as frames beside a reconstruction.
+    pairs : mapping of str to ``xy`` or ``yx``
+        Members that hold positions (n, 2), and which coordinate is first.
+    energy_ev, distance_m, detector_pixel_m : float, optional
+        Photon energy, sample to detector, side of a detector pixel; they come before what the file says.
+    mirror : ``x``, ``y`` or ``xy``, optional
+        Coordinates that count the other way, as those of a sample stage do.
+    unit : bool
+        The unit of the positions is given too, so that they are handed on as the file has them.
+    max_bytes : int, optional
+        Largest size that a file may declare.
+    """
+
+    beside: tuple[Path, ...] = ()
+    pairs: Mapping[str, Order] = field(default_factory=dict)
+    energy_ev: float | None = None
+    distance_m: float | None = None
+    detector_pixel_m: float | None = None
+    mirror: Mirror | None = None
+    unit: bool = False
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Wavelength, distance and detector pixel (row, column) of a measurement, all [m], where they are known."""
+
+    wavelength_m: float | None = None
+    distance_m: float | None = None
+    detector_pixel_m: tuple[float, float] | None = None
+
+    def corrected(self, said: Said) -> Geometry:
+        """The same with what the user gives."""
+        pixel = said.detector_pixel_m
+        return Geometry(
+            wavelength_of(said.energy_ev) if said.energy_ev else self.wavelength_m,
+            said.distance_m or self.distance_m,
+            (pixel, pixel) if pixel else self.detector_pixel_m,
+        )
+
+    def object_pixel(self, frame: tuple[int, int] | None) -> tuple[float, float] | None:
+        """Object pixel (row, column) [m] of frames of so many rows and columns, None where something is unknown."""
+        if frame is None or not (self.wavelength_m and self.distance_m and self.detector_pixel_m):
+            return None
+        rows, columns = (
+            far_field_pixel(pixel, side, self.wavelength_m, self.distance_m)
+            for pixel, side in zip(self.detector_pixel_m, frame, strict=True)
+        )
+        return rows, columns
+
+
+def frame_shape(source: Source) -> tuple[int, int] | None:
+    """Rows and columns of a frame, or of the probe where there are no frames."""
+    for key in (schema.FRAMES, schema.PROBE):
+        array = source.arrays.get(key)
+        if array is not None and array.ndim >= 2:
+            return int(array.shape[-2]), int(array.shape[-1])
+    return None
+
+
+def note_geometry(source: Source, geometry: Geometry) -> None:
+    """Keep wavelength, energy and distance in the metadata of a source."""
+    if geometry.wavelength_m:
+        source.physics |= {WAVELENGTH: geometry.wavelength_m, ENERGY: energy_of(geometry.wavelength_m)}
+    if geometry.distance_m:
+        source.physics[DISTANCE] = geometry.distance_m
+
+
+def note_pixel(source: Source, pixel: tuple[float, float]) -> None:
+    """Keep the object pixel of a source, where it is a square."""
+    if abs(pixel[0] - pixel[1]) <= SQUARE * abs(pixel[0]):
+        source.physics[PIXEL_SIZE] = pixel[1]
+
+
+def put_metres(
+    source: Source, x: NDArray[np.float64], y: NDArray[np.float64], pixel: tuple[float, float] | None, said: Said
+) -> bool:
+    """Positions of a source from metres; True where they are pixels now, False where they stay metres.
+
+    They stay metres where the object pixel is unknown, or where the user gives the unit of positions and with it the
+    pixel. x counts along the columns, y along the rows of the object, of the beam on the object.
+    """
+    x, y = mirrored(source, x, y, said)
+    converted = pixel is not None and not said.unit
+    if pixel is not None and converted:
+        x, y = x / pixel[1], y / pixel[0]
+        source.done.append(transformation("positions_from_metres", {"pixel_m": list(pixel)}))
+        note_pixel(source, pixel)
+    source.arrays |= {schema.XCOORDS: x, schema.YCOORDS: y}
+    return converted
+
+
+def mirrored(
+    source: Source, x: NDArray[np.float64], y: NDArray[np.float64], said: Said
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions with the directions that the user gives."""
+    if said.mirror is None:
+        return x, y
+    source.done.append(transformation("mirror_positions", {"axes": said.mirror}))
+    return (-x if "x" in said.mirror else x), (-y if "y" in said.mirror else y)

@@ -1,0 +1,245 @@
+"""A letter F in a file of each format comes out as an F at the right place, and its frames belong to it."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from fixtures import foreign_files as layouts
+
+from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.validate import validate, validate_base
+from fly64_assets.formats.reading.opening import opened
+from fly64_assets.formats.reading.said import Said
+
+
+def data_set(path, said=None, **form):
+    found, form = opened(path, {**form, "said": said or Said()}, frames=True)
+    arrays, done = canonicalize(found, **form)
+    assert not validate(arrays).errors
+    return arrays, [step["operation"] for step in done]
+
+
+def base(path, said=None, **form):
+    found, form = opened(path, {**form, "said": said or Said()}, frames=False)
+    arrays, _ = canonicalize_base(found, **form)
+    assert not validate_base(arrays).errors
+    return arrays
+
+
+def facts(arrays):
+    return json.loads(str(arrays["_metadata"]))["physics_parameters"]
+
+
+def is_the_letter(arrays, letter):
+    np.testing.assert_array_equal(arrays["objectGuess"], letter.obj)
+    np.testing.assert_allclose(arrays["probeGuess"], letter.probe, rtol=1e-6)
+    np.testing.assert_allclose(arrays["xcoords"], letter.x, atol=1e-4)
+    np.testing.assert_allclose(arrays["ycoords"], letter.y, atol=1e-4)
+
+
+def is_its_scan(arrays, letter):
+    """Positions on another grid: all moved by the same whole pixels."""
+    for key, true in (("xcoords", letter.x), ("ycoords", letter.y)):
+        moved = arrays[key] - true
+        np.testing.assert_allclose(moved, moved[0], atol=1e-4)
+
+
+def has_its_frames(arrays, letter, chosen=slice(None), turn=lambda frames: frames):
+    """Whole counts are the same; bad pixels hold zeros."""
+    good = np.where(arrays.get("bad_pixels", False), 0, turn(letter.counts[chosen]))
+    np.testing.assert_array_equal(np.rint(arrays["diffraction"].astype(float) ** 2), good)
+
+
+def has_its_geometry(arrays, letter):
+    found = facts(arrays)
+    assert found["pixel_size_m"] == pytest.approx(letter.pixel, rel=1e-6)
+    assert found["wavelength_m"] == pytest.approx(letter.wavelength, rel=1e-6)
+    assert found["energy_eV"] == pytest.approx(letter.energy, rel=1e-6)
+    assert found["detector_distance_m"] == pytest.approx(letter.distance, rel=1e-6)
+
+
+def is_its_measurement(arrays, letter, mask=True):
+    is_its_scan(arrays, letter)
+    has_its_frames(arrays, letter)
+    has_its_geometry(arrays, letter)
+    np.testing.assert_allclose(arrays["probeGuess"], letter.probe, rtol=1e-6)
+    if mask:
+        np.testing.assert_array_equal(arrays["bad_pixels"], layouts.MASK)
+
+
+def test_cxi(tmp_path, letter):
+    layouts.cxi(tmp_path / "f.cxi", letter)
+    arrays, done = data_set(tmp_path / "f.cxi")
+    is_its_measurement(arrays, letter)
+    assert "positions_from_metres" in done
+
+
+@pytest.mark.parametrize(
+    ("vectors", "turn"),
+    [
+        ([[0, -1, 0], [-1, 0, 0]], lambda frames: frames),
+        ([[0, -1, 0], [1, 0, 0]], lambda frames: frames[:, :, ::-1]),
+        ([[0, 1, 0], [-1, 0, 0]], lambda frames: frames[:, ::-1]),
+        ([[-1, 0, 0], [0, -1, 0]], lambda frames: frames.transpose(0, 2, 1)),
+    ],
+)
+def test_a_detector_of_cxi_that_is_turned_turns_the_positions(tmp_path, letter, vectors, turn):
+    """Turned frames see a turned object: positions go along the rows and columns of the frames."""
+    layouts.cxi(tmp_path / "f.cxi", letter, vectors=np.array(vectors, float).T * letter.detector_pixel, turn=turn)
+    arrays, _ = data_set(tmp_path / "f.cxi")
+    down, right = np.array(vectors)[:, :2]
+    moves = np.c_[letter.x, letter.y]
+    for key, direction in (("xcoords", right), ("ycoords", down)):
+        moved = arrays[key] + moves @ direction
+        np.testing.assert_allclose(moved, moved[0], atol=1e-4)
+    has_its_frames(arrays, letter, turn=turn)
+    np.testing.assert_array_equal(arrays["bad_pixels"], turn(layouts.MASK[None])[0])
+
+
+def test_the_sample_moves_against_the_beam_where_the_user_says_so(tmp_path, letter):
+    layouts.cxi(tmp_path / "f.cxi", letter)
+    arrays, _ = data_set(tmp_path / "f.cxi", Said(mirror="xy"))
+    for key, true in (("xcoords", letter.x), ("ycoords", letter.y)):
+        moved = arrays[key] + true
+        np.testing.assert_allclose(moved, moved[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("energy", [(8.0, "keV"), (8000.0, "eV"), (8000 * 1.602176634e-19, "J")])
+def test_energies_of_nexus_have_their_unit_beside_them(tmp_path, letter, energy):
+    layouts.cxi(tmp_path / "f.nxs", letter, energy=energy, nexus=True)
+    is_its_measurement(data_set(tmp_path / "f.nxs")[0], letter)
+
+
+def test_a_product_of_ptychodus(tmp_path, letter):
+    layouts.product_h5(tmp_path / "f.h5", letter)
+    layouts.product_npz(tmp_path / "f.npz", letter)
+    for name in ("f.h5", "f.npz"):
+        arrays = base(tmp_path / name)
+        is_the_letter(arrays, letter)
+        has_its_geometry(arrays, letter)
+
+
+@pytest.mark.parametrize("name", ["f.h5", "f.npz"])
+def test_frames_beside_a_product_find_their_positions_by_index(tmp_path, letter, name):
+    write = layouts.product_h5 if name == "f.h5" else layouts.product_npz
+    write(tmp_path / name, letter)
+    order = np.array([7, 3, 20, 1, 15, 16])
+    layouts.diffraction_npz(tmp_path / "frames.npz", letter, order)
+    arrays, _ = data_set(tmp_path / name, Said(beside=(tmp_path / "frames.npz",)))
+    kept = np.sort(order)
+    assert arrays["scan_index"].tolist() == kept.tolist()
+    has_its_frames(arrays, letter, kept)
+    np.testing.assert_allclose(arrays["ycoords"], letter.y[kept], atol=1e-4)
+    np.testing.assert_array_equal(arrays["bad_pixels"], layouts.MASK)
+
+
+def test_ptypy(tmp_path, letter):
+    layouts.ptyd(tmp_path / "f.ptyd", letter)
+    layouts.ptyr(tmp_path / "f.ptyr", letter)
+    is_the_letter(base(tmp_path / "f.ptyr"), letter)
+    np.save(tmp_path / "probe.npy", letter.probe)
+    arrays, _ = data_set(tmp_path / "f.ptyd", Said(beside=(tmp_path / "probe.npy",)), rename={"probe": "probeGuess"})
+    is_its_measurement(arrays, letter)
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_ptylab_turns_frames_by_their_orientation(tmp_path, letter, orientation):
+    """What the file holds gives the frames back when columns, rows and axes are exchanged as the code says."""
+
+    def turn(frames):
+        frames = frames[:, :: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
+        return frames.transpose(0, 2, 1) if orientation & 4 else frames
+
+    layouts.ptylab(tmp_path / "f.hdf5", letter, orientation=orientation, turn=turn)
+    np.save(tmp_path / "probe.npy", letter.probe)
+    said = Said(beside=(tmp_path / "probe.npy",))
+    is_its_measurement(data_set(tmp_path / "f.hdf5", said, rename={"probe": "probeGuess"})[0], letter, mask=False)
+
+
+def test_a_result_of_ptylab(tmp_path, letter):
+    layouts.ptylab(tmp_path / "f.hdf5", letter, result=True)
+    is_the_letter(base(tmp_path / "f.hdf5"), letter)
+
+
+@pytest.mark.parametrize("container", ["npz", "h5"])
+def test_tike(tmp_path, letter, container):
+    path = save(tmp_path / f"f.{container}", layouts.tike_arrays(letter))
+    arrays, done = data_set(path)
+    is_the_letter(arrays, letter)
+    has_its_frames(arrays, letter)
+    assert "shift_dc_to_centre" in done
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize("container", ["npz", "h5"])
+def test_ptychi(tmp_path, letter, container, pairs):
+    path = save(tmp_path / f"f.{container}", layouts.ptychi_arrays(letter, pairs=pairs))
+    arrays, _ = data_set(path)
+    is_the_letter(arrays, letter)
+    has_its_frames(arrays, letter)
+    np.testing.assert_array_equal(arrays["bad_pixels"], layouts.MASK)
+
+
+NAMES = {"dp": "diffraction", "ob": "objectGuess", "probe": "probeGuess", "scan/x": "xcoords", "scan/y": "ycoords"}
+
+
+@pytest.mark.parametrize("write", [layouts.matlab_5, layouts.matlab_73])
+def test_matlab(tmp_path, letter, write):
+    write(tmp_path / "f.mat", letter)
+    arrays, _ = data_set(tmp_path / "f.mat", rename=NAMES, counts=True)
+    is_the_letter(arrays, letter)
+    has_its_frames(arrays, letter)
+    is_the_letter(base(tmp_path / "f.mat", rename={name: NAMES[name] for name in NAMES if name != "dp"}), letter)
+
+
+def test_plain_hdf5_npy_and_tiff_under_given_names(tmp_path, letter):
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["a/pictures"] = letter.counts
+        file["a/where"] = np.c_[letter.y, letter.x]
+        file["title"] = "F"
+    np.save(tmp_path / "obj.npy", letter.obj)
+    np.save(tmp_path / "p.npy", letter.probe)
+    names = {"a/pictures": "diffraction", "obj": "objectGuess", "p": "probeGuess"}
+    beside = (tmp_path / "obj.npy", tmp_path / "p.npy")
+    arrays, _ = data_set(tmp_path / "f.h5", Said(beside=beside, pairs={"a/where": "yx"}), rename=names, counts=True)
+    is_the_letter(arrays, letter)
+    has_its_frames(arrays, letter)
+    tifffile.imwrite(tmp_path / "frames.tif", letter.counts.astype(np.float32), photometric="minisblack")
+    np.save(tmp_path / "where.npy", np.c_[letter.x, letter.y])
+    arrays, _ = data_set(
+        tmp_path / "frames.tif",
+        Said(beside=(*beside, tmp_path / "where.npy"), pairs={"where": "xy"}),
+        rename={"frames": "diffraction", "obj": "objectGuess", "p": "probeGuess"},
+        counts=True,
+    )
+    is_the_letter(arrays, letter)
+    has_its_frames(arrays, letter)
+
+
+def test_what_the_user_knows_of_the_geometry_makes_pixels_of_metres(tmp_path, letter):
+    layouts.ptylab(tmp_path / "f.hdf5", letter)
+    with h5py.File(tmp_path / "f.hdf5", "a") as file:
+        for name in ("wavelength", "zo", "dxd"):
+            del file[name]
+    np.save(tmp_path / "probe.npy", letter.probe)
+    said = Said(
+        beside=(tmp_path / "probe.npy",),
+        energy_ev=letter.energy,
+        distance_m=letter.distance,
+        detector_pixel_m=letter.detector_pixel,
+    )
+    is_its_measurement(data_set(tmp_path / "f.hdf5", said, rename={"probe": "probeGuess"})[0], letter, mask=False)
+
+
+def save(path, arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    return path
