@@ -6,14 +6,17 @@ from typing import Any, BinaryIO
 
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.findings import Finding
+from fly64_assets.contract.mask_files import read_mask
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.validate import validate_pair
 from fly64_assets.physics.scan import SPLITS
+from fly64_assets.simulation.detector import Detector, detector_step, make_detector
 from fly64_assets.simulation.frames import SimulatedScan, simulate, split_metadata, write_split
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Dose
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.intake import warned
 
 
@@ -28,6 +31,7 @@ def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:
         axis=design.train_test_split_axis,
         seed=design.rng_seeds["simulation"],
         repeat=design.repeat_seed(dose.repeat),
+        detector=_detector(design),
     )
     findings: list[Finding] = []
     files = [_write(work, scan, split, source.sha256, findings) for split in SPLITS]
@@ -38,6 +42,13 @@ def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:
         | warned(findings)
     )
     return _describe(scan)
+
+
+def _detector(design: StudyDesign) -> Detector | None:
+    settings, path = design.detector, design.mask_path
+    if settings.counts_every_photon:
+        return None
+    return make_detector(settings, design.patch_size_pixels, None if path is None else read_mask(path))
 
 
 def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str, findings: list[Finding]) -> Path:
@@ -71,5 +82,6 @@ def _describe(scan: SimulatedScan) -> Mapping[str, Any]:
         "frames_train": len(scan.halves["train"]),
         "frames_test": len(scan.halves["test"]),
         "split_point_px": scan.point,
+        **({} if scan.detector is None else detector_step(scan.detector)),
         "frames": picture(frames_figure((first * scan.scale) ** 2)),
     }

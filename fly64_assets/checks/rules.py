@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from fly64_assets.contract.masks import without_bad
+from fly64_assets.contract.metadata import positive_parameter
 from fly64_assets.contract.npz import load_dataset, open_npz
 from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.errors import ArtifactError, ContractError
@@ -15,6 +17,7 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.ptychopinn.training_config import disagreements
 from fly64_assets.resources.legacy_config import training_job
+from fly64_assets.simulation.detector import Detector
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.keys import Cell, Dose, StageKey
 from fly64_assets.store.layout import Layout
@@ -125,23 +128,29 @@ def physics(context: CheckContext) -> Problems:
     at = context.record.key.at
     assert isinstance(at, Dose)
     problems: list[str] = []
-    photons, frames = 0.0, 0
+    photons, frames, expected, variance, detector = 0.0, 0, 0.0, 0.0, None
     for split in SPLITS:
         dataset = load_dataset(context.layout.patched(at, split))
         scale = dataset.intensity_scale
         for part, counts in dataset.measurement().count_blocks():
-            amplitude = np.asarray(dataset.diffraction[part], dtype=np.float64)
+            amplitude = without_bad(dataset.diffraction[part], dataset.bad_pixels).astype(np.float64)
             if np.abs((scale * amplitude) ** 2 - counts).max(initial=0) > 0.05:
                 problems.append(f"{split}: counts of frames {part.start} ... {part.stop - 1} are not whole numbers")
             photons += float(counts.sum())
         frames += dataset.frames
+        detector = Detector.of(dataset)
+        recorded = positive_parameter(dataset.metadata, "expected_mean_counts") or math.nan
+        mean, noise = (at.dose, 0.0) if detector is None else (recorded, detector.noise_variance(dataset.probe.size))
+        expected += dataset.frames * mean
+        variance += dataset.frames * (mean + noise)
         scan = dataset.scan[:PARSEVAL_FRAMES]
         detected = patch_counts(dataset.object, dataset.probe, scan, scale).sum(axis=(1, 2))
         emitted = scale**2 * exit_wave_energies(dataset.object, dataset.probe, scan)
         if not np.allclose(detected, emitted, rtol=1e-6):
             problems.append(f"{split}: Parseval's theorem fails: photons on the detector differ from the exit wave's")
-    if abs(photons / frames - at.dose) > 5 * math.sqrt(at.dose / frames):
-        problems.append(f"{photons / frames:.2f} photons per frame on average; the dose is {at.dose}")
+    if not abs(photons - expected) <= 5 * math.sqrt(variance):
+        counted = "" if detector is None else f", of which the detector should count {expected / frames:.2f}"
+        problems.append(f"{photons / frames:.2f} photons per frame on average; the dose is {at.dose}{counted}")
     return problems
 
 

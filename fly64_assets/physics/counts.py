@@ -9,13 +9,17 @@ RATE_FLOOR = 1e-8
 """Least expected counts per pixel in a likelihood (the logarithm of zero is infinite)."""
 
 
-def frame_generator(seed: int, dose: int, frame: int, repeat: int = 1) -> np.random.Generator:
-    """Random generator of one frame; it depends on (seed, dose, frame, repeat) and on nothing else.
+READ_OUT = 1
+"""Stream of a frame's generator for the noise of the read-out; its photons have stream 0."""
+
+
+def frame_generator(seed: int, dose: int, frame: int, repeat: int = 1, stream: int = 0) -> np.random.Generator:
+    """Random generator of one frame; it depends on (seed, dose, frame, repeat, stream) and on nothing else.
 
     A counter-based generator (Salmon et al., SC'11): the frame selects the counter, so that blocks, threads
     and the order of work cannot change a frame's noise.
     """
-    return np.random.Generator(np.random.Philox(key=[seed, dose], counter=[0, 0, frame, repeat - 1]))
+    return np.random.Generator(np.random.Philox(key=[seed, dose], counter=[0, stream, frame, repeat - 1]))
 
 
 def poisson_counts(

@@ -29,6 +29,7 @@ from fly64_assets.physics.forward import (
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import one_sided, split_indices, split_point, uniform_scan
 from fly64_assets.physics.windows import Scan, read
+from fly64_assets.simulation.detector import Detector, detector_step
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class SimulatedScan:
         Frame indices of ``train`` and ``test``.
     seed, repeat : int
         Simulation seed and number of the repeat (from 1); with the dose and the frame they fix the noise.
+    detector : Detector or None
+        What becomes of the photons; None counts every one.
     """
 
     base: Base
@@ -68,9 +71,13 @@ class SimulatedScan:
     halves: Mapping[str, NDArray[np.int64]]
     seed: int
     repeat: int
+    detector: Detector | None = None
 
     def expected_mean_counts(self, split: str) -> float:
-        """Expected photons per frame, averaged over the split's own frames."""
+        """Expected counts per frame, averaged over the split's own frames."""
+        if self.detector is not None:
+            own = self.positions[self.halves[split]]
+            return self.detector.mean_counts(self.base.object, self.base.probe, own, self.scale)
         return self.scale**2 * exact_mean(self.energies[self.halves[split]])
 
     def patch_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.complex64]]:
@@ -83,6 +90,8 @@ class SimulatedScan:
         for index in self._index_blocks(split, size):
             rates = expected_counts(self.base.probe * self._patches(index), self.scale)
             counts = poisson_counts(rates, index, self.seed, self.dose, self.repeat)
+            if self.detector is not None:
+                counts = self.detector.record(counts, index, self.seed, self.dose, self.repeat)
             yield stored_amplitude(counts, self.scale)
 
     def _index_blocks(self, split: str, size: int) -> Iterator[NDArray[np.int64]]:
@@ -92,7 +101,9 @@ class SimulatedScan:
         return read(self.base.object, self.positions[index])
 
 
-def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: int = 1) -> SimulatedScan:
+def simulate(
+    base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: int = 1, detector: Detector | None = None
+) -> SimulatedScan:
     """Prepare the scan of one dose.
 
     Raises :class:`ContractError` if the object is too small, no photon reaches the detector, or a half of the scan is
@@ -102,13 +113,15 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     ----------
     base : Base
     dose : int
-        Photons per frame.
+        Photons per frame that reach the detector.
     scan : ``uniform`` or ``base``
         Draw as many positions anew as the base has, or use the base's own.
     axis : ``x`` or ``y``
         Axis along which the scan is split at half of its range.
     seed, repeat : int
         Simulation seed of the positions (``uniform``) and the noise; the repeat, from 1, changes the noise only.
+    detector : Detector, optional
+        What becomes of the photons. It changes neither positions nor scale nor the photons that reach it.
 
     Examples
     --------
@@ -137,7 +150,7 @@ def simulate(base: Base, *, dose: int, scan: str, axis: str, seed: int, repeat: 
     for split, index in halves.items():
         if len(index) == 0:
             raise ContractError(f"the {split} half of the scan is empty: {one_sided(positions.x, positions.y, axis)}")
-    return SimulatedScan(base, positions, scan, dose, scale, energies, axis, point, halves, seed, repeat)
+    return SimulatedScan(base, positions, scan, dose, scale, energies, axis, point, halves, seed, repeat, detector)
 
 
 def _require_single_precision(least: float, most: float) -> None:
@@ -162,6 +175,7 @@ def split_metadata(
     halved = {"axis": scan.axis, "point": scan.point, "kept": split, "frames": len(scan.halves[split])}
     steps = [
         transformation("simulate", simulated | {"seed": scan.seed, "repeat": scan.repeat}),
+        *([] if scan.detector is None else [transformation("detect", detector_step(scan.detector))]),
         transformation("canonicalise", {"amplitude": "float32(sqrt(counts) / s)", "dc": "centre"}),
         *([transformation("patch", {"interpolation": "bilinear"})] if patches else []),
         transformation("split", halved),
@@ -176,7 +190,8 @@ def split_metadata(
             "nphotons": float(scan.dose),
             "intensity_scale": scan.scale,
             "expected_mean_counts": scan.expected_mean_counts(split),
-        },
+        }
+        | ({} if scan.detector is None else scan.detector.physics),
         fields={
             "base": {"name": base_name, "sha256": base_sha256},
             "split": split,
@@ -216,9 +231,10 @@ def write_split(
     """
     index = scan.halves[split]
     own = scan.positions[index]
+    bad = None if scan.detector is None else scan.detector.bad
     return write_data_set(
         file,
-        small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata),
+        small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata, bad_pixels=bad),
         scan.amplitude_blocks(split),
         scan.patch_blocks(split) if patches else None,
         where=f"dose_{scan.dose}: the {split} half",

@@ -1,4 +1,4 @@
-"""What a study simulates, as plain values: the recipe of a base, and the rule of an overlap view.
+"""What a study simulates, as plain values: the recipe of a base, the detector, and the rule of an overlap view.
 
 Belongs here: value types, so that a study can hold them without loading what computes with them (``bases``, ``views``).
 """
@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from fly64_assets.physics.quantities import (
@@ -18,6 +20,7 @@ from fly64_assets.physics.quantities import (
     Number,
     Rule,
     Seed,
+    Text,
     Whole,
     at_least,
     at_most,
@@ -70,6 +73,58 @@ class BaseRecipe:
     """Positions drawn uniformly, or a raster with a random jitter of a quarter step."""
     seed: Seed = 42
     """Seed of the positions that are drawn."""
+
+
+Strip = Annotated[
+    tuple[Whole, Whole],
+    *LISTED,
+    Rule("must be [first, width], first from 0 and width from 1 on", lambda ends: ends[0] >= 0 and ends[1] >= 1),
+]
+Displacement = Annotated[tuple[Number, Number], *LISTED, Rule("must be finite", lambda at: all(map(math.isfinite, at)))]
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """What the simulated detector does not measure, and what it adds; as it is, it counts every photon.
+
+    The dose counts the photons that reach the detector, before bad pixels and saturation lose some of them. Methods
+    are told which pixels are bad, and take every other count for a Poisson number.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
+
+    mask: Text = ""
+    """Path of a file (NPY, NPZ, TIFF) with the bad pixels, 0 = good, relative to the design's file; none by default."""
+    gap_rows: Annotated[tuple[Strip, ...], *LISTED, unit("px")] = ()
+    """Gaps between modules along rows: each [first row, width]."""
+    gap_columns: Annotated[tuple[Strip, ...], *LISTED, unit("px")] = ()
+    """Gaps between modules along columns: each [first column, width]."""
+    beamstop_radius: Annotated[Number, within(0, 128), unit("px")] = 0.0
+    """Radius of a disc that hides the direct beam; 0 without one."""
+    beamstop_offset: Annotated[Displacement, unit("px")] = (0.0, 0.0)
+    """Displacement [x, y] of the beamstop from the direct beam, the pixel (N/2, N/2)."""
+    saturation: Annotated[Whole, at_least(0), at_most(10**15), unit("counts")] = 0
+    """Largest count that a pixel gives: higher ones are cut to it and not marked; 0 without a limit."""
+    read_noise: Annotated[Number, within(0, 100), unit("counts")] = 0.0
+    """Standard deviation of Gaussian noise added to each pixel, then rounded, and cut at zero."""
+
+    @property
+    def counts_every_photon(self) -> bool:
+        """Whether nothing is set, so that every pixel gives the number of its photons."""
+        return self == DetectorSettings()
+
+    def pattern(self, size: int) -> NDArray[np.bool_]:
+        """Pixels (N, N) hidden by gaps and beamstop, for N = ``size``; the mask file is not among them."""
+        bad = np.zeros((size, size), np.bool_)
+        for first, width in self.gap_rows:
+            bad[first : first + width] = True
+        for first, width in self.gap_columns:
+            bad[:, first : first + width] = True
+        if self.beamstop_radius:
+            rows, columns = np.mgrid[:size, :size] - size // 2
+            x, y = self.beamstop_offset
+            bad |= np.hypot(rows - y, columns - x) <= self.beamstop_radius
+        return bad
 
 
 @dataclass(frozen=True)

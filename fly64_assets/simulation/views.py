@@ -16,9 +16,10 @@ from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import derive_metadata, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Dataset, small_arrays
-from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, patch_counts
+from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import compute_overlap_metrics, select_spaced
+from fly64_assets.simulation.detector import Detector
 from fly64_assets.simulation.recipe import ViewRule
 
 PROBE_SOURCE: Final = "disc about the probe's centroid that holds half of its energy"
@@ -105,13 +106,11 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
 
 
 def _expected_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
-    """Expected counts of the good pixels of a frame, averaged over the kept frames."""
-    scan, scale = dataset.scan[kept], dataset.intensity_scale
-    if dataset.bad_pixels is None:
-        return scale**2 * exact_mean(exit_wave_energies(dataset.object, dataset.probe, scan))
-    good = ~dataset.bad_pixels
-    parts = (patch_counts(dataset.object, dataset.probe, scan[part], scale) for part in blocks(len(scan)))
-    return exact_mean(np.concatenate([rates[:, good].sum(axis=1) for rates in parts]))
+    """Expected counts of a frame, averaged over the kept frames."""
+    scan, scale, detector = dataset.scan[kept], dataset.intensity_scale, Detector.of(dataset)
+    if detector is not None:
+        return detector.mean_counts(dataset.object, dataset.probe, scan, scale)
+    return scale**2 * exact_mean(exit_wave_energies(dataset.object, dataset.probe, scan))
 
 
 def write_view(

@@ -41,7 +41,7 @@ from fly64_assets.physics.quantities import (
     within,
 )
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
-from fly64_assets.simulation.recipe import BaseRecipe, ViewRule
+from fly64_assets.simulation.recipe import BaseRecipe, DetectorSettings, ViewRule
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import LONGEST_STUDY, LONGEST_VIEW
 from fly64_assets.store.yaml_file import YamlError, read_mapping
@@ -126,6 +126,8 @@ class StudyDesign:
     """Object, probe and scan: a recipe, or the path of a base NPZ, relative to the design's file."""
     scan: Literal["uniform", "base"] = "uniform"
     """Positions drawn anew, uniformly over the object, or the base's own."""
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    """What the simulated detector does not measure, and what it adds; without the section it counts every photon."""
     min_view_frames: Count = 4
     """A view with fewer frames in a half is skipped there; `cnn` needs g² frames as well."""
     patches: Flag = True
@@ -180,6 +182,11 @@ class StudyDesign:
     def base_path(self) -> Path | None:
         """Path of the base file; None for a recipe."""
         return None if isinstance(self.base, BaseRecipe) else self.folder / self.base
+
+    @property
+    def mask_path(self) -> Path | None:
+        """Path of the detector's mask file; None without one."""
+        return self.folder / self.detector.mask if self.detector.mask else None
 
     def gridsize(self, view: str) -> int:
         """Gridsize g of a view's network samples: the smallest for baseline, the largest for spaced views."""
@@ -242,6 +249,8 @@ class StudyDesign:
         document = cast(dict[str, Any], plain(self))
         # One of the two says how many repeats there are; a design without seeds has no such field.
         del document["repeats" if self.seeds else "seeds"]
+        if self.detector.counts_every_photon:
+            del document["detector"]  # so that the hash of a design is that of versions without detectors
         return document
 
     @classmethod
@@ -296,7 +305,10 @@ def load_design(source: str | Path) -> StudyDesign:
         document = read_mapping(path)
     except YamlError as error:
         raise DesignError(error.problems) from error
-    return dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
+    design = dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
+    if design.mask_path is not None and not design.mask_path.is_file():
+        raise DesignError([f"detector.mask = {shown(design.detector.mask)}: there is no file {design.mask_path}"])
+    return design
 
 
 def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -360,6 +372,17 @@ def _object_rules(d: StudyDesign) -> Iterator[str]:
         yield f"base.object_size = {d.base.object_size}: must be at least N + 2 = {least}"
 
 
+def _detector_rules(d: StudyDesign) -> Iterator[str]:
+    size = d.patch_size_pixels
+    for name in ("gap_rows", "gap_columns"):
+        for first, width in getattr(d.detector, name):
+            if first + width > size:
+                yield f"detector.{name} = {[first, width]}: must end within the {size} pixels of a frame"
+    bad = d.detector.pattern(size)
+    if 2 * np.count_nonzero(bad) > bad.size:
+        yield f"detector: gaps and beamstop hide {np.count_nonzero(bad)} of {bad.size} pixels, must be at most half"
+
+
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]], ...]] = (
     (("dose_list",), _dose_rules),
     (("gridsizes", "neighbor_count", "pinn.architecture"), _group_rules),
@@ -368,6 +391,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]
     (("seeds", "repeats"), _repeat_rules),
     (("pinn.folds", "pinn.photon_parts"), _fold_rules),
     (("base.object_size", "patch_size_pixels"), _object_rules),
+    (("detector", "patch_size_pixels"), _detector_rules),
 )
 """Rules between fields, each after the fields that it reads."""
 

@@ -15,8 +15,10 @@ from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.settings import CnnSettings, PinnSettings, cnn_settings
 from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import KINDS, Cell, Coordinates, Dose, Half, StageKey
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.documents import plain
 
 Key = StageKey[Coordinates]
 Settings = Callable[[StudyDesign, Key], dict[str, Any]]
@@ -95,7 +97,18 @@ def _simulated_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
         "seed": design.rng_seeds["simulation"],
         "repeat": design.repeat_seed(key.repeat),
         "patches": design.patches,
+        **_detector_settings(design),
     }
+
+
+def _detector_settings(design: StudyDesign) -> dict[str, Any]:
+    """The detector, the mask by its content; nothing where every photon is counted, as in results of older versions."""
+    if design.detector.counts_every_photon:
+        return {}
+    document, path = plain(design.detector), design.mask_path
+    if path is not None and path.is_file():
+        document["mask"] = sha256_file(path)
+    return {"detector": document}
 
 
 def _view_settings(design: StudyDesign, key: Key) -> dict[str, Any]:

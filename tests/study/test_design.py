@@ -254,6 +254,15 @@ OUTSIDE = {
         "pattern": "spiral",
         "seed": 2**32,
     },
+    "detector": {
+        "mask": 3,
+        "gap_rows": [[0, 0]],
+        "gap_columns": [[-1, 2]],
+        "beamstop_radius": -1.0,
+        "beamstop_offset": [0.0, float("inf")],
+        "saturation": 1.5,
+        "read_noise": 101.0,
+    },
     "unrolled": {
         "epochs": 0,
         "learning_rate": 0.0,
@@ -339,7 +348,7 @@ def test_problems_of_types_ranges_names_and_between_fields_come_at_once():
         "pinn.folds", "lsqml.momentum", "rng_seeds",
     }  # fmt: skip
     text = str(caught.value)
-    assert "nmae = 'x': unknown field (known: base, dose_list, " in text
+    assert "nmae = 'x': unknown field (known: base, detector, dose_list, " in text
     assert "pinn.epoch = 3: unknown field (known: architecture, epochs, folds, " in text
     assert "base.probe = 3: unknown field (known: amplitude, amplitude_range, " in text
 

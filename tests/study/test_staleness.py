@@ -167,6 +167,7 @@ TOP_LEVEL = {
 
 SECTIONS = {
     "base": {"base_dataset"},
+    "detector": {"simulated_dataset"},
     "metrics_config": {"comparison"},
     "evaluation": {"comparison"},
     "unrolled": {"pinn_bundle"},
