@@ -6,6 +6,7 @@ Belongs here: value types, so that a study can hold them without loading what co
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal, get_args
 
@@ -112,6 +113,16 @@ class DetectorSettings:
     def counts_every_photon(self) -> bool:
         """Whether nothing is set, so that every pixel gives the number of its photons."""
         return self == DetectorSettings()
+
+    def problems(self, size: int) -> Iterator[str]:
+        """What does not fit frames of N pixels, N = ``size``: the name of a field, and the broken rule."""
+        for name in ("gap_rows", "gap_columns"):
+            for first, width in getattr(self, name):
+                if first + width > size:
+                    yield f".{name} = {[first, width]}: must end within the {size} pixels of a frame"
+        bad = self.pattern(size)
+        if 2 * np.count_nonzero(bad) > bad.size:
+            yield f": gaps and beamstop hide {np.count_nonzero(bad)} of {bad.size} pixels, must be at most half"
 
     def pattern(self, size: int) -> NDArray[np.bool_]:
         """Pixels (N, N) hidden by gaps and beamstop, for N = ``size``; the mask file is not among them."""

@@ -373,14 +373,7 @@ def _object_rules(d: StudyDesign) -> Iterator[str]:
 
 
 def _detector_rules(d: StudyDesign) -> Iterator[str]:
-    size = d.patch_size_pixels
-    for name in ("gap_rows", "gap_columns"):
-        for first, width in getattr(d.detector, name):
-            if first + width > size:
-                yield f"detector.{name} = {[first, width]}: must end within the {size} pixels of a frame"
-    bad = d.detector.pattern(size)
-    if 2 * np.count_nonzero(bad) > bad.size:
-        yield f"detector: gaps and beamstop hide {np.count_nonzero(bad)} of {bad.size} pixels, must be at most half"
+    yield from (f"detector{problem}" for problem in d.detector.problems(d.patch_size_pixels))
 
 
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]], ...]] = (
