@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fixtures.scan import write_data_set
+from fixtures.scan import gaps, write_data_set
 
 from fly64_assets.cli.main import main
+from fly64_assets.contract.metadata import decode_metadata, encode_metadata
 from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
 from fly64_assets.physics.counts import stored_amplitude
 from fly64_assets.physics.forward import exit_wave_energies, intensity_scale, patch_counts
@@ -32,6 +33,19 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "scan.npz"
     measured = Measurement(stored_amplitude(counts, scale), scale, probe, x, y, obj.shape, np.arange(40))
     return write_data_set(path, measured, obj), obj
+
+
+def masked_file(path, data, value):
+    """The data set with bad pixels in which other programs left a value."""
+    with np.load(data) as file:
+        arrays = dict(file)
+    document = decode_metadata(arrays["_metadata"])
+    counts = load_dataset(data).measurement().counts()[:, ~gaps(N)]
+    document["physics_parameters"]["expected_mean_counts"] = float(counts.sum() / len(counts))
+    arrays["_metadata"] = encode_metadata(document)
+    frames = np.where(gaps(N), np.float32(value), arrays["diffraction"])
+    np.savez(path, **(arrays | {"diffraction": frames, "bad_pixels": gaps(N)}))
+    return path
 
 
 def fly64(*arguments):
@@ -63,6 +77,21 @@ def test_reconstructions_of_anybody_are_compared_and_the_halves_kept(data, tmp_p
     said = fly64("resolution", path, "--objects", *files)
     assert "two halves of 20 and 20 frames" in said.output
     assert f"{found['scores']['frc_05']['value']:.2f} px" in said.output
+
+
+def test_halves_keep_the_mask_and_nothing_of_what_is_under_it(data, tmp_path):
+    files = [write_object(tmp_path / f"{k}.npz", data[1]) for k in (1, 2)]
+    for name, value in (("nan", np.nan), ("bright", 65535.0)):
+        masked = masked_file(tmp_path / f"{name}.npz", data[0], value)
+        answer = fly64("resolution", masked, "--objects", *files, "--save", tmp_path / name)
+        assert answer.exit_code == 0, answer.output
+    whole = load_dataset(data[0])
+    for half in ("half_1.npz", "half_2.npz"):
+        assert (tmp_path / "nan" / half).read_bytes() == (tmp_path / "bright" / half).read_bytes()
+        found = load_dataset(tmp_path / "nan" / half)
+        np.testing.assert_array_equal(found.bad_pixels, gaps(N))
+        counts = whole.measurement().counts(found.scan_index)[:, ~gaps(N)].sum(axis=1)
+        assert found.metadata["physics_parameters"]["expected_mean_counts"] == pytest.approx(counts.mean(), rel=1e-12)
 
 
 @pytest.mark.slow
