@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 from cells import Cell, cell_of, design_of
-from frames_file import HELD_OUT, Frames, write_frames
+from frames_file import DETECTOR_PIXEL, DISTANCE, HELD_OUT, WAVELENGTH
 
+from fly64_assets.formats.units import Optics, far_field_pixel
+from fly64_assets.formats.writing.content import product_of
+from fly64_assets.formats.writing.cxi import write_cxi
 from fly64_assets.physics.counts import frame_generator, poisson_counts, stored_amplitude, thin_counts
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -45,14 +49,22 @@ def whole_pixels(cell: Cell, m: Measurement, design: StudyDesign) -> Measurement
     return replace(rounded, amplitude=stored_amplitude(counts, m.intensity_scale))
 
 
-def frames_of(m: Measurement, seed: int) -> Frames:
-    """What a file says of a half; ``seed`` decides which photons are held out."""
+def write_frames(path: Path, m: Measurement, seed: int) -> None:
+    """A half as a CXI file, its object unknown; ``seed`` decides which photons are held out."""
+    pixel = far_field_pixel(DETECTOR_PIXEL, m.patch_size, WAVELENGTH, DISTANCE)
+    product = product_of(m, Optics(pixel, WAVELENGTH, DISTANCE), name=path.stem)
+    with path.open("wb") as file:
+        write_cxi(file, product, m)
     counts = m.counts()
     held_out = np.zeros_like(counts)
     for row, frame in enumerate(m.scan_index.tolist()):
         held_out[row] = thin_counts(counts[row], HELD_OUT, frame_generator(seed, 0, frame))[1]
-    probe = (m.intensity_scale * m.probe).astype(np.complex64)
-    return Frames(counts.astype(np.int32), held_out.astype(np.int32), m.x, m.y, probe, m.scan_index, m.object_shape)
+    with h5py.File(path, "a") as file:
+        known = file.create_group("known")
+        known.create_dataset("held_out", data=held_out.astype(np.int32), compression="gzip")
+        arrays = {"x": m.x, "y": m.y, "probe": product.probe, "index": m.scan_index, "object_shape": m.object_shape}
+        for name, values in arrays.items():
+            known[name] = values
 
 
 def main() -> None:
@@ -64,10 +76,9 @@ def main() -> None:
     design = design_of(options.study)
     options.folder.mkdir(parents=True, exist_ok=True)
     for name, cell in cells_of(design, options.cells):
-        frames = frames_of(cell.test, design.rng_seeds["simulation"])
-        write_frames(options.folder / f"{name}.cxi", frames)
-        photons = frames.counts.sum() / len(frames.counts)
-        print(f"{name}.cxi: {len(frames.counts)} frames, {photons:.1f} photons each")
+        write_frames(options.folder / f"{name}.cxi", cell.test, design.rng_seeds["simulation"])
+        photons = cell.test.counts().sum() / cell.test.frames
+        print(f"{name}.cxi: {cell.test.frames} frames, {photons:.1f} photons each")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The file in which frames are handed to other packages, and the file in which reconstructions come back.
 
-Frames are in the CXI format (Coherent X-ray Imaging, cxidb.org): counts, positions in metres, geometry. What CXI has no
-place for is in the group ``known``: the probe, positions in pixels, the grid. The truth is in neither file. Needs NumPy
-and h5py only, so that every environment can read and write both.
+Frames are in the CXI format, as `fly64 export data` writes it: counts, positions in metres, probe, geometry. The group
+``known`` adds what the benchmark needs: positions in pixels, the grid, held-out counts. The truth is in neither file.
+Needs NumPy and h5py only, so that every environment can read both.
 """
 
 from dataclasses import dataclass
@@ -74,31 +74,8 @@ class Frames:
         return grid
 
 
-def write_frames(path: Path, frames: Frames) -> None:
-    """Write a CXI file."""
-    with h5py.File(path, "w") as file:
-        file["cxi_version"] = 160
-        file["entry_1/instrument_1/source_1/energy"] = PLANCK_TIMES_C / WAVELENGTH
-        file["entry_1/instrument_1/source_1/wavelength"] = WAVELENGTH
-        detector = file.create_group("entry_1/instrument_1/detector_1")
-        detector["distance"], detector["x_pixel_size"], detector["y_pixel_size"] = (
-            DISTANCE,
-            DETECTOR_PIXEL,
-            DETECTOR_PIXEL,
-        )
-        detector.create_dataset("data", data=frames.counts, compression="gzip")
-        file["entry_1/data_1/data"] = h5py.SoftLink("/entry_1/instrument_1/detector_1/data")
-        metres = frames.pixel_size * np.stack([frames.x, frames.y, np.zeros_like(frames.x)], axis=1)
-        file["entry_1/sample_1/geometry_1/translation"] = metres
-        known = file.create_group("known")
-        known.create_dataset("held_out", data=frames.held_out, compression="gzip")
-        for name in ("x", "y", "probe", "index"):
-            known[name] = getattr(frames, name)
-        known["object_shape"] = frames.object_shape
-
-
 def read_frames(path: Path) -> Frames:
-    """Read a file of :func:`write_frames`."""
+    """Read a file of export.py."""
     with h5py.File(path) as file:
         known = {name: value[()] for name, value in file["known"].items()}
         counts = file["entry_1/data_1/data"][()]

@@ -10,6 +10,7 @@ import click
 from fly64_assets import __version__
 from fly64_assets.cli.commands.base import base
 from fly64_assets.cli.commands.doctor import doctor
+from fly64_assets.cli.commands.export import export
 from fly64_assets.cli.commands.files import bundle, contract
 from fly64_assets.cli.commands.overlap import overlap
 from fly64_assets.cli.commands.ptychopinn import legacy
@@ -32,7 +33,7 @@ from fly64_assets.resources.environment import (
 SECTIONS: Final = {
     "Study": (run, plan, status, report),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
-    "Base and data": (base, resolution, bundle),
+    "Base and data": (base, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),
     "Admin": (ui, clean),
     "Compatibility": (legacy,),

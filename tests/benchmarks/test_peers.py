@@ -24,19 +24,31 @@ def module(monkeypatch):
 
 
 @pytest.fixture
+def frames_of(module, tmp_path_factory):
+    """The frames of a cell, written to a file and read from it."""
+
+    def frames_of(cell):
+        file = tmp_path_factory.mktemp("frames") / "frames.cxi"
+        module("export").write_frames(file, cell.test, seed=1)
+        return module("frames_file").read_frames(file)
+
+    return frames_of
+
+
+@pytest.fixture
 def exported(module):
     return dict(module("export").cells_of(DESIGN, ["baseline:1000"]))
 
 
 def test_a_file_holds_the_counts_positions_and_probe_of_the_cell_and_no_truth(module, exported, tmp_path):
     cell, file = exported["baseline_1000"], tmp_path / "frames.cxi"
-    module("frames_file").write_frames(file, module("export").frames_of(cell.test, seed=1))
+    module("export").write_frames(file, cell.test, seed=1)
     frames = module("frames_file").read_frames(file)
     assert np.array_equal(frames.counts, cell.test.counts())
     assert np.array_equal(frames.x, cell.test.x)
     assert np.array_equal(frames.y, cell.test.y)
     assert np.array_equal(frames.index, cell.test.scan_index)
-    assert np.array_equal(frames.probe, (cell.test.intensity_scale * cell.test.probe).astype(np.complex64))
+    assert np.allclose(frames.probe, cell.test.intensity_scale * cell.test.probe, rtol=1e-6, atol=0)
     assert frames.object_shape == cell.truth.shape
     assert frames.fitted(everything=True)[0] is frames.counts
     assert np.array_equal(frames.fitted(everything=False)[0] + frames.held_out, frames.counts)
@@ -44,10 +56,10 @@ def test_a_file_holds_the_counts_positions_and_probe_of_the_cell_and_no_truth(mo
     assert cell.truth.tobytes() not in file.read_bytes()
 
 
-def test_the_expected_counts_are_those_of_probe_and_object_at_the_positions(module, exported):
+def test_the_expected_counts_are_those_of_probe_and_object_at_the_positions(frames_of, exported):
     # Both files: what the probe of the file predicts from the truth, with unit scale, is what was counted.
     for name, cell in exported.items():
-        frames = module("export").frames_of(cell.test, seed=1)
+        frames = frames_of(cell)
         scan = Scan(frames.x, frames.y, frames.object_shape, len(frames.probe))
         rates = patch_counts(cell.truth, frames.probe, scan, 1.0)
         bright = rates > 2
@@ -65,9 +77,9 @@ def test_whole_pixels_are_the_same_frames_at_rounded_positions(exported):
         assert not np.array_equal(rounded.amplitude, fine.amplitude)
 
 
-def test_an_object_comes_back_to_its_place_on_the_grid(module, exported):
+def test_an_object_comes_back_to_its_place_on_the_grid(frames_of, exported):
     cell = exported["baseline_1000_whole"]
-    frames = module("export").frames_of(cell.test, seed=1)
+    frames = frames_of(cell)
     for margin in (-5, 3):  # a package's object that ends before the grid, and one that reaches beyond it
         obj = np.pad(cell.truth, margin) if margin > 0 else cell.truth[-margin:margin, -margin:margin]
         corners = frames.corners + margin
@@ -79,9 +91,9 @@ def test_an_object_comes_back_to_its_place_on_the_grid(module, exported):
         assert placed.shape == cell.truth.shape
 
 
-def test_held_out_counts_choose_and_the_truth_has_a_row_of_its_own(module, exported, tmp_path):
+def test_held_out_counts_choose_and_the_truth_has_a_row_of_its_own(module, frames_of, exported, tmp_path):
     cell = exported["baseline_1000_whole"]
-    frames = module("export").frames_of(cell.test, seed=1)
+    frames = frames_of(cell)
     noise = np.random.default_rng(1).normal(size=(2, *cell.truth.shape))
     objects = np.stack([cell.truth + k * (noise[0] + 1j * noise[1]) for k in (0.8, 0.05, 0.3)]).astype(np.complex64)
     # The truth chooses the second object of all counts; the held-out counts the first of those that were fitted.
@@ -126,3 +138,12 @@ def test_the_table_has_the_choice_of_the_counts_and_in_brackets_that_of_the_trut
     assert made[-2:] == ["| pty-chi epie | 0.3 | – | – |", "| cdtools amplitude | 0.2 (0.1) | – | – |"]
     assert tables.TABLES["peers_whole"](own).splitlines()[2:] == ["| `tv_ml` | 0.4 | – | – |"]
     assert "| cdtools amplitude | rate 2, 9 iterations, 0.6 s | – | – |" in tables.TABLES["peers_choices"](own)
+
+
+def test_the_check_of_other_programs_has_every_form_and_what_is_expected(module, tmp_path):
+    module("open_exports").write(tmp_path)
+    assert {"data.cxi", "data.npz", "object.h5", "object.cxi", "expected.npz"} < {p.name for p in tmp_path.iterdir()}
+    with np.load(tmp_path / "expected.npz") as expected, np.load(tmp_path / "data.npz") as file:
+        assert np.array_equal(file["patterns"], expected["counts"])
+        assert np.array_equal(file["bad_pixels"], expected["bad"])
+        assert not expected["counts"][:, expected["bad"]].any()

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from fly64_assets.cli.console import FolderPath, Session, fail, json_option, pass_session, print_json
 from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
+from fly64_assets.cli.inputs import OBJECT, require_scale, result_arrays
 from fly64_assets.contract.canonical import canonicalize
 from fly64_assets.contract.findings import FormError
-from fly64_assets.contract.metadata import derive_metadata, positive_parameter, transformation
-from fly64_assets.contract.npz import dataset_of, load_dataset, load_measurement, open_npz, validate_file
+from fly64_assets.contract.metadata import derive_metadata, transformation
+from fly64_assets.contract.npz import dataset_of, load_dataset, load_measurement, validate_file
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate
 from fly64_assets.engines.execution import reconstruction_request
@@ -31,7 +32,6 @@ from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import STAGES
 
 HALF = "half_{number}.npz"
-OBJECT = "reconstructed_object"
 RESULT = "ptychi_reconstruction.npz"
 
 
@@ -85,7 +85,7 @@ def resolution(
         if objects is None:
             found = [_reconstruct(design, path, folder, not as_json) for path in halves]
         else:
-            found = [_object(path) for path in objects]
+            found = [result_arrays(path)[OBJECT] for path in objects]
         measurements = [load_measurement(path) for path in halves]
         try:
             result = compare_halves(
@@ -120,12 +120,7 @@ def _measured(file: Path) -> Dataset:
         dataset = dataset_of(arrays)
     for finding in report.findings:
         say_finding(finding, err=True)
-    if positive_parameter(dataset.metadata, "intensity_scale") is None:
-        fail(
-            f"{file}: its amplitudes have no photon scale (intensity_scale in _metadata), without which there are no "
-            f"counts to compare: give the counts themselves (`fly64 legacy import {file} NEW.npz --counts`, if these "
-            "are counts as floating-point numbers)"
-        )
+    require_scale(file, dataset, "compare")
     return dataset
 
 
@@ -162,11 +157,4 @@ def _reconstruct(design: StudyDesign, half: Path, folder: Path, verbose: bool) -
         click.echo(f"{half.stem}: lsqml, up to {design.lsqml.epochs} epochs", err=True)
     job = f"{STAGES['lsqml_reconstruction_train'].engine}:reconstruct_job"
     run_isolated(job, request, execution=execution, log_path=out / "ptychi.log")
-    return _object(out / RESULT)
-
-
-def _object(path: Path) -> NDArray[np.complexfloating]:
-    arrays = open_npz(path)
-    if OBJECT not in arrays:
-        fail(f"{path} holds no '{OBJECT}' but {', '.join(sorted(arrays))}")
-    return arrays[OBJECT]
+    return result_arrays(out / RESULT)[OBJECT]

@@ -56,6 +56,10 @@ TABLE_COLUMNS: Final = (
     "dose", "view", "repeat", "split", "frames", "photons_per_pixel", "covered_fraction", "limit", "arm", "part",
     "metric", "value", "reason",
 )  # fmt: skip
+TABLE_NUMBERS: Final = {"dose": int, "repeat": int, "frames": int} | dict.fromkeys(
+    ("photons_per_pixel", "covered_fraction", "value"), float
+)
+"""Types of the columns that hold no texts."""
 
 
 def study_summary(
