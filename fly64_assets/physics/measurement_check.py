@@ -14,6 +14,7 @@ import numpy as np
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.probe_modes import orthogonal_modes, power_shares
 
 FRAMES_AT_A_TIME = 256
 
@@ -41,6 +42,12 @@ def _refuse(measurement: Measurement, *checks: Callable[[Measurement], Iterator[
 def _shapes(m: Measurement) -> Iterator[str]:
     if m.frames == 0:
         yield "the measurement holds no frames"
+    if m.probe.ndim == 3 and len(m.probe) > 1 and np.isfinite(m.probe).all() and m.probe.any():
+        share = power_shares(orthogonal_modes(m.probe))[0]
+        yield (
+            f"the probe has {len(m.probe)} incoherent modes, and this method knows one: the strongest orthogonal one "
+            f"holds {share:.1%} of the power; give that one, or a mode of the probe, as (N, N)"
+        )
     if m.probe.ndim != 2 or m.probe.shape[0] != m.probe.shape[1]:
         yield f"the probe has the shape {m.probe.shape}; expected (N, N)"
     expected = (m.frames, *m.probe.shape)
