@@ -305,6 +305,17 @@ def row_blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def chosen_rows(array: NDArray[Any], chosen: Sequence[int]) -> NDArray[np.float64]:
+    """Some rows of the first axis as float64; pages of a read-only memory map leave the process after each."""
+    mapped = _read_only_map(array)
+    rows = np.empty((len(chosen), *array.shape[1:]))
+    for place, row in enumerate(chosen):
+        rows[place] = array[row]
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED)
+    return rows
+
+
 def _read_only_map(array: NDArray[Any]) -> mmap.mmap | None:
     """The memory map under an array or view. Only mode "r": giving up pages would undo writes to others."""
     owner: Any = array

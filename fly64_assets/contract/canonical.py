@@ -28,6 +28,7 @@ from fly64_assets.contract.frames import (
 from fly64_assets.contract.metadata import STAND_IN_OBJECT, positive_parameter
 from fly64_assets.contract.positions import Origin
 from fly64_assets.contract.source import Source
+from fly64_assets.contract.statistics import FrameStatistics, frame_statistics
 
 Steps = TypeVar("Steps", bound=Conversion)
 
@@ -266,9 +267,9 @@ class _DataSet(Conversion):
             if finding.severity == "error":
                 raise self.error(finding.code, f"{finding.message}; confirm with --dc-corner, and it is done")
 
-    def _statistics(self) -> tuple[Frames, values.FrameStatistics]:
+    def _statistics(self) -> tuple[Frames, FrameStatistics]:
         frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
-        return frames, values.frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
+        return frames, frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
 
     def add_stand_in_object(self) -> None:
         """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one."""

@@ -13,10 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import documents, masks, schema, structure, values
+from fly64_assets.contract.evidence import Evidence
 from fly64_assets.contract.findings import ContractReport, Expectations, Finding, error, information, warning
+from fly64_assets.contract.frame_findings import detector_findings
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
-from fly64_assets.contract.metadata import base_sha256, finite_number, positive_parameter
+from fly64_assets.contract.metadata import base_sha256, finite_number, has_stand_in_object, positive_parameter
+from fly64_assets.contract.orientation import orientation_findings
+from fly64_assets.contract.scan_findings import object_findings, scan_findings
 from fly64_assets.contract.schema import Arrays
+from fly64_assets.contract.statistics import frame_statistics
 from fly64_assets.physics.scan import SPLITS
 
 SPLIT: Final = "DATA-001.split"
@@ -56,16 +61,26 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
         findings += documents.oversampling_findings(document, frames, expected)
     statistics = None
     if frames is not None:
-        statistics = values.frame_statistics(frames, scale, masks.usable_mask(plain, frames))
+        statistics = frame_statistics(frames, scale, masks.usable_mask(plain, frames))
         findings += values.amplitude_findings(frames, statistics, scale)
-        findings += values.centre_findings(plain, frames, statistics)
+        centre = list(values.centre_findings(plain, frames, statistics))
+        findings += centre
         if scale is not None:
             mean = positive_parameter(document, "expected_mean_counts")
             read_noise = positive_parameter(document, "read_noise_counts") or 0.0
             findings += values.counts_findings(frames, statistics, scale, mean, read_noise)
+        history = None if document is None else document.get("data_transformations")
+        known = schema.OBJECT in plain and not has_stand_in_object(document)
+        evidence = Evidence(plain, frames, statistics, scale, object_known=known)
+        centred = not any(finding.severity == "error" for finding in centre)
+        findings += detector_findings(evidence, history, centred=centred)
+        findings += orientation_findings(evidence) if centred else ()
     findings += values.probe_centre_findings(plain)
     findings += values.finite_findings(plain, frames, statistics)
-    findings += values.coordinate_findings(plain, structure.patch_size(plain, frames))
+    size = structure.patch_size(plain, frames)
+    findings += values.coordinate_findings(plain, size)
+    findings += scan_findings(plain, size, measured=has_stand_in_object(document))
+    findings += object_findings(plain)
     if document is not None:
         findings += documents.dose_findings(document, plain, None if statistics is None else statistics.mean_counts)
     return ContractReport(tuple(findings))
@@ -105,6 +120,8 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     findings += values.finite_findings(reduced, None, None)
     findings += values.coordinate_findings(reduced, size)
     findings += values.distinct_findings(reduced)
+    findings += scan_findings(reduced, size)
+    findings += object_findings(reduced)
     for key in (schema.OBJECT, schema.PROBE):
         if key in reduced and reduced[key].dtype.kind in "fc" and not reduced[key].any():
             findings.append(error(values.AMPLITUDE, f"{key} is zero everywhere, so no light reaches the detector"))
@@ -177,7 +194,7 @@ def _idle_frames_findings(plain: dict[str, NDArray[Any]]) -> Iterator[Finding]:
     yield from structure.unknown_findings(plain, frames)
     if frames is None:
         return
-    statistics = values.frame_statistics(frames, None, masks.usable_mask(plain, frames))
+    statistics = frame_statistics(frames, None, masks.usable_mask(plain, frames))
     scale = positive_parameter(documents.read_metadata(plain)[0], "intensity_scale")
     found = values.amplitude_findings(frames, statistics, scale), values.centre_findings(plain, frames, statistics)
     for finding in itertools.chain(*found):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from fly64_assets.contract.findings import Finding, error, warning
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
 from fly64_assets.contract.masks import without_bad
 from fly64_assets.contract.schema import Arrays
+from fly64_assets.contract.statistics import FrameStatistics, Tally
 from fly64_assets.physics.illumination import WRAPPED, WRAPPED_PERHAPS, half_turned_spread
 
 FINITE: Final = "DATA-001.finite"
@@ -30,90 +30,9 @@ COUNTS: Final = "DATA-001.counts"
 MEANINGFUL_COUNTS: Final = 1e6
 """Counts per pixel up to which float32 amplitudes distinguish integers from other numbers."""
 
-ALWAYS_WHOLE: Final = 2.0**24
-"""From here on every float32 is a whole number, which says nothing about counts."""
-
 SIGMAS: Final = 5.0
 CORNER_SHARE_ERROR: Final = 2 / 3
 CORNER_SHARE_WARNING: Final = 1 / 3
-
-
-@dataclass
-class _Tally:
-    """How many values break a rule, and where the first one is."""
-
-    number: int = 0
-    first: str = ""
-    value: float = math.nan
-
-    def add(self, bad: NDArray[np.bool_], offset: int, values: NDArray[Any]) -> None:
-        found = int(np.count_nonzero(bad))
-        if found and not self.number:
-            index = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            self.first = ", ".join(str(int(i) + (offset if axis == 0 else 0)) for axis, i in enumerate(index))
-            self.value = values[index]
-        self.number += found
-
-
-@dataclass
-class FrameStatistics:
-    """What one pass over the frames (n, M, N) finds at their good pixels; ``bad`` (M, N) are the others."""
-
-    nonfinite: _Tally = field(default_factory=_Tally)
-    negative: _Tally = field(default_factory=_Tally)
-    uncounted: _Tally = field(default_factory=_Tally)
-    integers: bool = True
-    largest_count: float = 0.0
-    totals: list[float] = field(default_factory=list)
-    intensity: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
-    bad: NDArray[np.bool_] | None = None
-
-    @property
-    def good_pixels(self) -> int:
-        """Number of pixels of a frame that measured."""
-        return self.intensity.size - (0 if self.bad is None else int(np.count_nonzero(self.bad)))
-
-    @property
-    def mean_counts(self) -> float | None:
-        """Counts per frame, averaged over the frames; None where no scale is known."""
-        if not self.totals:
-            return None
-        try:
-            return math.fsum(self.totals) / len(self.totals)
-        except OverflowError:
-            return math.inf
-
-
-def frame_statistics(frames: Frames, scale: float | None, bad: NDArray[np.bool_] | None = None) -> FrameStatistics:
-    """Look at every value of the frames once; with a scale s, also at the counts rint((s X)^2). Bad pixels count as 0.
-
-    ``bad`` (N, N) is that of :func:`fly64_assets.contract.masks.usable_mask`.
-    """
-    found = FrameStatistics(intensity=np.zeros(frames.values.shape[1:]), bad=bad)
-    telling = False
-    for start, stored in row_blocks(frames.values):
-        block = without_bad(stored, bad)
-        finite = np.isfinite(block)
-        found.nonfinite.add(~finite, start, block)
-        values = np.where(finite, np.abs(block) if block.dtype.kind == "c" else block, 0).astype(np.float64)
-        found.integers = found.integers and bool(np.array_equal(np.rint(values), values))
-        telling = telling or bool(((values > 0) & (values < ALWAYS_WHOLE)).any())
-        found.negative.add(values < 0, start, values)
-        found.intensity += (values**2).sum(axis=0)
-        if scale is not None and block.dtype.kind == "f":
-            _count(found, np.maximum(values, 0.0), scale, start)
-    found.integers = found.integers and (telling or not found.intensity.any())
-    return found
-
-
-def _count(found: FrameStatistics, amplitude: NDArray[np.float64], scale: float, start: int) -> None:
-    counts = np.rint((scale * amplitude) ** 2)
-    found.largest_count = max(found.largest_count, float(counts.max()))
-    found.totals += counts.reshape(len(counts), -1).sum(axis=1).tolist()
-    expected = (np.sqrt(counts) / scale).astype(np.float32)
-    # Non-negative floats sort like the integers that share their bits, so that a step of one is one ulp.
-    steps = expected.view(np.int32).astype(np.int64) - np.abs(amplitude).astype(np.float32).view(np.int32)
-    found.uncounted.add(np.abs(steps) > 1, start, amplitude)
 
 
 def finite_findings(arrays: Arrays, frames: Frames | None, statistics: FrameStatistics | None) -> Iterator[Finding]:
@@ -123,7 +42,7 @@ def finite_findings(arrays: Arrays, frames: Frames | None, statistics: FrameStat
     for key in sorted(arrays):
         if (frames is not None and key == frames.key) or arrays[key].dtype.kind not in "fc":
             continue
-        tally = _Tally()
+        tally = Tally()
         bad = None
         if statistics is not None and key == schema.LEGACY_FRAMES:
             bad = statistics.bad if arrays[key].shape[1:] == statistics.intensity.shape else None
@@ -134,7 +53,7 @@ def finite_findings(arrays: Arrays, frames: Frames | None, statistics: FrameStat
             yield _not_finite(key, tally)
 
 
-def _not_finite(key: str, tally: _Tally) -> Finding:
+def _not_finite(key: str, tally: Tally) -> Finding:
     verb = "value is" if tally.number == 1 else "values are"
     return error(FINITE, f"{key}: {tally.number} {verb} NaN or infinite, the first ({tally.value}) at [{tally.first}]")
 
@@ -144,7 +63,9 @@ def amplitude_findings(frames: Frames, statistics: FrameStatistics, scale: float
     key, bad = frames.key, statistics.negative
     if bad.number:
         yield error(
-            AMPLITUDE, f"{key}: {bad.number} amplitudes are negative, the first ({bad.value:g}) at [{bad.first}]"
+            AMPLITUDE,
+            f"{key}: {bad.number} amplitudes are negative, the first ({bad.value:g}) at [{bad.first}]; counts after "
+            "dark subtraction? `--clip-negative` sets them to 0",
         )
     if scale is None and statistics.integers and frames.values.size:
         yield error(
