@@ -1,5 +1,6 @@
 """The section `detector` of a design: its hash, its mask file, and what a study makes of it."""
 
+import dataclasses
 import json
 
 import dagster as dg
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 from fixtures.graph import make_graph
 
-from fly64_assets.contract.npz import load_dataset, load_measurement
-from fly64_assets.errors import DesignError
+from fly64_assets.contract.npz import load_base, load_dataset, load_measurement, write_npz
+from fly64_assets.contract.schema import base_arrays
+from fly64_assets.errors import ContractError, DesignError
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.recipe import DetectorSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign, load_design, shipped_designs
+from fly64_assets.study.intake import intake_file, recipe_base
 from fly64_assets.study.states import active_layout, study_states
 
 SIMULATED, VIEW = StageKey("simulated", Dose(1000)), StageKey("view", Cell(1000, "dense"))
@@ -124,3 +127,26 @@ def test_a_study_with_a_detector(masked_graph, tmp_path):
     (tmp_path / "study.yaml").write_text(MASKED.partition("detector:")[0])
     states = study_states(graph.store, load_design(tmp_path / "study.yaml"))
     assert (states[BASE].name, states[SIMULATED].name) == ("fresh", "stale")
+
+
+def test_the_geometry_of_a_base_goes_into_its_data_sets(masked_graph, tmp_path):
+    graph = masked_graph
+    base = recipe_base(graph.design.base, 64, "made")
+    geometry = {"pixel_size_m": 5e-8, "wavelength_m": 1.24e-10, "detector_distance_m": 2.1, "energy_eV": 10e3}
+    known = base.metadata["physics_parameters"] | geometry
+    arrays = base_arrays(dataclasses.replace(base, metadata=base.metadata | {"physics_parameters": known}))
+    path = tmp_path / "measured.npz"
+    with path.open("wb") as file:
+        write_npz(file, arrays)
+    intake_file(graph.store, graph.design, path)
+    layout = active_layout(graph.store)
+    assert geometry.items() <= load_base(layout.base).metadata["physics_parameters"].items()
+    assert graph.run("simulated_dataset", partition="1000").success
+    for split in SPLITS:
+        physics = load_dataset(layout.patched(Dose(1000), split)).metadata["physics_parameters"]
+        assert geometry.items() <= physics.items()
+    wrong = base.metadata | {"physics_parameters": known | {"pixel_size_m": -1.0}}
+    with path.open("wb") as file:
+        write_npz(file, base_arrays(dataclasses.replace(base, metadata=wrong)))
+    with pytest.raises(ContractError, match=r"pixel_size_m = -1\.0; expected a positive number"):
+        intake_file(graph.store, graph.design, path)

@@ -110,7 +110,7 @@ def _metric(value: float | None, spread: float | None = None) -> str:
 def render_markdown(summary: Mapping[str, Any]) -> str:
     """The report as Markdown, for terminals and diffs."""
     verdicts = "\n".join(f"- {verdict['sentence']}" for verdict in summary["verdicts"])
-    blocks = [f"# Study {summary['study']}", verdicts, summary["seeds"]]
+    blocks = [f"# Study {summary['study']}", verdicts, summary["seeds"], *filter(None, [summary.get("detector")])]
     for split in SPLITS:
         blocks += [f"## Phase RMSE [rad], {SPLIT_TITLES[split]}", _errors(summary, split)]
         blocks += [f"## Efficiency (bound / mean squared phase error), {split} split", _efficiencies(summary, split)]

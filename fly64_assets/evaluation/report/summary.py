@@ -102,9 +102,33 @@ def study_summary(
             if stage["stale"]
         ],
         "limit_scope": SCOPE,
+        **({"detector": detector_sentence(design["detector"])} if "detector" in design else {}),
         "design": dict(design),
         "provenance": dict(provenance),
     }
+
+
+def detector_sentence(detector: Mapping[str, Any]) -> str:
+    """What the simulated detector misses and adds, from the section of that name in a design.
+
+    Examples
+    --------
+    >>> detector_sentence({"gap_rows": [[38, 4]], "read_noise": 0.5})[:73]
+    'The simulated detector has a gap of 4 rows from 38 on, read-out noise of '
+    """
+    found = [f"the bad pixels of {detector['mask']}"] if detector.get("mask") else []
+    for name in ("rows", "columns"):
+        found += [f"a gap of {width} {name} from {first} on" for first, width in detector.get(f"gap_{name}", ())]
+    if radius := detector.get("beamstop_radius"):
+        found.append(f"a beamstop of {radius:g} px radius")
+    if saturation := detector.get("saturation"):
+        found.append(f"counts cut at {saturation:,}")
+    if noise := detector.get("read_noise"):
+        found.append(f"read-out noise of {noise:g} counts")
+    return (
+        f"The simulated detector has {', '.join(found) or 'no loss'}. The dose counts photons before these losses; "
+        "methods know which pixels are bad, and take every other count for a Poisson number."
+    )
 
 
 def seeds_sentence(seeds: Mapping[str, Any]) -> str:

@@ -1,6 +1,9 @@
 """The report as Markdown."""
 
-from fly64_assets.evaluation.report.page import render_markdown
+from fly64_assets.evaluation.report.page import render_markdown, render_report
+from fly64_assets.evaluation.report.summary import detector_sentence, study_summary
+from fly64_assets.simulation.recipe import DetectorSettings
+from fly64_assets.study.documents import plain
 
 
 def test_markdown_holds_the_same_numbers(summary):
@@ -13,3 +16,21 @@ def test_markdown_holds_the_same_numbers(summary):
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_page_and_text_say_what_the_detector_misses(summary):
+    assert "detector" not in summary
+    assert "simulated detector" not in render_markdown(summary)
+    section = plain(
+        DetectorSettings("<gaps>.npy", gap_rows=((38, 4),), beamstop_radius=2.5, saturation=1000, read_noise=0.5)
+    )
+    sentence = detector_sentence(section)
+    assert sentence.startswith(
+        "The simulated detector has the bad pixels of <gaps>.npy, a gap of 4 rows from 38 on, a beamstop of 2.5 px "
+        "radius, counts cut at 1,000, read-out noise of 0.5 counts. The dose counts photons before these losses"
+    )
+    known = study_summary("demo", [1000], [], [], design={"detector": section}, provenance=summary["provenance"])
+    assert known["detector"] == sentence
+    masked = summary | {"detector": sentence}
+    assert sentence in render_markdown(masked)
+    assert sentence.replace("<gaps>", "&lt;gaps&gt;") in render_report(masked, {})
