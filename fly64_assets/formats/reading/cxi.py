@@ -18,8 +18,16 @@ from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading import masks
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import Geometry, Said, frame_shape, note_geometry, note_pixel, put_metres
-from fly64_assets.formats.units import ELECTRON_VOLT, wavelength_of
+from fly64_assets.formats.reading.said import (
+    Geometry,
+    Said,
+    frame_shape,
+    leave_ones,
+    note_geometry,
+    note_pixel,
+    put_metres,
+)
+from fly64_assets.formats.units import ELECTRON_VOLT, wavelength_of, window_centres
 
 ENTRY: Final = "entry_1"
 DETECTOR: Final = f"{ENTRY}/instrument_1/detector_1"
@@ -32,6 +40,8 @@ TRANSLATIONS: Final = (
 )
 PROBES: Final = (f"{SOURCE}/illumination", f"{SOURCE}/data_illumination", f"{ENTRY}/probe/data")
 OBJECTS: Final = (f"{ENTRY}/object/data", f"{ENTRY}/image_1/data")
+PTYCHODUS: Final = f"{ENTRY}/ptychodus"
+OBJECT_IMAGE: Final = f"{ENTRY}/image_2/data"
 ENERGIES: Final = (f"{SOURCE}/energy", f"{ENTRY}/instrument_1/beam_1/energy")
 MASK: Final = f"{DETECTOR}/mask"
 HAS_SIGNAL: Final = 0x1000
@@ -57,7 +67,7 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
     names = {
         schema.FRAMES: _first(tree, FRAMES) if frames else None,
         schema.PROBE: _first(tree, PROBES),
-        schema.OBJECT: _first(tree, OBJECTS),
+        schema.OBJECT: OBJECT_IMAGE if _of_ptychodus(tree) else _first(tree, OBJECTS),
     }
     for key, name in names.items():
         if name is not None:
@@ -69,7 +79,14 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
     geometry = _geometry(tree, said)
     note_geometry(source, geometry)
     _read_positions(tree, source, geometry, said)
+    if _of_ptychodus(tree):
+        leave_ones(source, OBJECT_IMAGE)
     return source
+
+
+def _of_ptychodus(tree: Tree) -> bool:
+    """Whether the file holds what ptychodus, and this package, add to CXI: the object is the second image then."""
+    return PTYCHODUS in tree and tree.dataset(OBJECT_IMAGE) is not None
 
 
 def _first(tree: Tree, names: tuple[str, ...]) -> str | None:
@@ -166,6 +183,15 @@ def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) 
     source.members[name] = "read as positions: of the sample, in metres"
     pixel = geometry.object_pixel(frame_shape(source))
     x, y = -moves @ right, -moves @ down
+    centre = [tree.number(f"{PTYCHODUS}/object_center_{axis}_m") for axis in "xy"]
+    size = frame_shape(source)
+    known = _of_ptychodus(tree) and None not in centre
+    if known:
+        x, y = x - float(centre[0] or 0), y - float(centre[1] or 0)
     if put_metres(source, x, y, pixel, said) and pixel is not None:
         note_pixel(source, pixel)
+        if known and size is not None:  # of window centres about the middle of the object, to its first pixel
+            for key, side, axis in ((schema.YCOORDS, size[0], -2), (schema.XCOORDS, size[1], -1)):
+                extent = int(source.arrays[schema.OBJECT].shape[axis])
+                source.arrays[key] = window_centres(source.arrays[key], side, extent, 1.0)
     source.done.append(transformation("beam_against_sample", {"rows": down.tolist(), "columns": right.tolist()}))

@@ -175,8 +175,13 @@ def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
         if ptychodus.is_product(keys):
             held = {key: archive.read(key) for key in keys if not archive.header(key).dtype.hasobject}
             main = {name: held[name] for name in (*ptychodus.PRODUCT, ptychodus.INDEX) if name in held}
-            others = dict.fromkeys(sorted(keys - set(main)), "not needed")
-            return ptychodus.product(path, main, held, others, said)
+            both = frames and ptychodus.is_diffraction(keys)  # an archive may hold the frames as well
+            of_frames = {ptychodus.PATTERNS, ptychodus.INDEXES, schema.BAD_PIXELS} if both else set()
+            others = dict.fromkeys(sorted(keys - set(main) - of_frames), "not needed")
+            source = ptychodus.product(path, main, held, others, said)
+            if both:
+                source = joined(source, ptychodus.diffraction(path, held, said))
+            return source
         known = _array_reader(keys)
         if known is None:
             return None

@@ -19,7 +19,7 @@ from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import SQUARE, Geometry, Said, mirrored, note_geometry
+from fly64_assets.formats.reading.said import SQUARE, Geometry, Said, leave_ones, mirrored, note_geometry
 from fly64_assets.formats.units import PIXEL_SIZE, wavelength_of, window_centres
 
 X, Y, INDEX = "probe_position_x_m", "probe_position_y_m", "probe_position_indexes"
@@ -84,6 +84,7 @@ def product(
         source.arrays[schema.SCAN_INDEX] = np.asarray(arrays[INDEX])
         names[INDEX] = schema.SCAN_INDEX
     source.members |= {name: f"read as {key}" for name, key in names.items()}
+    leave_ones(source, "object")
     return source
 
 

@@ -116,6 +116,14 @@ def note_pixel(source: Source, pixel: tuple[float, float]) -> None:
         source.physics[PIXEL_SIZE] = pixel[1]
 
 
+def leave_ones(source: Source, name: str) -> None:
+    """Leave an object of ones, member ``name``: writers put it where the object is unknown."""
+    obj = source.arrays.get(schema.OBJECT)
+    if obj is not None and np.all(np.asarray(obj) == 1):
+        del source.arrays[schema.OBJECT]
+        source.members[name] = "ones, in place of an object that is not known: not read"
+
+
 def put_metres(
     source: Source, x: NDArray[np.float64], y: NDArray[np.float64], pixel: tuple[float, float] | None, said: Said
 ) -> bool:

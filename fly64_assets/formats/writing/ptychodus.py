@@ -50,12 +50,13 @@ def write_archive(file: BinaryIO, product: Product, measurement: Measurement) ->
 
 
 def _facts(product: Product) -> dict[str, str | float | bool]:
-    """Texts and numbers about the whole product, by the names of ptychodus."""
+    """Texts and numbers about the whole product, by the names of ptychodus, newer and older (``probe_energy_eV``)."""
     return {
         "name": product.name,
         "comments": product.comments,
         "detector_object_distance_m": product.optics.distance_m,
         "photon_energy_eV": product.optics.energy_ev,
+        "probe_energy_eV": product.optics.energy_ev,
         "probe_photon_count": product.photons,
         "exposure_time_s": 0.0,
         "mass_attenuation_m2_per_kg": 0.0,
