@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fly64_assets.contract import values
+from fly64_assets.contract import validate as module
 from fly64_assets.contract.findings import Expectations
 from fly64_assets.contract.npz import NpzWriter, load_dataset, load_measurement
 from fly64_assets.contract.validate import validate, validate_pair
@@ -57,8 +57,8 @@ def test_both_halves_obey_the_contract(scan, tmp_path):
 
 def test_frames_are_judged_once_when_they_are_written(scan, tmp_path, monkeypatch):
     judged = []
-    look = values.frame_statistics
-    monkeypatch.setattr(values, "frame_statistics", lambda *given: judged.append(1) or look(*given))
+    look = module.frame_statistics
+    monkeypatch.setattr(module, "frame_statistics", lambda *given: judged.append(1) or look(*given))
     path = written(scan, "train", tmp_path)
     assert len(judged) == 1
     half = load_dataset(path)
