@@ -23,6 +23,9 @@ SAID: Final = "said"
 OF_FRAMES: Final = ("counts", "dc_corner")
 """Parameters of the conversion that concern frames."""
 
+OF_OBJECT: Final = frozenset({schema.XCOORDS, schema.YCOORDS, schema.PROBE})
+"""Arrays that are taken from the file with the object, where two files hold them."""
+
 
 def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path | Source, dict[str, Any]]:
     """What the canonical steps take of a file, and their parameters.
@@ -77,8 +80,15 @@ def joined(main: Source, other: Source) -> Source:
     Raises :class:`ContractError` where both files hold the same array.
     """
     both = sorted((set(main.arrays) & set(other.arrays)) - {schema.SCAN_INDEX})
-    if both:
+    holder = next((source for source in (main, other) if schema.OBJECT in source.arrays), None)
+    if both and (holder is None or not set(both) <= OF_OBJECT):
         raise ContractError(f"{main.path} and {other.path} both hold {', '.join(both)}; expected each in one file")
+    if holder is not None:
+        for key in both:  # positions and probe that belong to a reconstruction are those of its object
+            spare = other if holder is main else main
+            del spare.arrays[key]
+            reason = f"{holder.path.name} holds it with its object"
+            spare.done.append(transformation("drop_key", {"key": f"{key} of {spare.path.name}", "reason": reason}))
     indices = [source.arrays.get(schema.SCAN_INDEX) for source in (main, other)]
     if indices[0] is not None and indices[1] is not None:
         _match(main, other, np.asarray(indices[0]).reshape(-1), np.asarray(indices[1]).reshape(-1))

@@ -24,6 +24,8 @@ from fly64_assets.formats.units import PIXEL_SIZE, wavelength_of, window_centres
 
 X, Y, INDEX = "probe_position_x_m", "probe_position_y_m", "probe_position_indexes"
 PRODUCT: Final = frozenset({"object", "probe", X, Y})
+ENERGIES: Final = ("photon_energy_eV", "probe_energy_eV")
+"""The first is that of newer versions."""
 PATTERNS: Final = "patterns"
 INDEXES: Final = "indexes"
 MODES: Final = 4
@@ -37,7 +39,7 @@ def is_product(keys: frozenset[str]) -> bool:
 
 def is_diffraction(keys: frozenset[str]) -> bool:
     """Whether members of a file are those of a diffraction file."""
-    return keys >= {PATTERNS, INDEXES}
+    return PATTERNS in keys and (INDEXES in keys or keys <= {PATTERNS, schema.BAD_PIXELS})
 
 
 def product_of_tree(tree: Tree, said: Said) -> Source:
@@ -69,7 +71,10 @@ def product(
     if pixel is None or (of_probe is not None and abs(of_probe - pixel) > SQUARE * pixel):
         raise ContractError(f"{path}: the probe has pixels of {of_probe} m and the object of {pixel} m; expected equal")
     source.physics[PIXEL_SIZE] = pixel
-    energy, distance = _number(facts, "probe_energy_eV"), _number(facts, "detector_object_distance_m")
+    if "far_field" in facts and not np.asarray(facts["far_field"]).all():
+        raise ContractError(f"{path} is a product of near-field propagation; here every frame is a far field: not read")
+    energy = next((value for name in ENERGIES if (value := _number(facts, name))), None)
+    distance = _number(facts, "detector_object_distance_m")
     note_geometry(source, Geometry(wavelength_of(energy) if energy else None, distance, None).corrected(said))
     x, y = (_coordinates(path, arrays, name) for name in (X, Y))
     x, y = mirrored(source, x - _centre(facts, "x"), y - _centre(facts, "y"), said)
