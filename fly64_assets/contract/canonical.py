@@ -41,6 +41,7 @@ def canonicalize(
     frames_last: bool | None = None,
     counts: bool = False,
     dc_corner: bool = False,
+    probe_from_frames: bool = False,
     probe_corner: bool = False,
     real_imaginary: bool = False,
     positions: Origin | None = None,
@@ -68,6 +69,8 @@ def canonicalize(
         The frames are photon counts, although they are stored as floating-point numbers.
     dc_corner, probe_corner : bool
         The frames have the DC, the probe has its centre, in the corner.
+    probe_from_frames : bool
+        There is no probe: one is made of the mean frame, in focus.
     real_imaginary : bool
         A last axis of two holds real and imaginary parts.
     positions : ``from-centre`` or ``corners``
@@ -86,7 +89,8 @@ def canonicalize(
     if schema.LEGACY_FRAMES in work.arrays and schema.FRAMES not in work.arrays:
         work.rename({schema.LEGACY_FRAMES: schema.FRAMES})
     measured = work.without_object()
-    work.require(tuple(key for key in schema.REQUIRED_KEYS if key != schema.OBJECT or not measured))
+    spared = {schema.OBJECT: measured, schema.PROBE: probe_from_frames}
+    work.require(tuple(key for key in schema.REQUIRED_KEYS if not spared.get(key)))
     work.join_complex(real_imaginary)
     work.flatten_raster()
     work.drop_spare_axes()
@@ -94,6 +98,8 @@ def canonicalize(
     work.blank_bad_pixels()
     scale = work.take_square_root(counts, positive_parameter(work.document, "intensity_scale"))
     work.centre_frames(dc_corner)
+    if probe_from_frames:
+        work.add_probe()
     work.centre_probe(probe_corner)
     work.convert_dtypes()
     if measured:
@@ -270,6 +276,19 @@ class _DataSet(Conversion):
     def _statistics(self) -> tuple[Frames, FrameStatistics]:
         frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
         return frames, frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
+
+    def add_probe(self) -> None:
+        """A probe in focus whose far field has the amplitudes of the mean frame, in a file that has none."""
+        if schema.PROBE in self.arrays:
+            raise self.error(structure.KEYS, f"{schema.PROBE} is there already: leave --probe-from-frames out")
+        stack = self.arrays[schema.FRAMES]
+        intensity = np.zeros(stack.shape[1:])
+        for _, block in row_blocks(stack):
+            intensity += (block.astype(np.float64) ** 2).sum(axis=0)
+        far_field = np.fft.ifftshift(np.sqrt(intensity / max(len(stack), 1)))
+        probe = np.fft.fftshift(np.fft.ifft2(far_field, norm="ortho"))
+        self.arrays[schema.PROBE] = probe.astype(schema.DTYPES[schema.PROBE])
+        self.record("probe_from_mean_frame", key=schema.PROBE)
 
     def add_stand_in_object(self) -> None:
         """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one."""

@@ -103,6 +103,11 @@ class Conversion:
         guesses = self._guesses(missing)
         if schema.FRAMES in missing and schema.OBJECT in self.arrays:
             guesses.append("an object without frames is a base: `fly64 base import` takes it")
+        if schema.PROBE in missing and schema.FRAMES in self.arrays and not guesses:
+            guesses.append(
+                "a measurement without a probe: give one beside it (--with probe.npy --rename probe=probeGuess), or "
+                "start from the mean frame with --probe-from-frames"
+            )
         advice = f"; {'; '.join(guesses)}" if guesses else ""
         found = ", ".join(sorted(self.arrays)) or "no array"
         raise self.error(structure.KEYS, f"lacks {', '.join(missing)}; found {found}{advice}", " ")

@@ -66,6 +66,7 @@ def legacy_config(file: Path, out: Path | None, fixed_scale: bool, force: bool, 
 @form_options
 @click.option("--counts", is_flag=True, help="The frames are photon counts, stored as floating-point numbers.")
 @click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner.")
+@click.option("--probe-from-frames", is_flag=True, help="The file has no probe: make one of the mean frame, in focus.")
 @click.option("--frames-last/--frames-first", default=None, help="Frames are stored (N, N, n), or (n, N, N).")
 @strict_option
 @force_option
@@ -76,23 +77,28 @@ def legacy_import(
     form: dict[str, Any],
     counts: bool,
     dc_corner: bool,
+    probe_from_frames: bool,
     frames_last: bool | None,
     strict: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Turn an NPZ data set into one that obeys DATA-001, and say what became of every key, with every finding.
+    """Turn a data set into one that obeys DATA-001, and say what became of every key, with every finding.
 
+    Reads NPZ, CXI, NeXus, HDF5 (ptychodus, PtyPy, PtyLab), MATLAB, NPY and TIFF files, told apart by their content.
     A measurement needs no object: ones stand in for it.
 
     \b
     Example:
       fly64 legacy import Run1084_recon3_postPC.npz run1084.npz
+      fly64 legacy import scan.cxi scan.npz --probe-from-frames
+      fly64 legacy import product.h5 scan.npz --with patterns.npz
     """
     from fly64_assets.ptychopinn.data_sets import import_data_set
 
     refuse_to_replace([out], force, file)
     form |= {"frames_last": frames_last, "counts": counts, "dc_corner": dc_corner}
+    form["probe_from_frames"] = probe_from_frames
     entries = import_data_set(file, out, form, strict=strict)
     ok = all(entry.verdict != REFUSED for entry in entries)
     _show(entries, as_json, {"written": str(out) if ok else None})
