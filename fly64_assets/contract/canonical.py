@@ -173,6 +173,16 @@ def _taken(steps: type[Steps], source: Source, unread: frozenset[str]) -> Steps:
 class _DataSet(Conversion):
     """The steps that concern frames, which a base needs not."""
 
+    def guesses(self, missing: list[str]) -> list[str]:
+        """The same, and where a measurement gets a probe from."""
+        guesses = super().guesses(missing)
+        if schema.PROBE in missing and schema.FRAMES in self.arrays and not guesses:
+            guesses.append(
+                "a measurement without a probe: give one beside it (--with probe.npy --rename probe=probeGuess), or "
+                "start from the mean frame with --probe-from-frames"
+            )
+        return guesses
+
     def order_frames(self, frames_last: bool | None) -> None:
         """Frames stored (N, N, n), first."""
         stack = self.arrays[schema.FRAMES]

@@ -100,19 +100,15 @@ class Conversion:
         missing = [key for key in keys if key not in self.arrays]
         if not missing:
             return
-        guesses = self._guesses(missing)
+        guesses = self.guesses(missing)
         if schema.FRAMES in missing and schema.OBJECT in self.arrays:
             guesses.append("an object without frames is a base: `fly64 base import` takes it")
-        if schema.PROBE in missing and schema.FRAMES in self.arrays and not guesses:
-            guesses.append(
-                "a measurement without a probe: give one beside it (--with probe.npy --rename probe=probeGuess), or "
-                "start from the mean frame with --probe-from-frames"
-            )
         advice = f"; {'; '.join(guesses)}" if guesses else ""
         found = ", ".join(sorted(self.arrays)) or "no array"
         raise self.error(structure.KEYS, f"lacks {', '.join(missing)}; found {found}{advice}", " ")
 
-    def _guesses(self, missing: list[str]) -> list[str]:
+    def guesses(self, missing: list[str]) -> list[str]:
+        """What the missing keys may be called in the file, or how else to get them, each with its option."""
         tests: dict[str, Callable[[str, NDArray[Any]], bool]] = {
             schema.FRAMES: looks_like_frames,
             schema.PROBE: looks_like_probe,

@@ -243,3 +243,18 @@ def save(path, arrays):
             for name, array in arrays.items():
                 file[name] = array
     return path
+
+
+def test_a_probe_of_the_mean_frame(tmp_path, letter):
+    """Of a flat object it is the probe itself, where that is a Gaussian in focus."""
+    row, column = np.mgrid[:64, :64] - 32
+    probe = np.exp(-(row**2 / 60 + column**2 / 90))
+    frame = np.abs(np.fft.fftshift(np.fft.fft2(probe, norm="ortho"))) ** 2
+    counts = np.rint(1e9 * frame / frame.sum())
+    measured = {"diffraction": np.repeat(counts[None], 9, 0), "xcoords": letter.x[:9], "ycoords": letter.y[:9]}
+    np.savez(tmp_path / "f.npz", **measured)
+    arrays, done = data_set(tmp_path / "f.npz", counts=True, probe_from_frames=True)
+    found = arrays["probeGuess"]
+    np.testing.assert_allclose(np.abs(found) / np.abs(found).max(), probe, atol=2e-3)
+    assert np.unravel_index(np.abs(found).argmax(), found.shape) == (32, 32)
+    assert "probe_from_mean_frame" in done
