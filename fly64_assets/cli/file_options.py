@@ -65,7 +65,7 @@ _FORM_OPTIONS: Final = (
         "--with",
         "beside",
         multiple=True,
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=click.Path(path_type=Path, dir_okay=False),
         help="Another file that belongs to it, as the frames beside a reconstruction; may be repeated.",
     ),
     click.option(
