@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from fly64_assets.cli.console import MARKS, fail
+from fly64_assets.contract.corrections import UNITS, Corrections
 from fly64_assets.contract.findings import Finding
+from fly64_assets.contract.orientation import ORIENTATIONS
+from fly64_assets.contract.places import parse_number_list
 from fly64_assets.contract.positions import ORIGINS
 from fly64_assets.formats.reading.said import MIRRORS, ORDERS, Said
 
@@ -35,6 +40,24 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     if any(len(pair) != 2 or not pair[0] or pair[1] not in ORDERS for pair in pairs):
         raise click.BadParameter("expected NAME=xy or NAME=yx, for example positions=yx")
     return dict(pairs)
+
+
+def _mask_values(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            known = value.upper() == "MAX" or not math.isinf(float(value))
+        except ValueError:
+            known = False
+        if not known:
+            raise click.BadParameter(f"{value} is no number; expected a number, MAX or nan")
+    return values
+
+
+def _frame_numbers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        return () if value is None else tuple(parse_number_list(value))
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from problem
 
 
 max_bytes_option = click.option("--max-bytes", type=int, help="Largest size that a file may declare (default 16 GiB).")
@@ -86,6 +109,49 @@ _FORM_OPTIONS: Final = (
 )
 
 
+_OBJECT_CORRECTIONS: Final = (
+    click.option(
+        "--positions-unit",
+        type=click.Choice(UNITS),
+        help="Positions are metres, micrometres, object pixels, or those about the object's centre.",
+    ),
+    click.option("--pixel-size", type=_POSITIVE, help="Side of an object pixel in metres, where the file has none."),
+    click.option("--probe-mode", type=click.IntRange(min=0), help="Take this one of several probe modes, from 0."),
+    click.option(
+        "--slice", "slice_number", type=click.IntRange(min=0), help="Take this one of several object slices, from 0."
+    ),
+    click.option("--fill-border", is_flag=True, help="Fill a border of the object that is NaN."),
+    click.option("--crop", type=click.IntRange(min=2), help="Cut frames (of a base: the probe's window) to this side."),
+    click.option("--pad", type=click.IntRange(min=2), help="Extend frames (of a base: the probe's window) to it."),
+)
+
+_FRAME_CORRECTIONS: Final = (
+    click.option(
+        "--mask",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="NPY, NPZ or TIFF file that is not 0 at bad pixels.",
+    ),
+    click.option("--good-pixels", metavar="KEY|FILE", help="Key or file of a mask that is not 0 at good pixels."),
+    click.option(
+        "--mask-value",
+        "mask_values",
+        multiple=True,
+        callback=_mask_values,
+        metavar="VALUE|MAX|nan",
+        help="Pixels that hold this value in any frame are bad; may be repeated.",
+    ),
+    click.option("--clip-negative", is_flag=True, help="Set negative counts to 0."),
+    click.option("--gain", type=_POSITIVE, help="Stored units for one photon; the frames are counts."),
+    click.option(
+        "--drop-frames", callback=_frame_numbers, metavar="LIST", help="Leave frames out, as in 3,7-9, from 0."
+    ),
+    click.option("--orientation", type=click.Choice(ORIENTATIONS), help="Turn the frames about the DC."),
+    click.option("--centre", is_flag=True, help="Move the frames to where the probe's far field is."),
+)
+
+_CORRECTIONS: Final = frozenset(field.name for field in fields(Corrections))
+"""Parameters of the options that change the content."""
+
 _FORM: Final = ("rename", "probe_corner", "positions", "real_imaginary", "max_bytes")
 """Parameters of the options about the form of a file, as the conversion takes them."""
 
@@ -100,12 +166,23 @@ def form_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*arguments: Any, **others: Any) -> None:
         form = {name: others.pop(name) for name in _FORM}
         said = {name: others.pop(name) for name in _SAID}
-        form["said"] = Said(**said, max_bytes=form["max_bytes"])
+        corrections = {name: others.pop(name) for name in _CORRECTIONS & set(others)}
+        if corrections["crop"] is not None and corrections["pad"] is not None:
+            raise click.UsageError("--crop makes frames smaller, --pad larger: give one of them")
+        form["corrections"] = Corrections(**corrections)
+        form["said"] = Said(**said, unit=corrections["positions_unit"] is not None, max_bytes=form["max_bytes"])
         command(*arguments, form=form, **others)
 
-    for option in reversed(_FORM_OPTIONS):
+    for option in reversed((*_FORM_OPTIONS, *_OBJECT_CORRECTIONS)):
         wrapped = option(wrapped)
     return wrapped
+
+
+def frame_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command with ``form_options`` those that change frames, too."""
+    for option in reversed(_FRAME_CORRECTIONS):
+        command = option(command)
+    return command
 
 
 def refuse_to_replace(targets: Iterable[Path], force: bool, *inputs: Path) -> None:

@@ -17,6 +17,8 @@ from fly64_assets.contract import masks, schema, structure, values
 from fly64_assets.contract import positions as conventions
 from fly64_assets.contract.archive import open_archive, row_blocks
 from fly64_assets.contract.conversion import Conversion, Transformations
+from fly64_assets.contract.corrections import NONE, Corrections, Unit
+from fly64_assets.contract.detector_steps import DetectorSteps
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
@@ -26,6 +28,7 @@ from fly64_assets.contract.frames import (
     unknown_keys,
 )
 from fly64_assets.contract.metadata import STAND_IN_OBJECT, positive_parameter
+from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.positions import Origin
 from fly64_assets.contract.source import Source
 from fly64_assets.contract.statistics import FrameStatistics, frame_statistics
@@ -45,6 +48,7 @@ def canonicalize(
     probe_corner: bool = False,
     real_imaginary: bool = False,
     positions: Origin | None = None,
+    corrections: Corrections = NONE,
     max_bytes: int | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Transformations]:
     """Read a data set in any accepted form and return DATA-001 arrays, with what was done to them.
@@ -75,6 +79,8 @@ def canonicalize(
         A last axis of two holds real and imaginary parts.
     positions : ``from-centre`` or ``corners``
         Positions count from the object's centre, or are the first pixels of the windows.
+    corrections : Corrections
+        Steps that change the content: masks, units, frames to leave out.
     max_bytes : int
         Largest size that the file may declare (see :func:`fly64_assets.contract.archive.open_archive`).
 
@@ -92,19 +98,34 @@ def canonicalize(
     spared = {schema.OBJECT: measured, schema.PROBE: probe_from_frames}
     work.require(tuple(key for key in schema.REQUIRED_KEYS if not spared.get(key)))
     work.join_complex(real_imaginary)
+    work.choose_mode(corrections.probe_mode)
+    work.choose_slice(corrections.slice_number)
+    work.refuse_stacks()
     work.flatten_raster()
     work.drop_spare_axes()
     work.order_frames(frames_last)
+    work.drop_frames(corrections.drop_frames)
+    work.collect_mask(corrections)
+    work.mask_values(corrections.mask_values)
     work.blank_bad_pixels()
-    scale = work.take_square_root(counts, positive_parameter(work.document, "intensity_scale"))
+    work.refuse_marks()
+    work.clip_negative(corrections.clip_negative)
+    work.divide_by_gain(corrections.gain)
+    confirmed = counts or corrections.gain is not None
+    scale = work.take_square_root(confirmed, positive_parameter(work.document, "intensity_scale"))
     work.centre_frames(dc_corner)
     if probe_from_frames:
         work.add_probe()
     work.centre_probe(probe_corner)
+    work.turn_frames(corrections.orientation)
+    work.centre_beam(corrections.centre)
+    work.convert_unit(corrections.positions_unit, corrections.pixel_size)
+    work.resize_frames(corrections)
     work.convert_dtypes()
+    work.fill_border(corrections.fill_border)
     if measured:
         work.add_stand_in_object()
-    work.place_positions(positions)
+    work.place_positions(origin_of(positions, corrections.positions_unit))
     work.complete_coordinates()
     work.add_scan_index()
     return work.finished(
@@ -120,6 +141,7 @@ def canonicalize_base(
     probe_corner: bool = False,
     real_imaginary: bool = False,
     positions: Origin | None = None,
+    corrections: Corrections = NONE,
     max_bytes: int | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Transformations]:
     """Read a base file (object, probe, positions) in any accepted form; frames in it are dropped.
@@ -129,18 +151,29 @@ def canonicalize_base(
     """
     kept = (*schema.BASE_KEYS, *schema.START_KEYS)
     sources = {source for source, key in (rename or {}).items() if key in (*kept, schema.METADATA)}
-    work = _read(Conversion, path, max_bytes, schema.KNOWN_KEYS - {*kept, schema.METADATA} - sources)
+    work = _read(ObjectSteps, path, max_bytes, schema.KNOWN_KEYS - {*kept, schema.METADATA} - sources)
     work.rename(rename or {})
     work.require(schema.BASE_KEYS)
     work.refuse_stand_in_object()
     work.join_complex(real_imaginary)
+    work.choose_mode(corrections.probe_mode)
+    work.choose_slice(corrections.slice_number)
+    work.refuse_stacks()
     work.flatten_raster()
     work.drop_spare_axes()
     work.centre_probe(probe_corner)
+    work.convert_unit(corrections.positions_unit, corrections.pixel_size)
+    work.resize_window(corrections)
     work.convert_dtypes()
-    work.place_positions(positions)
+    work.fill_border(corrections.fill_border)
+    work.place_positions(origin_of(positions, corrections.positions_unit))
     work.complete_coordinates()
     return work.finished(kept, None)
+
+
+def origin_of(origin: Origin | None, unit: Unit | None) -> Origin | None:
+    """From where positions count, as far as their unit does not say it."""
+    return "from-centre" if unit == "px-centred" and origin is None else origin
 
 
 def _read(
@@ -170,7 +203,7 @@ def _taken(steps: type[Steps], source: Source, unread: frozenset[str]) -> Steps:
     return work
 
 
-class _DataSet(Conversion):
+class _DataSet(DetectorSteps):
     """The steps that concern frames, which a base needs not."""
 
     def guesses(self, missing: list[str]) -> list[str]:
@@ -259,14 +292,22 @@ class _DataSet(Conversion):
                 f"diffraction looks like counts (dtype {stack.dtype}), but _metadata records intensity_scale = "
                 f"{scale:g} for amplitudes; one of the two is wrong",
             )
-        amplitude = np.empty(stack.shape, dtype=np.float32)
+        amplitude, whole = np.empty(stack.shape, dtype=np.float32), True
         for start, block in row_blocks(stack):
             if (block < 0).any():
-                raise self.error(values.AMPLITUDE, "diffraction holds negative numbers, which are no photon counts")
+                below = int(np.count_nonzero(stack < 0))
+                raise self.error(
+                    values.AMPLITUDE,
+                    f"diffraction holds {below} negative numbers, the least {stack.min():g}, which are no photon "
+                    "counts; after dark subtraction --clip-negative sets them to 0",
+                )
             amplitude[start : start + len(block)] = np.sqrt(block.astype(np.float64))
+            whole = whole and (integers or bool(np.array_equal(block, np.rint(block), equal_nan=True)))
         self.arrays[schema.FRAMES] = amplitude
-        self.record("square_root_of_counts", dtype=str(stack.dtype), intensity_scale=1.0)
-        return 1.0
+        # Counts that are no whole numbers are in another unit than photons, which the file does not show.
+        unit = 1.0 if whole else None
+        self.record("square_root_of_counts", dtype=str(stack.dtype), intensity_scale=unit)
+        return unit
 
     def centre_frames(self, corner: bool) -> None:
         """Move the DC of the frames from the corner to the middle."""

@@ -247,6 +247,9 @@ class Conversion:
             self.arrays[schema.YCOORDS] = positions.centred(y, origin, size, shape[0])
             self.record("move_positions", old=positions.MEANING[origin], new="window centres from the first pixel")
             return
+        if unit := positions.unit_guess(x, y, shape, size):
+            outside = "; ".join(finding.message for finding in values.coordinate_findings(self.arrays, size))
+            raise self.error(values.COORDINATES, f"{outside}; {unit}")
         names = self.sources.get(schema.XCOORDS, schema.XCOORDS), self.sources.get(schema.YCOORDS, schema.YCOORDS)
         guesses = positions.guesses(x, y, shape, size, names)
         if guesses:

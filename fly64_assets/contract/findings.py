@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from fly64_assets.errors import ContractError
 
@@ -86,11 +86,13 @@ class ContractReport:
         """The findings that the user should know, although the data set is valid."""
         return tuple(finding for finding in self.findings if finding.severity == "warning")
 
-    def strict(self) -> ContractReport:
-        """The same with every warning as an error."""
-        warned = {"warning": "error"}
+    def strict(self, code: str | None = None) -> ContractReport:
+        """The same with every warning, or those of one code, as an error."""
         return ContractReport(
-            tuple(replace(f, severity=cast(Severity, warned.get(f.severity, f.severity))) for f in self.findings)
+            tuple(
+                replace(f, severity="error") if f.severity == "warning" and code in (None, f.code) else f
+                for f in self.findings
+            )
         )
 
     def raise_if_failed(self, where: str) -> None:

@@ -161,8 +161,8 @@ def _logarithm_findings(evidence: Evidence, positive: NDArray[np.float64]) -> It
         )
 
 
-def beam_offset(evidence: Evidence) -> tuple[float, float] | None:
-    """Rows and columns by which the light lies beside the probe's far field, if by more than 2 px and no chance."""
+def beam_offset(evidence: Evidence, least_px: float = BEAM_PX) -> tuple[float, float] | None:
+    """Rows and columns by which the light lies beside the probe's far field, if by more than 2 px and by no chance."""
     if evidence.far_field is None:
         return None
     light = np.where(evidence.good, np.maximum(evidence.light, 0.0), 0.0)
@@ -170,7 +170,7 @@ def beam_offset(evidence: Evidence) -> tuple[float, float] | None:
     expected, _ = _centre_of_mass(np.where(evidence.good, evidence.far_field, 0.0))
     rows, columns = (centre - expected).tolist()
     chance = SIGMAS * width / math.sqrt(max(float(light.sum()), 1.0))
-    return (rows, columns) if math.hypot(rows, columns) > BEAM_PX + chance else None
+    return (rows, columns) if math.hypot(rows, columns) > least_px + chance else None
 
 
 def _centre_of_mass(light: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -64,7 +64,8 @@ def mask_findings(arrays: Arrays) -> Iterator[Finding]:
         yield error(
             MASK,
             f"{said} are True, which means that they did not measure{', and none is left' * (number == bad.size)}; "
-            f"probably the mask is inverted: store numpy.logical_not({schema.BAD_PIXELS})",
+            f"probably the mask is inverted: store numpy.logical_not({schema.BAD_PIXELS}), or import the file with "
+            f"--good-pixels {schema.BAD_PIXELS}",
         )
     elif number:
         yield information(MASK, f"{said} are bad: no value there is judged or used")

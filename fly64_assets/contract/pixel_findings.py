@@ -26,6 +26,9 @@ LEAST_MARK: Final = 255
 """Smallest count that is taken for a mark of masked pixels: a power of two, or one less."""
 
 LARGEST_MARK: Final = 2**65
+COUNTED_BYTES: Final = 2
+"""Sizes of integers whose largest value a count can reach."""
+
 MOST_MARKS: Final = 2
 """Different negative numbers with which a detector marks pixels, as -1 for gaps and -2 for defects."""
 
@@ -62,7 +65,9 @@ def masked_findings(evidence: Evidence) -> Iterator[Finding]:
     """Values with which detectors mark pixels that did not measure: a type's maximum, negative numbers, NaN."""
     key, found, dtype = evidence.key, evidence.statistics.detector, evidence.frames.values.dtype
     always = found.top_seen == found.frames
-    if dtype.kind in "iu" and found.top >= float(np.iinfo(dtype).max):
+    maximal = dtype.kind in "iu" and found.top >= float(np.iinfo(dtype).max)
+    # A count may reach the end of 8 or 16 bits in some frames, and is then saturated.
+    if maximal and (dtype.itemsize > COUNTED_BYTES or (always.any() and found.frames > 1)):
         held = f"{_marked(found.top_seen, found.frames)} {np.iinfo(dtype).max}, the largest value of {dtype}"
         yield error(MASKED, f"{key}: {held}: masked pixels? `--mask-value MAX` marks them as bad")
     elif found.frames > 1 and always.any() and _is_mark(evidence.counts(found.top), exact=evidence.integers):
@@ -188,7 +193,10 @@ def saturated_findings(evidence: Evidence) -> Iterator[Finding]:
     found = evidence.statistics.detector
     counts = evidence.counts(found.top)
     plateau = found.top_in_one > PLATEAU
-    repeated = found.top_frames > max(PLATEAU, MANY_FRAMES * found.frames)
+    dtype = evidence.frames.values.dtype
+    # The largest value of an integer type hides every larger count.
+    maximal = dtype.kind in "iu" and found.top >= float(np.iinfo(dtype).max)
+    repeated = maximal or found.top_frames > max(PLATEAU, MANY_FRAMES * found.frames)
     if not counts >= LEAST_SATURATION or not (plateau or repeated):
         return
     unit = f" ({counts:.6g} counts)" if evidence.scale is not None else ""

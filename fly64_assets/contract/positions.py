@@ -25,6 +25,9 @@ MEANING: Final = {
 LEAST_SPREAD_PX: Final = 1.0
 """A scan in object pixels spreads over more; one in metres does not."""
 
+METRES_BELOW: Final = 1e-2
+"""Positions that are all nearer to 0 are metres, as no scan in pixels is."""
+
 LARGEST_GRID: Final = 2**28
 """Pixels of a grid that is made for positions without an object."""
 
@@ -86,6 +89,31 @@ def guesses(
     return tuple(simple or both)
 
 
+def unit_guess(x: Positions, y: Positions, shape: tuple[int, int], size: int) -> str:
+    """In which unit positions are that leave the object and lie within less than a pixel; empty for others.
+
+    Examples
+    --------
+    >>> positions = np.array([-1e-6, 1e-6])
+    >>> unit_guess(positions, positions, (100, 100), 64)[:61]
+    'they look like metres: convert them with --positions-unit m -'
+    """
+    if len(x) < 2 or not spread(x, y) < LEAST_SPREAD_PX or _fits(x, y, shape, size):
+        return ""
+    return unit_advice(x, y)
+
+
+def unit_advice(x: Positions, y: Positions) -> str:
+    """In which unit positions are that lie within less than a pixel, and the options that convert them."""
+    largest = max(float(np.abs(x).max()), float(np.abs(y).max()))
+    word, unit = ("metres", "m") if largest < METRES_BELOW else ("micrometres", "um")
+    about = " (about zero: with --positions from-centre)" if x.min() < 0 < x.max() and y.min() < 0 < y.max() else ""
+    return (
+        f"they look like {word}: convert them with --positions-unit {unit} --pixel-size P, where P is the side of an "
+        f"object pixel in metres{about}"
+    )
+
+
 def _exchange(x_name: str, y_name: str) -> str:
     return f"--rename {x_name}={schema.YCOORDS} --rename {y_name}={schema.XCOORDS}"
 
@@ -103,7 +131,7 @@ def too_close(x: Positions, y: Positions) -> str:
     """What positions are that lie within less than a pixel."""
     return (
         f"all positions lie within {spread(x, y):.3g} of each other, so they are no object pixels (metres?): divide "
-        "them by the pixel size of the object"
+        f"them by the pixel size of the object; {unit_advice(x, y)}"
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import scipy.spatial
 from numpy.typing import NDArray
 
-from fly64_assets.contract import schema
-from fly64_assets.contract.findings import Finding, information, warning
+from fly64_assets.contract import positions, schema
+from fly64_assets.contract.findings import Finding, error, information, warning
 from fly64_assets.contract.frames import REAL_KINDS
 from fly64_assets.contract.places import number_list
 from fly64_assets.contract.schema import Arrays
@@ -37,16 +37,22 @@ LEAST_RASTER: Final = 3
 SMALLEST_SCAN: Final = 0.25
 """Extent of a scan over the frame's side below which it looks like another unit than pixels."""
 
+CENTRED: Final = 0.05
+"""Share of its extent by which the middle of a scan about zero lies beside it."""
+
 OBJECT_RANGE: Final = (0.1, 10.0)
 BYTES_PER_PIXEL: Final = 8
 
 Positions = NDArray[np.float64]
 
 
-def scan_findings(arrays: Arrays, size: int | None, *, measured: bool = False) -> Iterator[Finding]:
-    """All findings about the positions; ``measured`` says that ones stand in for the object.
+def scan_findings(
+    arrays: Arrays, size: int | None, *, measured: bool = False, simulated: bool = False
+) -> Iterator[Finding]:
+    """All findings about the positions.
 
-    ``size`` is the frame's side N [px].
+    ``size`` is the frame's side N [px]; ``measured`` says that ones stand in for the object, ``simulated`` that there
+    are no frames yet.
     """
     listed = [arrays.get(key) for key in (schema.XCOORDS, schema.YCOORDS)]
     plain = [c.astype(np.float64) for c in listed if c is not None and c.ndim == 1 and c.dtype.kind in REAL_KINDS]
@@ -58,7 +64,8 @@ def scan_findings(arrays: Arrays, size: int | None, *, measured: bool = False) -
         return
     yield from _line_findings(distinct)
     yield from _raster_findings(distinct)
-    yield from _outlying_findings(x, y, distinct, size)
+    yield from _outlying_findings(x, y, distinct, size, simulated)
+    yield from _unit_findings(x, y, distinct)
     extent = float(np.ptp(distinct, axis=0).max())
     if measured and size is not None and len(distinct) >= LEAST_POSITIONS and extent < SMALLEST_SCAN * size:
         yield warning(
@@ -101,7 +108,9 @@ def _raster_findings(distinct: Positions) -> Iterator[Finding]:
     )
 
 
-def _outlying_findings(x: Positions, y: Positions, distinct: Positions, size: int | None) -> Iterator[Finding]:
+def _outlying_findings(
+    x: Positions, y: Positions, distinct: Positions, size: int | None, simulated: bool
+) -> Iterator[Finding]:
     if len(distinct) < LEAST_POSITIONS:
         return
     distances = np.asarray(scipy.spatial.cKDTree(distinct).query(distinct, k=2)[0])[:, 1]
@@ -115,11 +124,28 @@ def _outlying_findings(x: Positions, y: Positions, distinct: Positions, size: in
     with_them, without = (np.ptp(part, axis=0) + window for part in (distinct, distinct[~far]))
     canvas = f"the grid needs {with_them[1]:.0f} x {with_them[0]:.0f} px ({_memory(with_them)} in complex64)"
     rest = f"{without[1]:.0f} x {without[0]:.0f} px ({_memory(without)}) without them"
+    advice = "leave them out" if simulated else "`--drop-frames` with these numbers leaves them out"
     yield warning(
         OUTLYING,
         f"{len(numbers)} positions are more than {OUTLYING_STEPS:g} scan steps of {step:.3g} px from all others ("
-        f"frames {number_list(numbers)}): {canvas}, {rest}; `--drop-frames` with these numbers leaves them out",
+        f"frames {number_list(numbers)}): {canvas}, {rest}; {advice}",
     )
+
+
+def _unit_findings(x: Positions, y: Positions, distinct: Positions) -> Iterator[Finding]:
+    if len(distinct) < LEAST_DISTINCT:
+        return
+    extent = np.ptp(distinct, axis=0)
+    if float(extent.max()) < positions.LEAST_SPREAD_PX:
+        yield error(UNIT, f"positions: {positions.unit_advice(x, y)}")
+        return
+    middle = np.abs((distinct.min(axis=0) + distinct.max(axis=0)) / 2)
+    if (distinct.min() < 0) and (middle < CENTRED * extent).all():
+        yield error(
+            UNIT,
+            "positions: they lie about zero, as pty-chi has them: centred on the object? `--positions-unit px-centred` "
+            "counts them from its first pixel",
+        )
 
 
 def _memory(sides: NDArray[np.float64]) -> str:

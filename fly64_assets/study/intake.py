@@ -20,6 +20,7 @@ from fly64_assets.contract.canonical import canonicalize_base
 from fly64_assets.contract.findings import ContractReport, Finding, FormError, error, information
 from fly64_assets.contract.metadata import build_metadata, decode_metadata, encode_metadata, geometry, transformation
 from fly64_assets.contract.npz import load_base, write_npz
+from fly64_assets.contract.scan_findings import LINE
 from fly64_assets.contract.schema import METADATA, Base, base_arrays
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ContractError, Fly64Error
@@ -145,6 +146,8 @@ def base_report(
     """Judge canonical arrays of a base: by the contract, and by what the study, or without one any study, can use."""
     size = design.patch_size_pixels if design else patch_size
     report = validate_base(arrays, patch_size=size)
+    if design is not None and design.scan == "base":
+        report = report.strict(LINE)
     if not report.ok:
         return report
     found = []

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from fly64_assets.cli.console import MARKS, file_argument, json_option, print_json
-from fly64_assets.cli.file_options import force_option, form_options, refuse_to_replace, strict_option
+from fly64_assets.cli.file_options import force_option, form_options, frame_options, refuse_to_replace, strict_option
+from fly64_assets.contract.findings import FormError
 from fly64_assets.errors import DesignError
 from fly64_assets.ptychopinn.importing import FIXED_SCALE, REFUSED, Entry, read_configuration
 from fly64_assets.store.atomic import write_atomically
@@ -64,6 +65,7 @@ def legacy_config(file: Path, out: Path | None, fixed_scale: bool, force: bool, 
 @file_argument
 @out_argument
 @form_options
+@frame_options
 @click.option("--counts", is_flag=True, help="The frames are photon counts, stored as floating-point numbers.")
 @click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner.")
 @click.option("--probe-from-frames", is_flag=True, help="The file has no probe: make one of the mean frame, in focus.")
@@ -99,7 +101,10 @@ def legacy_import(
     refuse_to_replace([out], force, file)
     form |= {"frames_last": frames_last, "counts": counts, "dc_corner": dc_corner}
     form["probe_from_frames"] = probe_from_frames
-    entries = import_data_set(file, out, form, strict=strict)
+    try:
+        entries = import_data_set(file, out, form, strict=strict)
+    except FormError as problem:
+        entries = (Entry("(contract)", problem.code, REFUSED, str(problem)),)
     ok = all(entry.verdict != REFUSED for entry in entries)
     _show(entries, as_json, {"written": str(out) if ok else None})
     if not as_json:

@@ -1,0 +1,69 @@
+"""What a user asks to be done to the arrays of a file before they are a data set or a base: options as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from fly64_assets.contract.orientation import Orientation
+
+Unit = Literal["m", "um", "px", "px-centred"]
+UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
+"""Units of positions: metres, micrometres, object pixels, and those about the object's centre."""
+
+METRES: Final = {"m": 1.0, "um": 1e-6}
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Steps that change the content of a file. The first nine concern frames, which a base has none of.
+
+    Attributes
+    ----------
+    mask : Path, optional
+        NPY, NPZ or TIFF file of a frame's shape, not 0 at pixels that did not measure.
+    good_pixels : str, optional
+        A key of the file, or a file, of a mask that is not 0 at pixels that did measure.
+    mask_values : tuple of str
+        Values of pixels that did not measure: numbers, ``MAX`` for the largest of an integer type, ``nan``.
+    clip_negative : bool
+        Set negative counts to 0.
+    gain : float, optional
+        Units of the stored counts for one photon.
+    drop_frames : tuple of int
+        Frames to leave out, counted from 0.
+    orientation : Orientation, optional
+        How the frames are to be turned.
+    centre : bool
+        Move the frames so that their centre of mass is that of the probe's far field.
+    pixel_size : float, optional
+        Side of an object pixel [m], for positions in metres and micrometres.
+    positions_unit : Unit, optional
+        Unit of the positions.
+    probe_mode, slice_number : int, optional
+        Which of several incoherent modes of the probe, or slices of the object, to take.
+    fill_border : bool
+        Fill a border of the object that is not a number.
+    crop, pad : int, optional
+        New side N of the frames (of a data set) or of the probe's window (of a base) [px].
+    """
+
+    mask: Path | None = None
+    good_pixels: str | None = None
+    mask_values: tuple[str, ...] = ()
+    clip_negative: bool = False
+    gain: float | None = None
+    drop_frames: tuple[int, ...] = ()
+    orientation: Orientation | None = None
+    centre: bool = False
+    pixel_size: float | None = None
+    positions_unit: Unit | None = None
+    probe_mode: int | None = None
+    slice_number: int | None = None
+    fill_border: bool = False
+    crop: int | None = None
+    pad: int | None = None
+
+
+NONE: Final = Corrections()

@@ -1,0 +1,259 @@
+"""The steps that correct frames: masks, marks, negative counts, a gain, frames left out, orientation, beam, side.
+
+Each leaves a record with numbers; nothing is done without its option, and what the values of a file show is refused
+with the option that would correct it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fly64_assets.contract import masks, schema, structure, values
+from fly64_assets.contract.archive import row_blocks
+from fly64_assets.contract.corrections import Corrections
+from fly64_assets.contract.evidence import Evidence
+from fly64_assets.contract.frame_findings import beam_offset
+from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
+from fly64_assets.contract.mask_files import as_marks, read_mask
+from fly64_assets.contract.masks import MASK
+from fly64_assets.contract.metadata import positive_parameter
+from fly64_assets.contract.object_steps import ObjectSteps
+from fly64_assets.contract.orientation import Orientation, turned
+from fly64_assets.contract.pixel_findings import masked_findings
+from fly64_assets.contract.places import number_list
+from fly64_assets.contract.resampling import far_field_resized, object_resized, resized, shifted
+from fly64_assets.contract.statistics import frame_statistics
+
+MASK_KEYS: Final = ("mask", "valid_pixel_mask", "good_pixels", "valid_pixels", "pixel_mask")
+"""Keys under which other programs store masks, of either convention."""
+
+HALF: Final = 0.5
+
+
+class DetectorSteps(ObjectSteps):
+    """The arrays of a data set during conversion, with the steps about its detector."""
+
+    def drop_frames(self, numbers: tuple[int, ...]) -> None:
+        """Leave frames out; the others keep their numbers in ``scan_index``."""
+        if not numbers:
+            return
+        count = len(self.arrays[schema.FRAMES])
+        if max(numbers) >= count:
+            raise self.error(
+                structure.LENGTH, f"there is no frame {max(numbers)} to drop; the {count} frames count from 0"
+            )
+        kept = np.setdiff1d(np.arange(count), numbers)
+        if not len(kept):
+            raise self.error(structure.LENGTH, f"--drop-frames names all {count} frames; nothing would be left")
+        self.arrays.setdefault(schema.SCAN_INDEX, np.arange(count, dtype=np.int64))
+        for key in (schema.FRAMES, schema.LEGACY_FRAMES, *schema.PER_FRAME_KEYS):
+            array = self.arrays.get(key)
+            if array is not None and array.ndim and len(array) == count:
+                self.arrays[key] = array[kept]
+        self._forget_expected_counts()
+        self.record("drop_frames", frames=number_list(list(numbers), most=count), number=count - len(kept))
+
+    def collect_mask(self, wanted: Corrections) -> None:
+        """The mask of the detector from a file or a key, or refuse a key whose convention is not given."""
+        shape = self.arrays[schema.FRAMES].shape[1:]
+        if wanted.good_pixels is not None:
+            name = wanted.good_pixels
+            if name in self.arrays:
+                good = as_marks(self.arrays.pop(name), f"{self.where}: '{name}'")
+            elif Path(name).exists():
+                good = read_mask(Path(name))
+            else:
+                found = ", ".join(sorted(self.arrays))
+                raise self.error(MASK, f"--good-pixels {name} is neither a key of the file ({found}) nor another file")
+            self._add_bad(~good, "--good-pixels", name, inverted="--mask FILE, or --rename KEY=bad_pixels")
+        if wanted.mask is not None:
+            self._add_bad(read_mask(wanted.mask), "--mask", wanted.mask.name, inverted="--good-pixels")
+        if schema.BAD_PIXELS in self.arrays:
+            return
+        for key in MASK_KEYS:
+            plane = squeezed(self.arrays[key], 2) if key in self.arrays else None
+            if plane is None or plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
+                continue
+            share = float(np.count_nonzero(plane)) / max(plane.size, 1)
+            marks_bad, marks_good = f"--rename {key}={schema.BAD_PIXELS}", f"--good-pixels {key}"
+            likely = f"more than half, so probably those are good: {marks_good}; otherwise {marks_bad}"
+            other = f"if those are bad, confirm with {marks_bad}; if they are good, with {marks_good}"
+            raise self.error(
+                MASK,
+                f"'{key}' looks like a mask of the detector, and its convention is not shown: {share:.1%} of its "
+                f"pixels are not 0; {likely if share > HALF else other}",
+            )
+
+    def _add_bad(self, bad: NDArray[np.bool_], option: str, name: str, inverted: str = "") -> None:
+        shape = self.arrays[schema.FRAMES].shape[1:]
+        if bad.shape != shape:
+            raise self.error(MASK, f"{option} {name} has shape {bad.shape}; expected that of a frame, {shape}")
+        number = int(np.count_nonzero(bad))
+        if number > HALF * bad.size:
+            advice = f"probably it is inverted: give it with {inverted}" if inverted else "hardly a detector works so"
+            raise self.error(MASK, f"{option} {name} marks {number} of {bad.size} pixels as bad; {advice}")
+        old = self.arrays.get(schema.BAD_PIXELS)
+        if old is not None and old.shape == shape:
+            bad = bad | (old != 0)
+        self.arrays[schema.BAD_PIXELS] = bad
+        if number:
+            self._forget_expected_counts()
+        self.record("mark_bad_pixels", option=option, source=name, pixels=number)
+
+    def mask_values(self, names: tuple[str, ...]) -> None:
+        """Mark pixels that hold a value in any frame as bad."""
+        stack = self.arrays[schema.FRAMES]
+        for name in names:
+            ever, always = np.zeros(stack.shape[1:], bool), np.ones(stack.shape[1:], bool)
+            wanted = self._value(name, stack.dtype)
+            for _, block in row_blocks(stack):
+                held = ~np.isfinite(block) if math.isnan(wanted) else block == stack.dtype.type(wanted)
+                ever |= held.any(axis=0)
+                always &= held.all(axis=0)
+            if not ever.any():
+                raise self.error(MASK, f"--mask-value {name}: no pixel of {stack.dtype} holds {wanted:.9g}")
+            self._add_bad(ever, "--mask-value", name)
+            self.done[-1]["parameters"]["pixels_in_every_frame"] = int(np.count_nonzero(always))
+
+    def _value(self, name: str, dtype: np.dtype[Any]) -> float:
+        if name.upper() == "MAX":
+            if dtype.kind not in "iu":
+                raise self.error(MASK, f"--mask-value MAX needs integers, and the frames are {dtype}: give the number")
+            return np.iinfo(dtype).max
+        value = float(name)
+        whole = dtype.kind in "iu"
+        if whole and not (value == round(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
+            raise self.error(MASK, f"--mask-value {name}: no pixel of {dtype} can hold that")
+        return int(value) if whole else value
+
+    def refuse_marks(self) -> None:
+        """Refuse values with which detectors mark pixels that did not measure."""
+        frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
+        if frames.values.dtype.kind not in "iuf" or not frames.values.size:
+            return
+        scale = positive_parameter(self.document, "intensity_scale")
+        found = frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
+        for finding in masked_findings(Evidence(self.arrays, frames, found, scale)):
+            raise self.error(finding.code, finding.message.replace("`", ""))
+
+    def clip_negative(self, wanted: bool) -> None:
+        """Set negative counts to 0."""
+        stack = self.arrays[schema.FRAMES]
+        if not wanted or stack.dtype.kind not in "if":
+            return
+        below = stack < 0
+        if below.any():
+            least = float(stack[below].min())
+            self.arrays[schema.FRAMES] = np.where(below, stack.dtype.type(0), stack)
+            self._forget_expected_counts()
+            self.record("clip_negative", key=schema.FRAMES, values=int(np.count_nonzero(below)), least=least)
+
+    def divide_by_gain(self, gain: float | None) -> None:
+        """Whole photons from counts in other units."""
+        if gain is None:
+            return
+        stack = self.arrays[schema.FRAMES]
+        if stack.dtype.kind not in "iuf":
+            raise self.error(structure.DTYPE, f"diffraction has dtype {stack.dtype}; a gain needs numbers")
+        if positive_parameter(self.document, "intensity_scale") is not None:
+            raise self.error(values.AMPLITUDE, "_metadata records an intensity_scale for amplitudes: leave --gain out")
+        photons, largest = np.empty(stack.shape, np.float64), 0.0
+        for start, block in row_blocks(stack):
+            exact = block / gain
+            photons[start : start + len(block)] = np.rint(exact)
+            largest = max(largest, float(np.abs(exact - np.rint(exact)).max(initial=0.0)))
+        self.arrays[schema.FRAMES] = photons
+        self.record("divide_by_gain", units_per_photon=gain, largest_rounding=largest)
+
+    def turn_frames(self, orientation: Orientation | None) -> None:
+        """Turn the frames, and the mask with them, about the DC."""
+        if orientation is None:
+            return
+        for key in (schema.FRAMES, schema.BAD_PIXELS):
+            if key in self.arrays:
+                self.arrays[key] = np.ascontiguousarray(turned(self.arrays[key], orientation))
+        self.record("turn_frames", orientation=orientation)
+
+    def centre_beam(self, wanted: bool) -> None:
+        """Move the frames by whole pixels to where the probe's far field has its centre of mass."""
+        if not wanted:
+            return
+        frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
+        bad = masks.usable_mask(self.arrays, frames)
+        found = frame_statistics(frames, None, bad)
+        evidence = Evidence(self.arrays, frames, found, None)
+        if evidence.far_field is None:
+            raise self.error(
+                structure.SHAPE,
+                f"--centre compares the frames with the far field of {schema.PROBE}, whose shape "
+                f"{self.arrays[schema.PROBE].shape} is not that of the frames, {frames.values.shape[1:]}",
+            )
+        offset = beam_offset(evidence, least_px=HALF)
+        if offset is None:
+            return
+        move = -round(offset[0]), -round(offset[1])
+        if move == (0, 0):
+            return
+        empty = np.zeros(frames.values.shape[1:], bool) if bad is None else bad
+        self.arrays[schema.FRAMES] = shifted(frames.values, move, 0)
+        self.arrays[schema.BAD_PIXELS] = shifted(empty, move, True)
+        self._forget_expected_counts()
+        self.record("centre_beam", rows=move[0], columns=move[1], pixels_without_value="bad")
+
+    def resize_frames(self, wanted: Corrections) -> None:
+        """Frames of another side N about the DC; the object's pixel, and all that counts in it, changes with N."""
+        side = wanted.crop or wanted.pad
+        if side is None:
+            return
+        stack = self.arrays[schema.FRAMES]
+        rows, columns = stack.shape[-2:]
+        option = "--crop" if wanted.crop else "--pad"
+        if side > min(rows, columns) if wanted.crop else side < max(rows, columns):
+            raise self.error(
+                structure.SHAPE,
+                f"{option} {side} of frames of {rows} x {columns} px; --crop makes them smaller, --pad larger",
+            )
+        bad = self.arrays.get(schema.BAD_PIXELS, np.zeros((rows, columns), bool))
+        lost = 0.0
+        if wanted.crop and stack.any():
+            total = float(np.square(stack, dtype=np.float64).sum())
+            lost = 1 - float(np.square(resized(stack, side, 0), dtype=np.float64).sum()) / total
+        self.arrays[schema.FRAMES] = resized(stack, side, 0)
+        bad = resized(bad, side, True)
+        if bad.any() or schema.BAD_PIXELS in self.arrays:
+            self.arrays[schema.BAD_PIXELS] = bad
+        self._resize_plane((rows, columns), side)
+        self._forget_expected_counts()
+        self.record("resize_frames", old=[rows, columns], new=side, light_left_out=lost)
+
+    def _resize_plane(self, old: tuple[int, int], side: int) -> None:
+        """Probe, object and positions on the object pixels of the new frames, unless the probe has their side."""
+        probe = self.arrays[schema.PROBE]
+        if probe.shape[-2:] == (side, side) and old != (side, side):
+            return
+        if probe.shape[-2:] != old:
+            raise self.error(
+                structure.SHAPE,
+                f"{schema.PROBE} has shape {probe.shape}; expected that of the frames, {old}, or of the new ones, "
+                f"({side}, {side})",
+            )
+        factors = side / old[0], side / old[1]
+        self.arrays[schema.PROBE] = far_field_resized(probe, side)
+        for key, factor in ((schema.YCOORDS, factors[0]), (schema.XCOORDS, factors[1])):
+            self.arrays[key] = self.arrays[key].astype(np.float64) * factor
+        if schema.OBJECT in self.arrays:
+            self.arrays[schema.OBJECT] = object_resized(self.arrays[schema.OBJECT], factors)
+        if self.arrays.pop(schema.PATCHES, None) is not None:
+            self.record("drop_key", key=schema.PATCHES, reason="patches of another pixel size")
+        self.scale_pixel(1 / factors[1], side)
+
+    def _forget_expected_counts(self) -> None:
+        physics = (self.document or {}).get("physics_parameters")
+        if isinstance(physics, dict) and physics.get("expected_mean_counts") is not None:
+            physics["expected_mean_counts"] = None
+            self.record("forget_expected_mean_counts", reason="the frames are others")
