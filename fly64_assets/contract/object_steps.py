@@ -29,7 +29,7 @@ class ObjectSteps(Conversion):
 
     def choose_mode(self, number: int | None) -> None:
         """One of several incoherent modes of the probe, with its share of the power."""
-        if number is None:
+        if number is None or schema.PROBE not in self.arrays:
             return
         probe = squeezed(self.arrays[schema.PROBE], STACKED)
         modes = probe[None] if probe.ndim < STACKED else probe

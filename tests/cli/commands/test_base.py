@@ -132,16 +132,21 @@ def test_a_scan_needs_two_distinct_positions(fly64, base_file, tmp_path, study, 
     assert fly64("base", "list").output.startswith("study demo has no base yet")
 
 
-def test_a_line_is_split_along_itself(fly64, base_file, study, tmp_path):
+def test_a_line_is_no_study_and_a_narrow_scan_is_split_along_itself(fly64, base_file, study, tmp_path):
     """What import accepts, the study can use; the remedy is the one that helps."""
-    line = changed(tmp_path / "line.npz", base_file, ycoords=np.full(60, 64.0))
+    line = changed(tmp_path / "flat.npz", base_file, ycoords=np.full(60, 64.0))
     answer = fly64("base", "import", line, study=study("base", "y"))
     assert answer.exit_code == 1
     assert "one half of the scan is empty" in answer.output
     assert "train_test_split_axis: x" in answer.output
-    assert fly64("base", "check", line, study=study("base", "y")).exit_code == 1
-    assert fly64("base", "import", line, study=study("base", "x")).exit_code == 0
-    (kept,) = (tmp_path / "data" / "mine").glob("line_*/base.npz")
+    for command in ("check", "import"):
+        answer = fly64("base", command, line, study=study("base", "x"))
+        assert answer.exit_code == 1
+        assert "SCAN-001.line" in answer.output
+    assert fly64("base", "import", line, study=study("uniform", "x")).exit_code == 0
+    narrow = changed(tmp_path / "narrow.npz", base_file, ycoords=64.0 + 6 * (np.arange(60) % 2))
+    assert fly64("base", "import", narrow, study=study("base", "x")).exit_code == 0
+    (kept,) = (tmp_path / "data" / "mine").glob("narrow_*/base.npz")
     halves = simulate(load_base(kept), dose=1000, scan="base", axis="x", seed=1).halves
     assert all(len(half) for half in halves.values())
 
