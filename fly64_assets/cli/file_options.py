@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from fly64_assets.cli.console import MARKS, fail
+from fly64_assets.cli.console import MARKS, Positive, fail
 from fly64_assets.contract.corrections import UNITS, Corrections
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.orientation import ORIENTATIONS
@@ -62,7 +62,7 @@ def _frame_numbers(_context: click.Context, _parameter: click.Parameter, value: 
 
 max_bytes_option = click.option("--max-bytes", type=int, help="Largest size that a file may declare (default 16 GiB).")
 
-_POSITIVE: Final = click.FloatRange(min=0, min_open=True)
+_POSITIVE: Final = Positive()
 
 _FORM_OPTIONS: Final = (
     click.option(

@@ -3,6 +3,8 @@
 The object is a letter F, so that a transposed, mirrored or displaced picture is another one.
 """
 
+import resource
+import signal
 import time
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from fixtures.letter import letter_f
 from fixtures.scan import measure, soft_probe
 
 from fly64_assets.contract.metadata import build_metadata
+from fly64_assets.errors import ArtifactError
 from fly64_assets.formats.units import Optics
 from fly64_assets.formats.writing.content import Patterns, product_of
 from fly64_assets.formats.writing.cxi import write_cxi
@@ -162,6 +165,32 @@ def test_equal_content_is_equal_bytes_at_another_time(measured, product, tmp_pat
     time.sleep(1.1)  # HDF5 keeps times in seconds
     (tmp_path / "again").mkdir()
     assert first == {name: write_atomically(tmp_path / "again" / name, writer) for name, writer in writers.items()}
+
+
+@pytest.fixture
+def no_large_file():
+    """No file may have more than 20 kB."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("no_large_file")
+@pytest.mark.parametrize("ending", [".cxi", ".h5", ".npz", ".tif"])
+def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(measured, product, tmp_path, ending):
+    writers = {
+        ".cxi": lambda file: write_cxi(file, product, measured),
+        ".h5": lambda file: write_product(file, product),
+        ".npz": lambda file: write_archive(file, product, measured),
+        ".tif": lambda file: write_tiff(file, OBJECT, None),
+    }
+    noise = np.random.RandomState(1).normal(size=(2, HEIGHT, WIDTH)).astype(np.complex64)
+    product = replace(product, object=noise[0] + 1j * noise[1])  # a letter is compressed to less
+    with pytest.raises(ArtifactError, match="larger than the limit of this process"):
+        write_atomically(tmp_path / f"f{ending}", writers[ending])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_counts_beyond_32_bits_are_not_cut(measured):

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from fly64_assets import __version__
-from fly64_assets.cli.console import Session, fail, file_argument, pass_session
+from fly64_assets.cli.console import Positive, Session, fail, file_argument, pass_session
 from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
 from fly64_assets.cli.inputs import OBJECT, require_scale, result_arrays
 from fly64_assets.cli.options import chosen_cells
@@ -57,7 +57,7 @@ def _out_argument(forms: Mapping[str, str]) -> Callable[..., Any]:
 
 def _optics_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options about the geometry; it gets them one by one."""
-    metres = click.FloatRange(0, min_open=True)
+    metres = Positive()
     for option in (
         click.option(OPTICS[DISTANCE], type=metres, metavar="M", help="Sample to detector [m], where no file says."),
         click.option(OPTICS[WAVELENGTH], type=metres, metavar="M", help="Wavelength [m], where no file says."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -20,8 +21,10 @@ def write_tiff(file: BinaryIO, obj: NDArray[np.complexfloating], pixel_size_m: f
     """
     pages = np.stack([np.abs(obj), np.angle(obj)]).astype(np.float32)
     about: dict[str, object] = {"axes": "CYX", "Labels": list(PAGES), "mode": "grayscale"}
-    if pixel_size_m is None:
-        tifffile.imwrite(file, pages, imagej=True, metadata=about)
-        return
-    density = MICROMETRE / pixel_size_m
-    tifffile.imwrite(file, pages, imagej=True, metadata=about | {"unit": "um"}, resolution=(density, density))
+    resolution = None
+    if pixel_size_m is not None:
+        about["unit"] = "um"
+        resolution = (MICROMETRE / pixel_size_m,) * 2
+    content = io.BytesIO()  # the library's own error on a full disk does not say that it is one
+    tifffile.imwrite(content, pages, imagej=True, metadata=about, resolution=resolution)
+    file.write(content.getbuffer())

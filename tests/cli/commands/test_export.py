@@ -83,6 +83,12 @@ def test_what_the_file_says_holds_and_is_not_contradicted(fly64, files, tmp_path
         assert (file["entry_1/image_2/data"][()] == 1).all()  # the truth goes along only where it is asked for
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1e-8"])
+def test_a_length_is_a_finite_positive_number(fly64, files, tmp_path, value):
+    answer = fly64("export", "data", files / "plain.npz", tmp_path / "out.cxi", "--pixel-size", value)
+    assert "--pixel-size" in sentence(answer, 2)
+
+
 def test_nothing_is_replaced_unasked(fly64, files, tmp_path):
     out = tmp_path / "out.cxi"
     out.write_bytes(b"mine")
