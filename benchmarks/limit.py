@@ -4,7 +4,10 @@
     python benchmarks/limit.py --view baseline dense --split test --known-below 0.01 0.1
     python benchmarks/limit.py --view baseline dense --split test --whole-pixels
 
-No engine runs: base and positions are made as the study makes them. Seconds are those of this machine, wall and CPU.
+    python benchmarks/limit.py --study gaps.yaml --view dense        # bad pixels of the design's section `detector`
+
+No engine runs: base, positions and detector are made as the study makes them. Seconds are those of this machine, wall
+and CPU.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from fly64_assets.contract.mask_files import read_mask
 from fly64_assets.evaluation.bound import limit as limits
 from fly64_assets.evaluation.scores.region import evaluation_region, scan_box
 from fly64_assets.physics.overlap import BASELINE, select_spaced
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.bases import make_base
+from fly64_assets.simulation.detector import make_detector
 from fly64_assets.simulation.frames import simulate
 from fly64_assets.study.design import load_design
 
@@ -53,6 +58,8 @@ def main() -> None:
     options = parser.parse_args()
     design = load_design(options.study)
     base = make_base(design.base, design.patch_size_pixels)
+    mask = None if design.mask_path is None else read_mask(design.mask_path)
+    bad = make_detector(design.detector, design.patch_size_pixels, mask).bad
     print("view      split  known<  frames  wall s  CPU s  products  phase var / floor      amplitude var / floor")
     for view in options.view:
         scans = positions(design, base, view)
@@ -67,7 +74,7 @@ def main() -> None:
                 scan_box=scan_box(scan),
                 train_scan=scans["train"] if split == "test" else None,
             )
-            problem = limits.LimitProblem(base.object, base.probe, scan, region.mask, region.threshold_value)
+            problem = limits.LimitProblem(base.object, base.probe, scan, region.mask, region.threshold_value, bad)
             photons = (region.illumination * np.abs(base.object) ** 2)[region.mask]
             floor = float((1 / (4 * photons)).mean())
             for share in options.known_below:

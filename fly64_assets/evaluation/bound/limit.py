@@ -121,18 +121,21 @@ class LimitProblem:
 
     def sha256(self) -> str:
         """Digest over all of it and the version of the code: equal digests, equal bounds."""
-        return self._sha256(self.least_light, self.probe)
+        more = () if self.bad_pixels is None else (self.bad_pixels,)
+        return self._sha256(self.least_light, self.probe, *more)
 
     @property
     def seed(self) -> int:
-        """Seed of the random vectors; another unit of the probe that is a power of two does not change it."""
+        """Seed of the random vectors; another unit of the probe that is a power of two does not change it.
+
+        Nor do bad pixels: with the same vectors an estimate tells what a mask costs from what chance does.
+        """
         unit = power_of_two(self.probe)
         return int(self._sha256(self.least_light / unit**2, times(self.probe, 1 / unit))[:8], 16)
 
-    def _sha256(self, least_light: float, probe: NDArray[np.complexfloating]) -> str:
+    def _sha256(self, least_light: float, probe: NDArray[np.complexfloating], *more: NDArray[Any]) -> str:
         digest = hashlib.sha256(f"{VERSION} {least_light!r}".encode())
-        arrays = [self.truth, probe, self.scan.x, self.scan.y, self.mask]
-        for array in arrays if self.bad_pixels is None else [*arrays, self.bad_pixels]:
+        for array in (self.truth, probe, self.scan.x, self.scan.y, self.mask, *more):
             digest.update(f"{array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()

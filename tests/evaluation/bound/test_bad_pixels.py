@@ -108,6 +108,19 @@ def test_the_estimate_agrees_with_the_exact_bound_within_its_error(masked, exact
         assert ours.variance == pytest.approx(reference.variance, rel=allowed)
 
 
+def test_estimates_of_both_problems_differ_by_the_mask_and_not_by_chance(problem, masked):
+    """The same random vectors: what a wider mask adds to the sum of both variances is positive in every estimate."""
+    none = dataclasses.replace(problem, bad_pixels=np.zeros((N, N), bool))
+    whole, same, less = (estimated_limit(one) for one in (problem, none, masked))
+    assert (same.phase, same.amplitude) == (whole.phase, whole.amplitude)
+    few = np.zeros((N, N), bool)
+    few[3, 2:5] = True
+    few_bad = estimated_limit(dataclasses.replace(problem, bad_pixels=few))
+    sums = [one.phase.variance + one.amplitude.variance for one in (whole, few_bad, less)]
+    assert sums[0] < sums[1] < sums[2]
+    assert sums[1] / sums[0] - 1 < whole.phase.standard_error, "other vectors would hide such a mask"
+
+
 def test_a_problem_with_bad_pixels_is_another_problem(problem, masked):
     assert masked.sha256() != problem.sha256()
     moved = dataclasses.replace(masked, bad_pixels=np.roll(masked.bad_pixels, 1, axis=0))
