@@ -41,6 +41,12 @@ class ObjectSteps(Conversion):
             raise self.error(
                 structure.SHAPE, f"{schema.PROBE} has {len(modes)} modes, counted from 0; there is no mode {number}"
             )
+        if not (np.isfinite(modes).all() and modes.any()):
+            raise self.error(
+                values.FINITE,
+                f"{schema.PROBE}: its {len(modes)} modes hold values that are not finite, or no power at all; none of "
+                "them can be taken for the probe",
+            )
         shares = power_shares(modes).round(6).tolist()
         self.arrays[schema.PROBE] = modes[number]
         self.record("choose_probe_mode", key=schema.PROBE, mode=number, share_of_power=shares[number], shares=shares)

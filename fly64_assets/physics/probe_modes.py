@@ -44,7 +44,7 @@ def orthogonal_modes(modes: NDArray[np.complexfloating]) -> NDArray[np.complexfl
 def power_shares(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:
     """Part of the power that each mode (M, N, N) holds, (M,), with the sum 1.
 
-    Raises ValueError where no mode has any power.
+    Raises ValueError where values are not finite, or no mode has any power.
 
     Examples
     --------
@@ -53,8 +53,8 @@ def power_shares(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:
     """
     modulus = np.abs(modes.astype(np.complex128))
     largest = modulus.max(initial=0.0)
-    if not largest > 0:
-        raise ValueError("the probe is zero everywhere; no mode has any power")
+    if not 0 < largest < np.inf:
+        raise ValueError("the probe is zero everywhere, or not finite; its modes have no shares of the power")
     power = ((modulus / largest) ** 2).sum(axis=(1, 2))
     shares: NDArray[np.float64] = power / power.sum()
     return shares

@@ -89,8 +89,9 @@ def test_more_modes_than_pixels_and_no_light():
     found = orthogonal_modes(modes)
     assert found.shape == (5, 1, 1)
     np.testing.assert_allclose(power_shares(found), [1, 0, 0, 0, 0], atol=1e-12)
-    with pytest.raises(ValueError, match="zero everywhere"):
-        power_shares(np.zeros((2, 4, 4)))
+    for value in (0.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="zero everywhere, or not finite"):
+            power_shares(np.full((2, 4, 4), value))
 
 
 def test_a_method_of_one_mode_says_how_much_that_one_holds():
