@@ -1,0 +1,182 @@
+"""Corrections of frames, masks, probes and positions, against the physics that they must keep."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.corrections import Corrections
+from fly64_assets.contract.findings import FormError
+from fly64_assets.contract.orientation import ORIENTATIONS, turned
+from fly64_assets.contract.validate import validate
+from fly64_assets.errors import ContractError
+from fly64_assets.physics.forward import patch_counts
+from fly64_assets.physics.windows import Scan
+
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    """Expected counts (n, 96, 96) of a smooth object at whole positions, and all that belongs to them."""
+    rows, columns = np.mgrid[:180, :192]
+    obj = (0.8 + 0.1 * np.cos(columns / 14) * np.cos(rows / 11)) * np.exp(0.5j * np.sin(columns / 17 + rows / 29))
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+    probe = 90 * np.exp(-((x + 3) ** 2 + 1.5 * y**2) / 260 + 1j * (x**2 + y**2) / 900)
+    rng = np.random.default_rng(3)
+    scan = Scan(rng.integers(50, 140, 12) * 1.0, rng.integers(50, 130, 12) * 1.0, obj.shape, SIDE)
+    return {
+        "diffraction": np.rint(patch_counts(obj, probe, scan, 1.0)).astype(np.int64),
+        "objectGuess": obj,
+        "probeGuess": probe,
+        "xcoords": scan.x,
+        "ycoords": scan.y,
+    }
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(arrays):
+        path = tmp_path / "wild.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return write
+
+
+def model(arrays):
+    """Counts (n, N, N) that object, probe and positions let expect."""
+    obj, probe = arrays["objectGuess"].astype(complex), arrays["probeGuess"].astype(complex)
+    return patch_counts(obj, probe, Scan(arrays["xcoords"], arrays["ycoords"], obj.shape, len(probe)), 1.0)
+
+
+def physics(arrays):
+    return json.loads(str(arrays["_metadata"]))["physics_parameters"]
+
+
+@pytest.mark.parametrize(("side", "option"), [(64, "crop"), (128, "pad")])
+def test_frames_of_another_side_fit_the_model_on_its_own_pixels(save, smooth, side, option):
+    """Object, probe and positions on the new pixels predict the frames as well as the old ones did."""
+    metadata = {"_metadata": np.array(json.dumps({"physics_parameters": {"pixel_size_m": 1e-8}}))}
+    made, done = canonicalize(save(smooth | metadata), corrections=Corrections(**{option: side}))
+    assert made["diffraction"].shape[1:] == made["probeGuess"].shape == (side, side)
+    good = ~made.get("bad_pixels", np.zeros((side, side), bool))
+    assert np.count_nonzero(good) == min(side, SIDE) ** 2
+    counts, expected = made["diffraction"].astype(float) ** 2, model(made)
+    error = np.abs(counts - expected)[:, good].sum() / counts.sum()
+    assert error < 0.02
+    np.testing.assert_allclose(made["xcoords"], smooth["xcoords"] * side / SIDE)
+    assert physics(made)["N"] == side
+    assert physics(made)["pixel_size_m"] == pytest.approx(1e-8 * SIDE / side)
+    (step,) = (step["parameters"] for step in done if step["operation"] == "resize_frames")
+    assert (step["old"], step["new"]) == ([SIDE, SIDE], side)
+    assert step["light_left_out"] < 0.01
+
+
+def test_a_probe_of_the_new_side_stays(save, smooth):
+    probe = smooth["probeGuess"][16:80, 16:80]
+    made, _ = canonicalize(save(smooth | {"probeGuess": probe}), corrections=Corrections(crop=64))
+    np.testing.assert_array_equal(made["probeGuess"], probe.astype(np.complex64))
+    np.testing.assert_array_equal(made["xcoords"], smooth["xcoords"])
+    with pytest.raises(FormError, match="expected that of the frames"):
+        canonicalize(save(smooth | {"probeGuess": probe[:40, :40]}), corrections=Corrections(crop=64))
+    with pytest.raises(FormError, match="--crop makes them smaller"):
+        canonicalize(save(smooth), corrections=Corrections(crop=128))
+
+
+def test_frames_that_are_no_squares_are_cropped(save, smooth):
+    wide = np.pad(smooth["diffraction"], ((0, 0), (0, 0), (8, 8)))
+    probe = smooth["probeGuess"][16:80, 16:80]
+    made, _ = canonicalize(save(smooth | {"diffraction": wide, "probeGuess": probe}), corrections=Corrections(crop=64))
+    np.testing.assert_allclose(made["diffraction"] ** 2, smooth["diffraction"][:, 16:80, 16:80], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_every_orientation_is_found_and_undone(save, smooth, name):
+    """Frames turned by any of the eight are recognised by the likelihood, and the option named turns them back."""
+    inverse = {"rotate-90": "rotate-270", "rotate-270": "rotate-90"}.get(name, name)
+    wrong, _ = canonicalize(save(smooth | {"diffraction": turned(smooth["diffraction"], inverse)}))
+    found = [finding.message for finding in validate(wrong).findings if finding.code == "DETECTOR-001.orientation"]
+    assert len(found) == 1
+    assert f"`--orientation {name}`" in found[0]
+    path = save(smooth | {"diffraction": turned(smooth["diffraction"], inverse)})
+    right, _ = canonicalize(path, corrections=Corrections(orientation=name))
+    np.testing.assert_allclose(right["diffraction"] ** 2, smooth["diffraction"], rtol=1e-6)
+    assert not [finding for finding in validate(right).findings if finding.code == "DETECTOR-001.orientation"]
+
+
+def test_a_mask_turns_and_moves_with_the_frames(save, smooth):
+    bad = np.zeros((SIDE, SIDE), bool)
+    bad[5, 9] = True
+    frames = np.where(bad, 77, smooth["diffraction"])
+    path = save(smooth | {"diffraction": frames, "bad_pixels": bad})
+    made, _ = canonicalize(path, corrections=Corrections(orientation="transpose"))
+    assert np.argwhere(made["bad_pixels"]).tolist() == [[9, 5]]
+    frames = np.roll(frames, (6, -4), (1, 2))
+    path = save(smooth | {"diffraction": frames, "bad_pixels": np.roll(bad, (6, -4), (0, 1))})
+    made, done = canonicalize(path, corrections=Corrections(centre=True))
+    (step,) = (step["parameters"] for step in done if step["operation"] == "centre_beam")
+    assert (step["rows"], step["columns"]) == (-6, 4)
+    outside = np.zeros((SIDE, SIDE), bool)
+    outside[-6:], outside[:, :4] = True, True
+    np.testing.assert_array_equal(made["bad_pixels"], outside | bad)
+    kept = smooth["diffraction"][:, ~made["bad_pixels"]]
+    np.testing.assert_allclose(made["diffraction"][:, ~made["bad_pixels"]] ** 2, kept, rtol=1e-6)
+
+
+def test_a_gain_gives_whole_photons(save, smooth):
+    stored = (smooth["diffraction"] * 2.5 + 0.4).astype(np.float32)
+    made, done = canonicalize(save(smooth | {"diffraction": stored}), corrections=Corrections(gain=2.5))
+    np.testing.assert_allclose(made["diffraction"] ** 2, smooth["diffraction"], rtol=1e-6)
+    assert physics(made)["intensity_scale"] == 1.0
+    (step,) = (step["parameters"] for step in done if step["operation"] == "divide_by_gain")
+    assert step["units_per_photon"] == 2.5
+    assert 0.15 < step["largest_rounding"] < 0.17
+
+
+def test_what_a_file_does_not_hold_is_refused(save, smooth, tmp_path):
+    text, small, deep = tmp_path / "text.npy", tmp_path / "small.npy", tmp_path / "deep.npy"
+    np.save(text, np.array(["x"]))
+    np.save(small, np.zeros((8, 8)))
+    np.save(deep, np.zeros((2, SIDE, SIDE)))
+    path = save(smooth)
+    for corrections, says in (
+        (Corrections(drop_frames=(99,)), "there is no frame 99"),
+        (Corrections(drop_frames=tuple(range(12))), "nothing would be left"),
+        (Corrections(mask_values=("MAX",)), "no pixel of int64 holds"),
+        (Corrections(mask_values=("0.5",)), "can hold that"),
+        (Corrections(mask_values=("0",)), "marks .* pixels as bad"),
+        (Corrections(mask=text), "no picture of finite numbers"),
+        (Corrections(mask=small), r"has shape \(8, 8\); expected that of a frame"),
+        (Corrections(mask=deep), "no picture of finite numbers"),
+        (Corrections(mask=path), "expected one array, or one named bad_pixels"),
+        (Corrections(good_pixels="nothing"), "neither a key of the file"),
+        (Corrections(probe_mode=1), "there is no mode 1"),
+        (Corrections(slice_number=3), "--slice 3 takes one of"),
+        (Corrections(positions_unit="m"), "give --pixel-size"),
+    ):
+        with pytest.raises(ContractError, match=says):
+            canonicalize(path, corrections=corrections)
+
+
+def test_a_window_of_another_side_for_a_base(save, smooth):
+    base = {key: value for key, value in smooth.items() if key != "diffraction"}
+    made, done = canonicalize_base(save(base), corrections=Corrections(crop=64))
+    np.testing.assert_array_equal(made["probeGuess"], smooth["probeGuess"][16:80, 16:80].astype(np.complex64))
+    np.testing.assert_array_equal(made["xcoords"], smooth["xcoords"])
+    (step,) = (step["parameters"] for step in done if step["operation"] == "resize_window")
+    assert 0 < step["power_left_out"] < 0.05
+
+
+def test_positions_in_metres_use_the_recorded_pixel(save, smooth):
+    base = {key: value for key, value in smooth.items() if key != "diffraction"}
+    base |= {"xcoords": base["xcoords"] * 2e-8, "ycoords": base["ycoords"] * 2e-8}
+    base["_metadata"] = np.array(json.dumps({"physics_parameters": {"pixel_size_m": 2e-8}}))
+    made, _ = canonicalize_base(save(base), corrections=Corrections(positions_unit="m"))
+    np.testing.assert_allclose(made["xcoords"], smooth["xcoords"])
+    base["xcoords"], base["ycoords"] = base["xcoords"] * 1e6, base["ycoords"] * 1e6
+    made, _ = canonicalize_base(save(base), corrections=Corrections(positions_unit="um"))
+    np.testing.assert_allclose(made["ycoords"], smooth["ycoords"])
