@@ -179,13 +179,13 @@ def export(study):
     return lambda *arguments: CliRunner().invoke(main, [*options, "export", *map(str, arguments)])
 
 
-def build(graph, key, name, content):
+def build(graph, key, name, content, inputs=None):
     """A result on disk as its asset writes it, with one file."""
     layout = graph.store.layout(graph.store.active_base().base_id)
     with graph.store.build(
         layout,
         key,
-        inputs=expected(graph.store, layout, graph.design, key).inputs,
+        inputs=inputs or expected(graph.store, layout, graph.design, key).inputs,
         parameters=stages.parameters(graph.design, key),
         design_sha256=graph.design.sha256(),
         code_version=stages.code_version(key),
@@ -217,6 +217,13 @@ def test_a_reconstruction_of_the_study_is_found_with_its_frames(export, study, t
         said = sentence(export("reconstruction", tmp_path / "b.h5", *place, *GEOMETRY))
         assert f"dose_1000/baseline: {'inference pinn' if method == 'pinn' else 'reconstruction lsqml train'}" in said
         assert "has no result" in said
+    # A result that was not made from the frames that are there does not go out with their positions.
+    key = STAGES["lsqml_reconstruction_train"].key(study.design, half.cell)
+    build(study, key, "ptychi_reconstruction.npz", content.getvalue(), inputs=(layout.base,))
+    place = ("--method", "lsqml", "--dose", 1e3, "--view", "baseline", "--split", "train")
+    said = sentence(export("reconstruction", tmp_path / "b.h5", *place, *GEOMETRY))
+    assert "was made from other frames than those in" in said
+    assert not (tmp_path / "b.h5").exists()
 
 
 def test_the_scores_of_the_report_keep_their_values_and_get_their_types(export, study, tmp_path, monkeypatch):
