@@ -28,6 +28,8 @@ class Source:
         Values for ``physics_parameters``: ``pixel_size_m``, ``wavelength_m``, ``detector_distance_m``, ``energy_eV``.
     says : dict
         Parameters of the conversion that the format fixes: ``{"counts": True}``.
+    grid : tuple of int, optional
+        Rows and columns of the frames for which positions were turned from metres into object pixels.
     done : list of ``{tool, operation, parameters}``
         What the reader did to the arrays, for the history of the data.
     """
@@ -38,6 +40,7 @@ class Source:
     members: dict[str, str] = field(default_factory=dict)
     physics: dict[str, float] = field(default_factory=dict)
     says: dict[str, Any] = field(default_factory=dict)
+    grid: tuple[int, int] | None = None
     done: list[dict[str, Any]] = field(default_factory=list)
 
     def form(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ import tifffile
 from fixtures import foreign_files as layouts
 
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.formats.reading.opening import opened
 from fly64_assets.formats.reading.said import Said
@@ -258,3 +260,23 @@ def test_a_probe_of_the_mean_frame(tmp_path, letter):
     np.testing.assert_allclose(np.abs(found) / np.abs(found).max(), probe, atol=2e-3)
     assert np.unravel_index(np.abs(found).argmax(), found.shape) == (32, 32)
     assert "probe_from_mean_frame" in done
+
+
+def test_square_frames_cut_of_oblong_ones_have_square_pixels(tmp_path, letter):
+    """A detector of 64 x 96 pixels: columns are sampled more finely until the frames are cut to 64 x 64."""
+    wide = np.pad(letter.counts, ((0, 0), (0, 0), (16, 16)))
+    shown = SimpleNamespace(**{**vars(letter), "counts": wide})
+    layouts.cxi(tmp_path / "f.cxi", shown, turn=lambda frames: frames if frames.shape[-1] == 96 else wide[:1])
+    with h5py.File(tmp_path / "f.cxi", "a") as file:
+        file["entry_1/instrument_1/detector_1/mask"][...] = 0
+    arrays, _ = data_set(tmp_path / "f.cxi", corrections=Corrections(crop=64))
+    is_its_scan(arrays, letter)
+    has_its_frames(arrays, letter)
+    assert facts(arrays)["pixel_size_m"] == pytest.approx(letter.pixel, rel=1e-6)
+
+
+def test_the_unit_that_the_user_gives_comes_before_the_file(tmp_path, letter):
+    """Positions are handed on in metres, and converted once."""
+    layouts.cxi(tmp_path / "f.cxi", letter)
+    corrections = Corrections(positions_unit="m", pixel_size=letter.pixel)
+    is_its_scan(data_set(tmp_path / "f.cxi", Said(unit=True), corrections=corrections)[0], letter)

@@ -18,6 +18,7 @@ from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import arrays, cxi, matlab, plain, ptychodus, ptylab, ptypy
 from fly64_assets.formats.reading.hdf5 import Tree, open_tree, rows
 from fly64_assets.formats.reading.said import Said
+from fly64_assets.formats.units import PIXEL_SIZE
 
 SAID: Final = "said"
 OF_FRAMES: Final = ("counts", "dc_corner")
@@ -63,6 +64,7 @@ def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path |
         beside = _open(other, said, frames, named)
         main = joined(main, _archive(other, said) if beside is None else beside)
     arrays.split_pairs(main, said)
+    _on_the_probes_grid(main, given.get("rename") or {})
     if not frames:
         main.says = {name: value for name, value in main.says.items() if name not in OF_FRAMES}
     return main, main.form(given)
@@ -100,8 +102,23 @@ def joined(main: Source, other: Source) -> Source:
         {**main.members, **{f"{place}: {name}": text for name, text in other.members.items()}},
         {**other.physics, **main.physics},
         {**other.says, **main.says},
+        main.grid or other.grid,
         [*main.done, *other.done, transformation("join_file", {"file": place, "kind": other.kind})],
     )
+
+
+def _on_the_probes_grid(source: Source, rename: Mapping[str, str]) -> None:
+    """Positions in pixels of a probe that has another side than the frames, which are to be cut or padded to it."""
+    key = next((old for old, new in rename.items() if new == schema.PROBE), schema.PROBE)
+    probe = source.arrays.get(key)
+    if source.grid is None or probe is None or probe.ndim < 2 or probe.shape[-2:] == source.grid:
+        return
+    rows, columns = (new / old for new, old in zip(probe.shape[-2:], source.grid, strict=True))
+    source.arrays[schema.XCOORDS] = source.arrays[schema.XCOORDS] * columns
+    source.arrays[schema.YCOORDS] = source.arrays[schema.YCOORDS] * rows
+    if PIXEL_SIZE in source.physics:
+        source.physics[PIXEL_SIZE] /= columns
+    source.done.append(transformation("positions_on_the_grid_of_the_probe", {"factors": [rows, columns]}))
 
 
 def _match(main: Source, other: Source, first: NDArray[Any], second: NDArray[Any]) -> None:

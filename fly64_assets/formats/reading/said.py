@@ -111,8 +111,9 @@ def note_geometry(source: Source, geometry: Geometry) -> None:
 
 
 def note_pixel(source: Source, pixel: tuple[float, float]) -> None:
-    """Keep the object pixel of a source, where it is a square."""
-    if abs(pixel[0] - pixel[1]) <= SQUARE * abs(pixel[0]):
+    """Keep the object pixel of a source, where it is a square, or will be one on square frames cut of oblong ones."""
+    shape = frame_shape(source) or (1, 1)
+    if abs(pixel[0] * shape[0] / shape[1] - pixel[1]) <= SQUARE * pixel[1]:
         source.physics[PIXEL_SIZE] = pixel[1]
 
 
@@ -136,6 +137,7 @@ def put_metres(
     converted = pixel is not None and not said.unit
     if pixel is not None and converted:
         x, y = x / pixel[1], y / pixel[0]
+        source.grid = frame_shape(source)
         source.done.append(transformation("positions_from_metres", {"pixel_m": list(pixel)}))
         note_pixel(source, pixel)
     source.arrays |= {schema.XCOORDS: x, schema.YCOORDS: y}
