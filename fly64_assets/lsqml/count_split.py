@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ LARGE_RATE: Final = 100.0
 
 @dataclass(frozen=True)
 class Deviances:
-    """Mean Poisson deviances per pixel of one object.
+    """Mean Poisson deviances per measured pixel of one object.
 
     ``fitted`` is that of the fitted counts, ``expected`` what it would be on average if the object were true, and
     ``held_out`` that of the held-out counts, NaN if there are none.
@@ -77,10 +77,10 @@ class HeldOutCounts:
         for part in blocks(len(self._fitted_frames)):
             index = self._fitted_frames[part]
             rates = (1 - self._fraction) * self._rates(obj, probe, index)
-            counts = np.fft.fftshift(self.fitted[index], axes=(-2, -1)).astype(np.float64)
+            counts = self._measured(np.fft.fftshift(self.fitted[index], axes=(-2, -1)).astype(np.float64))
             fitted += float(deviance(counts, rates).sum())
             expected += float(expected_deviance(rates).sum())
-        pixels = len(self._fitted_frames) * self._measurement.patch_size**2
+        pixels = len(self._fitted_frames) * self._pixels
         return Deviances(fitted / pixels, expected / pixels, self._held_out_deviance(obj, probe))
 
     def _held_out_deviance(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> float:
@@ -90,16 +90,29 @@ class HeldOutCounts:
         for part in blocks(len(self._held_out_frames)):
             rates = self._fraction * self._rates(obj, probe, self._held_out_frames[part])
             # Nearly all pixels hold no held-out count, and their deviance is twice the rate.
-            occupied = self._held_out[part] > 0
-            counts = self._held_out[part][occupied].astype(np.float64)
+            held_out = self._measured(self._held_out[part])
+            occupied = held_out > 0
+            counts = held_out[occupied].astype(np.float64)
             total += float(deviance(counts, rates[occupied]).sum()) + 2 * float(rates[~occupied].sum())
-        return total / self._held_out.size
+        return total / (len(self._held_out_frames) * self._pixels)
 
     def _rates(
         self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], index: NDArray[np.int64]
     ) -> NDArray[np.float64]:
+        """Expected counts of frames in their measured pixels, as :meth:`_measured` gives them."""
         m = self._measurement
-        return patch_counts(obj, probe, m.scan[index], m.intensity_scale)
+        return self._measured(patch_counts(obj, probe, m.scan[index], m.intensity_scale))
+
+    @property
+    def _pixels(self) -> int:
+        """Measured pixels of a frame."""
+        bad = self._measurement.bad_pixels
+        return self._measurement.patch_size**2 - (0 if bad is None else int(bad.sum()))
+
+    def _measured(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Frames (b, N, N) as they are, or (b, k) of their measured pixels alone if some are bad."""
+        bad = self._measurement.bad_pixels
+        return frames if bad is None else frames[:, ~bad]
 
 
 def deviance(counts: NDArray[np.floating], rates: NDArray[np.floating]) -> NDArray[np.float64]:

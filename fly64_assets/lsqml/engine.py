@@ -30,7 +30,7 @@ MARGIN: Final = 2
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Result of a reconstruction; deviances are mean Poisson deviances per pixel after every epoch.
+    """Result of a reconstruction; deviances are mean Poisson deviances per measured pixel after every epoch.
 
     Where counts were held out, the epochs until the end were run without them, and choose only how many epochs of all
     counts give the object.
@@ -245,6 +245,7 @@ def _task(
     np.random.seed(seed % 2**32)
     # The library's transform is not normalised, so that the sum of |P|^2 is the mean count of a frame over N^2.
     absolute = probe * (split.scale / measurement.patch_size)
+    bad = measurement.bad_pixels
     task = PtychographyTask(
         engine_options(engine, settings, execution, measurement.frames, seed, noise_model),
         diffraction_data=split.fitted,
@@ -252,10 +253,15 @@ def _task(
         probe_data=absolute[None, None].astype(np.complex64),
         probe_position_x_px=(measurement.x + MARGIN).astype(np.float32),
         probe_position_y_px=(measurement.y + MARGIN).astype(np.float32),
+        valid_pixel_mask=None if bad is None else np.fft.ifftshift(~bad),
     )
     if execution.accelerator == "cpu":
         # Declared by the library. Undeclared it is the CPU all the same, without a Python call in every torch call.
         torch.set_default_device(None)
+    if bad is not None and engine == "lsqml":
+        from fly64_assets.lsqml.bad_pixels import judge_measured_pixels
+
+        judge_measured_pixels(task)
     if settings.subpixel == "bilinear" and engine not in WHOLE_PIXEL_ENGINES:
         from fly64_assets.lsqml.bilinear import use_bilinear_windows
 

@@ -60,10 +60,14 @@ class FastMinibatches:
         Object update direction, summed over the minibatches so far.
     weight : (H, W) float32
         Preconditioner (25b).
+    bad_pixels : (N, N) bool or None
+        Detector pixels that were not measured, DC in the corner; None if all were.
     """
 
     def __init__(self, reconstructor: Any) -> None:
         self.reconstructor = reconstructor
+        bad = ~reconstructor.dataset.valid_pixel_mask
+        self.bad_pixels = bad if bool(bad.any()) else None
 
     def run(self, input_data: Any, y_true: Tensor) -> None:
         """One minibatch: ``input_data`` begins with the indices (b,) of its frames, ``y_true`` are counts (b, N, N)."""
@@ -114,13 +118,17 @@ class FastMinibatches:
         """Change chi (b, N, N) of exit waves (19), and the sums of the error in the far field and of the loss.
 
         The step of the Gaussian model (12b, 14, 16) gives the far field F the measured modulus: it changes by
-        F (sqrt(counts) / |F| - 1). The transform is linear, so the change alone is transformed back.
+        F (sqrt(counts) / |F| - 1), and where nothing was measured not at all. The transform is linear, so the change
+        alone is transformed back.
         """
         fields = torch.fft.fft2(waves)
         # Without the square root of torch.abs.
         y_pred = fields.real * fields.real + fields.imag * fields.imag
         root_pred, root_true = square_root(y_pred), square_root(y_true)
         loss = self.reconstructor.loss_tracker.metric_function(y_pred, y_true) * y_true.numel()
+        if self.bad_pixels is not None:
+            root_pred = root_pred.masked_fill_(self.bad_pixels, 0.0)
+            fields = fields.masked_fill_(self.bad_pixels, 0.0)
         error = (root_pred - root_true).square_().sum()
         ratio = torch.div(root_true, root_pred + self.reconstructor.noise_model.eps)
         return torch.fft.ifft2(fields.mul_(ratio.sub_(1))), torch.stack((error, loss))

@@ -3,8 +3,9 @@
 A step that LSQML takes from the counts is followed by the proximal step of total variation, and the library's momentum
 accelerates both together. Where the steps end, the object minimises twice the squared misfit of the amplitudes, which
 for bright pixels is the negative log-likelihood, plus 2 level sqrt(n) times the total variation, n being the photons
-per object pixel; the illumination of neighbouring pixels is taken as equal. The level has the unit of
-:class:`fly64_assets.pinn.unrolled.regularisation_path.RegularisedLikelihood`.
+per object pixel; the illumination of neighbouring pixels is taken as equal. Where detector pixels are not measured, the
+misfit lacks them, and n is the photons of the illumination times the part of the pixels that are. The level has the
+unit of :class:`fly64_assets.pinn.unrolled.regularisation_path.RegularisedLikelihood`.
 
 Not used is the library's own total variation (pty-chi 2.2.0, ``image_proc.total_variation_2d_chambolle``). It takes
 the root of a sum of complex squares instead of squared moduli, a root that is discontinuous, so that rounding errors
@@ -66,7 +67,7 @@ def weights(reconstructor: Any) -> Tensor:
     illumination = reconstructor.forward_model.get_probe_grid_preconditioner()
     photons = illumination * reconstructor.parameter_group.probe.get_spatial_shape()[0] ** 2
     damping = reconstructor.options.preconditioning_damping_factor * photons.max()
-    mean = photons.square().sum() / photons.sum()
+    mean = photons.square().sum() / photons.sum() * reconstructor.dataset.valid_pixel_mask.to(photons.dtype).mean()
     weight: Tensor = 0.5 * mean.sqrt() / torch.sqrt(photons.square() + damping**2)
     return weight
 

@@ -197,11 +197,13 @@ class _Solver:
         """
         judged = evenly_spread(self._measurement.frames, JUDGED_FRAMES)
         some = evenly_spread(self._measurement.frames, BACKGROUND_FRAMES)
-        background = fitted_background(self._rates(obj, some), self._held_out(some), BACKGROUND_ITERATIONS)
+        bad, seen = self._plane.bad_pixels, (self._rates(obj, some), self._held_out(some))
+        background = fitted_background(*seen, BACKGROUND_ITERATIONS, bad_pixels=bad)
         total = 0.0
         for start in range(0, len(judged), BACKGROUND_FRAMES):
             part = judged[start : start + BACKGROUND_FRAMES]
-            total += float(poisson_loss(self._rates(obj, part) + background, self._held_out(part))) * len(part)
+            rates = self._rates(obj, part) + background
+            total += float(poisson_loss(rates, self._held_out(part), bad)) * len(part)
         return total / len(judged)
 
     def _rates(self, obj: torch.Tensor, frames: NDArray[np.int64]) -> torch.Tensor:

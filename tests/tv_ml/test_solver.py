@@ -135,6 +135,7 @@ def test_a_measurement_cannot_hold_the_truth():
         "object_shape",
         "scan_index",
         "unit",
+        "bad_pixels",
     }
 
 

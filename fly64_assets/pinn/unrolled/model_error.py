@@ -21,6 +21,8 @@ from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 
 EM_ITERATIONS: Final = 60
 """Iterations of expectation maximisation that fit a background from the start."""
+LEAST_NEAR: Final = 1e-3
+"""Below the part that a single pixel of 9 x 9 makes: where no pixel is measured, a background of 0 is divided by it."""
 BLOCK_FRAMES: Final = 256
 """Frames whose loss is evaluated at once."""
 
@@ -57,7 +59,8 @@ class SplitLikelihood:
         origin: tuple[int, int] = (0, 0),
     ) -> torch.Tensor:
         """Mean loss per frame of a split, a float64 scalar with a gradient; for as many frames as fit into memory."""
-        return poisson_loss(self.rates(obj, frames, origin) + background, self.measured(split, frames))
+        rates = self.rates(obj, frames, origin) + background
+        return poisson_loss(rates, self.measured(split, frames), self.plane.bad_pixels)
 
     @torch.no_grad()
     def mean_loss(self, obj: torch.Tensor, split: int, frames: NDArray[np.int64], background: torch.Tensor) -> float:
@@ -75,11 +78,16 @@ class SplitLikelihood:
         start: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The background (N, N) that an object leaves in a split of some frames; see :func:`fitted_background`."""
-        return fitted_background(self.rates(obj, frames), self.measured(split, frames), iterations, start)
+        rates, counts = self.rates(obj, frames), self.measured(split, frames)
+        return fitted_background(rates, counts, iterations, start, self.plane.bad_pixels)
 
 
 def fitted_background(
-    rates: torch.Tensor, counts: torch.Tensor, iterations: int, start: torch.Tensor | None = None
+    rates: torch.Tensor,
+    counts: torch.Tensor,
+    iterations: int,
+    start: torch.Tensor | None = None,
+    bad_pixels: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Expected counts per detector pixel (N, N), the same in every frame, that an object leaves unexplained on average.
 
@@ -92,12 +100,30 @@ def fitted_background(
         Expected and measured counts, DC in the corner, as in the result.
     start : (N, N) float32, optional
         The term to improve; by default 5 % of the counts, evenly spread.
+    bad_pixels : (N, N) bool, optional
+        Pixels that were not measured, DC in the corner. They have no part in the result, which is there what the
+        measured pixels around them have, or 0 where none is near.
     """
-    box = torch.full((1, 1, 9, 9), 1 / 81, device=rates.device)
-    background = torch.full_like(counts[0], 0.05 * float(counts.mean()) + 1e-12) if start is None else start
+    measured = counts if bad_pixels is None else counts[:, ~bad_pixels]
+    background = torch.full_like(counts[0], 0.05 * float(measured.mean()) + 1e-12) if start is None else start
     for _ in range(iterations):
         ratio = (counts / (rates + background).clamp_min(1e-8)).mean(dim=0)
-        raised = torch.fft.fftshift(background * ratio)[None, None]
-        smooth = torch.nn.functional.conv2d(torch.nn.functional.pad(raised, (4, 4, 4, 4), mode="replicate"), box)
-        background = torch.fft.ifftshift(smooth[0, 0])
+        background = _smoothed(background * ratio, bad_pixels)
     return background
+
+
+def _smoothed(image: torch.Tensor, bad_pixels: torch.Tensor | None) -> torch.Tensor:
+    """Mean over the measured of the 9 x 9 pixels around each, 0 where there is none; DC in the corner."""
+    if bad_pixels is None:
+        return _box_mean(image)
+    near = _box_mean((~bad_pixels).to(image.dtype))
+    mean: torch.Tensor = _box_mean(image.masked_fill(bad_pixels, 0.0)) / near.clamp_min(LEAST_NEAR)
+    return mean
+
+
+def _box_mean(image: torch.Tensor) -> torch.Tensor:
+    """Mean of an image (N, N), DC in the corner, over the 9 x 9 pixels around each; the edge goes on beyond itself."""
+    box = torch.full((1, 1, 9, 9), 1 / 81, device=image.device)
+    padded = torch.nn.functional.pad(torch.fft.fftshift(image)[None, None], (4, 4, 4, 4), mode="replicate")
+    mean: torch.Tensor = torch.fft.ifftshift(torch.nn.functional.conv2d(padded, box)[0, 0])
+    return mean

@@ -51,6 +51,8 @@ class ObjectPlane:
     frames : int
         Number of learned frames.
     physics : ForwardModel
+    bad_pixels : (N, N) bool or None
+        Detector pixels that were not measured, DC in the corner; None if all were.
 
     Examples
     --------
@@ -82,6 +84,8 @@ class ObjectPlane:
         self.device = torch.device(device)
         self.physics = ForwardModel(probe, probe_window(probe)).to(self.device)
         self.window = window = self.physics.window
+        bad = measurement.bad_pixels
+        self.bad_pixels = None if bad is None else torch.from_numpy(np.fft.ifftshift(bad)).to(self.device)
         self.frames = len(order) if learned is None else learned
         self.object_shape = measurement.object_shape
         scan = replace(measurement.scan[order], patch_size=window).tight(MARGIN)

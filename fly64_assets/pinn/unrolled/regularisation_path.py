@@ -52,6 +52,9 @@ ROUNDING: Final = 1e-7
 """Accuracy of the objective [nats per photon], as rates are sums in single precision."""
 IN_MEMORY_BYTES: Final = 512 * 2**20
 """Counts up to this size stay in memory from step to step."""
+LEAST_VISIBLE: Final = 0.5
+"""Part of the light of a constant object that is taken to reach measured pixels at least: where a beamstop hides more,
+most of the photons beside it come from details."""
 LEAST_ILLUMINATION: Final = 0.02
 """Relative to the largest; steps are no longer where there is less."""
 
@@ -128,6 +131,9 @@ class RegularisedLikelihood:
     whose first term is the negative Poisson log-likelihood less its least value. In the form NLL + mu sqrt(n) TV, mu
     is twice the level. The background is the same for all frames; it is fitted anew before each minimisation.
 
+    The first sum is over the measured pixels of the detector alone. Details scatter photons all over it, so that the
+    photons n are those of the illumination times the part of the pixels that are measured.
+
     Parameters
     ----------
     plane, counts, scale
@@ -142,6 +148,8 @@ class RegularisedLikelihood:
         illumination = plane.illumination
         # Weighted by the illumination itself: an object pixel counts as often as it is measured.
         self._photons = scale**2 * float(illumination.square().sum() / illumination.sum())
+        if plane.bad_pixels is not None:
+            self._photons *= 1 - float(plane.bad_pixels.double().mean())
         self._rounding = ROUNDING * sum(float(self._counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks())
         self._background: torch.Tensor | None = None
 
@@ -150,6 +158,8 @@ class RegularisedLikelihood:
         plane = self._plane
         photons = sum(float(self._counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks()) / plane.frames
         expected = self._scale**2 * float(plane.physics.probe.abs().square().sum())
+        if plane.bad_pixels is not None:
+            expected *= max(LEAST_VISIBLE, float(_measured_part(plane.physics.probe, plane.bad_pixels)[0, 0]))
         level = math.sqrt(max(photons, 1e-12) / expected)
         return torch.full(plane.shape, level, dtype=torch.complex64, device=plane.device)
 
@@ -202,6 +212,9 @@ class RegularisedLikelihood:
             counts = self._counts(rows)
             rates = _squared(waves) + background
             ratio = counts / rates
+            if plane.bad_pixels is not None:
+                # Counts are 0 there: neither a misfit nor a gradient is left.
+                rates, ratio = rates.masked_fill(plane.bad_pixels, 0.0), ratio.masked_fill(plane.bad_pixels, 1.0)
             # c log(c / l) as the function that is 0 at c = 0.
             misfit += float((rates - counts + torch.special.xlogy(counts, ratio)).sum(dtype=torch.float64))
             change = torch.fft.ifft2(waves * (1.0 - ratio), norm="ortho")
@@ -220,7 +233,8 @@ class RegularisedLikelihood:
                 rates.append(plane.physics.corner_rates(windows, self._scale))
                 counts.append(self._counts(rows)[inside])
         iterations = EM_ITERATIONS if self._background is None else REFIT_ITERATIONS
-        fitted = fitted_background(torch.cat(rates), torch.cat(counts), iterations, self._background)
+        seen = torch.cat(rates), torch.cat(counts)
+        fitted = fitted_background(*seen, iterations, self._background, plane.bad_pixels)
         return fitted.clamp_min(LEAST_BACKGROUND)
 
     def _preconditioner(self, obj: torch.Tensor, level: float) -> Preconditioner:
@@ -258,6 +272,8 @@ class _Preconditioner:
     Plain steps would take thousands of iterations to build such phases up. Total variation adds a curvature
     proportional to k^2 and to the inverse of the variation. All three are diagonal in spatial frequency, and the
     illumination's is diagonal in position: the illumination's square root on either side keeps the product symmetric.
+    Where detector pixels are not measured, the likelihood's curvature is less by the part of the scattered photons that
+    they would have got, which depends on the spatial frequency, too (:func:`_measured_part`).
     """
 
     def __init__(self, plane: ObjectPlane, obj: torch.Tensor, scale: float, weight: float) -> None:
@@ -276,8 +292,14 @@ class _Preconditioner:
         rows = torch.fft.fftfreq(plane.shape[0], device=plane.device)[:, None]
         columns = torch.fft.rfftfreq(plane.shape[1], device=plane.device)
         variation = 4.0 * weight * mean * ((math.pi * rows).sin().square() + (math.pi * columns).sin().square())
-        self._phase = 1.0 / (1.0 - transfer + LEAST_CURVATURE + variation)
-        self._amplitude = 1.0 / (1.0 + transfer + variation)
+        along_phase, along_amplitude = 1.0 - transfer, 1.0 + transfer
+        if plane.bad_pixels is not None:
+            part = _measured_part(plane.physics.probe, plane.bad_pixels)
+            size = len(part)
+            part = _between(rows[:, 0] * size, size) @ part @ _between(columns * size, size).T
+            along_phase, along_amplitude = part * along_phase, (part * along_amplitude).clamp_min(LEAST_CURVATURE)
+        self._phase = 1.0 / (along_phase + LEAST_CURVATURE + variation)
+        self._amplitude = 1.0 / (along_amplitude + variation)
 
     def __call__(self, change: torch.Tensor) -> torch.Tensor:
         """Scaled change (H, W)."""
@@ -285,6 +307,29 @@ class _Preconditioner:
         amplitude = _filtered(local.real, self._amplitude)
         phase = _filtered(local.imag, self._phase)
         return torch.complex(amplitude, phase) * self._direction * self._root
+
+
+def _measured_part(probe: torch.Tensor, bad_pixels: torch.Tensor) -> torch.Tensor:
+    """Part of the photons scattered by a detail that measured pixels get, by the detail's spatial frequency (N, N).
+
+    A detail of the spatial frequency k moves the far field of the probe by k. Of a real phase or absorption both k and
+    -k do; the result is the mean of both. At [0, 0] it is the part of the direct beam. ``probe`` (N, N) complex64,
+    ``bad_pixels`` (N, N) bool with the DC in the corner, as in the result (float32).
+    """
+    beam = _squared(torch.fft.fft2(probe, norm="ortho"))
+    good = torch.fft.rfft2((~bad_pixels).to(beam.dtype))
+    part = torch.fft.irfft2(good * torch.fft.rfft2(beam).conj(), s=beam.shape) / beam.sum()
+    both: torch.Tensor = 0.5 * (part + part.flip((0, 1)).roll((1, 1), (0, 1)))
+    return both.clamp(0.0, 1.0)
+
+
+def _between(places: torch.Tensor, size: int) -> torch.Tensor:
+    """Matrix (k, size) that interpolates a periodic sequence of ``size`` values linearly at places (k,)."""
+    low = torch.floor(places)
+    weights = torch.zeros(len(places), size, device=places.device)
+    for whole, weight in ((low, 1 - (places - low)), (low + 1, places - low)):
+        weights.scatter_add_(1, whole.long()[:, None] % size, weight[:, None])
+    return weights
 
 
 def _filtered(image: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
