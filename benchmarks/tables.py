@@ -8,6 +8,7 @@ iterative method with the smallest mean in the cell; the network is divided by i
 contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed and method; of several rows of one the
                     last counts
 bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
+detector_gaps.csv   what gaps of the detector cost: ``benchmarks/detector_gaps.py``
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
@@ -39,6 +40,8 @@ TITLES = {
     "lsqml": "`lsqml`", "lsqml_tv": "`lsqml` with TV", "tv_ml": "`tv_ml`", "pinn": "`pinn`",
     "uniform": "uniform object",
 }  # fmt: skip
+GAP_TITLES = TITLES | {"lsqml_poisson": "`lsqml`, Poisson noise", "cnn": "`cnn`"}
+"""Methods of detector_gaps.csv, in the order of its table, which has no uniform object."""
 PACKAGES = (*ITERATIVE, NETWORK, "pty-chi", "PtyPy", "cdtools")
 """First words of the methods in peers.csv, in the order of its tables."""
 VIEWS = ("baseline", "dense", "sparse")
@@ -356,6 +359,22 @@ def peers(ending: str, entry: Callable[[Row | None, Row | None], str]) -> Callab
     return made
 
 
+def detector_gaps(_contest: Contest) -> str:
+    """Phase RMSE without gaps, and over it the errors with a mask and with gaps that are taken for zeros."""
+    found: dict[tuple[int, str], dict[str, list[float]]] = {}
+    for row in rows_of("detector_gaps.csv"):
+        cell = found.setdefault((int(row["dose"]), row["method"]), {})
+        cell.setdefault(row["gaps"], []).append(float(row["phase_rmse"]))
+    rows = []
+    for dose, method in sorted(found, key=lambda key: (key[0], list(GAP_TITLES).index(key[1]))):
+        means = {gaps: statistics.mean(values) for gaps, values in found[dose, method].items()}
+        changes = [one(means[gaps] / means["none"] - 1, "+.1%") for gaps in ("masked", "as_zeros")]
+        whole, masked, zeros = (f"{means[gaps]:.4f}" for gaps in ("none", "masked", "as_zeros"))
+        rows.append([f"{dose:,}", GAP_TITLES[method], whole, masked, changes[0], zeros, changes[1]])
+    columns = ["photons / frame", "method", "no gaps", "with the mask", "change", "gaps as zeros", "change"]
+    return table(columns, rows)
+
+
 def peer_errors(chosen: Row | None, best: Row | None) -> str:
     """Phase RMSE, and in brackets that of the setting that only the truth can choose."""
     if chosen is None:
@@ -382,6 +401,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "findings": findings,
     "spread": spread,
     "minutes": minutes,
+    "detector_gaps": detector_gaps,
     "peers": peers("", peer_errors),
     "peers_whole": peers("_whole", peer_errors),
     "peers_choices": peers("", peer_choices),
