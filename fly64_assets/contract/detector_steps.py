@@ -18,7 +18,7 @@ from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.evidence import Evidence
 from fly64_assets.contract.frame_findings import beam_offset
-from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
+from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.mask_files import as_marks, read_mask
 from fly64_assets.contract.masks import MASK
 from fly64_assets.contract.metadata import positive_parameter
@@ -28,9 +28,6 @@ from fly64_assets.contract.pixel_findings import masked_findings
 from fly64_assets.contract.places import number_list
 from fly64_assets.contract.resampling import far_field_resized, object_resized, resized, shifted
 from fly64_assets.contract.statistics import frame_statistics
-
-MASK_KEYS: Final = ("mask", "valid_pixel_mask", "good_pixels", "valid_pixels", "pixel_mask")
-"""Keys under which other programs store masks, of either convention."""
 
 HALF: Final = 0.5
 
@@ -73,21 +70,8 @@ class DetectorSteps(ObjectSteps):
             self._add_bad(~good, "--good-pixels", name, inverted="--mask FILE, or --rename KEY=bad_pixels")
         if wanted.mask is not None:
             self._add_bad(read_mask(wanted.mask), "--mask", wanted.mask.name, inverted="--good-pixels")
-        if schema.BAD_PIXELS in self.arrays:
-            return
-        for key in MASK_KEYS:
-            plane = squeezed(self.arrays[key], 2) if key in self.arrays else None
-            if plane is None or plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
-                continue
-            share = float(np.count_nonzero(plane)) / max(plane.size, 1)
-            marks_bad, marks_good = f"--rename {key}={schema.BAD_PIXELS}", f"--good-pixels {key}"
-            likely = f"more than half, so probably those are good: {marks_good}; otherwise {marks_bad}"
-            other = f"if those are bad, confirm with {marks_bad}; if they are good, with {marks_good}"
-            raise self.error(
-                MASK,
-                f"'{key}' looks like a mask of the detector, and its convention is not shown: {share:.1%} of its "
-                f"pixels are not 0; {likely if share > HALF else other}",
-            )
+        for finding in masks.convention_findings(self.arrays, shape):
+            raise self.error(finding.code, finding.message.replace("`", ""))
 
     def _add_bad(self, bad: NDArray[np.bool_], option: str, name: str, inverted: str = "") -> None:
         shape = self.arrays[schema.FRAMES].shape[1:]

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.findings import Finding, error, information
-from fly64_assets.contract.frames import REAL_KINDS, Frames
+from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
 from fly64_assets.contract.schema import Arrays
 
 MASK: Final = "DATA-001.mask"
+
+OTHER_KEYS: Final = ("mask", "valid_pixel_mask", "good_pixels", "valid_pixels", "pixel_mask")
+"""Keys under which other programs store masks, of either convention."""
 
 MOST_BAD: Final = 0.5
 """Share of bad pixels above which a mask is taken for one with the opposite convention."""
@@ -69,6 +72,25 @@ def mask_findings(arrays: Arrays) -> Iterator[Finding]:
         )
     elif number:
         yield information(MASK, f"{said} are bad: no value there is judged or used")
+
+
+def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Finding]:
+    """Masks under other keys, of frames of this shape, where nothing says whether they mark bad or good pixels."""
+    if schema.BAD_PIXELS in arrays:
+        return
+    for key in OTHER_KEYS:
+        plane = squeezed(arrays[key], 2) if key in arrays else None
+        if plane is None or plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
+            continue
+        share = float(np.count_nonzero(plane)) / max(plane.size, 1)
+        bad, good = f"`--rename {key}={schema.BAD_PIXELS}`", f"`--good-pixels {key}`"
+        likely = f"more than half, so probably those are good: {good}; otherwise {bad}"
+        other = f"if those are bad, confirm with {bad}; if they are good, with {good}"
+        yield error(
+            MASK,
+            f"'{key}' looks like a mask of the detector, and its convention is not shown: {share:.1%} of its pixels "
+            f"are not 0; {likely if share > MOST_BAD else other}",
+        )
 
 
 def pair_mask_findings(train: Arrays, test: Arrays) -> Iterator[Finding]:

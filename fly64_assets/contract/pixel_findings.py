@@ -112,14 +112,17 @@ def _is_mark(count: float, *, exact: bool) -> bool:
 
 
 def shown(value: float) -> str:
-    """A value as options take it, so that the same number in single precision is read again.
+    """A value with as many digits as it takes to read the same number again, in its precision.
 
     Examples
     --------
     >>> shown(65535.0), shown(0.1)
     ('65535', '0.1')
     """
-    return str(int(value)) if value == int(value) else f"{value:.9g}"
+    if value == int(value):
+        return str(int(value))
+    single = np.float32(value)
+    return str(single) if single == value else repr(float(value))
 
 
 def hot_findings(evidence: Evidence) -> Iterator[Finding]:

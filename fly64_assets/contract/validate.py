@@ -70,6 +70,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
             read_noise = positive_parameter(document, "read_noise_counts") or 0.0
             findings += values.counts_findings(frames, statistics, scale, mean, read_noise)
         history = None if document is None else document.get("data_transformations")
+        findings += masks.convention_findings(plain, frames.values.shape[1:])
         known = schema.OBJECT in plain and not has_stand_in_object(document)
         evidence = Evidence(plain, frames, statistics, scale, object_known=known)
         centred = not any(finding.severity == "error" for finding in centre)
@@ -126,7 +127,7 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
         if key in reduced and reduced[key].dtype.kind in "fc" and not reduced[key].any():
             findings.append(error(values.AMPLITUDE, f"{key} is zero everywhere, so no light reaches the detector"))
     obj = reduced.get(schema.OBJECT)
-    if obj is not None and obj.size and obj.any() and (obj == obj.flat[0]).all():
+    if obj is not None and obj.dtype.kind in "fc" and obj.any() and (obj == obj.flat[0]).all():
         findings.append(warning(values.AMPLITUDE, f"{schema.OBJECT} is the same everywhere: there is nothing to see"))
     if schema.METADATA in plain:
         document, unreadable = documents.read_metadata(plain)

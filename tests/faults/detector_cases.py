@@ -527,6 +527,16 @@ CASES = (
         )
     ),
     Case(
+        "a mask under another key, checked",
+        "mask_checked",
+        lambda: sound() | {"mask": _mask(0)},
+        CHECK,
+        "DATA-001.mask",
+        E,
+        "more than half, so probably those are good",
+        statuses=(1, None),
+    ),
+    Case(
         "an inverted mask",
         "inverted",
         lambda: sound() | {"bad_pixels": _mask(0).astype(bool)},

@@ -53,7 +53,7 @@ class Command:
         return f"{self.case}: {self.line}"
 
 
-ANY, REFUSED, DONE = (0, 1, 2), (1, 2), (0,)
+REFUSED, DONE = (1, 2), (0,)
 MAKE = "fly64 base make b.npz --size 66 --positions 4"
 COMMANDS = (
     *(
@@ -96,8 +96,17 @@ COMMANDS = (
         for line in (f"fly64 legacy import {name}.npz {name}_out.npz", f"fly64 resolution {name}.npz")
     ),
     *(
-        Command("detector_mask_values", f"{name}.npz", f"fly64 legacy import {name}.npz {name}_out.npz", ANY, "")
-        for name in ("u32", "u16", "int_m1", "nan", "two_dark", "all_dark", "gain", "transposed")
+        Command("detector_mask_values", f"{name}.npz", f"fly64 legacy import {name}.npz {name}_out.npz", statuses, says)
+        for name, statuses, says in (
+            ("u32", REFUSED, "DETECTOR-001.masked.*129 pixels.*--mask-value MAX"),
+            ("u16", REFUSED, "DETECTOR-001.masked.*1 pixel.*--mask-value MAX"),
+            ("int_m1", REFUSED, "DETECTOR-001.masked.*rows 40-41.*--mask-value -1"),
+            ("nan", REFUSED, "DETECTOR-001.masked.*rows 40-41.*--mask-value nan"),
+            ("two_dark", DONE, "DETECTOR-001.empty.*5-6.*--drop-frames"),
+            ("all_dark", DONE, "every value is zero"),
+            ("gain", DONE, "DETECTOR-001.gain.*--gain 7.3`"),
+            ("transposed", DONE, "DETECTOR-001.orientation.*--orientation transpose"),
+        )
     ),
     *(
         Command("empty_scan", f"{name}.npz", line, REFUSED, "position")
