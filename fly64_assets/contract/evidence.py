@@ -55,8 +55,8 @@ def every(count: int, most: int = COMPARED_FRAMES) -> NDArray[np.int64]:
 class Evidence:
     """Frames and what one pass over them found.
 
-    ``scale`` is the recorded intensity scale s, if there is one; ``object_known`` says that the file's object is not
-    just a stand-in.
+    ``scale`` is the recorded intensity scale s, and ``saturation`` the recorded largest count of a pixel, where there
+    is one; ``object_known`` says that the file's object is not just a stand-in.
     """
 
     arrays: Arrays
@@ -64,6 +64,7 @@ class Evidence:
     statistics: FrameStatistics
     scale: float | None
     object_known: bool = False
+    saturation: float | None = None
 
     @property
     def key(self) -> str:

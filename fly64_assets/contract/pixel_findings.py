@@ -14,7 +14,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from fly64_assets.contract.evidence import Evidence
-from fly64_assets.contract.findings import Finding, error, warning
+from fly64_assets.contract.findings import Finding, error, information, warning
 from fly64_assets.contract.places import pixel_list
 
 MASKED: Final = "DETECTOR-001.masked"
@@ -57,6 +57,7 @@ DEAD_REACH: Final = 8
 LEAST_SATURATION: Final = 8.0
 """Counts below which many pixels have the largest value by chance."""
 
+RECORDED: Final = 1e-3
 PLATEAU: Final = 10
 MANY_FRAMES: Final = 0.1
 
@@ -203,7 +204,10 @@ def saturated_findings(evidence: Evidence) -> Iterator[Finding]:
     if not counts >= LEAST_SATURATION or not (plateau or repeated):
         return
     unit = f" ({counts:.6g} counts)" if evidence.scale is not None else ""
-    yield warning(
+    # Where a file records the largest count of its detector, a reconstruction can know it, too.
+    recorded = evidence.saturation is not None and abs(counts - evidence.saturation) <= RECORDED * counts
+    note = information if recorded else warning
+    yield note(
         SATURATED,
         f"{evidence.key}: saturated at {shown(found.top)}{unit}? {found.top_frames} of {found.frames} frames reach "
         f"this largest value, at up to {_many(found.top_in_one)} of one frame, at {pixel_list(found.top_seen > 0)}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.frames import Frames
-from fly64_assets.contract.metadata import build_metadata
+from fly64_assets.contract.metadata import build_metadata, encode_metadata
 from fly64_assets.contract.places import number_list, parse_number_list
 from fly64_assets.contract.statistics import frame_statistics
 from fly64_assets.contract.validate import validate
@@ -105,6 +106,21 @@ def test_a_cluster_of_hot_pixels_and_a_dead_line_are_named():
     assert "3 hot pixels" in said
     assert "(9, 9), (9, 10), (10, 9)" in said
     assert "dead pixels, 0 in all 80 frames" in said
+
+
+def test_a_recorded_saturation_is_information():
+    arrays = simulated(SMALL, 1e5)
+    document = json.loads(str(arrays["_metadata"]))
+    scale = document["physics_parameters"]["intensity_scale"]
+    counts = np.minimum(np.rint((scale * arrays["diffraction"].astype(float)) ** 2), 200)
+    arrays["diffraction"] = stored_amplitude(counts, scale)
+    del document["physics_parameters"]["expected_mean_counts"]
+    for recorded, severity in ((None, "warning"), (200, "info"), (400, "warning")):
+        document["physics_parameters"]["saturation_counts"] = recorded
+        report = validate(arrays | {"_metadata": encode_metadata(document)})
+        found = [finding for finding in report.findings if finding.code == "DETECTOR-001.saturated"]
+        assert [finding.severity for finding in found] == [severity]
+        assert "(200 counts)" in found[0].message
 
 
 def test_lists_of_numbers_are_read_as_they_are_written():
