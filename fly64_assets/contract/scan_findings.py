@@ -127,8 +127,8 @@ def _outlying_findings(
     advice = "leave them out" if simulated else "`--drop-frames` with these numbers leaves them out"
     yield warning(
         OUTLYING,
-        f"{len(numbers)} of {len(x)} positions are more than {OUTLYING_STEPS:g} scan steps of {step:.3g} px from all others ("
-        f"frames {number_list(numbers)}): {canvas}, {rest}; {advice}",
+        f"{len(numbers)} of {len(x)} positions are more than {OUTLYING_STEPS:g} scan steps of {step:.3g} px from all "
+        f"others (frames {number_list(numbers)}): {canvas}, {rest}; {advice}",
     )
 
 
