@@ -108,6 +108,25 @@ def test_every_orientation_is_found_and_undone(save, smooth, name):
     assert not [finding for finding in validate(right).findings if finding.code == "DETECTOR-001.orientation"]
 
 
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_turning_moves_frequencies_and_keeps_the_dc(name):
+    """A frame is the spectrum of a plane wave of frequency (2, 5); turning changes the frequency, not the DC."""
+    row, column = {
+        "transpose": (5, 2),
+        "flip-x": (2, -5),
+        "flip-y": (-2, 5),
+        "rotate-180": (-2, -5),
+        "rotate-90": (-5, 2),
+        "rotate-270": (5, -2),
+        "antitranspose": (-5, -2),
+    }[name]
+    frame = np.zeros((16, 16), int)
+    frame[8, 8], frame[8 + 2, 8 + 5] = 7, 3
+    expected = np.zeros_like(frame)
+    expected[8, 8], expected[8 + row, 8 + column] = 7, 3
+    np.testing.assert_array_equal(turned(frame, name), expected)
+
+
 def test_a_mask_turns_and_moves_with_the_frames(save, smooth):
     bad = np.zeros((SIDE, SIDE), bool)
     bad[5, 9] = True
