@@ -18,8 +18,19 @@ from fly64_assets.contract.schema import Arrays
 
 MASK: Final = "DATA-001.mask"
 
-OTHER_KEYS: Final = ("mask", "valid_pixel_mask", "good_pixels", "valid_pixels", "pixel_mask")
-"""Keys under which other programs store masks, of either convention."""
+OTHER_KEYS: Final = frozenset(
+    {
+        "mask",
+        "valid_pixel_mask",
+        "good_pixels",
+        "valid_pixels",
+        "pixel_mask",
+        "detector_mask",
+        "dead_pixels",
+        "mask_array",
+    }
+)
+"""Keys, or last parts of paths, under which other programs store masks, of either convention."""
 
 MOST_BAD: Final = 0.5
 """Share of bad pixels above which a mask is taken for one with the opposite convention."""
@@ -78,9 +89,9 @@ def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Find
     """Masks under other keys, of frames of this shape, where nothing says whether they mark bad or good pixels."""
     if schema.BAD_PIXELS in arrays:
         return
-    for key in OTHER_KEYS:
-        plane = squeezed(arrays[key], 2) if key in arrays else None
-        if plane is None or plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
+    for key in sorted(name for name in arrays if name.rpartition("/")[2] in OTHER_KEYS):
+        plane = squeezed(arrays[key], 2)
+        if plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
             continue
         share = float(np.count_nonzero(plane)) / max(plane.size, 1)
         bad, good = f"`--rename {key}={schema.BAD_PIXELS}`", f"`--good-pixels {key}`"

@@ -17,6 +17,8 @@ from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entr
 from fly64_assets.store.atomic import write_atomically
 
 DROP: Final = "drop_key"
+READ_AS: Final = "read as "
+"""How readers of other formats begin what they say of a member that became a key."""
 
 
 def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, strict: bool = False) -> tuple[Entry, ...]:
@@ -29,7 +31,10 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
     found, form = opened(source, form, frames=True)
     arrays, done = canonicalize(found, **form)
     report = validate(arrays).strict() if strict else validate(arrays)
-    entries = [*(_members(found) if isinstance(found, Source) else _keys(source, form, done)), *_steps(done)]
+    entries = [
+        *(_members(found, form, done) if isinstance(found, Source) else _keys(source, form, done)),
+        *_steps(done),
+    ]
     verdicts = {"error": REFUSED}
     entries += [Entry("(contract)", f.code, verdicts.get(f.severity, f.severity), f.message) for f in report.findings]
     if report.ok:
@@ -51,21 +56,33 @@ def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
 
 def _keys(source: Path, form: Mapping[str, Any], done: list[dict[str, Any]]) -> Iterator[Entry]:
     """One entry for every key of the source."""
-    dropped = {step["parameters"]["key"]: step["parameters"]["reason"] for step in done if step["operation"] == DROP}
+    dropped = _dropped(done)
     rename = form.get("rename") or {}
     with open_archive(source, form.get("max_bytes")) as archive:
         headers = {key: archive.header(key) for key in archive.keys}
     for key, header in headers.items():
         name = rename.get(key, key)
         read = f"read as {schema.FRAMES if name == schema.LEGACY_FRAMES else name}"
-        verdict, text = (IGNORED, str(dropped[name])) if name in dropped else (UNDERSTOOD, read)
+        verdict, text = (IGNORED, dropped[name]) if name in dropped else (UNDERSTOOD, read)
         yield Entry(key, f"{header.dtype} {header.shape}", verdict, text)
 
 
-def _members(source: Source) -> Iterator[Entry]:
-    """One entry for every member of a file of another program."""
+def _members(source: Source, form: Mapping[str, Any], done: list[dict[str, Any]]) -> Iterator[Entry]:
+    """One entry for every member of a file of another program; those that the steps dropped are not read."""
+    dropped = _dropped(done)
+    rename = form.get("rename") or {}
     for name, text in source.members.items():
-        yield Entry(name, source.kind, UNDERSTOOD if text.startswith("read") else IGNORED, text)
+        member = name.rpartition(": ")[2]
+        key = text.removeprefix(READ_AS).split(",")[0].split(":")[0] if text.startswith(READ_AS) else member
+        reason = dropped.get(rename.get(key, key))
+        read = text.startswith("read") and reason is None
+        yield Entry(name, source.kind, UNDERSTOOD if read else IGNORED, text if reason is None else reason)
+
+
+def _dropped(done: list[dict[str, Any]]) -> dict[str, str]:
+    """The keys that the steps dropped, and why."""
+    steps = (step["parameters"] for step in done if step["operation"] == DROP)
+    return {str(parameters["key"]): str(parameters["reason"]) for parameters in steps}
 
 
 def _steps(done: list[dict[str, Any]]) -> Iterator[Entry]:

@@ -280,3 +280,19 @@ def test_the_unit_that_the_user_gives_comes_before_the_file(tmp_path, letter):
     layouts.cxi(tmp_path / "f.cxi", letter)
     corrections = Corrections(positions_unit="m", pixel_size=letter.pixel)
     is_its_scan(data_set(tmp_path / "f.cxi", Said(unit=True), corrections=corrections)[0], letter)
+
+
+@pytest.mark.parametrize("product_first", [True, False])
+def test_a_product_of_smaller_windows_keeps_its_own_positions_and_pixels(tmp_path, letter, product_first):
+    """Frames of 128 px cut to the 64 px of the probe: the pixel of the product is right for them already."""
+    layouts.product_h5(tmp_path / "p.h5", letter)
+    wide = SimpleNamespace(**{**vars(letter), "counts": np.pad(letter.counts, ((0, 0), (32, 32), (32, 32)))})
+    layouts.cxi(tmp_path / "f.cxi", wide, turn=lambda frames: frames if frames.shape[-1] == 128 else wide.counts[:1])
+    with h5py.File(tmp_path / "f.cxi", "a") as file:
+        file["entry_1/instrument_1/detector_1/mask"][...] = 0
+        del file["entry_1/instrument_1/source_1/illumination"]
+    first, second = (tmp_path / name for name in (("p.h5", "f.cxi") if product_first else ("f.cxi", "p.h5")))
+    arrays, _ = data_set(first, Said(beside=(second,)), corrections=Corrections(crop=64))
+    is_the_letter(arrays, letter)
+    has_its_frames(arrays, letter)
+    has_its_geometry(arrays, letter)

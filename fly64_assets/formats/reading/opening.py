@@ -91,18 +91,24 @@ def joined(main: Source, other: Source) -> Source:
             del spare.arrays[key]
             reason = f"{holder.path.name} holds it with its object"
             spare.done.append(transformation("drop_key", {"key": f"{key} of {spare.path.name}", "reason": reason}))
+            said = f"read as {'positions' if key in (schema.XCOORDS, schema.YCOORDS) else key}"
+            for name, text in spare.members.items():
+                if text.partition(":")[0] in (said, f"read as {key}"):
+                    spare.members[name] = f"not taken: {reason}"
     indices = [source.arrays.get(schema.SCAN_INDEX) for source in (main, other)]
     if indices[0] is not None and indices[1] is not None:
         _match(main, other, np.asarray(indices[0]).reshape(-1), np.asarray(indices[1]).reshape(-1))
     place = other.path.name
+    placing = main if schema.XCOORDS in main.arrays else other  # its positions remain, on pixels that it knows
+    pixel = {name: value for name, value in placing.physics.items() if name == PIXEL_SIZE}
     return Source(
         main.path,
         main.kind,
         {**other.arrays, **main.arrays},
         {**main.members, **{f"{place}: {name}": text for name, text in other.members.items()}},
-        {**other.physics, **main.physics},
+        {**other.physics, **main.physics, **pixel},
         {**other.says, **main.says},
-        main.grid or other.grid,
+        placing.grid,
         [*main.done, *other.done, transformation("join_file", {"file": place, "kind": other.kind})],
     )
 

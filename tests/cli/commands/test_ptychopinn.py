@@ -2,9 +2,12 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fixtures import foreign_files as layouts
+from fixtures.letter import measured_letter
 
 from fly64_assets.cli.main import main
 from fly64_assets.contract.npz import validate_file
@@ -121,3 +124,36 @@ def test_a_damaged_file_is_not_exported(call, measured, tmp_path):
     assert result.exit_code == 1
     assert "'diffraction' cannot be read" in result.output
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["entry/instrument/pixel_mask", "a/detector_mask", "dead_pixels", "mask_array"])
+def test_a_mask_under_a_path_is_not_lost(call, measured, tmp_path, name):
+    """Whether it marks good or bad pixels is asked for, wherever in the file it lies."""
+    path = tmp_path / "scan.h5"
+    with np.load(measured) as held, h5py.File(path, "w") as file:
+        for key in held:
+            file[key] = held[key]
+        side = held["diff3d"].shape[-1]
+        file[name] = np.eye(side, dtype=np.uint8)
+        file["entry/note"] = np.arange(5)
+    result = call("import", path, tmp_path / "out.npz")
+    assert result.exit_code == 1
+    assert f"--rename {name}=bad_pixels" in result.output
+    result = call("import", path, tmp_path / "out.npz", "--rename", f"{name}=bad_pixels", "--json")
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(np.load(tmp_path / "out.npz")["bad_pixels"], np.eye(side, dtype=bool))
+    entries = {entry["key"]: entry for entry in json.loads(result.output)["entries"] if entry["value"] == "HDF5"}
+    assert entries[name]["verdict"] == "understood"
+    assert entries["entry/note"]["verdict"] == "ignored"
+    assert entries["entry/note"]["text"] == "no key of the canonical form"
+
+
+def test_positions_that_a_file_beside_replaces_are_not_called_read(call, tmp_path):
+    letter = measured_letter()
+    layouts.product_h5(tmp_path / "p.h5", letter)
+    layouts.cxi(tmp_path / "f.cxi", letter)
+    result = call("import", tmp_path / "f.cxi", tmp_path / "out.npz", "--with", tmp_path / "p.h5", "--json")
+    assert result.exit_code == 0, result.output
+    entries = {entry["key"]: entry for entry in json.loads(result.output)["entries"]}
+    assert entries["entry_1/data_1/translation"]["text"] == "not taken: p.h5 holds it with its object"
+    assert entries["p.h5: probe_position_x_m"]["verdict"] == "understood"
