@@ -78,7 +78,7 @@ class DetectorSteps(ObjectSteps):
         if bad.shape != shape:
             raise self.error(MASK, f"{option} {name} has shape {bad.shape}; expected that of a frame, {shape}")
         number = int(np.count_nonzero(bad))
-        if number > HALF * bad.size:
+        if masks.has_too_few_good(bad):
             advice = f"probably it is inverted: give it with {inverted}" if inverted else "hardly a detector works so"
             raise self.error(MASK, f"{option} {name} marks {number} of {bad.size} pixels as bad; {advice}")
         old = self.arrays.get(schema.BAD_PIXELS)

@@ -35,13 +35,51 @@ OTHER_KEYS: Final = frozenset(
 MOST_BAD: Final = 0.5
 """Share of bad pixels above which a mask is taken for one with the opposite convention."""
 
+MOST_BAD_OF_THE_MIDDLE: Final = 0.2
+"""The same for the middle of an enlarged frame; a disc in a square, which a beamstop is, leaves 0.21 of it."""
+
+LEAST_MIDDLE: Final = 1 / 8
+"""Smallest side of that middle over the side of the frame."""
+
+
+def has_too_few_good(bad: NDArray[np.bool_]) -> bool:
+    """Whether so many pixels (M, N) are bad that a mask probably has the opposite convention.
+
+    More than half are, and they are not merely a rim around the middle, as ``--pad`` adds one.
+
+    Examples
+    --------
+    >>> from fly64_assets.contract.resampling import resized
+    >>> padded = resized(np.zeros((16, 16), bool), 64, True)
+    >>> has_too_few_good(padded), has_too_few_good(~padded), has_too_few_good(np.ones((4, 4), bool))
+    (False, False, True)
+    """
+    if np.count_nonzero(bad) <= MOST_BAD * bad.size:
+        return False
+    middle = measured_middle(bad)
+    wide = all(part >= LEAST_MIDDLE * side for part, side in zip(middle.shape, bad.shape, strict=True))
+    return not wide or bool(np.count_nonzero(middle) > MOST_BAD_OF_THE_MIDDLE * middle.size)
+
+
+def measured_middle(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The smallest part about the pixel (M/2, N/2) that holds all good pixels, as a view; of no size without any."""
+    parts = []
+    for axis in (0, 1):
+        centre = bad.shape[axis] // 2
+        good = np.flatnonzero(~bad.all(axis=1 - axis))
+        if not len(good):
+            return bad[:0, :0]
+        half = max(centre - int(good[0]), int(good[-1]) + 1 - centre)
+        parts.append(slice(max(centre - half, 0), centre + half))
+    return bad[parts[0], parts[1]]
+
 
 def usable_mask(arrays: Arrays, frames: Frames | None) -> NDArray[np.bool_] | None:
     """The mask (N, N) bool if there is one that fits the frames and is not refused as inverted, else None."""
     bad = arrays.get(schema.BAD_PIXELS)
     if bad is None or frames is None or bad.dtype != np.bool_ or bad.shape != frames.values.shape[1:]:
         return None
-    return None if np.count_nonzero(bad) > MOST_BAD * bad.size else bad
+    return None if has_too_few_good(bad) else bad
 
 
 def without_bad(block: NDArray[Any], bad: NDArray[np.bool_] | None) -> NDArray[Any]:
@@ -74,7 +112,7 @@ def mask_findings(arrays: Arrays) -> Iterator[Finding]:
         return
     number = int(np.count_nonzero(bad))
     said = f"{schema.BAD_PIXELS}: {number} of {bad.size} pixels ({number / bad.size:.2g} of the detector)"
-    if number > MOST_BAD * bad.size:
+    if has_too_few_good(bad):
         yield error(
             MASK,
             f"{said} are True, which means that they did not measure{', and none is left' * (number == bad.size)}; "
@@ -82,7 +120,9 @@ def mask_findings(arrays: Arrays) -> Iterator[Finding]:
             f"--good-pixels {schema.BAD_PIXELS}",
         )
     elif number:
-        yield information(MASK, f"{said} are bad: no value there is judged or used")
+        rows, columns = measured_middle(bad).shape
+        rim = f", most of them around the middle {rows} x {columns}," if number > MOST_BAD * bad.size else ""
+        yield information(MASK, f"{said} are bad{rim}: no value there is judged or used")
 
 
 def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import ndtr, pdtrc
 
+from fly64_assets.contract.masks import has_too_few_good
 from fly64_assets.contract.metadata import positive_parameter
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.errors import ContractError
@@ -174,7 +175,8 @@ class Table:
 def make_detector(settings: DetectorSettings, size: int, mask: NDArray[np.bool_] | None = None) -> Detector:
     """The detector of a study with frames of N x N pixels, ``size`` = N; ``mask`` is that of its file.
 
-    Raises :class:`ContractError` if the mask has another shape, or if no more than half of the detector would measure.
+    Raises :class:`ContractError` if the mask has another shape, or if more than half of the detector would be bad and
+    not just a rim around its middle, as in frames that were enlarged.
 
     Examples
     --------
@@ -191,7 +193,7 @@ def make_detector(settings: DetectorSettings, size: int, mask: NDArray[np.bool_]
             )
         bad |= mask
     number = int(np.count_nonzero(bad))
-    if 2 * number > bad.size:
+    if has_too_few_good(bad):
         raise ContractError(
             f"detector: {number} of {bad.size} pixels would be bad, more than half; in a mask file 0 is good and "
             "another value is bad: perhaps the file has the opposite convention"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
+from fly64_assets.contract.masks import has_too_few_good
 from fly64_assets.physics.quantities import (
     LISTED,
     NO_OTHER_FIELDS,
@@ -121,7 +122,7 @@ class DetectorSettings:
                 if first + width > size:
                     yield f".{name} = {[first, width]}: must end within the {size} pixels of a frame"
         bad = self.pattern(size)
-        if 2 * np.count_nonzero(bad) > bad.size:
+        if has_too_few_good(bad):
             yield f": gaps and beamstop hide {np.count_nonzero(bad)} of {bad.size} pixels, must be at most half"
 
     def pattern(self, size: int) -> NDArray[np.bool_]:

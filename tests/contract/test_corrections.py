@@ -11,10 +11,13 @@ from fly64_assets.contract.canonical import canonicalize, canonicalize_base
 from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.findings import FormError
 from fly64_assets.contract.orientation import ORIENTATIONS, turned
+from fly64_assets.contract.resampling import resized
 from fly64_assets.contract.validate import validate
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.windows import Scan
+from fly64_assets.simulation.detector import make_detector
+from fly64_assets.simulation.recipe import DetectorSettings
 
 SIDE = 96
 
@@ -74,6 +77,35 @@ def test_frames_of_another_side_fit_the_model_on_its_own_pixels(save, smooth, si
     (step,) = (step["parameters"] for step in done if step["operation"] == "resize_frames")
     assert (step["old"], step["new"]) == ([SIDE, SIDE], side)
     assert step["light_left_out"] < 0.01
+
+
+def test_frames_may_be_padded_to_any_larger_side(save, smooth):
+    """Most pixels of a padded frame are bad; the mask of the old frame in its middle is judged as before."""
+    side = 2 * SIDE
+    moved = np.roll(smooth["diffraction"], (6, -4), (1, 2))
+    made, _ = canonicalize(save(smooth | {"diffraction": moved}), corrections=Corrections(pad=side, centre=True))
+    report = validate(made)
+    assert not report.errors
+    (said,) = (finding.message for finding in report.findings if finding.code == "DATA-001.mask")
+    assert f"most of them around the middle {SIDE} x {SIDE}," in said
+    again, _ = canonicalize(save(made))
+    np.testing.assert_array_equal(again["bad_pixels"], made["bad_pixels"])
+    gap = np.zeros((side, side), bool)
+    gap[side // 2 - 20] = True
+    np.save(save(made).parent / "gap.npy", gap)
+    more, _ = canonicalize(save(made), corrections=Corrections(mask=save(made).parent / "gap.npy"))
+    np.testing.assert_array_equal(more["bad_pixels"], made["bad_pixels"] | gap)
+    assert not validate(more).errors
+
+
+def test_a_padded_mask_may_be_that_of_a_design_and_an_inverted_one_not(smooth):
+    padded = resized(np.zeros((32, 32), bool), 64, True)
+    detector = make_detector(DetectorSettings(mask="m.npy"), 64, padded)
+    np.testing.assert_array_equal(detector.bad, padded)
+    rows, columns = np.mgrid[:64, :64] - 32
+    for stop in (np.hypot(rows, columns) < 12, np.hypot(rows - 3, columns) < 20, np.hypot(rows, columns) < 1):
+        with pytest.raises(ContractError, match="perhaps the file has the opposite convention"):
+            make_detector(DetectorSettings(mask="m.npy"), 64, ~stop)
 
 
 def test_a_probe_of_the_new_side_stays(save, smooth):
