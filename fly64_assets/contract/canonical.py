@@ -105,7 +105,7 @@ def canonicalize(
     work.drop_spare_axes()
     work.order_frames(frames_last)
     work.drop_frames(corrections.drop_frames)
-    work.collect_mask(corrections)
+    work.collect_mask(corrections, max_bytes)
     work.mask_values(corrections.mask_values)
     work.blank_bad_pixels()
     work.refuse_marks()
@@ -221,7 +221,7 @@ class _DataSet(DetectorSteps):
         stack = self.arrays[schema.FRAMES]
         if not (self._frames_are_last(stack.shape) if frames_last is None else frames_last):
             return
-        for key in (schema.FRAMES, schema.PATCHES):
+        for key in (schema.FRAMES, schema.PATCHES, schema.BAD_PIXELS):
             array = self.arrays.get(key)
             if array is not None and array.shape == stack.shape:
                 self.arrays[key] = np.ascontiguousarray(np.moveaxis(array, -1, 0))
@@ -249,21 +249,9 @@ class _DataSet(DetectorSteps):
         if bad is None:
             return
         stack = self.arrays[schema.FRAMES]
-        if bad.shape != stack.shape[1:]:
-            raise self.error(
-                structure.SHAPE,
-                f"{schema.BAD_PIXELS} has shape {bad.shape}; expected {stack.shape[1:]}, one mask for all frames",
-            )
-        try:
-            self.arrays[schema.BAD_PIXELS] = masks.as_mask(bad)
-        except ValueError as problem:
-            raise self.error(structure.DTYPE, f"{schema.BAD_PIXELS} {problem}") from problem
-        if bad.dtype != np.bool_:
-            self.record("convert_dtype", key=schema.BAD_PIXELS, old=str(bad.dtype), new="bool")
         for finding in masks.mask_findings(self.arrays):
             if finding.severity == "error":
                 raise self.error(finding.code, finding.message)
-        bad = self.arrays[schema.BAD_PIXELS]
         if stack.dtype.kind in REAL_KINDS:
             self.arrays[schema.FRAMES] = masks.without_bad(stack, bad)
         step = {"key": schema.FRAMES, "value": 0, "pixels": int(np.count_nonzero(bad))}

@@ -25,6 +25,7 @@ from fly64_assets.contract.frames import (
     squeezed,
     unknown_keys,
 )
+from fly64_assets.contract.mask_files import as_marks
 from fly64_assets.contract.metadata import (
     build_metadata,
     decode_metadata,
@@ -76,15 +77,29 @@ class Conversion:
             if source not in self.arrays:
                 present = ", ".join(sorted(self.arrays))
                 raise self.error(structure.KEYS, f"there is no key '{source}' to rename; found {present}")
-            if key not in schema.DTYPES or key in others:
+            again = key == schema.BAD_PIXELS and key in others
+            if key not in schema.DTYPES or (key in others and not again):
                 why = "the file has that key already" if key in others else "the contract has no such key"
                 raise self.error(structure.KEYS, f"'{source}' cannot be renamed to '{key}': {why}")
             others.add(key)
         renamed = {key: self.arrays.pop(source) for source, key in names.items()}
+        masks = [found[schema.BAD_PIXELS] for found in (self.arrays, renamed) if schema.BAD_PIXELS in found]
         self.arrays |= renamed
+        if len(masks) > 1:
+            self.arrays[schema.BAD_PIXELS] = self._either(*masks)
         self.sources |= {key: source for source, key in names.items()}
         for source, key in names.items():
             self.record("rename_key", old=source, new=key)
+
+    def _either(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
+        """Pixels that one of two masks (M, N) marks as bad."""
+        (one, _), (other, _) = (as_marks(mask, f"{self.where}: '{schema.BAD_PIXELS}'") for mask in (first, second))
+        if one.shape != other.shape:
+            raise self.error(
+                structure.SHAPE, f"masks of shapes {first.shape} and {second.shape} are no {schema.BAD_PIXELS} together"
+            )
+        self.record("join_masks", key=schema.BAD_PIXELS, pixels=[int(np.count_nonzero(m)) for m in (one, other)])
+        return one | other
 
     def refuse_stand_in_object(self) -> None:
         """Refuse to simulate frames of an object that nobody knows."""
@@ -194,6 +209,8 @@ class Conversion:
             if array is None or array.ndim == axes:
                 continue
             self.arrays[key] = squeezed(array, axes)
+            if key == schema.BAD_PIXELS and self.arrays[key].ndim == schema.AXES[schema.FRAMES]:
+                continue
             if self.arrays[key].ndim != axes:
                 modes = " (one probe mode only)" if key == schema.PROBE else ""
                 if key in numbers.COMPLEX_KEYS and array.dtype.kind in REAL_KINDS and 2 in array.shape:

@@ -19,7 +19,7 @@ from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.evidence import Evidence
 from fly64_assets.contract.frame_findings import beam_offset
 from fly64_assets.contract.frames import Frames
-from fly64_assets.contract.mask_files import as_marks, read_mask
+from fly64_assets.contract.mask_files import as_marks, read_array
 from fly64_assets.contract.masks import MASK
 from fly64_assets.contract.metadata import positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
@@ -27,7 +27,9 @@ from fly64_assets.contract.orientation import Orientation, turned
 from fly64_assets.contract.pixel_findings import masked_findings
 from fly64_assets.contract.places import number_list
 from fly64_assets.contract.resampling import far_field_resized, object_resized, resized, shifted
+from fly64_assets.contract.scratch import rows
 from fly64_assets.contract.statistics import frame_statistics
+from fly64_assets.errors import ContractError
 
 HALF: Final = 0.5
 
@@ -48,32 +50,62 @@ class DetectorSteps(ObjectSteps):
         if not len(kept):
             raise self.error(structure.LENGTH, f"--drop-frames names all {count} frames; nothing would be left")
         self.arrays.setdefault(schema.SCAN_INDEX, np.arange(count, dtype=np.int64))
-        for key in (schema.FRAMES, schema.LEGACY_FRAMES, *schema.PER_FRAME_KEYS):
-            array = self.arrays.get(key)
-            if array is not None and array.ndim and len(array) == count:
-                self.arrays[key] = array[kept]
+        shape = self.arrays[schema.FRAMES].shape
+        for key, array in self.arrays.items():
+            of_frames = key in (schema.LEGACY_FRAMES, *schema.PER_FRAME_KEYS) and array.ndim and len(array) == count
+            # Masks, too, may be stored for each frame.
+            if of_frames or array.shape == shape:
+                self.arrays[key] = rows(array, kept)
         self._forget_expected_counts()
         self.record("drop_frames", frames=number_list(list(numbers), most=count), number=count - len(kept))
 
-    def collect_mask(self, wanted: Corrections) -> None:
-        """The mask of the detector from a file or a key, or refuse a key whose convention is not given."""
-        shape = self.arrays[schema.FRAMES].shape[1:]
+    def collect_mask(self, wanted: Corrections, max_bytes: int | None = None) -> None:
+        """The mask of the detector from files and keys, or refuse a key whose convention is not given.
+
+        A pixel is bad in all frames if any mask, of all frames or of one, marks it.
+        """
+        frames, *shape = self.arrays[schema.FRAMES].shape
+        if wanted.good_pixels != schema.BAD_PIXELS:
+            self._read_own_mask()
         if wanted.good_pixels is not None:
             name = wanted.good_pixels
             if name in self.arrays:
-                good = as_marks(self.arrays.pop(name), f"{self.where}: '{name}'")
+                array, where = self.arrays.pop(name), f"{self.where}: '{name}'"
             elif Path(name).exists():
-                good = read_mask(Path(name))
+                array, where = read_array(Path(name), max_bytes), name
             else:
                 found = ", ".join(sorted(self.arrays))
                 raise self.error(MASK, f"--good-pixels {name} is neither a key of the file ({found}) nor another file")
-            self._add_bad(~good, "--good-pixels", name, inverted="--mask FILE, or --rename KEY=bad_pixels")
+            bad, differing = as_marks(array, where, frames=frames, good=True)
+            self._add_bad(bad, "--good-pixels", name, "--mask FILE, or --rename KEY=bad_pixels", differing)
         if wanted.mask is not None:
-            self._add_bad(read_mask(wanted.mask), "--mask", wanted.mask.name, inverted="--good-pixels")
-        for finding in masks.convention_findings(self.arrays, shape):
+            array = read_array(wanted.mask, max_bytes)
+            bad, differing = as_marks(array, str(wanted.mask), frames=frames)
+            self._add_bad(bad, "--mask", wanted.mask.name, "--good-pixels", differing)
+        for finding in masks.convention_findings(self.arrays, tuple(shape)):
             raise self.error(finding.code, finding.message.replace("`", ""))
 
-    def _add_bad(self, bad: NDArray[np.bool_], option: str, name: str, inverted: str = "") -> None:
+    def _read_own_mask(self) -> None:
+        """The mask in the file as one of all frames, whatever numbers mark its bad pixels."""
+        array = self.arrays.get(schema.BAD_PIXELS)
+        if array is None:
+            return
+        count, *shape = self.arrays[schema.FRAMES].shape
+        if array.shape[-2:] != tuple(shape):
+            raise self.error(
+                structure.SHAPE,
+                f"{schema.BAD_PIXELS} has shape {array.shape}; expected {tuple(shape)}, one mask for all frames",
+            )
+        try:
+            self.arrays[schema.BAD_PIXELS], differing = as_marks(array, schema.BAD_PIXELS, frames=count)
+        except ContractError as problem:
+            raise self.error(structure.DTYPE, str(problem)) from problem
+        if array.dtype != np.bool_:
+            self.record("convert_dtype", key=schema.BAD_PIXELS, old=str(array.dtype), new="bool", bad="not 0")
+        if array.ndim > self.arrays[schema.BAD_PIXELS].ndim:
+            self.record("mask_of_any_frame", key=schema.BAD_PIXELS, pixels_bad_in_some_frames=differing)
+
+    def _add_bad(self, bad: NDArray[np.bool_], option: str, name: str, inverted: str = "", differing: int = 0) -> None:
         shape = self.arrays[schema.FRAMES].shape[1:]
         if bad.shape != shape:
             raise self.error(MASK, f"{option} {name} has shape {bad.shape}; expected that of a frame, {shape}")
@@ -82,12 +114,14 @@ class DetectorSteps(ObjectSteps):
             advice = f"probably it is inverted: give it with {inverted}" if inverted else "hardly a detector works so"
             raise self.error(MASK, f"{option} {name} marks {number} of {bad.size} pixels as bad; {advice}")
         old = self.arrays.get(schema.BAD_PIXELS)
-        if old is not None and old.shape == shape:
-            bad = bad | (old != 0)
+        if old is not None:
+            bad = bad | old
         self.arrays[schema.BAD_PIXELS] = bad
         if number:
             self._forget_expected_counts()
         self.record("mark_bad_pixels", option=option, source=name, pixels=number)
+        if differing:
+            self.done[-1]["parameters"]["pixels_bad_in_some_frames"] = differing
 
     def mask_values(self, names: tuple[str, ...]) -> None:
         """Mark pixels that hold a value in any frame as bad."""

@@ -1,4 +1,4 @@
-"""Masks of a detector from files of their own: NPY, NPZ or TIFF, told apart by their content and not by their name."""
+"""Masks of a detector as other programs store them: in NPY, NPZ and TIFF files, in bits, one for all frames or each."""
 
 from __future__ import annotations
 
@@ -9,60 +9,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.archive import HEADER_ERRORS, open_archive
+from fly64_assets.contract.archive import open_archive, row_blocks
+from fly64_assets.contract.array_files import read_npy, read_tiff
 from fly64_assets.contract.frames import REAL_KINDS, squeezed
 from fly64_assets.contract.kinds import NPY, TIFF, kind_of
 from fly64_assets.errors import ContractError
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask(path: Path, max_bytes: int | None = None) -> NDArray[np.bool_]:
     """A mask (M, N): True where the file is not 0.
 
-    An NPZ file holds one array, or one named ``bad_pixels``, so that a data set will do. Whole numbers may differ, as
-    the bits of a mask that say why a pixel is bad; numbers with fractions may not. Raises :class:`ContractError`, one
-    sentence, for anything else.
+    An NPZ file holds one array, or one named ``bad_pixels``. Raises :class:`ContractError`, one sentence, for anything
+    that is no picture of numbers.
     """
+    return as_marks(read_array(path, max_bytes), str(path))[0]
+
+
+def read_array(path: Path, max_bytes: int | None = None) -> NDArray[Any]:
+    """The array of a mask's file; :class:`ContractError`, one sentence, where there is none."""
     kind = kind_of(path)
-    try:
-        array = _read_npy(path) if kind == NPY else _read_tiff(path) if kind == TIFF else _read_npz(path)
-    except HEADER_ERRORS as problem:
-        said = f"{path}: the mask cannot be read ({problem}); expected an NPY, NPZ or TIFF file"
-        raise ContractError(said) from problem
-    marks = as_marks(array, str(path))
-    if array.dtype.kind == "f" and len(np.unique(array)) > 2:
-        raise ContractError(
-            f"{path}: a mask of dtype {array.dtype} holds {len(np.unique(array))} different values, as a picture does; "
-            "expected 0 at the pixels that are not marked, and one other value"
-        )
-    return marks
+    if kind == NPY:
+        return read_npy(path, max_bytes)
+    return read_tiff(path, max_bytes) if kind == TIFF else _read_npz(path, max_bytes)
 
 
-def as_marks(array: NDArray[Any], name: str) -> NDArray[np.bool_]:
-    """True where an array is not 0; :class:`ContractError` where it is no picture of numbers."""
-    plane = squeezed(array, 2)
-    if plane.ndim != 2 or not plane.size or plane.dtype.kind not in REAL_KINDS or not np.isfinite(plane).all():
-        raise ContractError(
-            f"{name}: a mask of dtype {array.dtype} and shape {array.shape} is no picture of finite numbers; expected "
-            "one (N, N) for all frames"
-        )
-    return np.asarray(plane != 0)
+def as_marks(
+    array: NDArray[Any], name: str, *, frames: int | None = None, good: bool = False
+) -> tuple[NDArray[np.bool_], int]:
+    """The pixels (M, N) that a mask marks as bad, and how many of them it marks in some frames only.
+
+    Bad are those where it is not 0, or, with ``good``, those where it is 0; of a mask of each of so many ``frames``
+    (n, M, N), those that are bad in any. Raises :class:`ContractError` for what is no picture of finite numbers.
+
+    Examples
+    --------
+    >>> as_marks(np.array([[[0, 8]], [[0, 0]], [[0, 1]]]), "mask", frames=3)
+    (array([[False,  True]]), 1)
+    """
+    planes = squeezed(array, 2)
+    if planes.dtype.kind not in REAL_KINDS or not planes.size or planes.ndim not in (2, 3):
+        raise _no_mask(array, name, frames)
+    if planes.ndim == 2:
+        planes = planes[None]
+    elif len(planes) != frames:
+        raise _no_mask(array, name, frames)
+    ever, always = np.zeros(planes.shape[1:], np.bool_), np.ones(planes.shape[1:], np.bool_)
+    for _, block in row_blocks(planes):
+        if not np.isfinite(block).all():
+            raise _no_mask(array, name, frames)
+        bad = (block == 0) if good else (block != 0)
+        ever |= bad.any(axis=0)
+        always &= bad.all(axis=0)
+    return ever, int(np.count_nonzero(ever & ~always))
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
-    return np.asarray(np.load(path, allow_pickle=False))
+def _no_mask(array: NDArray[Any], name: str, frames: int | None) -> ContractError:
+    each = "" if frames is None else f", or one for each of the {frames} frames"
+    return ContractError(
+        f"{name}: a mask of dtype {array.dtype} and shape {array.shape} is no picture of finite numbers; expected one "
+        f"(N, N) for all frames{each}"
+    )
 
 
-def _read_tiff(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    try:
-        return np.asarray(tifffile.imread(path))
-    except tifffile.TiffFileError as problem:
-        raise ContractError(f"{path}: the mask cannot be read ({problem}); expected a sound TIFF file") from problem
-
-
-def _read_npz(path: Path) -> NDArray[Any]:
-    with open_archive(path) as archive:
+def _read_npz(path: Path, max_bytes: int | None) -> NDArray[Any]:
+    with open_archive(path, max_bytes) as archive:
         keys = archive.keys
         key = schema.BAD_PIXELS if schema.BAD_PIXELS in keys else keys[0] if len(keys) == 1 else None
         if key is None:

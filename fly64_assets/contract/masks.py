@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
+from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.findings import Finding, error, information
 from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
 from fly64_assets.contract.schema import Arrays
@@ -87,24 +88,6 @@ def without_bad(block: NDArray[Any], bad: NDArray[np.bool_] | None) -> NDArray[A
     return block if bad is None else np.where(bad, block.dtype.type(0), block)
 
 
-def as_mask(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """A mask as bool; ``ValueError`` where it holds other numbers than 0 and 1.
-
-    Examples
-    --------
-    >>> as_mask(np.array([[0, 1]], np.uint8)).tolist()
-    [[False, True]]
-    """
-    if array.dtype.kind not in REAL_KINDS:
-        raise ValueError(f"has dtype {array.dtype}; expected bool, True at pixels that did not measure")
-    other = ~((array == 0) | (array == 1))
-    if other.any():
-        raise ValueError(
-            f"holds {array[other][0]:g}, which is neither 0 nor 1; expected bool, True at pixels that did not measure"
-        )
-    return array.astype(np.bool_)
-
-
 def mask_findings(arrays: Arrays) -> Iterator[Finding]:
     """How many pixels are bad, and whether a mask has the opposite convention."""
     bad = arrays.get(schema.BAD_PIXELS)
@@ -127,11 +110,13 @@ def mask_findings(arrays: Arrays) -> Iterator[Finding]:
 
 def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Finding]:
     """Masks under other keys, of frames of this shape, where nothing says whether they mark bad or good pixels."""
-    if schema.BAD_PIXELS in arrays:
-        return
+    known = arrays.get(schema.BAD_PIXELS)
+    mask = "a mask of the detector" if known is None else f"a further mask beside {schema.BAD_PIXELS}"
     for key in sorted(name for name in arrays if name.rpartition("/")[2] in OTHER_KEYS):
         plane = squeezed(arrays[key], 2)
         if plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
+            continue
+        if known is not None and _says_no_more(plane, known):
             continue
         share = float(np.count_nonzero(plane)) / max(plane.size, 1)
         bad, good = f"`--rename {key}={schema.BAD_PIXELS}`", f"`--good-pixels {key}`"
@@ -139,9 +124,22 @@ def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Find
         other = f"if those are bad, confirm with {bad}; if they are good, with {good}"
         yield error(
             MASK,
-            f"'{key}' looks like a mask of the detector, and its convention is not shown: {share:.1%} of its pixels "
+            f"'{key}' looks like {mask}, and its convention is not shown: {share:.1%} of its pixels "
             f"are not 0; {likely if share > MOST_BAD else other}",
         )
+
+
+def _says_no_more(planes: NDArray[Any], known: NDArray[Any]) -> bool:
+    """Whether the mask (M, N) that is known marks all that another one, or one of each frame, marks in a convention."""
+    if known.shape != planes.shape[-2:]:
+        return False
+    good = known == 0
+    stack = planes.reshape(-1, *known.shape)
+    marked, unmarked = np.zeros(known.shape, np.bool_), np.zeros(known.shape, np.bool_)
+    for _, block in row_blocks(stack):
+        marked |= (block != 0).any(axis=0)
+        unmarked |= (block == 0).any(axis=0)
+    return not (marked & good).any() or not (unmarked & good).any()
 
 
 def pair_mask_findings(train: Arrays, test: Arrays) -> Iterator[Finding]:

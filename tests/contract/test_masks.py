@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays as any_array
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
+from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.findings import FormError
 from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_dataset, load_measurement, validate_file, write_npz
@@ -179,16 +181,61 @@ def test_other_forms_carry_the_mask(arrays, tmp_path):
     ("bad", "said"),
     [
         (~GAPS, "DATA-001|probably the mask is inverted"),
-        (GAPS * 2, "bad_pixels holds 2, which is neither 0 nor 1"),
-        (np.where(GAPS, np.nan, 0), "bad_pixels holds nan"),
+        (np.where(GAPS, np.nan, 0), r"bad_pixels: a mask of dtype float64 .* is no picture of finite numbers"),
         (GAPS[:8], r"bad_pixels has shape \(8, 16\); expected \(16, 16\), one mask for all frames"),
-        (np.repeat(GAPS[None], 60, axis=0), r"bad_pixels has shape \(60, 16, 16\); expected 2 axes"),
-        (GAPS.astype(str), "bad_pixels has dtype <U5; expected bool"),
+        (np.repeat(GAPS[None], 59, axis=0), r"shape \(59, 16, 16\) is no .* or one for each of the 60 frames"),
+        (GAPS.astype(str), "bad_pixels: a mask of dtype <U5"),
     ],
 )
 def test_masks_of_unclear_meaning_are_refused(arrays, tmp_path, bad, said):
     with pytest.raises(FormError, match=said):
         canonicalize(saved(tmp_path / "x.npz", arrays | {"bad_pixels": bad}))
+
+
+BITS = np.where(GAPS, 8, 0).astype(np.uint32)
+
+
+@pytest.mark.parametrize("key", ["bad_pixels", "pixel_mask"])
+@pytest.mark.parametrize("each", [False, True])
+def test_masks_of_bits_and_of_each_frame(arrays, tmp_path, key, each):
+    mask, ever = BITS, GAPS.copy()
+    if each:
+        mask = np.repeat(BITS[None], 60, axis=0)
+        mask[7, 0, 0] = 1
+        ever[0, 0] = True
+    path = saved(tmp_path / "x.npz", arrays | {key: mask})
+    rename = {} if key == "bad_pixels" else {key: "bad_pixels"}
+    made, done = canonicalize(path, rename=rename)
+    np.testing.assert_array_equal(made["bad_pixels"], ever)
+    steps = {step["operation"]: step["parameters"] for step in done}
+    assert steps["convert_dtype"] == {"key": "bad_pixels", "old": "uint32", "new": "bool", "bad": "not 0"}
+    assert steps.get("mask_of_any_frame", {}).get("pixels_bad_in_some_frames") == (1 if each else None)
+    made, _ = canonicalize(path, rename=rename, corrections=Corrections(drop_frames=(7,)))
+    np.testing.assert_array_equal(made["bad_pixels"], GAPS)
+    path = saved(path, arrays | {"mask": mask == 0})
+    made, _ = canonicalize(path, corrections=Corrections(good_pixels="mask"))
+    np.testing.assert_array_equal(made["bad_pixels"], ever)
+
+
+def test_a_further_mask_is_neither_lost_nor_guessed(arrays, tmp_path):
+    """Beside bad_pixels, and beside a file's mask; what says nothing new is let go."""
+    hot = np.zeros((N, N), bool)
+    hot[0, 0] = True
+    np.save(tmp_path / "gaps.npy", GAPS)
+    path, file = tmp_path / "x.npz", Corrections(mask=tmp_path / "gaps.npy")
+    for arrays_of_file, corrections in ((masked(arrays), Corrections()), (arrays, file)):
+        both = saved(path, arrays_of_file | {"mask": hot.astype(np.int8)})
+        with pytest.raises(FormError, match=r"'mask' looks like a further mask beside bad_pixels, .* --rename mask="):
+            canonicalize(both, corrections=corrections)
+        made, _ = canonicalize(both, rename={"mask": "bad_pixels"}, corrections=corrections)
+        np.testing.assert_array_equal(made["bad_pixels"], GAPS | hot)
+        good = saved(path, arrays_of_file | {"mask": ~hot})
+        made, _ = canonicalize(good, corrections=replace(corrections, good_pixels="mask"))
+        np.testing.assert_array_equal(made["bad_pixels"], GAPS | hot)
+        for known in (GAPS, ~GAPS, np.repeat(~GAPS[None], 60, axis=0)):
+            made, _ = canonicalize(saved(path, arrays_of_file | {"mask": known}), corrections=corrections)
+            np.testing.assert_array_equal(made["bad_pixels"], GAPS)
+    assert "further mask" in found(validate(masked(arrays) | {"mask": hot}), "error")["DATA-001.mask"]
 
 
 def test_a_canonical_file_with_a_mask_passes_untouched(arrays, tmp_path):

@@ -6,7 +6,6 @@ What the members mean is for the modules of the formats.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.archive import BLOCK_ELEMENTS, DEFAULT_MAX_BYTES, MAPPED_FROM_BYTES
+from fly64_assets.contract.scratch import scratch
 from fly64_assets.errors import ContractError
 
 MAX_MEMBERS: Final = 20_000
@@ -199,35 +199,6 @@ def open_tree(path: Path, max_bytes: int | None) -> Iterator[Tree]:
         yield Tree(file, path, max_bytes)
     if _identity(path) != before:
         raise ContractError(f"{path} changed while it was read; wait until its writer is done and try again")
-
-
-def scratch(blocks: Iterator[NDArray[Any]], dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Blocks of the first axis as one read-only array in a temporary file that vanishes with it, not in memory.
-
-    Raises :class:`ContractError` where the temporary folder has no room for it.
-    """
-    with tempfile.TemporaryFile() as file:
-        for block in blocks:
-            data = np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data
-            try:
-                file.write(data)
-                file.flush()
-            except OSError as problem:
-                size = math.prod(shape) * dtype.itemsize
-                raise ContractError(
-                    f"{tempfile.gettempdir()}: {problem.strerror}, while {size} bytes were unpacked there: free some "
-                    "space, or name another folder with TMPDIR"
-                ) from problem
-        return np.memmap(file, dtype, "r", 0, shape)
-
-
-def rows(array: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
-    """Some rows of an array; of a large one in a temporary file, not in memory."""
-    step = max(1, BLOCK_ELEMENTS * len(array) // max(array.size, 1))
-    parts = (array[chosen[start : start + step]] for start in range(0, len(chosen), step))
-    if array.nbytes < MAPPED_FROM_BYTES or not len(chosen):
-        return array[chosen]
-    return scratch(parts, array.dtype, (len(chosen), *array.shape[1:]))
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -13,10 +13,11 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.kinds import HDF5, MATLAB_5, NPY, TIFF, kind_of
 from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.scratch import rows
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import arrays, cxi, matlab, plain, ptychodus, ptylab, ptypy
-from fly64_assets.formats.reading.hdf5 import Tree, open_tree, rows
+from fly64_assets.formats.reading.hdf5 import Tree, open_tree
 from fly64_assets.formats.reading.said import Said
 from fly64_assets.formats.units import PIXEL_SIZE
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import tifffile
-from numpy.typing import NDArray
-
-from fly64_assets.contract.archive import DEFAULT_MAX_BYTES, HEADER_ERRORS, MAPPED_FROM_BYTES
+from fly64_assets.contract import array_files
 from fly64_assets.contract.source import Source
-from fly64_assets.errors import ContractError
-from fly64_assets.formats.reading.hdf5 import Tree, scratch
+from fly64_assets.formats.reading.hdf5 import Tree
 
 FRAME_AXES: Final = 3
 MANY: Final = 50
@@ -40,55 +34,11 @@ def read_tree(tree: Tree, *, frames: bool, named: frozenset[str]) -> Source:
 
 def read_npy(path: Path, max_bytes: int | None) -> Source:
     """One NPY file, memory-mapped, under its own name without the suffix."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except HEADER_ERRORS as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise ContractError(f"{path} is not a complete NPY file of numbers ({reason})") from problem
-    _limited(path, array.nbytes, max_bytes)
+    array = array_files.read_npy(path, max_bytes)
     return Source(path, "NPY", arrays={path.stem: array}, members={path.stem: "read"})
 
 
 def read_tiff(path: Path, max_bytes: int | None) -> Source:
-    """The pages of a TIFF file as one array, under its own name without the suffix.
-
-    Raises :class:`ContractError` for a damaged file, pages that are unlike, and a compression that is not known here.
-    """
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            _limited(path, int(series.nbytes), max_bytes)
-            shapes = [tuple(one.shape) for one in file.series]
-            array = _pages(series) if len(shapes) == 1 else None
-    except ContractError:
-        raise
-    except Exception as problem:  # tifffile raises anything for a damaged file
-        reason = " ".join(str(problem).split())[:200] or type(problem).__name__
-        raise ContractError(
-            f"{path} cannot be read as TIFF ({reason}): it is damaged, or compressed in a way that is not known here; "
-            "store it without compression"
-        ) from problem
-    if array is None:
-        raise ContractError(f"{path} holds pictures of unlike form, {', '.join(map(str, shapes))}; expected one form")
+    """The pages of a TIFF file as one array, under its own name without the suffix."""
+    array = array_files.read_tiff(path, max_bytes)
     return Source(path, "TIFF", arrays={path.stem: array}, members={path.stem: f"read, {len(array)} rows or pages"})
-
-
-def _pages(series: Any) -> NDArray[Any]:
-    dtype, shape = np.dtype(series.dtype), tuple(int(side) for side in series.shape)
-    if series.nbytes < MAPPED_FROM_BYTES or len(series.pages) < 2:
-        return np.asarray(series.asarray())
-
-    def blocks() -> Iterator[NDArray[Any]]:
-        for page in series.pages:
-            yield np.asarray(page.asarray())
-
-    return scratch(blocks(), dtype.newbyteorder("="), shape)
-
-
-def _limited(path: Path, declared: int, max_bytes: int | None) -> None:
-    limit = max(DEFAULT_MAX_BYTES, path.stat().st_size) if max_bytes is None else max_bytes
-    if declared > limit:
-        raise ContractError(
-            f"{path} declares {declared} bytes of arrays; the limit is {limit}: if the file is trusted and the memory "
-            "is there, raise it with --max-bytes"
-        )

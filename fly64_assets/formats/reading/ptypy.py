@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import row_blocks
+from fly64_assets.contract.scratch import scratch
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading import masks
-from fly64_assets.formats.reading.hdf5 import Tree, scratch
+from fly64_assets.formats.reading.hdf5 import Tree
 from fly64_assets.formats.reading.said import (
     SQUARE,
     Geometry,
