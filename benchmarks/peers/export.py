@@ -17,12 +17,13 @@ import numpy as np
 from cells import Cell, cell_of, design_of
 from frames_file import DETECTOR_PIXEL, DISTANCE, HELD_OUT, WAVELENGTH
 
-from fly64_assets.formats.units import Optics, far_field_pixel
+from fly64_assets.formats.units import Optics
 from fly64_assets.formats.writing.content import product_of
 from fly64_assets.formats.writing.cxi import write_cxi
 from fly64_assets.physics.counts import frame_generator, poisson_counts, stored_amplitude, thin_counts
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.optics import far_field_pixel
 from fly64_assets.study.design import StudyDesign
 
 CELLS = ("dense:1000", "dense:10000", "dense:100000")

@@ -13,12 +13,12 @@ from typing import Any, Final
 import click
 
 from fly64_assets.cli.console import MARKS, Positive, fail
-from fly64_assets.contract.corrections import UNITS, Corrections
+from fly64_assets.contract.corrections import MIRRORS, UNITS, Corrections
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.orientation import ORIENTATIONS
 from fly64_assets.contract.places import parse_number_list
 from fly64_assets.contract.positions import ORIGINS
-from fly64_assets.formats.reading.said import MIRRORS, ORDERS, Said
+from fly64_assets.formats.reading.said import ORDERS, Said
 
 strict_option = click.option("--strict", is_flag=True, help="Refuse what otherwise is only warned of.")
 force_option = click.option("--force", is_flag=True, help="Replace what exists already.")
@@ -98,14 +98,6 @@ _FORM_OPTIONS: Final = (
         metavar="NAME=ORDER",
         help="Member NAME holds positions (n, 2), ORDER xy (columns first) or yx.",
     ),
-    click.option("--energy", "energy_ev", type=_POSITIVE, help="Photon energy in eV, where the file has none."),
-    click.option("--distance", "distance_m", type=_POSITIVE, help="Sample to detector in metres."),
-    click.option("--detector-pixel", "detector_pixel_m", type=_POSITIVE, help="Side of a detector pixel in metres."),
-    click.option(
-        "--mirror",
-        type=click.Choice(MIRRORS),
-        help="Positions count to the left (x), up (y), or both, as those of a sample stage may.",
-    ),
 )
 
 
@@ -116,6 +108,16 @@ _OBJECT_CORRECTIONS: Final = (
         help="Positions are metres, micrometres, object pixels, or those about the object's centre.",
     ),
     click.option("--pixel-size", type=_POSITIVE, help="Side of an object pixel in metres, where the file has none."),
+    click.option(
+        "--energy", "energy_ev", type=_POSITIVE, help="Photon energy in eV; it comes before that of the file."
+    ),
+    click.option("--distance", "distance_m", type=_POSITIVE, help="Sample to detector in metres."),
+    click.option("--detector-pixel", "detector_pixel_m", type=_POSITIVE, help="Side of a detector pixel in metres."),
+    click.option(
+        "--mirror",
+        type=click.Choice(MIRRORS),
+        help="Positions count to the left (x), up (y), or both, as those of a sample stage may.",
+    ),
     click.option("--probe-mode", type=click.IntRange(min=0), help="Take this one of several probe modes, from 0."),
     click.option(
         "--slice", "slice_number", type=click.IntRange(min=0), help="Take this one of several object slices, from 0."
@@ -155,7 +157,7 @@ _CORRECTIONS: Final = frozenset(field.name for field in fields(Corrections))
 _FORM: Final = ("rename", "probe_corner", "positions", "real_imaginary", "max_bytes")
 """Parameters of the options about the form of a file, as the conversion takes them."""
 
-_SAID: Final = ("beside", "pairs", "energy_ev", "distance_m", "detector_pixel_m", "mirror")
+_SAID: Final = ("beside", "pairs")
 """Parameters of the options about files of other programs (:class:`Said`)."""
 
 
@@ -170,7 +172,7 @@ def form_options(command: Callable[..., None]) -> Callable[..., None]:
         if corrections["crop"] is not None and corrections["pad"] is not None:
             raise click.UsageError("--crop makes frames smaller, --pad larger: give one of them")
         form["corrections"] = Corrections(**corrections)
-        form["said"] = Said(**said, unit=corrections["positions_unit"] is not None, max_bytes=form["max_bytes"])
+        form["said"] = Said(**said, max_bytes=form["max_bytes"])
         command(*arguments, form=form, **others)
 
     for option in reversed((*_FORM_OPTIONS, *_OBJECT_CORRECTIONS)):

@@ -14,10 +14,14 @@ UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
 
 METRES: Final = {"m": 1.0, "um": 1e-6}
 
+Mirror = Literal["x", "y", "xy"]
+MIRRORS: Final[tuple[Mirror, ...]] = get_args(Mirror)
+"""Coordinates that count against the columns (x) and rows (y) of the object; also the values of ``--mirror``."""
+
 
 @dataclass(frozen=True)
 class Corrections:
-    """Steps that change the content of a file. The first nine concern frames, which a base has none of.
+    """Steps that change the content of a file. The first eight concern frames, which a base has none of.
 
     Attributes
     ----------
@@ -38,7 +42,11 @@ class Corrections:
     centre : bool
         Move the frames so that their centre of mass is that of the probe's far field.
     pixel_size : float, optional
-        Side of an object pixel [m], for positions in metres and micrometres.
+        Side of an object pixel [m].
+    energy_ev, distance_m, detector_pixel_m : float, optional
+        Photon energy [eV], sample to detector [m], side of a detector pixel [m]; together they give the object pixel.
+    mirror : Mirror, optional
+        Coordinates that count the other way, as those of a sample stage do.
     positions_unit : Unit, optional
         Unit of the positions.
     probe_mode, slice_number : int, optional
@@ -58,6 +66,10 @@ class Corrections:
     orientation: Orientation | None = None
     centre: bool = False
     pixel_size: float | None = None
+    energy_ev: float | None = None
+    distance_m: float | None = None
+    detector_pixel_m: float | None = None
+    mirror: Mirror | None = None
     positions_unit: Unit | None = None
     probe_mode: int | None = None
     slice_number: int | None = None

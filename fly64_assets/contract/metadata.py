@@ -15,7 +15,13 @@ from fly64_assets.errors import ContractError
 SCHEMA_VERSION: Final = "1.0"
 TOOL: Final = "fly64_assets"
 
-GEOMETRY: Final = ("pixel_size_m", "wavelength_m", "detector_distance_m", "energy_eV")
+PIXEL_SIZE: Final = "pixel_size_m"
+WAVELENGTH: Final = "wavelength_m"
+DISTANCE: Final = "detector_distance_m"
+ENERGY: Final = "energy_eV"
+"""Keys of ``physics_parameters``: object pixel [m], wavelength [m], sample to detector [m], photon energy [eV]."""
+
+GEOMETRY: Final = (PIXEL_SIZE, WAVELENGTH, DISTANCE, ENERGY)
 """Optional physics parameters of the experiment, carried from the base to every file made of it."""
 
 DETECTOR: Final = ("saturation_counts", "read_noise_counts")

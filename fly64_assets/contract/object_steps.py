@@ -5,6 +5,7 @@ One of several modes or slices, a border that is no number, positions in metres,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -12,16 +13,21 @@ import scipy.ndimage
 
 from fly64_assets.contract import schema, structure, values
 from fly64_assets.contract.conversion import Conversion
-from fly64_assets.contract.corrections import METRES, Corrections, Unit
+from fly64_assets.contract.corrections import METRES, Corrections, Mirror, Unit
 from fly64_assets.contract.frames import REAL_KINDS, squeezed
-from fly64_assets.contract.metadata import positive_parameter
+from fly64_assets.contract.metadata import DISTANCE, ENERGY, PIXEL_SIZE, WAVELENGTH, positive_parameter
 from fly64_assets.contract.places import pixel_list
+from fly64_assets.contract.positions import Origin, window_range
 from fly64_assets.contract.resampling import resized
+from fly64_assets.physics.optics import far_field_pixel, wavelength_of
 from fly64_assets.physics.probe_modes import power_shares
 
-PIXEL_SIZE: Final = "pixel_size_m"
 STACKED: Final = 3
 """Axes of a probe of several modes, or of an object of several slices."""
+SAME_PIXEL: Final = 1e-3
+"""By how much two statements of the same pixel may differ, relative to its side."""
+FROM_METRES: Final = "positions_from_metres"
+"""The step of readers that turn positions into pixels, whose size is fixed by then."""
 
 
 class ObjectSteps(Conversion):
@@ -109,23 +115,90 @@ class ObjectSteps(Conversion):
         self.arrays[schema.OBJECT] = np.where(border, obj.dtype.type(value), obj)
         self.record("fill_border", key=schema.OBJECT, pixels=number, value=value)
 
-    def convert_unit(self, unit: Unit | None, pixel_size: float | None) -> None:
+    def note_geometry(self, wanted: Corrections) -> None:
+        """What the user says of the experiment: object pixel, or what gives it, energy and distance."""
+        given: dict[str, float] = {}
+        if wanted.energy_ev is not None:
+            given |= {ENERGY: wanted.energy_ev, WAVELENGTH: wavelength_of(wanted.energy_ev)}
+        if wanted.distance_m is not None:
+            given[DISTANCE] = wanted.distance_m
+        pixel = wanted.pixel_size
+        if wanted.detector_pixel_m is not None:
+            of_detector = self._far_field_pixel(wanted.detector_pixel_m, given)
+            if pixel is not None and _differ(pixel, of_detector):
+                raise self.error(
+                    values.COORDINATES,
+                    f"--detector-pixel gives object pixels of {of_detector:.6g} m, --pixel-size says {pixel:.6g} m: "
+                    "give one of them",
+                )
+            pixel = of_detector
+        if pixel is not None:
+            fixed = self._recorded(PIXEL_SIZE) if any(step["operation"] == FROM_METRES for step in self.done) else None
+            if fixed and _differ(pixel, fixed):
+                raise self.error(
+                    values.COORDINATES,
+                    f"its positions were turned into object pixels of {fixed:.6g} m, as the file says, and the options "
+                    f"say {pixel:.6g} m: leave --pixel-size and --detector-pixel out, or give --positions-unit m too, "
+                    "where the file's own geometry is wrong",
+                )
+            given[PIXEL_SIZE] = pixel
+        if given:
+            self.physics |= given
+            self.record("note_geometry", **given)
+
+    def _far_field_pixel(self, detector_pixel: float, given: Mapping[str, float]) -> float:
+        """The object pixel [m] of a detector pixel, on the grid of the probe."""
+        energy = self._recorded(ENERGY)
+        wavelength = given.get(WAVELENGTH) or self._recorded(WAVELENGTH) or (wavelength_of(energy) if energy else None)
+        distance = given.get(DISTANCE) or self._recorded(DISTANCE)
+        lacking = {"--energy": wavelength, "--distance": distance}
+        missing = " and ".join(option for option, value in lacking.items() if not value)
+        if not (wavelength and distance):
+            raise self.error(
+                values.COORDINATES,
+                f"--detector-pixel gives the object pixel together with energy and distance only: give {missing} too",
+            )
+        return far_field_pixel(detector_pixel, self.arrays[schema.PROBE].shape[-1], wavelength, distance)
+
+    def _recorded(self, name: str) -> float | None:
+        return self.physics.get(name) or positive_parameter(self.document, name)
+
+    def convert_unit(self, unit: Unit | None) -> None:
         """Positions in object pixels from metres or micrometres."""
         if unit not in METRES:
             return
-        recorded = self.physics.get(PIXEL_SIZE) or positive_parameter(self.document, PIXEL_SIZE)
-        pixel = pixel_size or recorded
+        pixel = self._recorded(PIXEL_SIZE)
         if not pixel:
             raise self.error(
                 values.COORDINATES,
                 f"--positions-unit {unit} needs the side of an object pixel, and the file records no {PIXEL_SIZE}: "
-                "give --pixel-size in metres",
+                "give --pixel-size in metres, or --energy, --distance and --detector-pixel",
             )
         for key in (schema.XCOORDS, schema.YCOORDS):
             if self.arrays[key].dtype.kind in REAL_KINDS:
                 self.arrays[key] = self.arrays[key].astype(np.float64) * (METRES[unit] / pixel)
         self.physics[PIXEL_SIZE] = pixel
         self.record("convert_positions", old=unit, new="object pixels", pixel_size_m=pixel)
+
+    def place_and_mirror(self, origin: Origin | None, mirror: Mirror | None) -> None:
+        """Window centres, mirrored where they count the other way: about 0 where that is the object's centre."""
+        if origin == "from-centre":
+            self.mirror_positions(mirror)
+        self.place_positions(origin)
+        if origin != "from-centre":
+            self.mirror_positions(mirror, about_the_object=True)
+
+    def mirror_positions(self, mirror: Mirror | None, *, about_the_object: bool = False) -> None:
+        """Positions that count to the left or up, about 0 or about the middle of the object."""
+        if mirror is None:
+            return
+        size = self.arrays[schema.PROBE].shape[-1]
+        for letter, key, axis in (("x", schema.XCOORDS, -1), ("y", schema.YCOORDS, -2)):
+            if letter not in mirror or self.arrays[key].dtype.kind not in REAL_KINDS:
+                continue
+            ends = sum(window_range(size, self.arrays[schema.OBJECT].shape[axis])) if about_the_object else 0
+            self.arrays[key] = ends - self.arrays[key].astype(np.float64)
+        self.record("mirror_positions", axes=mirror, about="the object's middle" if about_the_object else "0")
 
     def resize_window(self, wanted: Corrections) -> None:
         """The probe of a base in a window of another side N, cut or extended with zeros about its centre."""
@@ -148,7 +221,11 @@ class ObjectSteps(Conversion):
 
     def scale_pixel(self, factor: float, side: int) -> None:
         """Note that object pixels are ``factor`` times as large, and the new side N of frames."""
-        pixel = self.physics.get(PIXEL_SIZE) or positive_parameter(self.document, PIXEL_SIZE)
+        pixel = self._recorded(PIXEL_SIZE)
         if pixel:
             self.physics[PIXEL_SIZE] = pixel * factor
         self.physics["N"] = side
+
+
+def _differ(one: float, other: float) -> bool:
+    return abs(one - other) > SAME_PIXEL * other

@@ -7,51 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import scipy.constants
 from numpy.typing import NDArray
 
-from fly64_assets.contract.metadata import positive_parameter
-
-PIXEL_SIZE: Final = "pixel_size_m"
-WAVELENGTH: Final = "wavelength_m"
-DISTANCE: Final = "detector_distance_m"
-ENERGY: Final = "energy_eV"
-"""Keys of ``physics_parameters``: object pixel [m], wavelength [m], sample to detector [m], photon energy [eV]."""
-
-PLANCK_TIMES_C: Final = scipy.constants.h * scipy.constants.c
-"""Energy times wavelength of a photon [J m]."""
-ELECTRON_VOLT: Final = scipy.constants.e
-"""One electronvolt [J]."""
-
-
-def wavelength_of(energy_ev: float) -> float:
-    """Wavelength [m] of photons of an energy [eV].
-
-    Examples
-    --------
-    >>> round(1e10 * wavelength_of(8047.8), 4)
-    1.5406
-    """
-    return PLANCK_TIMES_C / (energy_ev * ELECTRON_VOLT)
-
-
-def energy_of(wavelength_m: float) -> float:
-    """Photon energy [eV] of a wavelength [m]."""
-    return PLANCK_TIMES_C / (wavelength_m * ELECTRON_VOLT)
-
-
-def far_field_pixel(pixel_m: float, size: int, wavelength_m: float, distance_m: float) -> float:
-    """Object pixel [m] of a detector pixel [m], or the reverse: lambda z / (N p) for frames of N pixels a side.
-
-    Examples
-    --------
-    >>> round(1e9 * far_field_pixel(75e-6, 64, 1.5e-10, 2.0), 3)
-    62.5
-    """
-    return wavelength_m * distance_m / (size * pixel_m)
+from fly64_assets.contract.metadata import DISTANCE, ENERGY, PIXEL_SIZE, WAVELENGTH, positive_parameter
+from fly64_assets.physics.optics import energy_of, far_field_pixel, wavelength_of
 
 
 def centred_metres(positions: NDArray[np.floating], size: int, extent: int, pixel_size_m: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from fixtures import foreign_files as layouts
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
 from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.validate import validate, validate_base
+from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.opening import opened
 from fly64_assets.formats.reading.said import Said
 
@@ -104,7 +105,7 @@ def test_a_detector_of_cxi_that_is_turned_turns_the_positions(tmp_path, letter, 
 
 def test_the_sample_moves_against_the_beam_where_the_user_says_so(tmp_path, letter):
     layouts.cxi(tmp_path / "f.cxi", letter)
-    arrays, _ = data_set(tmp_path / "f.cxi", Said(mirror="xy"))
+    arrays, _ = data_set(tmp_path / "f.cxi", corrections=Corrections(mirror="xy"))
     for key, true in (("xcoords", letter.x), ("ycoords", letter.y)):
         moved = arrays[key] + true
         np.testing.assert_allclose(moved, moved[0], atol=1e-4)
@@ -228,13 +229,13 @@ def test_what_the_user_knows_of_the_geometry_makes_pixels_of_metres(tmp_path, le
         for name in ("wavelength", "zo", "dxd"):
             del file[name]
     np.save(tmp_path / "probe.npy", letter.probe)
-    said = Said(
-        beside=(tmp_path / "probe.npy",),
-        energy_ev=letter.energy,
-        distance_m=letter.distance,
-        detector_pixel_m=letter.detector_pixel,
+    said = Said(beside=(tmp_path / "probe.npy",))
+    corrections = Corrections(
+        energy_ev=letter.energy, distance_m=letter.distance, detector_pixel_m=letter.detector_pixel
     )
-    is_its_measurement(data_set(tmp_path / "f.hdf5", said, rename={"probe": "probeGuess"})[0], letter, mask=False)
+    names = {"probe": "probeGuess"}
+    arrays, _ = data_set(tmp_path / "f.hdf5", said, rename=names, corrections=corrections)
+    is_its_measurement(arrays, letter, mask=False)
 
 
 def save(path, arrays):
@@ -279,7 +280,7 @@ def test_the_unit_that_the_user_gives_comes_before_the_file(tmp_path, letter):
     """Positions are handed on in metres, and converted once."""
     layouts.cxi(tmp_path / "f.cxi", letter)
     corrections = Corrections(positions_unit="m", pixel_size=letter.pixel)
-    is_its_scan(data_set(tmp_path / "f.cxi", Said(unit=True), corrections=corrections)[0], letter)
+    is_its_scan(data_set(tmp_path / "f.cxi", corrections=corrections)[0], letter)
 
 
 @pytest.mark.parametrize("product_first", [True, False])
@@ -296,3 +297,47 @@ def test_a_product_of_smaller_windows_keeps_its_own_positions_and_pixels(tmp_pat
     is_the_letter(arrays, letter)
     has_its_frames(arrays, letter)
     has_its_geometry(arrays, letter)
+
+
+@pytest.mark.parametrize("kind", ["npz", "product", "ptyr", "ptylab", "tike", "ptychi", "matlab", "plain"])
+def test_geometry_and_mirror_that_the_user_gives_hold_for_every_format(tmp_path, letter, kind):
+    """The object pixel is that of the detector's; positions count from the other side of the object."""
+    path, names = tmp_path / f"f.{kind}", {}
+    plain = dict(objectGuess=letter.obj, probeGuess=letter.probe, xcoords=letter.x, ycoords=letter.y)
+    if kind in ("npz", "tike", "ptychi"):
+        arrays = {"tike": layouts.tike_arrays(letter), "ptychi": layouts.ptychi_arrays(letter, pairs=False)}
+        path = save(tmp_path / "f.npz", arrays.get(kind, plain))
+    elif kind == "plain":
+        path = save(tmp_path / "f.h5", plain)
+    elif kind == "matlab":
+        layouts.matlab_5(path, letter)
+        names = {"rename": {name: NAMES[name] for name in NAMES if name != "dp"}}
+    elif kind == "product":
+        layouts.product_h5(path, letter)
+    elif kind == "ptyr":
+        layouts.ptyr(path, letter)
+    else:
+        layouts.ptylab(path, letter, result=True)
+    geometry = {"energy_ev": letter.energy, "distance_m": letter.distance, "detector_pixel_m": letter.detector_pixel}
+    arrays = base(path, **names, corrections=Corrections(**geometry, mirror="xy"))
+    has_its_geometry(arrays, letter)
+    height, width = letter.obj.shape
+    np.testing.assert_allclose(arrays["xcoords"], width - letter.x, atol=1e-4)
+    np.testing.assert_allclose(arrays["ycoords"], height - letter.y, atol=1e-4)
+    history = [step["operation"] for step in json.loads(str(arrays["_metadata"]))["data_transformations"]]
+    assert {"note_geometry", "mirror_positions"} <= set(history)
+    with pytest.raises(ContractError, match=r"give one of them|leave --pixel-size"):
+        base(path, **names, corrections=Corrections(**geometry, pixel_size=2 * letter.pixel))
+
+
+def test_an_object_pixel_against_that_of_the_file_is_refused(tmp_path, letter):
+    layouts.product_h5(tmp_path / "f.h5", letter)
+    with pytest.raises(ContractError, match="its positions were turned into object pixels of"):
+        base(tmp_path / "f.h5", corrections=Corrections(pixel_size=2 * letter.pixel))
+    assert facts(base(tmp_path / "f.h5", corrections=Corrections(pixel_size=letter.pixel)))["pixel_size_m"]
+
+
+def test_a_detector_pixel_without_energy_or_distance_is_refused(tmp_path, letter):
+    path = save(tmp_path / "f.npz", layouts.tike_arrays(letter))
+    with pytest.raises(ContractError, match="give --energy and --distance too"):
+        data_set(path, corrections=Corrections(detector_pixel_m=75e-6))

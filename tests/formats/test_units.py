@@ -5,6 +5,7 @@ import pytest
 
 from fly64_assets.contract.metadata import build_metadata
 from fly64_assets.formats import units
+from fly64_assets.physics.optics import far_field_pixel, wavelength_of
 
 
 @pytest.mark.parametrize("size", [64, 65])
@@ -34,5 +35,5 @@ def test_the_energy_may_stand_for_the_wavelength_and_gives_way_to_it():
 def test_detector_and_object_pixel_belong_together():
     optics = units.Optics(62.5e-9, 1.5e-10, 2.0)
     assert optics.detector_pixel(64) == pytest.approx(75e-6)
-    assert units.far_field_pixel(optics.detector_pixel(64), 64, 1.5e-10, 2.0) == pytest.approx(62.5e-9)
-    assert units.wavelength_of(optics.energy_ev) == pytest.approx(1.5e-10)
+    assert far_field_pixel(optics.detector_pixel(64), 64, 1.5e-10, 2.0) == pytest.approx(62.5e-9)
+    assert wavelength_of(optics.energy_ev) == pytest.approx(1.5e-10)

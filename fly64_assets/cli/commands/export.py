@@ -16,10 +16,10 @@ from fly64_assets.cli.console import Positive, Session, fail, file_argument, pas
 from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
 from fly64_assets.cli.inputs import OBJECT, require_scale, result_arrays
 from fly64_assets.cli.options import chosen_cells
-from fly64_assets.contract.metadata import TOOL
+from fly64_assets.contract.metadata import DISTANCE, PIXEL_SIZE, TOOL, WAVELENGTH
 from fly64_assets.contract.npz import load_dataset, validate_file
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.formats.units import DISTANCE, PIXEL_SIZE, WAVELENGTH, Optics, recorded_optics
+from fly64_assets.formats.units import Optics, recorded_optics
 from fly64_assets.formats.writing.content import Product, product_of
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.atomic import write_atomically

@@ -19,7 +19,7 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
-from fly64_assets.formats.reading.said import Said, mirrored
+from fly64_assets.formats.reading.said import Said
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -51,28 +51,28 @@ def wanted(keys: frozenset[str]) -> frozenset[str]:
     return keys & {*PTYCHI_NAMES, PTYCHI_X, PTYCHI_Y, PTYCHI_PAIRS, VALID}
 
 
-def tike(path: Path, arrays: Arrays, said: Said) -> Source:
+def tike(path: Path, arrays: Arrays) -> Source:
     """Arrays of tike; only one of several data sets along the leading axes can be read."""
     source = Source(path, "tike", says={"counts": True, "dc_corner": True})
     _name(source, arrays, TIKE_NAMES)
     pairs = as_pairs(path, "scan", arrays["scan"])
-    _put_pairs(source, pairs, "yx", said)
+    _put_pairs(source, pairs, "yx")
     source.members["scan"] = "read as positions: first pixels of the windows, along the rows, then the columns"
     if schema.OBJECT in source.arrays:
         source.says["positions"] = "corners"
     return source
 
 
-def ptychi(path: Path, arrays: Arrays, said: Said) -> Source:
+def ptychi(path: Path, arrays: Arrays) -> Source:
     """Arrays of pty-chi."""
     source = Source(path, "pty-chi", says={"counts": True})
     _name(source, arrays, PTYCHI_NAMES)
     if PTYCHI_PAIRS in arrays:
-        _put_pairs(source, as_pairs(path, PTYCHI_PAIRS, arrays[PTYCHI_PAIRS]), "yx", said)
+        _put_pairs(source, as_pairs(path, PTYCHI_PAIRS, arrays[PTYCHI_PAIRS]), "yx")
         source.members[PTYCHI_PAIRS] = "read as positions: about the object's centre, order y, x"
     else:
         x, y = (np.asarray(arrays[name], np.float64).reshape(-1) for name in (PTYCHI_X, PTYCHI_Y))
-        source.arrays[schema.XCOORDS], source.arrays[schema.YCOORDS] = mirrored(source, x, y, said)
+        source.arrays[schema.XCOORDS], source.arrays[schema.YCOORDS] = x, y
         source.members |= {PTYCHI_X: f"read as {schema.XCOORDS}", PTYCHI_Y: f"read as {schema.YCOORDS}"}
     if VALID in arrays:
         source.arrays[schema.BAD_PIXELS] = ~np.asarray(arrays[VALID], bool)
@@ -89,7 +89,7 @@ def split_pairs(source: Source, said: Said) -> None:
             found = ", ".join(sorted(source.arrays))
             raise ContractError(f"{source.path}: there is no '{name}' to be read as pairs; found {found}")
         pairs = as_pairs(source.path, name, source.arrays.pop(name))
-        _put_pairs(source, pairs, order, said)
+        _put_pairs(source, pairs, order)
         source.members[name] = f"read as positions, order {order[0]}, {order[1]}"
 
 
@@ -116,7 +116,7 @@ def _name(source: Source, arrays: Arrays, names: Mapping[str, str]) -> None:
         source.arrays[schema.PROBE] = probe[0]
 
 
-def _put_pairs(source: Source, pairs: NDArray[np.float64], order: str, said: Said) -> None:
+def _put_pairs(source: Source, pairs: NDArray[np.float64], order: str) -> None:
     first, second = pairs[:, 0], pairs[:, 1]
     x, y = (first, second) if order == "xy" else (second, first)
-    source.arrays[schema.XCOORDS], source.arrays[schema.YCOORDS] = mirrored(source, x, y, said)
+    source.arrays[schema.XCOORDS], source.arrays[schema.YCOORDS] = x, y

@@ -27,7 +27,8 @@ from fly64_assets.formats.reading.said import (
     note_pixel,
     put_metres,
 )
-from fly64_assets.formats.units import ELECTRON_VOLT, wavelength_of, window_centres
+from fly64_assets.formats.units import window_centres
+from fly64_assets.physics.optics import ELECTRON_VOLT, wavelength_of
 
 ENTRY: Final = "entry_1"
 DETECTOR: Final = f"{ENTRY}/instrument_1/detector_1"
@@ -132,7 +133,7 @@ def _geometry(tree: Tree, said: Said) -> Geometry:
 
 def _wavelength(tree: Tree, said: Said) -> float | None:
     """Wavelength [m]; energies are in joules in CXI, and in NeXus in what stands beside them."""
-    if said.energy_ev:
+    if said.asked.energy_ev:
         return None
     found = _metres(tree, f"{SOURCE}/wavelength") or _metres(tree, f"{ENTRY}/instrument_1/beam_1/wavelength")
     for name in ENERGIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,15 +12,15 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
+from fly64_assets.contract.corrections import NONE
 from fly64_assets.contract.kinds import HDF5, MATLAB_5, NPY, TIFF, kind_of
-from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.metadata import PIXEL_SIZE, transformation
 from fly64_assets.contract.scratch import rows
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import arrays, cxi, matlab, plain, ptychodus, ptylab, ptypy
 from fly64_assets.formats.reading.hdf5 import Tree, open_tree
 from fly64_assets.formats.reading.said import Said
-from fly64_assets.formats.units import PIXEL_SIZE
 
 SAID: Final = "said"
 OF_FRAMES: Final = ("counts", "dc_corner")
@@ -55,7 +56,7 @@ def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path |
         One sentence, for a file that cannot be read or is not clear.
     """
     given = {name: value for name, value in form.items() if name != SAID}
-    said = form.get(SAID) or Said()
+    said = replace(form.get(SAID) or Said(), asked=given.get("corrections", NONE))
     named = frozenset(given.get("rename") or ()) | frozenset(said.pairs)
     source = _open(Path(path), said, frames, named)
     if source is None and not (said.beside or said.pairs):
@@ -169,9 +170,9 @@ def _tree(tree: Tree, said: Said, frames: bool, named: frozenset[str]) -> Source
     if cxi.recognises(tree):
         return cxi.read(tree, said, frames=frames)
     if ptychodus.is_product(keys):
-        return ptychodus.product_of_tree(tree, said)
+        return ptychodus.product_of_tree(tree)
     if ptypy.is_reconstruction(tree):
-        return ptypy.read_reconstruction(tree, said)
+        return ptypy.read_reconstruction(tree)
     if ptypy.is_data(tree):
         return ptypy.read_data(tree, said, frames=frames)
     if ptylab.recognises(keys):
@@ -179,13 +180,13 @@ def _tree(tree: Tree, said: Said, frames: bool, named: frozenset[str]) -> Source
     known = _array_reader(keys)
     if known is not None and not matlab.is_tree(tree):
         reader, names = known
-        return reader(tree.path, {name: tree.read(name) for name in names if frames or name not in FRAMES}, said)
+        return reader(tree.path, {name: tree.read(name) for name in names if frames or name not in FRAMES})
     if matlab.is_tree(tree):
         return matlab.read_tree(tree, frames=frames, named=named)
     return plain.read_tree(tree, frames=frames, named=named)
 
 
-Reader = Callable[[Path, Mapping[str, NDArray[Any]], Said], Source]
+Reader = Callable[[Path, Mapping[str, NDArray[Any]]], Source]
 FRAMES: Final = frozenset({"data", "diffraction_data", "dp", ptychodus.PATTERNS})
 
 
@@ -212,15 +213,15 @@ def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
             both = frames and ptychodus.is_diffraction(keys)  # an archive may hold the frames as well
             of_frames = {ptychodus.PATTERNS, ptychodus.INDEXES, schema.BAD_PIXELS} if both else set()
             others = dict.fromkeys(sorted(keys - set(main) - of_frames), "not needed")
-            source = ptychodus.product(path, main, held, others, said)
+            source = ptychodus.product(path, main, held, others)
             if both:
-                source = joined(source, ptychodus.diffraction(path, held, said))
+                source = joined(source, ptychodus.diffraction(path, held))
             return source
         known = _array_reader(keys)
         if known is None:
             return None
         reader, names = known
-        source = reader(path, {name: archive.read(name) for name in names if frames or name not in FRAMES}, said)
+        source = reader(path, {name: archive.read(name) for name in names if frames or name not in FRAMES})
         source.members |= dict.fromkeys(sorted(keys - set(source.members)), "not needed")
         return source
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.metadata import PIXEL_SIZE, transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import SQUARE, Geometry, Said, leave_ones, mirrored, note_geometry
-from fly64_assets.formats.units import PIXEL_SIZE, wavelength_of, window_centres
+from fly64_assets.formats.reading.said import SQUARE, Geometry, leave_ones, note_geometry
+from fly64_assets.formats.units import window_centres
+from fly64_assets.physics.optics import wavelength_of
 
 X, Y, INDEX = "probe_position_x_m", "probe_position_y_m", "probe_position_indexes"
 PRODUCT: Final = frozenset({"object", "probe", X, Y})
@@ -42,18 +43,18 @@ def is_diffraction(keys: frozenset[str]) -> bool:
     return PATTERNS in keys and (INDEXES in keys or keys <= {PATTERNS, schema.BAD_PIXELS})
 
 
-def product_of_tree(tree: Tree, said: Said) -> Source:
+def product_of_tree(tree: Tree) -> Source:
     """A product in HDF5."""
     attributes = {**tree.attributes("/")}
     for name in ("object", "probe"):
         attributes |= {f"{name}_{key}": value for key, value in tree.attributes(name).items()}
     arrays = {name: tree.read(name) for name in (*sorted(PRODUCT), INDEX) if name in tree}
     others = dict.fromkeys((name for name in tree.group("/") if name not in arrays), "not needed")
-    return product(tree.path, arrays, attributes, others, said)
+    return product(tree.path, arrays, attributes, others)
 
 
 def product(
-    path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any], others: Mapping[str, str], said: Said
+    path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any], others: Mapping[str, str]
 ) -> Source:
     """A product of its arrays and facts, which have the names of the NPZ form.
 
@@ -75,9 +76,9 @@ def product(
         raise ContractError(f"{path} is a product of near-field propagation; here every frame is a far field: not read")
     energy = next((value for name in ENERGIES if (value := _number(facts, name))), None)
     distance = _number(facts, "detector_object_distance_m")
-    note_geometry(source, Geometry(wavelength_of(energy) if energy else None, distance, None).corrected(said))
+    note_geometry(source, Geometry(wavelength_of(energy) if energy else None, distance, None))
     x, y = (_coordinates(path, arrays, name) for name in (X, Y))
-    x, y = mirrored(source, x - _centre(facts, "x"), y - _centre(facts, "y"), said)
+    x, y = x - _centre(facts, "x"), y - _centre(facts, "y")
     if obj.ndim < 2 or probe.ndim < 2:
         raise ContractError(f"{path}: object and probe have shapes {obj.shape} and {probe.shape}; expected pictures")
     size = int(probe.shape[-1])
@@ -93,7 +94,7 @@ def product(
     return source
 
 
-def diffraction(path: Path, arrays: Mapping[str, NDArray[Any]], said: Said) -> Source:
+def diffraction(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Source:
     """Frames, their indices and bad pixels (True where a pixel is bad)."""
     source = Source(path, "ptychodus diffraction", says={"counts": True})
     names = {PATTERNS: schema.FRAMES, INDEXES: schema.SCAN_INDEX, schema.BAD_PIXELS: schema.BAD_PIXELS}
@@ -101,7 +102,6 @@ def diffraction(path: Path, arrays: Mapping[str, NDArray[Any]], said: Said) -> S
         if name in arrays:
             source.arrays[key] = arrays[name]
             source.members[name] = f"read as {key}"
-    note_geometry(source, Geometry().corrected(said))
     return source
 
 

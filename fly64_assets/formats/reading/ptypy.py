@@ -18,17 +18,8 @@ from fly64_assets.contract.scratch import scratch
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading import masks
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import (
-    SQUARE,
-    Geometry,
-    Said,
-    frame_shape,
-    mirrored,
-    note_geometry,
-    note_pixel,
-    put_metres,
-)
-from fly64_assets.formats.units import wavelength_of
+from fly64_assets.formats.reading.said import SQUARE, Geometry, Said, frame_shape, note_geometry, note_pixel, put_metres
+from fly64_assets.physics.optics import wavelength_of
 
 CHUNKS: Final = "chunks"
 CONTENT: Final = "content"
@@ -69,7 +60,7 @@ def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
     return source
 
 
-def read_reconstruction(tree: Tree, said: Said) -> Source:
+def read_reconstruction(tree: Tree) -> Source:
     """Object, probe and, where they were recorded, positions of a reconstruction with one object and one probe."""
     source = Source(tree.path, "PtyPy reconstruction")
     places = {}
@@ -88,7 +79,7 @@ def read_reconstruction(tree: Tree, said: Said) -> Source:
     if abs(pixel[0] - pixel[1]) > SQUARE * pixel[0]:
         raise tree.error(f"pixels of the object are {pixel[0]:g} x {pixel[1]:g} m; DATA-001 knows squares only")
     note_pixel(source, pixel)
-    _read_geometry(tree, source, said)
+    _read_geometry(tree, source)
     names = tree.group(f"{CONTENT}/positions")
     if not names:
         return source
@@ -96,21 +87,20 @@ def read_reconstruction(tree: Tree, said: Said) -> Source:
     positions = np.asarray(tree.read(name), np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2 or origin is None or len(names) > 1:
         raise tree.error(f"'{name}' has shape {positions.shape}; expected one list (n, 2), order y, x, and an _origin")
-    x, y = mirrored(source, positions[:, 1], positions[:, 0], said)
+    x, y = positions[:, 1], positions[:, 0]
     source.arrays[schema.XCOORDS] = (x - origin[1]) / pixel[1]
     source.arrays[schema.YCOORDS] = (y - origin[0]) / pixel[0]
     source.members[name] = "read as positions: of the beam, in metres, order y, x"
     return source
 
 
-def _read_geometry(tree: Tree, source: Source, said: Said) -> None:
+def _read_geometry(tree: Tree, source: Source) -> None:
     for scan in tree.group(f"{CONTENT}/pars/scans"):
         place = f"{CONTENT}/pars/scans/{scan}"
         for group in (f"{place}/data", f"{place}/geometry"):
             energy, distance = tree.number(f"{group}/energy"), tree.number(f"{group}/distance")
             if energy or distance:
                 note_geometry(source, Geometry(wavelength_of(KILO * energy) if energy else None, distance, None))
-    note_geometry(source, Geometry().corrected(said))
 
 
 def _read_weights(tree: Tree, source: Source, chunks: list[str]) -> None:

@@ -11,25 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.corrections import NONE, Corrections
+from fly64_assets.contract.metadata import DISTANCE, ENERGY, PIXEL_SIZE, WAVELENGTH, transformation
 from fly64_assets.contract.source import Source
-from fly64_assets.formats.units import (
-    DISTANCE,
-    ENERGY,
-    PIXEL_SIZE,
-    WAVELENGTH,
-    energy_of,
-    far_field_pixel,
-    wavelength_of,
-)
+from fly64_assets.physics.optics import energy_of, far_field_pixel, wavelength_of
 
 Order = Literal["xy", "yx"]
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 """Which coordinate is first where positions come as pairs; also the values of ``--pairs``."""
-
-Mirror = Literal["x", "y", "xy"]
-MIRRORS: Final[tuple[Mirror, ...]] = get_args(Mirror)
-"""Coordinates that count against the columns (x) and rows (y) of the object; also the values of ``--mirror``."""
 
 SQUARE: Final = 1e-3
 """By how much the sides of a pixel may differ, relative to their size."""
@@ -45,24 +34,17 @@ class Said:
         Further files that belong to it, as frames beside a reconstruction.
     pairs : mapping of str to ``xy`` or ``yx``
         Members that hold positions (n, 2), and which coordinate is first.
-    energy_ev, distance_m, detector_pixel_m : float, optional
-        Photon energy, sample to detector, side of a detector pixel; they come before what the file says.
-    mirror : ``x``, ``y`` or ``xy``, optional
-        Coordinates that count the other way, as those of a sample stage do.
-    unit : bool
-        The unit of the positions is given too, so that they are handed on as the file has them.
     max_bytes : int, optional
         Largest size that a file may declare.
+    asked : Corrections
+        What is asked of the canonical steps: geometry that a reader needs as well comes before what the file says, and
+        positions whose unit is given are handed on as the file has them.
     """
 
     beside: tuple[Path, ...] = ()
     pairs: Mapping[str, Order] = field(default_factory=dict)
-    energy_ev: float | None = None
-    distance_m: float | None = None
-    detector_pixel_m: float | None = None
-    mirror: Mirror | None = None
-    unit: bool = False
     max_bytes: int | None = None
+    asked: Corrections = NONE
 
 
 @dataclass(frozen=True)
@@ -75,10 +57,10 @@ class Geometry:
 
     def corrected(self, said: Said) -> Geometry:
         """The same with what the user gives."""
-        pixel = said.detector_pixel_m
+        asked, pixel = said.asked, said.asked.detector_pixel_m
         return Geometry(
-            wavelength_of(said.energy_ev) if said.energy_ev else self.wavelength_m,
-            said.distance_m or self.distance_m,
+            wavelength_of(asked.energy_ev) if asked.energy_ev else self.wavelength_m,
+            asked.distance_m or self.distance_m,
             (pixel, pixel) if pixel else self.detector_pixel_m,
         )
 
@@ -133,8 +115,7 @@ def put_metres(
     They stay metres where the object pixel is unknown, or where the user gives the unit of positions and with it the
     pixel. x counts along the columns, y along the rows of the object, of the beam on the object.
     """
-    x, y = mirrored(source, x, y, said)
-    converted = pixel is not None and not said.unit
+    converted = pixel is not None and said.asked.positions_unit is None
     if pixel is not None and converted:
         x, y = x / pixel[1], y / pixel[0]
         source.grid = frame_shape(source)
@@ -142,13 +123,3 @@ def put_metres(
         note_pixel(source, pixel)
     source.arrays |= {schema.XCOORDS: x, schema.YCOORDS: y}
     return converted
-
-
-def mirrored(
-    source: Source, x: NDArray[np.float64], y: NDArray[np.float64], said: Said
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions with the directions that the user gives."""
-    if said.mirror is None:
-        return x, y
-    source.done.append(transformation("mirror_positions", {"axes": said.mirror}))
-    return (-x if "x" in said.mirror else x), (-y if "y" in said.mirror else y)

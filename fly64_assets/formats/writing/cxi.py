@@ -16,10 +16,10 @@ import numpy as np
 
 from fly64_assets import __version__
 from fly64_assets.contract.metadata import TOOL
-from fly64_assets.formats.units import ELECTRON_VOLT
 from fly64_assets.formats.writing.content import Patterns, Product
 from fly64_assets.formats.writing.hdf5 import new_hdf5, put, put_patterns
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.optics import ELECTRON_VOLT
 
 VERSION: Final = 160
 INVALID: Final = 1

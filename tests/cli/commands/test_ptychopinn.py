@@ -157,3 +157,25 @@ def test_positions_that_a_file_beside_replaces_are_not_called_read(call, tmp_pat
     entries = {entry["key"]: entry for entry in json.loads(result.output)["entries"]}
     assert entries["entry_1/data_1/translation"]["text"] == "not taken: p.h5 holds it with its object"
     assert entries["p.h5: probe_position_x_m"]["verdict"] == "understood"
+
+
+def test_an_npz_file_takes_geometry_and_mirror(call, measured, tmp_path):
+    before, after = tmp_path / "before.npz", tmp_path / "after.npz"
+    assert call("import", measured, before).exit_code == 0
+    options = ("--energy", 10000, "--distance", 2, "--detector-pixel", 75e-6, "--mirror", "x")
+    result = call("import", measured, after, *options)
+    assert result.exit_code == 0, result.output
+    found, old = np.load(after), np.load(before)
+    document = json.loads(str(found["_metadata"]))
+    physics = document["physics_parameters"]
+    assert physics["energy_eV"] == 10000
+    assert physics["detector_distance_m"] == 2
+    assert physics["pixel_size_m"] == pytest.approx(1.2398e-10 * 2 / (64 * 75e-6), rel=1e-4)
+    assert np.allclose(np.diff(found["xcoords"]), -np.diff(old["xcoords"]))
+    assert np.allclose(np.diff(found["ycoords"]), np.diff(old["ycoords"]))
+    steps = [step["operation"] for step in document["data_transformations"]]
+    assert {"note_geometry", "mirror_positions"} <= set(steps)
+    result = call("import", measured, tmp_path / "no.npz", *options, "--pixel-size", 1e-8)
+    assert result.exit_code == 1
+    assert "--pixel-size says 1e-08 m: give one of them" in " ".join(result.output.split())
+    assert not (tmp_path / "no.npz").exists()
