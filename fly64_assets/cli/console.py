@@ -41,10 +41,10 @@ MARKS: Final = (
 
 
 class Positive(click.FloatRange):
-    """A finite number above 0."""
+    """A finite number above 0, and up to a largest one where that is given."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+    def __init__(self, most: float | None = None) -> None:
+        super().__init__(min=0, min_open=True, max=most)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, or a usage error."""

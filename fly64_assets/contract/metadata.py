@@ -154,8 +154,12 @@ def geometry(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def has_stand_in_object(metadata: Mapping[str, Any] | None) -> bool:
     """Whether ones stand in for the object of a file, because it was measured."""
     history = (metadata or {}).get("data_transformations")
-    steps = [step for step in history if isinstance(step, Mapping)] if isinstance(history, list) else []
-    return any(step.get("operation") == STAND_IN_OBJECT for step in steps)
+    return isinstance(history, list) and any(is_stand_in(step) for step in history)
+
+
+def is_stand_in(step: object) -> bool:
+    """Whether an entry of a history says that ones were put in place of the object."""
+    return isinstance(step, Mapping) and step.get("operation") == STAND_IN_OBJECT
 
 
 def base_sha256(metadata: Mapping[str, Any]) -> object:

@@ -303,7 +303,7 @@ def test_a_product_of_smaller_windows_keeps_its_own_positions_and_pixels(tmp_pat
 def test_geometry_and_mirror_that_the_user_gives_hold_for_every_format(tmp_path, letter, kind):
     """The object pixel is that of the detector's; positions count from the other side of the object."""
     path, names = tmp_path / f"f.{kind}", {}
-    plain = dict(objectGuess=letter.obj, probeGuess=letter.probe, xcoords=letter.x, ycoords=letter.y)
+    plain = {"objectGuess": letter.obj, "probeGuess": letter.probe, "xcoords": letter.x, "ycoords": letter.y}
     if kind in ("npz", "tike", "ptychi"):
         arrays = {"tike": layouts.tike_arrays(letter), "ptychi": layouts.ptychi_arrays(letter, pairs=False)}
         path = save(tmp_path / "f.npz", arrays.get(kind, plain))
@@ -341,3 +341,65 @@ def test_a_detector_pixel_without_energy_or_distance_is_refused(tmp_path, letter
     path = save(tmp_path / "f.npz", layouts.tike_arrays(letter))
     with pytest.raises(ContractError, match="give --energy and --distance too"):
         data_set(path, corrections=Corrections(detector_pixel_m=75e-6))
+
+
+def test_bits_of_a_mask_of_cxi_that_are_no_faults(tmp_path, letter):
+    """In the peak mask, out of resolution, corrected, with signal, and these together; all others are faults."""
+    layouts.cxi(tmp_path / "f.cxi", letter)
+    bits = np.zeros((64, 64), np.uint32)
+    bits[0, :16] = 1 << np.arange(16)
+    bits[1, :3] = 0x1000 | 0x20, 0x1900, 0x1000 | 0x1
+    with h5py.File(tmp_path / "f.cxi", "a") as file:
+        file["entry_1/instrument_1/detector_1/mask"][...] = bits
+    arrays, _ = data_set(tmp_path / "f.cxi")
+    assert np.flatnonzero(~arrays["bad_pixels"][0, :16]).tolist() == [5, 8, 11, 12]
+    assert arrays["bad_pixels"][1, :4].tolist() == [False, False, True, False]
+
+
+def test_a_tilted_detector_of_cxi_is_noted_and_one_along_the_beam_refused(tmp_path, letter):
+    turn = np.radians(3)
+    tilted = np.array([[0, -np.cos(turn), np.sin(turn)], [-1, 0, 0]])
+    layouts.cxi(tmp_path / "f.cxi", letter, vectors=tilted.T * letter.detector_pixel)
+    arrays, done = data_set(tmp_path / "f.cxi")
+    is_its_measurement(arrays, letter)
+    assert "tilted_detector_taken_for_flat" in done
+    for wrong, says in (
+        ([[0, 0, 1], [-1, 0, 0]], "90 degrees out of the plane"),
+        ([[-1, -0.1, 0], [-1, 0, 0]], "not at right angles"),
+    ):
+        layouts.cxi(tmp_path / "f.cxi", letter, vectors=np.array(wrong, float).T * letter.detector_pixel)
+        with pytest.raises(ContractError, match=says):
+            data_set(tmp_path / "f.cxi")
+
+
+def test_ptypy_data_with_positions_in_some_chunks_only_are_refused(tmp_path, letter):
+    layouts.ptyd(tmp_path / "f.ptyd", letter)
+    with h5py.File(tmp_path / "f.ptyd", "a") as file:
+        del file["chunks/1/positions"]
+    with pytest.raises(ContractError, match=r"1 of its 3 chunks hold no positions \(chunks/1\)"):
+        data_set(tmp_path / "f.ptyd", probe_from_frames=True)
+    np.save(tmp_path / "where.npy", np.c_[letter.x, letter.y])
+    np.save(tmp_path / "probe.npy", letter.probe)
+    said = Said(beside=(tmp_path / "where.npy", tmp_path / "probe.npy"), pairs={"where": "xy"})
+    arrays, _ = data_set(tmp_path / "f.ptyd", said, rename={"probe": "probeGuess"})
+    is_its_scan(arrays, letter)
+
+
+def test_a_weight_of_ptypy_that_is_no_number_is_bad(tmp_path, letter):
+    layouts.ptyd(tmp_path / "f.ptyd", letter)
+    with h5py.File(tmp_path / "f.ptyd", "a") as file:
+        file["chunks/0/weights"][:, 50, 3] = np.nan
+    np.save(tmp_path / "probe.npy", letter.probe)
+    arrays, _ = data_set(tmp_path / "f.ptyd", Said(beside=(tmp_path / "probe.npy",)), rename={"probe": "probeGuess"})
+    expected = layouts.MASK.copy()
+    expected[50, 3] = True
+    np.testing.assert_array_equal(arrays["bad_pixels"], expected)
+
+
+@pytest.mark.parametrize("value", ["3e-6", np.nan])
+def test_a_centre_of_a_product_that_is_no_number_is_refused(tmp_path, letter, value):
+    layouts.product_h5(tmp_path / "f.h5", letter)
+    with h5py.File(tmp_path / "f.h5", "a") as file:
+        file["object"].attrs["center_x_m"] = value
+    with pytest.raises(ContractError, match=r"object_center_x_m is .* expected where the object's middle is"):
+        base(tmp_path / "f.h5")

@@ -8,7 +8,7 @@ from fixtures.letter import letter_f
 from fixtures.scan import measure, soft_probe
 
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
-from fly64_assets.contract.metadata import has_stand_in_object
+from fly64_assets.contract.metadata import STAND_IN_OBJECT, build_metadata, has_stand_in_object, transformation
 from fly64_assets.contract.npz import dataset_of
 from fly64_assets.contract.validate import validate
 from fly64_assets.errors import ContractError
@@ -63,6 +63,27 @@ def test_a_data_set_comes_back(measured, tmp_path, ending, with_object):
         source, form = opened(tmp_path / f"f{ending}", {}, frames=False)
         with pytest.raises(ContractError, match="lacks objectGuess"):
             canonicalize_base(source, **form)
+
+
+@pytest.mark.parametrize("with_object", [True, False])
+def test_indices_dose_and_history_come_back_in_cxi(measured, tmp_path, with_object):
+    """An object that is known now is no stand-in any more, and the amplitudes' scale is not that of counts."""
+    index = np.arange(30) * 3 + 5
+    steps = [transformation("simulate", {"dose": 1e5}), transformation(STAND_IN_OBJECT)]
+    metadata = build_metadata(N, *steps, physics={"nphotons": 1e5, "intensity_scale": 7.0}, fields={"split": "train"})
+    product = product_of(measured, OPTICS, OBJECT if with_object else None, name="letter")
+    own = replace(measured, scan_index=index)
+    write_atomically(tmp_path / "f.cxi", lambda file: write_cxi(file, product, own, metadata))
+    back = imported(tmp_path / "f.cxi")
+    assert back.scan_index.tolist() == index.tolist()
+    assert back.metadata["physics_parameters"]["nphotons"] == 1e5
+    assert back.metadata["physics_parameters"]["intensity_scale"] == 1.0
+    assert back.metadata["split"] == "train"
+    assert back.metadata["data_transformations"][0] == steps[0]
+    assert has_stand_in_object(back.metadata) is not with_object
+    source, _ = opened(tmp_path / "f.cxi", {}, frames=True)
+    assert source.members["entry_1/fly64_assets/scan_index"] == "read as scan_index"
+    assert source.members["entry_1/fly64_assets/metadata"].startswith("read as _metadata")
 
 
 @pytest.mark.parametrize("ending", [".cxi", ".h5"])

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from fly64_assets.cli.commands.run import run_phase
-from fly64_assets.cli.console import MARKS, fail, json_option, print_json
+from fly64_assets.cli.console import MARKS, Positive, fail, json_option, print_json
 from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.options import allow_missing_option, dose_option, driven, gridsize_option, refused, view_option
 from fly64_assets.contract import values
@@ -48,14 +48,14 @@ NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
 @refused("--split", "a view is cut from both halves of the scan")
 @refused("--backend", "no network is involved")
 @allow_missing_option
-@click.option("--s-img", type=click.FloatRange(0, 1, min_open=True), help="FILE: fraction of the images to use.")
+@click.option("--s-img", type=Positive(1), help="FILE: fraction of the images to use.")
 @click.option("--n-groups", type=click.IntRange(1), help="FILE: groups to form.")
 @click.option(
     "--neighbor-count", type=click.IntRange(1), default=6, show_default=True, help="FILE: neighbours of each."
 )
 @click.option(
     "--probe-diameter-px",
-    type=click.FloatRange(0, min_open=True),
+    type=Positive(),
     help="FILE: by default measured on probeGuess, else 0.6 of the frames' side.",
 )
 @click.option("--rng-seed-subsample", type=click.IntRange(0), help="FILE: seed of the subsampling.")

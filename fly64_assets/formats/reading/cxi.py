@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.metadata import (
+    decode_metadata,
+    encode_metadata,
+    is_stand_in,
+    physics_parameters,
+    transformation,
+)
 from fly64_assets.contract.source import Source
+from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import masks
 from fly64_assets.formats.reading.hdf5 import Tree
 from fly64_assets.formats.reading.said import (
@@ -45,7 +52,16 @@ PTYCHODUS: Final = f"{ENTRY}/ptychodus"
 OBJECT_IMAGE: Final = f"{ENTRY}/image_2/data"
 ENERGIES: Final = (f"{SOURCE}/energy", f"{ENTRY}/instrument_1/beam_1/energy")
 MASK: Final = f"{DETECTOR}/mask"
-HAS_SIGNAL: Final = 0x1000
+NO_FAULTS: Final = 0x0020 | 0x0100 | 0x0800 | 0x1000
+"""Bits of the mask that do not make a pixel bad: in the peak mask, out of the resolution limits, artefact corrected,
+with signal. Every other one does: invalid, saturated, hot, dead, shadowed, to be ignored, bad, missing, noisy."""
+OWN: Final = f"{ENTRY}/fly64_assets"
+"""What this package keeps beside CXI's own."""
+LEAST_TILT_DEGREES: Final = 0.1
+LARGEST_TILT_DEGREES: Final = 30.0
+"""Tilts of the detector against the beam that are noted, and above which its frames are no flat far field."""
+SKEW: Final = 0.1
+"""Largest cosine of the angle between rows and columns of a frame."""
 """The bit of a CXI mask that says that a pixel is above the background; it is no fault."""
 
 LARGEST_ENERGY_J: Final = 1e-10
@@ -75,13 +91,14 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
             source.arrays[key] = tree.read(name)
             source.members[name] = f"read as {key}"
     if frames and MASK in tree:
-        source.members[MASK] = f"read as {schema.BAD_PIXELS}: 0 is good, and so is {HAS_SIGNAL:#x} alone"
+        source.members[MASK] = f"read as {schema.BAD_PIXELS}: any bit but those of {NO_FAULTS:#x} is a fault"
         source.arrays[schema.BAD_PIXELS] = masks.one_for_all(source, _faults(tree), MASK)
     geometry = _geometry(tree, said)
     note_geometry(source, geometry)
     _read_positions(tree, source, geometry, said)
     if _of_ptychodus(tree):
         leave_ones(source, OBJECT_IMAGE)
+    _read_own(tree, source, frames=frames)
     return source
 
 
@@ -99,7 +116,39 @@ def _faults(tree: Tree) -> NDArray[Any]:
     stored = tree.read(MASK)
     if stored.dtype.kind not in "biu":
         raise tree.error(f"'{MASK}' has dtype {stored.dtype}; expected whole numbers, 0 where a pixel is good")
-    return stored if stored.dtype.kind == "b" else np.where(stored == HAS_SIGNAL, 0, stored)
+    if stored.dtype.kind == "b":
+        return stored
+    faults: NDArray[Any] = stored & np.invert(stored.dtype.type(NO_FAULTS & np.iinfo(stored.dtype).max))
+    return faults
+
+
+def _read_own(tree: Tree, source: Source, *, frames: bool) -> None:
+    """The numbers of the frames and the metadata that this package has written."""
+    index, metadata = f"{OWN}/scan_index", f"{OWN}/metadata"
+    if frames and tree.dataset(index) is not None:
+        source.arrays[schema.SCAN_INDEX] = tree.read(index)
+        source.members[index] = f"read as {schema.SCAN_INDEX}"
+    text = tree.text(metadata)
+    if text is not None:
+        source.arrays[schema.METADATA] = _metadata(text, stands_in=schema.OBJECT not in source.arrays)
+        source.members[metadata] = (
+            f"read as {schema.METADATA}: the scale of amplitudes is left, as frames are counts here"
+        )
+
+
+def _metadata(text: str, *, stands_in: bool) -> NDArray[Any]:
+    """The document of a data set whose frames are counts now, and whose object may be known now."""
+    stored = np.array(text, np.str_)
+    try:
+        document = decode_metadata(stored)
+    except ContractError:  # the conversion says why it leaves it
+        return stored
+    scaled = physics_parameters(document)
+    document["physics_parameters"] = {name: value for name, value in scaled.items() if name != "intensity_scale"}
+    history = document.get("data_transformations")
+    if isinstance(history, list) and not stands_in:
+        document["data_transformations"] = [step for step in history if not is_stand_in(step)]
+    return encode_metadata(document)
 
 
 def _unit(tree: Tree, name: str) -> str:
@@ -119,6 +168,14 @@ def _factor(tree: Tree, name: str) -> float:
     if factor is None:
         raise tree.error(f"'{name}' has the unit '{unit}'; expected one of {', '.join(METRES)}")
     return factor
+
+
+def _centre(tree: Tree, name: str) -> float | None:
+    """Where the object's middle is [m], None where the file does not say."""
+    number = tree.number(name)
+    if name in tree and (number is None or not np.isfinite(number)):
+        raise tree.error(f"'{name}' is no number; expected where the object's middle is, in metres")
+    return number
 
 
 def _geometry(tree: Tree, said: Said) -> Geometry:
@@ -163,6 +220,26 @@ def _basis_vectors(tree: Tree) -> NDArray[np.float64] | None:
     return vectors
 
 
+def _across_the_beam(tree: Tree, source: Source, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors (2, 2) of rows and columns in the plane across the beam; a tilt against it is noted or refused."""
+    name = f"{DETECTOR}/basis_vectors"
+    lengths = np.linalg.norm(vectors[:, :2], axis=1)
+    tilt = float(np.degrees(np.arctan2(np.abs(vectors[:, 2]), lengths)).max())
+    if tilt > LARGEST_TILT_DEGREES:
+        raise tree.error(
+            f"'{name}' points {tilt:.3g} degrees out of the plane across the beam; expected at most "
+            f"{LARGEST_TILT_DEGREES:g}: correct the vectors, or project the frames on that plane first"
+        )
+    directions: NDArray[np.float64] = vectors[:, :2] / lengths[:, None]
+    if abs(float(directions[0] @ directions[1])) > SKEW:
+        raise tree.error(
+            f"'{name}' has rows and columns that are not at right angles; expected two directions that are"
+        )
+    if tilt > LEAST_TILT_DEGREES:
+        source.done.append(transformation("tilted_detector_taken_for_flat", {"degrees": round(tilt, 3)}))
+    return directions
+
+
 def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) -> None:
     name = _first(tree, TRANSLATIONS)
     if name is None:
@@ -180,11 +257,11 @@ def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) 
     vectors = _basis_vectors(tree)
     down, right = np.array([[0.0, -1.0], [-1.0, 0.0]])
     if vectors is not None:
-        down, right = (vector[:2] / np.linalg.norm(vector[:2]) for vector in vectors)
+        down, right = _across_the_beam(tree, source, vectors)
     source.members[name] = "read as positions: of the sample, in metres"
     pixel = geometry.object_pixel(frame_shape(source))
     x, y = -moves @ right, -moves @ down
-    centre = [tree.number(f"{PTYCHODUS}/object_center_{axis}_m") for axis in "xy"]
+    centre = [_centre(tree, f"{PTYCHODUS}/object_center_{axis}_m") for axis in "xy"]
     size = frame_shape(source)
     known = _of_ptychodus(tree) and None not in centre
     if known:

@@ -83,6 +83,9 @@ def joined(main: Source, other: Source) -> Source:
 
     Raises :class:`ContractError` where both files hold the same array.
     """
+    if schema.METADATA in main.arrays and other.arrays.pop(schema.METADATA, None) is not None:
+        lost = {"key": f"{schema.METADATA} of {other.path.name}", "reason": f"that of {main.path.name} is kept"}
+        other.done.append(transformation("drop_key", lost))
     both = sorted((set(main.arrays) & set(other.arrays)) - {schema.SCAN_INDEX})
     holder = next((source for source in (main, other) if schema.OBJECT in source.arrays), None)
     if both and (holder is None or not set(both) <= OF_OBJECT):

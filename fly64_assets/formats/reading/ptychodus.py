@@ -78,7 +78,7 @@ def product(
     distance = _number(facts, "detector_object_distance_m")
     note_geometry(source, Geometry(wavelength_of(energy) if energy else None, distance, None))
     x, y = (_coordinates(path, arrays, name) for name in (X, Y))
-    x, y = x - _centre(facts, "x"), y - _centre(facts, "y")
+    x, y = x - _centre(path, facts, "x"), y - _centre(path, facts, "y")
     if obj.ndim < 2 or probe.ndim < 2:
         raise ContractError(f"{path}: object and probe have shapes {obj.shape} and {probe.shape}; expected pictures")
     size = int(probe.shape[-1])
@@ -119,10 +119,14 @@ def _number(facts: Mapping[str, Any], name: str) -> float | None:
     return number if np.isfinite(number) and number > 0 else None
 
 
-def _centre(facts: Mapping[str, Any], axis: str) -> float:
-    value = np.asarray(facts.get(f"object_center_{axis}_m", 0.0))
-    number = float(value.reshape(-1)[0]) if value.size == 1 and value.dtype.kind in "iuf" else 0.0
-    return number if np.isfinite(number) else 0.0
+def _centre(path: Path, facts: Mapping[str, Any], axis: str) -> float:
+    """Where the object's middle is [m], 0 where the file does not say."""
+    name = f"object_center_{axis}_m"
+    value = np.asarray(facts.get(name, 0.0))
+    number = float(value.reshape(-1)[0]) if value.size == 1 and value.dtype.kind in "iuf" else np.nan
+    if not np.isfinite(number):
+        raise ContractError(f"{path}: {name} is {str(value)[:50]!r}; expected where the object's middle is, in metres")
+    return number
 
 
 def _pixel(path: Path, facts: Mapping[str, Any], of: str, *, required: bool) -> float | None:

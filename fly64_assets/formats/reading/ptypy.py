@@ -24,6 +24,8 @@ from fly64_assets.physics.optics import wavelength_of
 CHUNKS: Final = "chunks"
 CONTENT: Final = "content"
 KILO: Final = 1e3
+MANY: Final = 8
+"""Chunks that a message names at most."""
 
 
 def is_data(tree: Tree) -> bool:
@@ -50,6 +52,12 @@ def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
         source.members[f"{chunks[0]}/data"] = f"read as {schema.FRAMES}, with those of {len(chunks)} chunks"
         _read_weights(tree, source, chunks)
     pairs = [np.asarray(tree.read(f"{name}/positions"), np.float64) for name in chunks if f"{name}/positions" in tree]
+    if pairs and len(pairs) < len(chunks) and not said.beside:
+        lacking = [name for name in chunks if f"{name}/positions" not in tree]
+        raise tree.error(
+            f"{len(lacking)} of its {len(chunks)} chunks hold no positions ({', '.join(lacking[:MANY])}); expected one "
+            "for every frame: take those chunks out, or give positions of all frames beside (--with FILE)"
+        )
     if len(pairs) == len(chunks):
         positions = np.concatenate(pairs)
         if positions.ndim != 2 or positions.shape[1] != 2:
@@ -115,10 +123,10 @@ def _read_weights(tree: Tree, source: Source, chunks: list[str]) -> None:
 
 
 def _zero(weights: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where weights are 0, block by block."""
+    """Where weights are not positive numbers, block by block."""
     if weights.ndim != 3:
-        return weights <= 0
-    return scratch((block <= 0 for _, block in row_blocks(weights)), np.dtype(bool), weights.shape)
+        return np.asarray(~(weights > 0))
+    return scratch((~(block > 0) for _, block in row_blocks(weights)), np.dtype(bool), weights.shape)
 
 
 def _joined(tree: Tree, stacks: list[NDArray[Any]]) -> NDArray[Any]:

@@ -22,7 +22,13 @@ def test_overlap_prints_the_golden_document(fly64, tmp_path):
     text = " ".join(fly64("overlap", path, *options).output.split())
     assert "(mean area shared by probe discs 38.4 px wide: each frame with its 6 nearest frames)" in text
     assert "each frame of a group of four with its 3 nearest in the group" in text
-    for wrong in (("--s-img", 2), ("--gridsize", 3), ("--n-groups", 0)):
+    for wrong in (
+        ("--s-img", 2),
+        ("--s-img", "nan"),
+        ("--probe-diameter-px", "nan"),
+        ("--gridsize", 3),
+        ("--n-groups", 0),
+    ):
         assert fly64("overlap", path, *options, *wrong).exit_code == 2
     for arrays, message in (
         ({"x": x}, "xcoords, ycoords missing"),
