@@ -43,12 +43,12 @@ def test_overlap_prints_the_golden_document(fly64, tmp_path):
 
 def test_overlap_takes_the_probe_of_the_file_or_a_share_of_its_frames(fly64, base_file, tmp_path):
     options = ("--gridsize", 1, "--s-img", 1, "--n-groups", 8)
-    document = json.loads(fly64("overlap", base_file, *options, "--json").output)
+    document = json.loads(fly64("overlap", base_file, *options, "--json").stdout)
     assert 15 < document["probe_diameter_px"] < 32
     assert "probeGuess" in document["probe_diameter_source"]
     path = tmp_path / "frames.npz"
     np.savez(path, xcoords=np.arange(5.0), ycoords=np.arange(5.0), diffraction=np.zeros((5, 64, 64), np.float32))
-    document = json.loads(fly64("overlap", path, *options, "--json").output)
+    document = json.loads(fly64("overlap", path, *options, "--json").stdout)
     assert document["probe_diameter_px"] == pytest.approx(38.4)
     flat = {key: np.arange(20.0) for key in ("xcoords", "ycoords")}
     documents = []
@@ -56,7 +56,7 @@ def test_overlap_takes_the_probe_of_the_file_or_a_share_of_its_frames(fly64, bas
         np.savez(
             path, **{key: values.reshape(shape) for key, values in flat.items()}, diffraction=np.zeros((20, 64, 64))
         )
-        documents.append(json.loads(fly64("overlap", path, *options, "--rng-seed-subsample", 1, "--json").output))
+        documents.append(json.loads(fly64("overlap", path, *options, "--rng-seed-subsample", 1, "--json").stdout))
     assert documents[0] == documents[1], "positions in rows and columns of a raster"
     np.savez(path, xcoords=np.zeros((4, 5)), ycoords=np.zeros((5, 4)))
     assert "expected numbers of shape (n,)" in fly64("overlap", path, *options).output
@@ -105,7 +105,7 @@ def test_overlap_names_what_is_no_number(fly64, base_file, tmp_path, value):
 
 def test_overlap_takes_columns_and_other_layouts_as_the_import_does(fly64, base_file, tmp_path):
     base = dict(np.load(base_file))
-    plain = json.loads(fly64("overlap", base_file, *OPTIONS, "--json").output)
+    plain = json.loads(fly64("overlap", base_file, *OPTIONS, "--json").stdout)
     for shape in ((-1, 1), (1, -1), (-1, 1, 1)):
         columns = {key: base[key].reshape(shape) for key in ("xcoords", "ycoords")}
         np.savez(tmp_path / "columns.npz", **{**base, **columns, "probeGuess": base["probeGuess"][None]})
