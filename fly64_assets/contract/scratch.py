@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,17 +21,39 @@ def scratch(blocks: Iterator[NDArray[Any]], dtype: np.dtype[Any], shape: tuple[i
     """
     with tempfile.TemporaryFile() as file:
         for block in blocks:
-            data = np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data
-            try:
-                file.write(data)
-                file.flush()
-            except OSError as problem:
-                size = math.prod(shape) * dtype.itemsize
-                raise ContractError(
-                    f"{tempfile.gettempdir()}: {problem.strerror}, while {size} bytes were unpacked there: free some "
-                    "space, or name another folder with TMPDIR"
-                ) from problem
+            _append(file, block, dtype, shape)
         return np.memmap(file, dtype, "r", 0, shape)
+
+
+def scratch_of_tiles(
+    tiles: Iterator[tuple[tuple[slice, ...], NDArray[Any]]], dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """The same of tiles that cut the other axes, too: where each begins and ends along every axis, and its values."""
+    step = max(1, BLOCK_ELEMENTS // max(math.prod(shape[1:]), 1))
+    with tempfile.TemporaryFile() as file:
+        for start in range(0, shape[0], step):  # all of the room is taken before anything is mapped into it
+            _append(file, np.zeros((min(step, shape[0] - start), *shape[1:]), dtype), dtype, shape)
+        row_bytes = math.prod(shape[1:]) * dtype.itemsize
+        for place, tile in tiles:
+            for start in range(0, len(tile), step):
+                part = tile[start : start + step]
+                window = np.memmap(file, dtype, "r+", (place[0].start + start) * row_bytes, (len(part), *shape[1:]))
+                window[(slice(None), *place[1:])] = part
+                del window  # what is mapped counts as memory
+        return np.memmap(file, dtype, "r", 0, shape)
+
+
+def _append(file: IO[bytes], block: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    data = np.ascontiguousarray(block, dtype).reshape(-1).view(np.uint8).data
+    try:
+        file.write(data)
+        file.flush()
+    except OSError as problem:
+        size = math.prod(shape) * dtype.itemsize
+        raise ContractError(
+            f"{tempfile.gettempdir()}: {problem.strerror}, while {size} bytes were unpacked there: free some "
+            "space, or name another folder with TMPDIR"
+        ) from problem
 
 
 def rows(array: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from fixtures import foreign_files as layouts
 
 from fly64_assets.cli.main import main
+from fly64_assets.formats.reading import hdf5
 
 DATA = "entry_1/instrument_1/detector_1/data"
 
@@ -226,3 +228,19 @@ def test_pairs_and_names_that_are_not_there(refused, scan):
     assert "there is no 'where' to be read as pairs; found" in refused(scan, "--pairs", "where=xy")
     answer = CliRunner().invoke(main, ["legacy", "import", str(scan), "out.npz", "--pairs", "where=zx"])
     assert answer.exit_code == 2
+
+
+@pytest.mark.parametrize("chunks", [(2000, 8, 8), (3, 64, 64), (7, 64, 5), (2000, 1, 64), None])
+def test_memory_does_not_grow_with_packed_frames_however_they_are_cut(tmp_path, chunks):
+    """Chunks along the frames, too: 32 MB of frames in tiles of a few MB."""
+    frames = np.random.default_rng(1).integers(0, 50, (2000, 64, 64)).astype(">i4" if chunks is None else "<i4")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("frames", data=frames, chunks=chunks)
+    with hdf5.open_tree(tmp_path / "f.h5", None) as tree:
+        tracemalloc.start()
+        read = tree.read("frames")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**24
+    assert isinstance(read, np.memmap)
+    np.testing.assert_array_equal(read, frames)

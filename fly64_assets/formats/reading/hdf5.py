@@ -5,6 +5,7 @@ What the members mean is for the modules of the formats.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.archive import BLOCK_ELEMENTS, DEFAULT_MAX_BYTES, MAPPED_FROM_BYTES
-from fly64_assets.contract.scratch import scratch
+from fly64_assets.contract.scratch import scratch, scratch_of_tiles
 from fly64_assets.errors import ContractError
 
 MAX_MEMBERS: Final = 20_000
@@ -86,7 +87,11 @@ class Tree:
                 return np.asarray(dataset[()])
             if offset is not None and not filters and dataset.dtype.isnative:
                 return np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
-            return scratch(self._blocks(dataset), dataset.dtype, dataset.shape)
+            sides = _tile(dataset)
+            tiles = ((place, dataset[place]) for place in _places(dataset.shape, sides))
+            if sides[1:] == dataset.shape[1:]:
+                return scratch((tile for _, tile in tiles), dataset.dtype, dataset.shape)
+            return scratch_of_tiles(tiles, dataset.dtype, dataset.shape)
 
     def number(self, name: str) -> float | None:
         """A single number, None where there is none."""
@@ -137,14 +142,6 @@ class Tree:
                     f"'{name}' is compressed with filter {code} ({label.decode(errors='replace')}), which needs the "
                     "package hdf5plugin: install the extra `hdf5`, or unpack the file with `h5repack -f NONE`"
                 )
-
-    def _blocks(self, dataset: h5py.Dataset) -> Iterator[NDArray[Any]]:
-        rows = dataset.shape[0] if dataset.shape else 1
-        step = max(1, BLOCK_ELEMENTS * rows // max(dataset.size, 1))
-        if dataset.chunks:
-            step = math.ceil(step / dataset.chunks[0]) * dataset.chunks[0]
-        for start in range(0, rows, step):
-            yield dataset[start : start + step]
 
     def _found(self, name: str, depth: int = 0) -> Any:
         """The member of a path, None where there is none; every link on the way lies in this file."""
@@ -199,6 +196,27 @@ def open_tree(path: Path, max_bytes: int | None) -> Iterator[Tree]:
         yield Tree(file, path, max_bytes)
     if _identity(path) != before:
         raise ContractError(f"{path} changed while it was read; wait until its writer is done and try again")
+
+
+def _tile(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Sides of the tiles in which a data set is read: whole chunks, along the last axes first, of about one block."""
+    sides = list(dataset.chunks or (1,) * len(dataset.shape))
+    for axis in reversed(range(len(sides))):
+        others = math.prod(sides) // sides[axis]
+        chunks = max(1, BLOCK_ELEMENTS // max(others * sides[axis], 1))
+        sides[axis] = min(dataset.shape[axis], chunks * sides[axis])
+        if sides[axis] < dataset.shape[axis]:
+            break
+    return tuple(sides)
+
+
+def _places(shape: tuple[int, ...], sides: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Where the tiles of an array are, in the order of its values."""
+    starts = itertools.product(*(range(0, whole, side) for whole, side in zip(shape, sides, strict=True)))
+    for first in starts:
+        yield tuple(
+            slice(start, min(start + side, whole)) for start, side, whole in zip(first, sides, shape, strict=True)
+        )
 
 
 def _identity(path: Path) -> tuple[int, int]:
