@@ -29,6 +29,7 @@ from fly64_assets.contract.frames import (
 )
 from fly64_assets.contract.metadata import STAND_IN_OBJECT, positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
+from fly64_assets.contract.orientation import TURNS, Orientation
 from fly64_assets.contract.positions import Origin
 from fly64_assets.contract.source import Source
 from fly64_assets.contract.statistics import FrameStatistics, frame_statistics
@@ -117,6 +118,7 @@ def canonicalize(
     if probe_from_frames:
         work.add_probe()
     work.centre_probe(probe_corner)
+    work.refuse_exchanged_sides(corrections.orientation)
     work.turn_frames(corrections.orientation)
     work.centre_beam(corrections.centre)
     work.note_geometry(corrections)
@@ -318,6 +320,17 @@ class _DataSet(DetectorSteps):
     def _statistics(self) -> tuple[Frames, FrameStatistics]:
         frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
         return frames, frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
+
+    def refuse_exchanged_sides(self, orientation: Orientation | None) -> None:
+        """Refuse to exchange the sides of oblong frames, whose two axes sample the object unlike."""
+        rows, columns = self.arrays[schema.FRAMES].shape[-2:]
+        if rows != columns and orientation is not None and TURNS[orientation].transposed:
+            raise self.error(
+                structure.SHAPE,
+                f"--orientation {orientation} exchanges rows and columns of frames of {rows} x {columns} px, whose "
+                "positions are in pixels of these two sides as they are: cut the frames to squares first (--crop "
+                f"{min(rows, columns)}), and import the result with --orientation {orientation}",
+            )
 
     def add_probe(self) -> None:
         """A probe in focus whose far field has the amplitudes of the mean frame, in a file that has none."""

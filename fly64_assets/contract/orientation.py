@@ -19,6 +19,9 @@ from fly64_assets.contract.findings import Finding, warning
 ORIENTATION: Final = "DETECTOR-001.orientation"
 
 Orientation = Literal["transpose", "flip-x", "flip-y", "rotate-180", "rotate-90", "rotate-270", "antitranspose"]
+Centre = Literal["dc", "middle"]
+"""What stays where it is: the pixel (N/2, N/2), or the edges of the frame. For odd N both are the same."""
+
 ORIENTATIONS: Final[tuple[Orientation, ...]] = get_args(Orientation)
 """All but that of the file: rows and columns exchanged, columns reversed, rows reversed, and what these make together.
 
@@ -54,8 +57,8 @@ TURNS: Final[Mapping[Orientation, _Turn]] = {
 """What is done to a frame: rows and columns exchanged first, then the new rows or columns reversed."""
 
 
-def turned(frames: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
-    """Frames (..., N, N) in another orientation about the DC.
+def turned(frames: NDArray[Any], orientation: Orientation, *, about: Centre = "dc") -> NDArray[Any]:
+    """Frames (..., N, N) in another orientation about the DC, or about the middle of the frame.
 
     Examples
     --------
@@ -64,6 +67,8 @@ def turned(frames: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
     True
     >>> turned(np.arange(4)[None] + np.zeros((4, 1), int), "flip-x")[0].tolist()  # the DC is the pixel 2
     [0, 3, 2, 1]
+    >>> turned(np.arange(4)[None] + np.zeros((4, 1), int), "flip-x", about="middle")[0].tolist()
+    [3, 2, 1, 0]
     """
     turn = TURNS[orientation]
     if turn.transposed:
@@ -71,7 +76,7 @@ def turned(frames: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
     for reverse, axis in ((turn.rows, -2), (turn.columns, -1)):
         if reverse:
             frames = np.flip(frames, axis)
-            if frames.shape[axis] % 2 == 0:
+            if about == "dc" and frames.shape[axis] % 2 == 0:
                 frames = np.roll(frames, 1, axis)
     return frames
 

@@ -160,7 +160,12 @@ def test_ptylab_turns_frames_by_their_orientation(tmp_path, letter, orientation)
     layouts.ptylab(tmp_path / "f.hdf5", letter, orientation=orientation, turn=turn)
     np.save(tmp_path / "probe.npy", letter.probe)
     said = Said(beside=(tmp_path / "probe.npy",))
-    is_its_measurement(data_set(tmp_path / "f.hdf5", said, rename={"probe": "probeGuess"})[0], letter, mask=False)
+    arrays, _ = data_set(tmp_path / "f.hdf5", said, rename={"probe": "probeGuess"})
+    is_its_measurement(arrays, letter, mask=False)
+    names = [None, "flip-x", "flip-y", "rotate-180", "transpose", "rotate-270", "rotate-90", "antitranspose"]
+    steps = json.loads(str(arrays["_metadata"]))["data_transformations"]
+    turns = [step["parameters"]["orientation"] for step in steps if step["operation"] == "turn_frames"]
+    assert turns == ([names[orientation]] if orientation else [])
 
 
 def test_a_result_of_ptylab(tmp_path, letter):
@@ -403,3 +408,20 @@ def test_a_centre_of_a_product_that_is_no_number_is_refused(tmp_path, letter, va
         file["object"].attrs["center_x_m"] = value
     with pytest.raises(ContractError, match=r"object_center_x_m is .* expected where the object's middle is"):
         base(tmp_path / "f.h5")
+
+
+def test_sides_of_oblong_frames_are_not_exchanged_before_they_are_squares(tmp_path, letter):
+    """Each axis of the positions has the pixel of its side of the frames, until both are the same."""
+    wide = np.pad(letter.counts.transpose(0, 2, 1), ((0, 0), (0, 0), (16, 16)))
+    shown = SimpleNamespace(**{**vars(letter), "counts": wide})
+    layouts.cxi(tmp_path / "f.cxi", shown, turn=lambda frames: frames if frames.shape[-1] == 96 else wide[:1])
+    with h5py.File(tmp_path / "f.cxi", "a") as file:
+        file["entry_1/instrument_1/detector_1/mask"][...] = 0
+    with pytest.raises(ContractError, match=r"exchanges rows and columns of frames of 64 x 96 px.*\(--crop 64\)"):
+        data_set(tmp_path / "f.cxi", corrections=Corrections(orientation="transpose", crop=64))
+    squares, _ = data_set(tmp_path / "f.cxi", corrections=Corrections(crop=64))
+    save(tmp_path / "squares.npz", squares)
+    arrays, _ = data_set(tmp_path / "squares.npz", corrections=Corrections(orientation="transpose"))
+    is_its_scan(arrays, letter)
+    has_its_frames(arrays, letter)
+    assert facts(arrays)["pixel_size_m"] == pytest.approx(letter.pixel, rel=1e-6)

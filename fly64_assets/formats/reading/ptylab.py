@@ -13,13 +13,24 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.metadata import transformation
+from fly64_assets.contract.orientation import Orientation, turned
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading.hdf5 import Tree
 from fly64_assets.formats.reading.said import Geometry, Said, frame_shape, note_geometry, put_metres
 
 MEASURED: Final = frozenset({"ptychogram", "encoder"})
 RESULT: Final = frozenset({"object", "probe", "encoder_corrected", "dxp"})
-ORIENTATIONS: Final = 8
+ORIENTATIONS: Final[tuple[Orientation | None, ...]] = (
+    None,
+    "flip-x",
+    "flip-y",
+    "rotate-180",
+    "transpose",
+    "rotate-270",
+    "rotate-90",
+    "antitranspose",
+)
+"""What ``orientation`` means, from 0: + 1 reverses columns, + 2 rows, after + 4 has exchanged the two."""
 
 
 def recognises(keys: frozenset[str]) -> bool:
@@ -74,14 +85,19 @@ def _read_positions(tree: Tree, source: Source, pixel: tuple[float, float] | Non
         source.says["positions"] = "from-centre"
 
 
-def _turned(tree: Tree, source: Source, stack: NDArray[Any], orientation: float) -> NDArray[Any]:
-    """Frames as their orientation says: + 1 mirrors columns, + 2 rows, after + 4 has exchanged the two."""
-    if stack.ndim != 3 or orientation not in range(ORIENTATIONS):
+def _turned(tree: Tree, source: Source, stack: NDArray[Any], code: float) -> NDArray[Any]:
+    """Frames as their orientation says.
+
+    PtyLab follows PtyPy's convention: pixels of the detector are reversed from edge to edge, about the middle of the
+    frame, and the DC is where it has to be afterwards.
+    """
+    if stack.ndim != 3 or code not in range(len(ORIENTATIONS)):
         raise tree.error(
-            f"'ptychogram' has shape {stack.shape} and orientation {orientation:g}; expected (n, N, N), and 0 to 7"
+            f"'ptychogram' has shape {stack.shape} and orientation {code:g}; expected (n, N, N), and 0 to 7"
         )
-    code = int(orientation)
-    if code:
-        source.done.append(transformation("turn_frames", {"key": schema.FRAMES, "orientation": code}))
-    turned = np.swapaxes(stack, 1, 2) if code & 4 else stack
-    return turned[:, :: -1 if code & 2 else 1, :: -1 if code & 1 else 1]
+    orientation = ORIENTATIONS[int(code)]
+    if orientation is None:
+        return stack
+    step = {"key": schema.FRAMES, "orientation": orientation, "about": "middle"}
+    source.done.append(transformation("turn_frames", step))
+    return turned(stack, orientation, about="middle")
