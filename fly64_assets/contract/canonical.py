@@ -31,6 +31,7 @@ from fly64_assets.contract.metadata import STAND_IN_OBJECT, positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.orientation import TURNS, Orientation
 from fly64_assets.contract.positions import Origin
+from fly64_assets.contract.scratch import mapped
 from fly64_assets.contract.source import Source
 from fly64_assets.contract.statistics import FrameStatistics, frame_statistics
 
@@ -109,7 +110,7 @@ def canonicalize(
     work.collect_mask(corrections, max_bytes)
     work.mask_values(corrections.mask_values)
     work.blank_bad_pixels()
-    work.refuse_marks()
+    work.refuse_marks(clipped=corrections.clip_negative)
     work.clip_negative(corrections.clip_negative)
     work.divide_by_gain(corrections.gain)
     confirmed = counts or corrections.gain is not None
@@ -258,7 +259,7 @@ class _DataSet(DetectorSteps):
             if finding.severity == "error":
                 raise self.error(finding.code, finding.message)
         if stack.dtype.kind in REAL_KINDS:
-            self.arrays[schema.FRAMES] = masks.without_bad(stack, bad)
+            self.arrays[schema.FRAMES] = mapped(stack, lambda block: masks.without_bad(block, bad))
         step = {"key": schema.FRAMES, "value": 0, "pixels": int(np.count_nonzero(bad))}
         if not self.has_done("blank_bad_pixels", step):
             self.record("blank_bad_pixels", **step)
@@ -285,18 +286,18 @@ class _DataSet(DetectorSteps):
                 f"diffraction looks like counts (dtype {stack.dtype}), but _metadata records intensity_scale = "
                 f"{scale:g} for amplitudes; one of the two is wrong",
             )
-        amplitude, whole = np.empty(stack.shape, dtype=np.float32), True
-        for start, block in row_blocks(stack):
+        whole = True
+        for _, block in row_blocks(stack):
             if (block < 0).any():
-                below = int(np.count_nonzero(stack < 0))
+                below = sum(int(np.count_nonzero(part < 0)) for _, part in row_blocks(stack))
+                least = min(float(np.nanmin(part)) for _, part in row_blocks(stack))
                 raise self.error(
                     values.AMPLITUDE,
-                    f"diffraction holds {below} negative numbers, the least {stack.min():g}, which are no photon "
+                    f"diffraction holds {below} negative numbers, the least {least:g}, which are no photon "
                     "counts; after dark subtraction --clip-negative sets them to 0",
                 )
-            amplitude[start : start + len(block)] = np.sqrt(block.astype(np.float64))
             whole = whole and (integers or bool(np.array_equal(block, np.rint(block), equal_nan=True)))
-        self.arrays[schema.FRAMES] = amplitude
+        self.arrays[schema.FRAMES] = mapped(stack, lambda block: np.sqrt(block.astype(np.float64)), np.float32)
         # Counts that are no whole numbers are in another unit than photons, which the file does not show.
         unit = 1.0 if whole else None
         self.record("square_root_of_counts", dtype=str(stack.dtype), intensity_scale=unit)
@@ -307,7 +308,8 @@ class _DataSet(DetectorSteps):
         statistics = self._statistics()
         if corner:
             axes = tuple(1 + axis for axis in values.turned_axes(self.arrays, *statistics) or (0, 1))
-            self.arrays[schema.FRAMES] = np.fft.fftshift(self.arrays[schema.FRAMES], axes=axes)
+            stack = self.arrays[schema.FRAMES]
+            self.arrays[schema.FRAMES] = mapped(stack, lambda block: np.fft.fftshift(block, axes=axes))
             if schema.BAD_PIXELS in self.arrays:
                 turned = tuple(axis - 1 for axis in axes)
                 self.arrays[schema.BAD_PIXELS] = np.fft.fftshift(self.arrays[schema.BAD_PIXELS], axes=turned)

@@ -65,6 +65,10 @@ class Conversion:
         """Note a step."""
         self.done.append(transformation(operation, parameters))
 
+    def nothing_to_do(self, option: str, reason: str) -> None:
+        """Note that a step that was asked for changed nothing."""
+        self.record("nothing_to_do", option=option, reason=reason)
+
     def has_done(self, operation: str, parameters: Mapping[str, Any]) -> bool:
         """Whether the file's history holds this very step already."""
         history = (self.document or {}).get("data_transformations")

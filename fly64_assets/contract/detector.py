@@ -34,7 +34,7 @@ class DetectorStatistics:
     least : float
         Smallest positive value, infinity where none was looked for.
     top : float
-        Largest value in the frames; ``top_frames`` is the number of frames that hold it, ``top_in_one`` the most pixels
+        Largest value in the frames; ``top_numbers`` are the frames that hold it, ``top_in_one`` is the most pixels
         of one frame that do, and ``top_seen`` (M, N) the number of frames in which each pixel does.
     missing, negative : (M, N) int64
         Number of frames in which each pixel is not finite, or negative.
@@ -48,7 +48,7 @@ class DetectorStatistics:
     totals: list[float] = field(default_factory=list)
     least: float = math.inf
     top: float = 0.0
-    top_frames: int = 0
+    top_numbers: list[int] = field(default_factory=list)
     top_in_one: int = 0
     top_seen: NDArray[np.int64] = field(init=False)
     missing: NDArray[np.int64] = field(init=False)
@@ -61,17 +61,24 @@ class DetectorStatistics:
 
     def add_extremes(self, block: NDArray[Any], largest: NDArray[Any]) -> None:
         """Count where finite values (b, M, N) reach the largest one so far; ``largest`` (b,) of each frame."""
+        start = self.frames
         self.frames += len(block)
         most = float(largest.max(initial=0))
         if most < self.top or most <= 0:
             return
         if most > self.top:
-            self.top, self.top_frames, self.top_in_one = most, 0, 0
+            self.top, self.top_numbers, self.top_in_one = most, [], 0
             self.top_seen[:] = 0
-        reached = block[largest == largest.max()] == largest.max()
-        self.top_frames += len(reached)
+        holders = np.flatnonzero(largest == largest.max())
+        reached = block[holders] == largest.max()
+        self.top_numbers += (start + holders).tolist()
         self.top_in_one = max(self.top_in_one, int(np.count_nonzero(reached, axis=(1, 2)).max()))
         self.top_seen += np.count_nonzero(reached, axis=0)
+
+    @property
+    def top_frames(self) -> int:
+        """Number of frames that hold the largest value."""
+        return len(self.top_numbers)
 
     def add_missing(self, finite: NDArray[np.bool_]) -> None:
         """Count which values of a block are not finite."""

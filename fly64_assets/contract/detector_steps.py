@@ -7,6 +7,7 @@ with the option that would correct it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +25,26 @@ from fly64_assets.contract.masks import MASK
 from fly64_assets.contract.metadata import positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.orientation import Orientation, turned
-from fly64_assets.contract.pixel_findings import masked_findings
+from fly64_assets.contract.pixel_findings import few_frames, masked_findings
 from fly64_assets.contract.places import number_list
-from fly64_assets.contract.resampling import far_field_resized, object_resized, resized, shifted
-from fly64_assets.contract.scratch import rows
+from fly64_assets.contract.resampling import far_field_resized, light_left_out, object_resized, resized, shifted
+from fly64_assets.contract.scratch import mapped, rows
 from fly64_assets.contract.statistics import frame_statistics
 from fly64_assets.errors import ContractError
 
 HALF: Final = 0.5
+
+
+def _where(stack: NDArray[Any], wanted: float) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Where each block of frames holds a value, NaN standing for all that is not finite, and where it starts."""
+    for start, block in row_blocks(stack):
+        yield start, ~np.isfinite(block) if math.isnan(wanted) else block == stack.dtype.type(wanted)
+
+
+def _holders(held: NDArray[np.bool_]) -> list[int]:
+    """Rows of a block (b, M, N) with any True."""
+    numbers: list[int] = np.flatnonzero(held.any(axis=(1, 2))).tolist()
+    return numbers
 
 
 class DetectorSteps(ObjectSteps):
@@ -127,16 +140,26 @@ class DetectorSteps(ObjectSteps):
         """Mark pixels that hold a value in any frame as bad."""
         stack = self.arrays[schema.FRAMES]
         for name in names:
-            ever, always = np.zeros(stack.shape[1:], bool), np.ones(stack.shape[1:], bool)
             wanted = self._value(name, stack.dtype)
-            for _, block in row_blocks(stack):
-                held = ~np.isfinite(block) if math.isnan(wanted) else block == stack.dtype.type(wanted)
-                ever |= held.any(axis=0)
-                always &= held.all(axis=0)
-            if not ever.any():
+            seen = sum(
+                (np.count_nonzero(held, axis=0) for _, held in _where(stack, wanted)),
+                start=np.zeros(stack.shape[1:], np.int64),
+            )
+            if not seen.any():
                 raise self.error(MASK, f"--mask-value {name}: no pixel of {stack.dtype} holds {wanted:.9g}")
-            self._add_bad(ever, "--mask-value", name)
-            self.done[-1]["parameters"]["pixels_in_every_frame"] = int(np.count_nonzero(always))
+            self._add_bad(seen > 0, "--mask-value", name)
+            said = self.done[-1]["parameters"]
+            said["pixels_in_every_frame"] = int(np.count_nonzero(seen == len(stack)))
+            rare = (seen > 0) & (seen <= few_frames(len(stack)))
+            number = int(np.count_nonzero(rare))
+            if 2 * number > np.count_nonzero(seen):
+                frames = [start + row for start, held in _where(stack, wanted) for row in _holders(held & rare)]
+                if len(frames) <= few_frames(len(stack)):
+                    said["warning"] = (
+                        f"{number} of the {np.count_nonzero(seen)} pixels hold it in no frames but "
+                        f"{number_list(frames)}, and are now bad in all {len(stack)}: --drop-frames leaves those "
+                        "frames out instead"
+                    )
 
     def _value(self, name: str, dtype: np.dtype[Any]) -> float:
         if name.upper() == "MAX":
@@ -149,27 +172,30 @@ class DetectorSteps(ObjectSteps):
             raise self.error(MASK, f"--mask-value {name}: no pixel of {dtype} can hold that")
         return int(value) if whole else value
 
-    def refuse_marks(self) -> None:
-        """Refuse values with which detectors mark pixels that did not measure."""
+    def refuse_marks(self, *, clipped: bool) -> None:
+        """Refuse values with which detectors mark pixels that did not measure; ``clipped`` are negative counts."""
         frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
         if frames.values.dtype.kind not in "iuf" or not frames.values.size:
             return
         scale = positive_parameter(self.document, "intensity_scale")
         found = frame_statistics(frames, None, masks.usable_mask(self.arrays, frames))
-        for finding in masked_findings(Evidence(self.arrays, frames, found, scale)):
+        for finding in masked_findings(Evidence(self.arrays, frames, found, scale), clipped=clipped):
             raise self.error(finding.code, finding.message.replace("`", ""))
 
     def clip_negative(self, wanted: bool) -> None:
         """Set negative counts to 0."""
-        stack = self.arrays[schema.FRAMES]
-        if not wanted or stack.dtype.kind not in "if":
+        if not wanted:
             return
-        below = stack < 0
-        if below.any():
-            least = float(stack[below].min())
-            self.arrays[schema.FRAMES] = np.where(below, stack.dtype.type(0), stack)
-            self._forget_expected_counts()
-            self.record("clip_negative", key=schema.FRAMES, values=int(np.count_nonzero(below)), least=least)
+        stack, number, least = self.arrays[schema.FRAMES], 0, 0.0
+        for _, block in row_blocks(stack):
+            number += int(np.count_nonzero(block < 0)) if stack.dtype.kind in "if" else 0
+            least = min(least, float(np.nanmin(block, initial=0))) if number else 0.0
+        if not number:
+            self.nothing_to_do("--clip-negative", "no count is negative")
+            return
+        self.arrays[schema.FRAMES] = mapped(stack, lambda block: np.where(block < 0, stack.dtype.type(0), block))
+        self._forget_expected_counts()
+        self.record("clip_negative", key=schema.FRAMES, values=number, least=least)
 
     def divide_by_gain(self, gain: float | None) -> None:
         """Whole photons from counts in other units."""
@@ -180,21 +206,22 @@ class DetectorSteps(ObjectSteps):
             raise self.error(structure.DTYPE, f"diffraction has dtype {stack.dtype}; a gain needs numbers")
         if positive_parameter(self.document, "intensity_scale") is not None:
             raise self.error(values.AMPLITUDE, "_metadata records an intensity_scale for amplitudes: leave --gain out")
-        photons, largest = np.empty(stack.shape, np.float64), 0.0
-        for start, block in row_blocks(stack):
+        largest = 0.0
+        for _, block in row_blocks(stack):
             exact = block / gain
-            photons[start : start + len(block)] = np.rint(exact)
             largest = max(largest, float(np.abs(exact - np.rint(exact)).max(initial=0.0)))
-        self.arrays[schema.FRAMES] = photons
+        self.arrays[schema.FRAMES] = mapped(stack, lambda block: np.rint(block / gain), np.float64)
         self.record("divide_by_gain", units_per_photon=gain, largest_rounding=largest)
 
     def turn_frames(self, orientation: Orientation | None) -> None:
         """Turn the frames, and the mask with them, about the DC."""
         if orientation is None:
             return
-        for key in (schema.FRAMES, schema.BAD_PIXELS):
-            if key in self.arrays:
-                self.arrays[key] = np.ascontiguousarray(turned(self.arrays[key], orientation))
+        stack = self.arrays[schema.FRAMES]
+        shape = turned(stack[:1], orientation).shape[1:]
+        self.arrays[schema.FRAMES] = mapped(stack, lambda block: turned(block, orientation), shape=shape)
+        if schema.BAD_PIXELS in self.arrays:
+            self.arrays[schema.BAD_PIXELS] = np.ascontiguousarray(turned(self.arrays[schema.BAD_PIXELS], orientation))
         self.record("turn_frames", orientation=orientation)
 
     def centre_beam(self, wanted: bool) -> None:
@@ -211,14 +238,13 @@ class DetectorSteps(ObjectSteps):
                 f"--centre compares the frames with the far field of {schema.PROBE}, whose shape "
                 f"{self.arrays[schema.PROBE].shape} is not that of the frames, {frames.values.shape[1:]}",
             )
-        offset = beam_offset(evidence, least_px=HALF)
-        if offset is None:
-            return
+        offset = beam_offset(evidence, least_px=HALF) or (0.0, 0.0)
         move = -round(offset[0]), -round(offset[1])
         if move == (0, 0):
+            self.nothing_to_do("--centre", "the frames have their centre of mass where the probe's far field has it")
             return
         empty = np.zeros(frames.values.shape[1:], bool) if bad is None else bad
-        self.arrays[schema.FRAMES] = shifted(frames.values, move, 0)
+        self.arrays[schema.FRAMES] = mapped(frames.values, lambda block: shifted(block, move, 0))
         self.arrays[schema.BAD_PIXELS] = shifted(empty, move, True)
         self._forget_expected_counts()
         self.record("centre_beam", rows=move[0], columns=move[1], pixels_without_value="bad")
@@ -237,11 +263,11 @@ class DetectorSteps(ObjectSteps):
                 f"{option} {side} of frames of {rows} x {columns} px; --crop makes them smaller, --pad larger",
             )
         bad = self.arrays.get(schema.BAD_PIXELS, np.zeros((rows, columns), bool))
-        lost = 0.0
-        if wanted.crop and stack.any():
-            total = float(np.square(stack, dtype=np.float64).sum())
-            lost = 1 - float(np.square(resized(stack, side, 0), dtype=np.float64).sum()) / total
-        self.arrays[schema.FRAMES] = resized(stack, side, 0)
+        light = np.zeros((rows, columns))
+        for _, block in row_blocks(stack):
+            light += np.square(block, dtype=np.float64).sum(axis=0)
+        lost = light_left_out(light, side)
+        self.arrays[schema.FRAMES] = mapped(stack, lambda block: resized(block, side, 0), shape=(side, side))
         bad = resized(bad, side, True)
         if bad.any() or schema.BAD_PIXELS in self.arrays:
             self.arrays[schema.BAD_PIXELS] = bad

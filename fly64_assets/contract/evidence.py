@@ -76,6 +76,11 @@ class Evidence:
         """Whether the frames are stored as integers, and so as counts."""
         return self.frames.values.dtype.kind in "iub"
 
+    @property
+    def whole(self) -> bool:
+        """Whether all values are whole numbers, however they are stored."""
+        return self.integers or self.statistics.integers
+
     @cached_property
     def good(self) -> NDArray[np.bool_]:
         """Pixels (M, N) that measured."""

@@ -18,7 +18,7 @@ from fly64_assets.contract.frames import REAL_KINDS, squeezed
 from fly64_assets.contract.metadata import DISTANCE, ENERGY, PIXEL_SIZE, WAVELENGTH, positive_parameter
 from fly64_assets.contract.places import pixel_list
 from fly64_assets.contract.positions import Origin, window_range
-from fly64_assets.contract.resampling import resized
+from fly64_assets.contract.resampling import light_left_out, resized
 from fly64_assets.physics.optics import far_field_pixel, wavelength_of
 from fly64_assets.physics.probe_modes import power_shares
 
@@ -97,12 +97,12 @@ class ObjectSteps(Conversion):
         if obj is None or obj.ndim != 2 or obj.dtype.kind != "c":
             return
         outside = ~np.isfinite(obj)
-        if not outside.any() or outside.all():
-            return
         labels, _ = scipy.ndimage.label(outside)
         edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         border = outside & np.isin(labels, edge)
-        if not border.any():
+        if not border.any() or outside.all():
+            if wanted:
+                self.nothing_to_do("--fill-border", f"{schema.OBJECT} has no border of NaN or infinite values")
             return
         number = int(np.count_nonzero(border))
         if not wanted:
@@ -212,12 +212,10 @@ class ObjectSteps(Conversion):
                 f"{option} {side} of a probe of {probe.shape}; --crop makes its window smaller, --pad larger",
             )
         new = resized(probe, side, 0)
-        power, kept = (float((np.abs(p.astype(np.complex128)) ** 2).sum()) for p in (probe, new))
+        lost = light_left_out(np.abs(probe.astype(np.complex128)) ** 2, side)
         self.arrays[schema.PROBE] = new
         self.physics["N"] = side
-        self.record(
-            "resize_window", key=schema.PROBE, old=list(probe.shape), new=side, power_left_out=1 - kept / (power or 1.0)
-        )
+        self.record("resize_window", key=schema.PROBE, old=list(probe.shape), new=side, power_left_out=lost)
 
     def scale_pixel(self, factor: float, side: int) -> None:
         """Note that object pixels are ``factor`` times as large, and the new side N of frames."""

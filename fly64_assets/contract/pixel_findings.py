@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.evidence import Evidence
 from fly64_assets.contract.findings import Finding, error, information, warning
-from fly64_assets.contract.places import pixel_list
+from fly64_assets.contract.places import number_list, pixel_list
 
 MASKED: Final = "DETECTOR-001.masked"
 HOT: Final = "DETECTOR-001.hot"
@@ -62,8 +62,11 @@ PLATEAU: Final = 10
 MANY_FRAMES: Final = 0.1
 
 
-def masked_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Values with which detectors mark pixels that did not measure: a type's maximum, negative numbers, NaN."""
+def masked_findings(evidence: Evidence, *, clipped: bool = False) -> Iterator[Finding]:
+    """Values with which detectors mark pixels that did not measure: a type's maximum, negative numbers, NaN.
+
+    ``clipped`` says that the user takes negative counts for noise about zero, which those of every frame are not.
+    """
     key, found, dtype = evidence.key, evidence.statistics.detector, evidence.frames.values.dtype
     always = found.top_seen == found.frames
     maximal = dtype.kind in "iu" and found.top >= float(np.iinfo(dtype).max)
@@ -76,10 +79,12 @@ def masked_findings(evidence: Evidence) -> Iterator[Finding]:
         yield error(MASKED, f"{key}: {held}: masked pixels? `--mask-value {shown(found.top)}` marks them as bad")
     marks = found.negative_values
     below = found.negative == found.frames
-    if found.frames > 1 and below.any() and not found.negative[~below].any() and len(marks) <= MOST_MARKS:
+    constant = found.frames > 1 and below.any() and not (found.negative[~below].any() and not evidence.whole)
+    if len(marks) in range(1, MOST_MARKS + 1) and (constant or (evidence.whole and not clipped)):
         held = f"{_marked(found.negative, found.frames)} {' or '.join(map(shown, marks))}"
         options = " ".join(f"--mask-value {shown(mark)}" for mark in marks)
-        yield error(MASKED, f"{key}: {held}: masked pixels? `{options}` marks them as bad")
+        noise = "" if constant else "; noise of the read-out about zero? `--clip-negative` sets them to 0"
+        yield error(MASKED, f"{key}: {held}: masked pixels? `{options}` marks them as bad{noise}")
     absent = found.missing == found.frames
     if found.frames > 1 and absent.any():
         held = f"{_marked(np.where(absent, found.frames, 0), found.frames)} NaN or infinite"
@@ -207,12 +212,21 @@ def saturated_findings(evidence: Evidence) -> Iterator[Finding]:
     # Where a file records the largest count of its detector, a reconstruction can know it, too.
     recorded = evidence.saturation is not None and abs(counts - evidence.saturation) <= RECORDED * counts
     note = information if recorded else warning
+    marking = f"`--mask-value {shown(found.top)}` marks them as bad"
+    if found.top_frames <= few_frames(found.frames):
+        numbers = number_list(found.top_numbers)
+        marking = f"`--drop-frames` leaves out frames {numbers}; {marking} in all frames"
     yield note(
         SATURATED,
         f"{evidence.key}: saturated at {shown(found.top)}{unit}? {found.top_frames} of {found.frames} frames reach "
         f"this largest value, at up to {_many(found.top_in_one)} of one frame, at {pixel_list(found.top_seen > 0)}; "
-        f"`--mask-value {shown(found.top)}` marks them as bad",
+        f"{marking}",
     )
+
+
+def few_frames(frames: int) -> float:
+    """How many of so many frames can be left out rather than pixels of all of them; 0 of two."""
+    return max(1.0, MANY_FRAMES * frames) if frames > 2 else 0.0
 
 
 def _many(number: int) -> str:

@@ -32,6 +32,20 @@ def resized(array: NDArray[Any], side: int, fill: Any) -> NDArray[Any]:
     return new
 
 
+def light_left_out(light: NDArray[np.float64], side: int) -> float:
+    """Share of the light (M, N) outside of the part that :func:`resized` keeps; 0 of none, or where none is lost.
+
+    Examples
+    --------
+    >>> light_left_out(np.ones((4, 4)), 2), light_left_out(np.ones((4, 4)), 8)
+    (0.75, 0.0)
+    """
+    outside = light.copy()
+    (rows, _), (columns, _) = (_overlap(old, side) for old in light.shape)
+    outside[rows, columns] = 0
+    return float(outside.sum()) / (float(light.sum()) or 1.0)
+
+
 def _overlap(old: int, new: int) -> tuple[slice, slice]:
     first = old // 2 - new // 2
     low, high = max(first, 0), min(first + new, old)

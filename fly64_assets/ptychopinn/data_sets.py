@@ -33,11 +33,11 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
     report = validate(arrays).strict() if strict else validate(arrays)
     entries = [
         *(_members(found, form, done) if isinstance(found, Source) else _keys(source, form, done)),
-        *_steps(done),
+        *_steps(done, REFUSED if strict else "warning"),
     ]
     verdicts = {"error": REFUSED}
     entries += [Entry("(contract)", f.code, verdicts.get(f.severity, f.severity), f.message) for f in report.findings]
-    if report.ok:
+    if all(entry.verdict != REFUSED for entry in entries):
         write_atomically(target, lambda file: write_npz(file, arrays))
     return tuple(entries)
 
@@ -85,10 +85,15 @@ def _dropped(done: list[dict[str, Any]]) -> dict[str, str]:
     return {str(parameters["key"]): str(parameters["reason"]) for parameters in steps}
 
 
-def _steps(done: list[dict[str, Any]]) -> Iterator[Entry]:
-    """One entry for everything that was done to the arrays."""
+def _steps(done: list[dict[str, Any]], warned: str) -> Iterator[Entry]:
+    """One entry for everything that was done to the arrays; ``warned`` is the verdict where a step warns of itself."""
     for step in done:
         if step["operation"] != DROP:
             parameters = step["parameters"]
             text = ", ".join(f"{name} = {value}" for name, value in parameters.items() if name != "key")
-            yield Entry(str(parameters.get("key", "(file)")), step["operation"], UNDERSTOOD, text or "done")
+            yield Entry(
+                str(parameters.get("key", "(file)")),
+                step["operation"],
+                warned if "warning" in parameters else UNDERSTOOD,
+                text or "done",
+            )

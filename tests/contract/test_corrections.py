@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fly64_assets.contract.validate import validate
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.windows import Scan
+from fly64_assets.ptychopinn.data_sets import import_data_set
 from fly64_assets.simulation.detector import make_detector
 from fly64_assets.simulation.recipe import DetectorSettings
 
@@ -176,6 +178,103 @@ def test_a_mask_turns_and_moves_with_the_frames(save, smooth):
     np.testing.assert_array_equal(made["bad_pixels"], outside | bad)
     kept = smooth["diffraction"][:, ~made["bad_pixels"]]
     np.testing.assert_allclose(made["diffraction"][:, ~made["bad_pixels"]] ** 2, kept, rtol=1e-6)
+
+
+def test_steps_that_find_nothing_say_so(save, smooth):
+    path = save(smooth)
+    _, done = canonicalize(path, corrections=Corrections(clip_negative=True, centre=True, fill_border=True))
+    steps = [step["parameters"] for step in done if step["operation"] == "nothing_to_do"]
+    assert [step["option"] for step in steps] == ["--clip-negative", "--centre", "--fill-border"]
+    assert all(step["reason"] for step in steps)
+    _, done = canonicalize(path)
+    assert "nothing_to_do" not in [step["operation"] for step in done]
+
+
+def test_light_that_is_not_left_out_is_zero(save, smooth):
+    """No noise of rounding, whether frames or a probe's window are cut beside all light, or extended."""
+    dark = np.zeros((SIDE, SIDE), bool)
+    dark[16:80, 16:80] = True
+    frames = {"diffraction": np.where(dark, smooth["diffraction"], 0) * 7}
+    probe = {"probeGuess": np.where(dark, smooth["probeGuess"], 0)}
+    base = {key: value for key, value in smooth.items() if key != "diffraction"}
+    for made in (
+        canonicalize(save(smooth | frames), corrections=Corrections(crop=64)),
+        canonicalize(save(smooth | frames), corrections=Corrections(pad=128)),
+        canonicalize_base(save(base | probe), corrections=Corrections(crop=64)),
+    ):
+        (lost,) = (value for step in made[1] for name, value in step["parameters"].items() if name.endswith("left_out"))
+        assert lost == 0
+
+
+def test_a_frame_that_masks_the_beam_of_all_others_is_warned_of(save, smooth):
+    """One saturated frame; the same value at a pixel of every frame needs no word."""
+    frames = smooth["diffraction"].copy()
+    frames[5, 44:53, 40:50] = 400000000
+    made, _ = canonicalize(save(smooth | {"diffraction": frames}))
+    (found,) = (finding.message for finding in validate(made).findings if finding.code == "DETECTOR-001.saturated")
+    assert "`--drop-frames` leaves out frames 5; `--mask-value 20000` marks them as bad in all frames" in found
+    _, done = canonicalize(save(smooth | {"diffraction": frames}), corrections=Corrections(mask_values=("400000000",)))
+    (step,) = (step["parameters"] for step in done if step["operation"] == "mark_bad_pixels")
+    assert step["warning"].startswith("90 of the 90 pixels hold it in no frames but 5, and are now bad in all 12")
+    form, out = {"corrections": Corrections(mask_values=("400000000",))}, save(smooth).parent / "out.npz"
+    path = save(smooth | {"diffraction": frames})
+    assert [entry.key for entry in import_data_set(path, out, form, strict=True) if entry.verdict == "refused"]
+    assert not out.exists()
+    said = [entry.text for entry in import_data_set(path, out, form) if entry.verdict == "warning"]
+    assert step["warning"] in said[0]
+    assert out.exists()
+    frames[:, 44:53, 40:52] = 400000000
+    _, done = canonicalize(save(smooth | {"diffraction": frames}), corrections=Corrections(mask_values=("400000000",)))
+    assert not [step for step in done if "warning" in step["parameters"]]
+
+
+def test_negative_marks_in_some_frames_are_masked_before_they_are_taken_for_noise(save, smooth):
+    """-1 in all frames at one pixel and in one frame at another; noise about zero may still be clipped."""
+    marked = smooth["diffraction"].copy()
+    marked[:, 3, 4] = marked[2, 7, 8] = -1
+    for dtype in (np.int64, np.float64):
+        path = save(smooth | {"diffraction": marked.astype(dtype)})
+        for clip in (False, True):
+            with pytest.raises(FormError, match=r"\(3, 4\).*\(7, 8\).* --mask-value -1 marks them as bad") as said:
+                canonicalize(path, counts=dtype == np.float64, corrections=Corrections(clip_negative=clip))
+            assert "--clip-negative" not in str(said.value)
+        made, _ = canonicalize(path, counts=dtype == np.float64, corrections=Corrections(mask_values=("-1",)))
+        assert np.argwhere(made["bad_pixels"]).tolist() == [[3, 4], [7, 8]]
+    noise = smooth["diffraction"].copy()
+    noise[2, 7, 8], noise[4, 1, 1] = -1, -2
+    path = save(smooth | {"diffraction": noise})
+    with pytest.raises(FormError, match=r"--mask-value -2 --mask-value -1 .*noise .*--clip-negative sets them to 0"):
+        canonicalize(path)
+    made, _ = canonicalize(path, corrections=Corrections(clip_negative=True))
+    assert "bad_pixels" not in made
+    assert made["diffraction"].min() == 0
+
+
+def test_corrections_hold_few_frames_in_memory(save, smooth):
+    """Every step works in blocks: all together take less than the frames themselves, which their float64 are twice."""
+    n = 4096
+    rng = np.random.default_rng(1)
+    arrays = {key: smooth[key] for key in ("objectGuess", "probeGuess")} | {
+        "diffraction": np.resize(smooth["diffraction"][:, 16:80, 16:80], (n, 64, 64)).astype(np.int32),
+        "probeGuess": smooth["probeGuess"][16:80, 16:80],
+        "xcoords": rng.uniform(50, 140, n),
+        "ycoords": rng.uniform(50, 130, n),
+        "bad_pixels": np.eye(64, dtype=np.int8),
+    }
+    arrays["diffraction"][::3, 5, 7:9] = [-1, -5]
+    arrays["diffraction"][1, 5, 9] = -3
+    path, bytes_of_frames = save(arrays), arrays["diffraction"].nbytes
+    del arrays
+    wanted = Corrections(
+        clip_negative=True, gain=2.0, drop_frames=(3, 4), orientation="transpose", centre=True, crop=48, pixel_size=1e-8
+    )
+    tracemalloc.start()
+    made, done = canonicalize(path, corrections=wanted)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made["diffraction"].shape == (n - 2, 48, 48)
+    assert {"clip_negative", "divide_by_gain", "turn_frames", "resize_frames"} <= {step["operation"] for step in done}
+    assert peak < bytes_of_frames
 
 
 def test_a_gain_gives_whole_photons(save, smooth):

@@ -192,6 +192,24 @@ def test_ptychi(tmp_path, letter, container, pairs):
     np.testing.assert_array_equal(arrays["bad_pixels"], layouts.MASK)
 
 
+def test_the_power_of_modes_that_vary_along_the_scan_is_said(tmp_path, letter):
+    """Of the first, a fifth of all is left out with the second, whose weights are another matter."""
+    probe = np.stack([letter.probe, letter.probe / 2])[:, None]
+    layouts.product_h5(tmp_path / "f.h5", letter)
+    with h5py.File(tmp_path / "f.h5", "a") as file:
+        attributes = dict(file["probe"].attrs)
+        del file["probe"]
+        file["probe"] = probe
+        file["probe"].attrs.update(attributes)
+    npz = save(tmp_path / "f.npz", layouts.ptychi_arrays(letter, pairs=True) | {"probe": probe})
+    for path, convert in ((tmp_path / "f.h5", canonicalize_base), (npz, canonicalize)):
+        found, form = opened(path, {"said": Said()}, frames=path == npz)
+        arrays, done = convert(found, **form)
+        is_the_letter(arrays, letter)
+        (step,) = (step["parameters"] for step in done if step["operation"] == "drop_varying_modes")
+        assert step["power_left_out"] == pytest.approx(0.2)
+
+
 NAMES = {"dp": "diffraction", "ob": "objectGuess", "probe": "probeGuess", "scan/x": "xcoords", "scan/y": "ycoords"}
 
 

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
-from fly64_assets.formats.reading.said import Said
+from fly64_assets.formats.reading.said import Said, first_of_varying
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -112,8 +111,7 @@ def _name(source: Source, arrays: Arrays, names: Mapping[str, str]) -> None:
             source.members[name] = f"read as {key}"
     probe = source.arrays.get(schema.PROBE)
     if probe is not None and probe.ndim == 4 and probe.shape[0] > 1:
-        source.done.append(transformation("drop_varying_modes", {"key": schema.PROBE, "shape": list(probe.shape)}))
-        source.arrays[schema.PROBE] = probe[0]
+        source.arrays[schema.PROBE] = first_of_varying(source, probe)
 
 
 def _put_pairs(source: Source, pairs: NDArray[np.float64], order: str) -> None:

@@ -19,7 +19,7 @@ from fly64_assets.contract.metadata import PIXEL_SIZE, transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import SQUARE, Geometry, leave_ones, note_geometry
+from fly64_assets.formats.reading.said import SQUARE, Geometry, first_of_varying, leave_ones, note_geometry
 from fly64_assets.formats.units import window_centres
 from fly64_assets.physics.optics import wavelength_of
 
@@ -64,8 +64,7 @@ def product(
     source = Source(path, "ptychodus product", members=dict(others))
     obj, probe = arrays["object"], arrays["probe"]
     if probe.ndim == MODES and probe.shape[0] > 1:
-        source.done.append(transformation("drop_varying_modes", {"key": schema.PROBE, "shape": list(probe.shape)}))
-        probe = probe[0]
+        probe = first_of_varying(source, probe)
     source.arrays |= {schema.OBJECT: obj, schema.PROBE: probe}
     pixel = _pixel(path, facts, "object", required=True)
     of_probe = _pixel(path, facts, "probe", required=False)

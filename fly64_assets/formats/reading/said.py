@@ -123,3 +123,16 @@ def put_metres(
         note_pixel(source, pixel)
     source.arrays |= {schema.XCOORDS: x, schema.YCOORDS: y}
     return converted
+
+
+def first_of_varying(source: Source, probe: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+    """The first (M, N, N) of the modes (K, M, N, N) by which a probe varies along the scan.
+
+    The history says how much of the power stored is in the others, which have weights of their own for each frame.
+    """
+    powers = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=tuple(range(1, probe.ndim)))
+    left_out = float(powers[1:].sum()) / (float(powers.sum()) or 1.0)
+    said = {"key": schema.PROBE, "shape": list(probe.shape), "power_left_out": left_out}
+    source.done.append(transformation("drop_varying_modes", said))
+    first: NDArray[np.complexfloating] = probe[0]
+    return first
