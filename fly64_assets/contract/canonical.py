@@ -27,7 +27,7 @@ from fly64_assets.contract.frames import (
     looks_like_object,
     unknown_keys,
 )
-from fly64_assets.contract.metadata import STAND_IN_OBJECT, positive_parameter
+from fly64_assets.contract.metadata import PIXEL_SIZE, STAND_IN_OBJECT, positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.orientation import TURNS, Orientation
 from fly64_assets.contract.positions import Origin
@@ -106,7 +106,9 @@ def canonicalize(
     work.flatten_raster()
     work.drop_spare_axes()
     work.order_frames(frames_last)
+    work.refuse_nothing()
     work.drop_frames(corrections.drop_frames)
+    work.refuse_unknown_positions()
     work.collect_mask(corrections, max_bytes)
     work.mask_values(corrections.mask_values)
     work.blank_bad_pixels()
@@ -317,7 +319,8 @@ class _DataSet(DetectorSteps):
             return
         for finding in values.centre_findings(self.arrays, *statistics):
             if finding.severity == "error":
-                raise self.error(finding.code, f"{finding.message}; confirm with --dc-corner, and it is done")
+                advice = "; confirm with --dc-corner, and it is done" if finding.code == values.CENTRE else ""
+                raise self.error(finding.code, f"{finding.message}{advice}")
 
     def _statistics(self) -> tuple[Frames, FrameStatistics]:
         frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
@@ -351,7 +354,7 @@ class _DataSet(DetectorSteps):
         """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one."""
         x, y, size = self.arrays[schema.XCOORDS], self.arrays[schema.YCOORDS], self.arrays[schema.FRAMES].shape[-1]
         try:
-            made = conventions.grid(x, y, size)
+            made = conventions.grid(x, y, size, self.physics.get(PIXEL_SIZE))
         except ValueError as problem:
             raise self.error(values.COORDINATES, f"there is no {schema.OBJECT}, and {problem}") from problem
         self.arrays[schema.OBJECT] = np.ones(made.shape, schema.DTYPES[schema.OBJECT])

@@ -17,6 +17,7 @@ from fly64_assets.contract import numbers, positions, schema, structure, values
 from fly64_assets.contract.findings import FormError
 from fly64_assets.contract.frames import (
     REAL_KINDS,
+    is_frames_last,
     looks_like_coordinate,
     looks_like_frames,
     looks_like_object,
@@ -145,12 +146,22 @@ class Conversion:
                 for wanted in (schema.XCOORDS, schema.YCOORDS)
                 if wanted in missing and looks_like_coordinate(key, self.arrays[key], wanted[0])
             ]
-            if schema.XCOORDS in missing and looks_like_positions(key, self.arrays[key]):
+            if schema.XCOORDS in missing and looks_like_positions(key, self.arrays[key], self._frame_number()):
                 guesses.append(
-                    f"'{key}' looks like positions as pairs, whose order the file does not show: "
-                    f"store {schema.XCOORDS} (columns) and {schema.YCOORDS} (rows) in object pixels"
+                    f"'{key}' looks like positions as pairs, whose order the file does not show: confirm with --pairs "
+                    f"{key}=xy (columns first) or --pairs {key}=yx (rows first)"
                 )
         return guesses
+
+    def _frame_number(self) -> int | None:
+        """How many frames the file has, under whatever name; None where nothing looks like frames."""
+        stacks = [
+            squeezed(array, 3)
+            for key, array in self.arrays.items()
+            if key in (schema.FRAMES, schema.LEGACY_FRAMES) or looks_like_frames(key, array)
+        ]
+        shape = next((stack.shape for stack in stacks if stack.ndim == 3), None)
+        return None if shape is None else int(shape[-1] if is_frames_last(shape, None) else shape[0])
 
     def join_complex(self, confirmed: bool) -> None:
         """Complex numbers stored as records of two numbers, or as a last axis of two."""

@@ -18,7 +18,7 @@ from fly64_assets.contract import masks, schema, structure, values
 from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.evidence import Evidence
-from fly64_assets.contract.frame_findings import beam_offset
+from fly64_assets.contract.frame_findings import DIVIDE_BY_GAIN, beam_offset
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.mask_files import as_marks, read_array
 from fly64_assets.contract.masks import MASK
@@ -50,6 +50,33 @@ def _holders(held: NDArray[np.bool_]) -> list[int]:
 class DetectorSteps(ObjectSteps):
     """The arrays of a data set during conversion, with the steps about its detector."""
 
+    kept: NDArray[np.intp] | None = None
+    """Numbers, in the file, of the frames that are left, where some were left out."""
+
+    def refuse_nothing(self) -> None:
+        """Refuse a file of no frames."""
+        stack = self.arrays[schema.FRAMES]
+        if stack.ndim and not len(stack):
+            raise self.error(structure.LENGTH, f"diffraction has shape {stack.shape}: 0 frames; expected a measurement")
+
+    def refuse_unknown_positions(self) -> None:
+        """Refuse frames of which nobody knows where they were taken, with the option that leaves them out."""
+        listed = [np.asarray(self.arrays[key]) for key in (schema.XCOORDS, schema.YCOORDS)]
+        if any(one.ndim != 1 or one.dtype.kind != "f" for one in listed) or len({len(one) for one in listed}) > 1:
+            return
+        unknown = np.flatnonzero(~np.isfinite(listed).all(axis=0))
+        if len(unknown):
+            numbers = number_list(self._numbers(unknown), ",", most=len(unknown))
+            said = f"position of frame {numbers} is" if len(unknown) == 1 else f"positions of frames {numbers} are"
+            advice = f"leave out what is unknown with --drop-frames {numbers}"
+            if len(unknown) == len(listed[0]):
+                advice = "nobody knows where the frames were taken"
+            raise self.error(values.FINITE, f"the {said} NaN or infinite: {advice}")
+
+    def _numbers(self, places: NDArray[np.intp]) -> list[int]:
+        """Numbers, in the file, of frames of which some were left out."""
+        return [int(number) for number in (places if self.kept is None else self.kept[places])]
+
     def drop_frames(self, numbers: tuple[int, ...]) -> None:
         """Leave frames out; the others keep their numbers in ``scan_index``."""
         if not numbers:
@@ -62,6 +89,7 @@ class DetectorSteps(ObjectSteps):
         kept = np.setdiff1d(np.arange(count), numbers)
         if not len(kept):
             raise self.error(structure.LENGTH, f"--drop-frames names all {count} frames; nothing would be left")
+        self.kept = kept
         self.arrays.setdefault(schema.SCAN_INDEX, np.arange(count, dtype=np.int64))
         shape = self.arrays[schema.FRAMES].shape
         for key, array in self.arrays.items():
@@ -206,12 +234,15 @@ class DetectorSteps(ObjectSteps):
             raise self.error(structure.DTYPE, f"diffraction has dtype {stack.dtype}; a gain needs numbers")
         if positive_parameter(self.document, "intensity_scale") is not None:
             raise self.error(values.AMPLITUDE, "_metadata records an intensity_scale for amplitudes: leave --gain out")
-        largest = 0.0
+        largest, total, positive = 0.0, 0.0, 0
         for _, block in row_blocks(stack):
             exact = block / gain
-            largest = max(largest, float(np.abs(exact - np.rint(exact)).max(initial=0.0)))
+            rounding = np.abs(exact - np.rint(exact))
+            largest = max(largest, float(rounding.max(initial=0.0)))
+            total, positive = total + float(rounding.sum()), positive + int(np.count_nonzero(block > 0))
         self.arrays[schema.FRAMES] = mapped(stack, lambda block: np.rint(block / gain), np.float64)
-        self.record("divide_by_gain", units_per_photon=gain, largest_rounding=largest)
+        mean = total / max(positive, 1)
+        self.record(DIVIDE_BY_GAIN, units_per_photon=gain, largest_rounding=largest, mean_rounding=mean)
 
     def turn_frames(self, orientation: Orientation | None) -> None:
         """Turn the frames, and the mask with them, about the DC."""

@@ -44,6 +44,9 @@ LOGARITHM_MEDIAN: Final = 0.3
 """Share of the largest value that the median of a logarithm's positive values reaches."""
 
 ROOTS: Final = "square_root_of_counts"
+DIVIDE_BY_GAIN: Final = "divide_by_gain"
+LARGEST_ROUNDING: Final = 0.25
+"""Part of a photon by which the right gain, and little noise, leaves no value beside a whole number."""
 
 
 def detector_findings(evidence: Evidence, history: object = None, *, centred: bool = True) -> Iterator[Finding]:
@@ -66,6 +69,7 @@ def detector_findings(evidence: Evidence, history: object = None, *, centred: bo
             yield from dead_findings(evidence)
         yield from saturated_findings(evidence)
     yield from exposure_findings(evidence)
+    yield from gain_findings(evidence, history)
     if evidence.scale is None and not evidence.integers and not found.negative.number:
         yield from unit_findings(evidence, history)
     offset = beam_offset(evidence) if told else None
@@ -128,11 +132,31 @@ def unit_findings(evidence: Evidence, history: object) -> Iterator[Finding]:
         yield from _logarithm_findings(evidence, positive)
 
 
+def gain_findings(evidence: Evidence, history: object) -> Iterator[Finding]:
+    """A gain that left values far from whole photons, so that it is hardly the right one."""
+    step = _last_step(history, DIVIDE_BY_GAIN)
+    rounding = step.get("largest_rounding")
+    if isinstance(rounding, float) and rounding > LARGEST_ROUNDING:
+        mean = step.get("mean_rounding")
+        average = f", {mean:.2g} on average over values above 0," if isinstance(mean, float) else ""
+        yield warning(
+            GAIN,
+            f"{evidence.key}: division by the gain {step.get('units_per_photon')} left values up to {rounding:.2g} of "
+            f"a photon{average} beside whole numbers, and they were rounded: another gain, or noise of the read-out? "
+            "`--gain G` with the detector's own units per photon rounds little",
+        )
+
+
+def _last_step(history: object, operation: str) -> Mapping[str, object]:
+    """Parameters of the last step of a kind in a history; empty where there is none."""
+    steps = [step for step in history if isinstance(step, Mapping)] if isinstance(history, list) else []
+    found = [step.get("parameters") for step in steps if step.get("operation") == operation]
+    return found[-1] if found and isinstance(found[-1], Mapping) else {}
+
+
 def _fractional_counts(history: object) -> bool:
     """Whether roots were taken of counts that were no whole numbers."""
-    steps = [step for step in history if isinstance(step, Mapping)] if isinstance(history, list) else []
-    roots = [step.get("parameters") for step in steps if step.get("operation") == ROOTS]
-    return bool(roots) and isinstance(roots[-1], Mapping) and roots[-1].get("intensity_scale", 1.0) is None
+    return _last_step(history, ROOTS).get("intensity_scale", 1.0) is None
 
 
 def _comb(multiples: NDArray[np.float64]) -> bool:

@@ -103,11 +103,15 @@ def unit_guess(x: Positions, y: Positions, shape: tuple[int, int], size: int) ->
     return unit_advice(x, y)
 
 
-def unit_advice(x: Positions, y: Positions) -> str:
-    """In which unit positions are that lie within less than a pixel, and the options that convert them."""
+def unit_advice(x: Positions, y: Positions, *, of_object: bool = True) -> str:
+    """In which unit positions are that lie within less than a pixel, and the options that convert them.
+
+    Without ``of_object`` the file has no object from whose centre they could count.
+    """
     largest = max(float(np.abs(x).max()), float(np.abs(y).max()))
     word, unit = ("metres", "m") if largest < METRES_BELOW else ("micrometres", "um")
-    about = " (about zero: with --positions from-centre)" if x.min() < 0 < x.max() and y.min() < 0 < y.max() else ""
+    around = of_object and x.min() < 0 < x.max() and y.min() < 0 < y.max()
+    about = " (about zero: with --positions from-centre)" if around else ""
     return (
         f"they look like {word}: convert them with --positions-unit {unit} --pixel-size P, where P is the side of an "
         f"object pixel in metres{about}"
@@ -127,11 +131,13 @@ def _fits(x: Positions, y: Positions, shape: tuple[int, int], size: int) -> bool
     return bool(inside(x, size, shape[1]).all() and inside(y, size, shape[0]).all())
 
 
-def too_close(x: Positions, y: Positions) -> str:
+def too_close(x: Positions, y: Positions, *, of_object: bool = True) -> str:
     """What positions are that lie within less than a pixel."""
+    if spread(x, y) == 0:
+        return f"all {len(x)} positions are the same ({x[0]:g}, {y[0]:g}); expected those of a scan, which differ"
     return (
         f"all positions lie within {spread(x, y):.3g} of each other, so they are no object pixels (metres?): divide "
-        f"them by the pixel size of the object; {unit_advice(x, y)}"
+        f"them by the pixel size of the object; {unit_advice(x, y, of_object=of_object)}"
     )
 
 
@@ -143,16 +149,19 @@ class Grid:
     shift: tuple[int, int]
 
 
-def grid(x: Positions, y: Positions, size: int) -> Grid:
-    """The grid of positions that come without an object.
+def _side(pixel_size_m: float | None) -> str:
+    known = "" if pixel_size_m is None else f", {pixel_size_m:.6g} by its geometry"
+    return f"P, where P is the side of an object pixel in metres{known}"
 
-    Positions that lie on a grid from its first pixel stay; others move by whole pixels. Raises ``ValueError`` where
-    they cannot be object pixels.
+
+def grid(x: Positions, y: Positions, size: int, pixel_size_m: float | None = None) -> Grid:
+    """The grid of finite positions that come without an object.
+
+    Positions that lie on a grid from its first pixel stay; others move by whole pixels. ``pixel_size_m``, where it is
+    known, is for the message. Raises ``ValueError`` where they cannot be object pixels.
     """
-    if not len(x) or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("there are no finite positions to make its grid from")
     if len(x) > 1 and spread(x, y) < LEAST_SPREAD_PX:
-        raise ValueError(too_close(x, y))
+        raise ValueError(too_close(x, y, of_object=False))
     sides, shifts = [], []
     for centres in (y, x):
         first, last = math.floor(centres.min()) - size // 2, math.ceil(centres.max()) + size // 2
@@ -161,7 +170,7 @@ def grid(x: Positions, y: Positions, size: int) -> Grid:
         shifts.append(shift)
     if math.prod(sides) > LARGEST_GRID:
         raise ValueError(
-            f"its grid would have {sides[0]} x {sides[1]} pixels, so the positions are hardly object pixels: divide "
-            "them by the pixel size of the object"
+            f"its grid would have {sides[0]} x {sides[1]} pixels, so the positions are hardly object pixels: say what "
+            f"the numbers of the file are with --positions-unit um (or m) --pixel-size {_side(pixel_size_m)}"
         )
     return Grid((sides[0], sides[1]), (shifts[1], shifts[0]))

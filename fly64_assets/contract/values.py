@@ -79,7 +79,7 @@ def centre_findings(arrays: Arrays, frames: Frames, statistics: FrameStatistics)
     """Whether the mean frame has its energy in the centre, in the corners, or at two edges."""
     share = _turned_share(statistics.intensity, (0, 1), statistics.bad)
     if share is None and frames.values.size and not statistics.intensity.any():
-        yield warning(CENTRE, f"{frames.key}: every value is zero, so nothing shows where the centre is")
+        yield error(AMPLITUDE, f"{frames.key}: every value is zero, so nothing was measured; are these the frames?")
     axes = turned_axes(arrays, frames, statistics)
     if axes == (0, 1):
         said = _in_corners(frames, share or 0.0)

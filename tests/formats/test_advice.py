@@ -1,0 +1,119 @@
+"""What is said about files that a user is likely to bring, and that what is advised works."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fixtures import foreign_files as layouts
+
+from fly64_assets.cli.main import main
+
+TRANSLATION = "entry_1/data_1/translation"
+
+
+@pytest.fixture
+def fly64():
+    return lambda *arguments: CliRunner().invoke(main, list(map(str, arguments)))
+
+
+@pytest.fixture
+def imports(fly64, tmp_path):
+    """`fly64 legacy import` of a file; every answer is written, or refused without a file."""
+
+    def imported(path, *options):
+        out = tmp_path / "out.npz"
+        answer = fly64("legacy", "import", path, out, *options, "--force")
+        assert (answer.exit_code == 0) == (f"{out}: written" in answer.output)
+        assert "Traceback" not in answer.output
+        return answer
+
+    return imported
+
+
+@pytest.fixture
+def cxi(tmp_path, letter):
+    """A CXI file of the letter, changed by a function of the open file."""
+
+    def made(change=lambda file: None, name="f.cxi"):
+        path = tmp_path / name
+        layouts.cxi(path, letter)
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return path
+
+    return made
+
+
+def stored(name, change):
+    """A change of one member: a function of its array gives the new one."""
+
+    def of(file):
+        array = file[name][:]
+        del file[name]
+        file[name] = change(array)
+
+    return of
+
+
+def with_nan(array):
+    array[[4, 5, 9], 0] = np.nan
+    return array
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("entry_1/data_1/data", np.zeros_like, "every value is zero, so nothing was measured"),
+        ("entry_1/data_1/data", lambda array: array[:0], "0 frames"),
+        (TRANSLATION, with_nan, "positions of frames 4-5,9 are NaN or infinite.*--drop-frames 4-5,9"),
+        (TRANSLATION, lambda array: array * 0, r"all 24 positions are the same \(0, 0\)"),
+        (TRANSLATION, lambda array: array * 1e6, "--positions-unit um .or m. --pixel-size P.* 7\\.[0-9]+e-08 by"),
+    ],
+)
+def test_what_is_wrong_with_frames_and_positions_is_said(imports, cxi, name, change, says):
+    answer = imports(cxi(stored(name, change)))
+    assert answer.exit_code == 1
+    assert re.search(says, answer.output), answer.output
+
+
+def test_frames_of_unknown_positions_are_left_out_as_advised(imports, cxi, tmp_path):
+    assert imports(cxi(stored(TRANSLATION, with_nan)), "--drop-frames", "4-5,9").exit_code == 0
+    assert len(np.load(tmp_path / "out.npz")["xcoords"]) == 21
+    answer = imports(cxi(stored(TRANSLATION, with_nan)), "--drop-frames", "4")
+    assert "frames 5,9 are" in answer.output  # as they are numbered in the file
+
+
+def test_micrometres_in_the_place_of_metres_are_read_as_advised(imports, cxi, letter, tmp_path):
+    path = cxi(stored(TRANSLATION, lambda array: array * 1e6))
+    assert imports(path, "--positions-unit", "um", "--pixel-size", letter.pixel).exit_code == 0
+    moved = np.load(tmp_path / "out.npz")["xcoords"] - letter.x
+    np.testing.assert_allclose(moved, moved[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("gain", "warned"), [(2, True), (2.5, True), (1, False), (0.5, False)])
+def test_a_gain_that_rounds_much_is_warned_of(imports, cxi, gain, warned):
+    path = cxi()
+    answer = imports(path, "--gain", gain)
+    assert answer.exit_code == 0
+    assert ("DETECTOR-001.gain: diffraction: division by the gain" in answer.output) == warned
+    assert (imports(path, "--gain", gain, "--strict").exit_code == 1) == warned
+
+
+@pytest.mark.parametrize("order", ["xy", "yx"])
+def test_pairs_are_read_as_advised(fly64, imports, letter, tmp_path, order):
+    """Also under names that say nothing, where there are as many as frames."""
+    np.save(tmp_path / "stack.npy", letter.counts)
+    np.save(tmp_path / "table.npy", np.stack([letter.x, letter.y] if order == "xy" else [letter.y, letter.x], 1))
+    given = [tmp_path / "stack.npy", "--with", tmp_path / "table.npy", "--probe-from-frames"]
+    answer = imports(*given)
+    assert "confirm with --pairs table=xy (columns first) or --pairs table=yx (rows first)" in answer.output
+    answer = imports(*given, "--rename", "stack=diffraction", "--pairs", f"table={order}")
+    assert answer.exit_code == 0, answer.output
+    moved = np.load(tmp_path / "out.npz")["ycoords"] - letter.y
+    np.testing.assert_allclose(moved, moved[0], atol=1e-6)
+    assert json.loads(str(np.load(tmp_path / "out.npz")["_metadata"]))["data_transformations"]
