@@ -125,6 +125,9 @@ class DetectorSteps(ObjectSteps):
             self._add_bad(bad, "--mask", wanted.mask.name, "--good-pixels", differing)
         for finding in masks.convention_findings(self.arrays, tuple(shape)):
             raise self.error(finding.code, finding.message.replace("`", ""))
+        for key in masks.other_masks(self.arrays, tuple(shape)):
+            del self.arrays[key]
+            self.record("drop_key", key=key, reason=f"a mask that marks no pixel that {schema.BAD_PIXELS} does not")
 
     def _read_own_mask(self) -> None:
         """The mask in the file as one of all frames, whatever numbers mark its bad pixels."""

@@ -104,7 +104,7 @@ def mask_findings(arrays: Arrays) -> Iterator[Finding]:
         )
     elif number:
         rows, columns = measured_middle(bad).shape
-        rim = f", most of them around the middle {rows} x {columns}," if number > MOST_BAD * bad.size else ""
+        rim = f", most of them around the middle {rows} x {columns}" if number > MOST_BAD * bad.size else ""
         yield information(MASK, f"{said} are bad{rim}: no value there is judged or used")
 
 
@@ -112,10 +112,7 @@ def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Find
     """Masks under other keys, of frames of this shape, where nothing says whether they mark bad or good pixels."""
     known = arrays.get(schema.BAD_PIXELS)
     mask = "a mask of the detector" if known is None else f"a further mask beside {schema.BAD_PIXELS}"
-    for key in sorted(name for name in arrays if name.rpartition("/")[2] in OTHER_KEYS):
-        plane = squeezed(arrays[key], 2)
-        if plane.dtype.kind not in REAL_KINDS or plane.shape[-2:] != shape:
-            continue
+    for key, plane in other_masks(arrays, shape).items():
         if known is not None and _says_no_more(plane, known):
             continue
         share = float(np.count_nonzero(plane)) / max(plane.size, 1)
@@ -124,9 +121,15 @@ def convention_findings(arrays: Arrays, shape: tuple[int, ...]) -> Iterator[Find
         other = f"if those are bad, confirm with {bad}; if they are good, with {good}"
         yield error(
             MASK,
-            f"'{key}' looks like {mask}, and its convention is not shown: {share:.1%} of its pixels "
+            f"'{key}' looks like {mask}, and its convention is not shown: {100 * share:.3g} % of its pixels "
             f"are not 0; {likely if share > MOST_BAD else other}",
         )
+
+
+def other_masks(arrays: Arrays, shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    """Masks under other keys than that of the contract, one for all frames of this shape (M, N), or one of each."""
+    planes = {key: squeezed(arrays[key], 2) for key in sorted(arrays) if key.rpartition("/")[2] in OTHER_KEYS}
+    return {key: plane for key, plane in planes.items() if plane.dtype.kind in REAL_KINDS and plane.shape[-2:] == shape}
 
 
 def _says_no_more(planes: NDArray[Any], known: NDArray[Any]) -> bool:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.archive import row_blocks
+from fly64_assets.contract.archive import MAPPED_FROM_BYTES, row_blocks
 from fly64_assets.contract.frames import REAL_KINDS
 from fly64_assets.contract.schema import Arrays
+from fly64_assets.contract.scratch import mapped
 
 REAL_NAMES: Final = ("real", "re", "r")
 IMAGINARY_NAMES: Final = ("imag", "imaginary", "im", "i")
@@ -86,6 +87,8 @@ def converted(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
                 f"its largest number is {largest:.3g}, too small for {dtype}, which loses digits below "
                 f"{float(limit.tiny / limit.eps):.2g}: multiply all of them by a constant"
             )
+    if array.ndim and array.nbytes >= MAPPED_FROM_BYTES:
+        return mapped(array, lambda block: block, dtype)
     return array.astype(dtype)
 
 

@@ -233,8 +233,10 @@ def test_a_further_mask_is_neither_lost_nor_guessed(arrays, tmp_path):
         made, _ = canonicalize(good, corrections=replace(corrections, good_pixels="mask"))
         np.testing.assert_array_equal(made["bad_pixels"], GAPS | hot)
         for known in (GAPS, ~GAPS, np.repeat(~GAPS[None], 60, axis=0)):
-            made, _ = canonicalize(saved(path, arrays_of_file | {"mask": known}), corrections=corrections)
+            made, done = canonicalize(saved(path, arrays_of_file | {"mask": known}), corrections=corrections)
             np.testing.assert_array_equal(made["bad_pixels"], GAPS)
+            reasons = [step["parameters"]["reason"] for step in done if step["parameters"].get("key") == "mask"]
+            assert reasons == ["a mask that marks no pixel that bad_pixels does not"]
     assert "further mask" in found(validate(masked(arrays) | {"mask": hot}), "error")["DATA-001.mask"]
 
 
