@@ -14,6 +14,11 @@ from fly64_assets.contract.npz import validate_file
 from fly64_assets.study.design import load_design
 
 
+def load_npz(path):
+    with np.load(path) as held:
+        return dict(held)
+
+
 @pytest.fixture
 def call():
     return lambda *arguments: CliRunner().invoke(main, ["legacy", *map(str, arguments)])
@@ -141,7 +146,7 @@ def test_a_mask_under_a_path_is_not_lost(call, measured, tmp_path, name):
     assert f"--rename {name}=bad_pixels" in result.output
     result = call("import", path, tmp_path / "out.npz", "--rename", f"{name}=bad_pixels", "--json")
     assert result.exit_code == 0, result.output
-    assert np.array_equal(np.load(tmp_path / "out.npz")["bad_pixels"], np.eye(side, dtype=bool))
+    assert np.array_equal(load_npz(tmp_path / "out.npz")["bad_pixels"], np.eye(side, dtype=bool))
     entries = {entry["key"]: entry for entry in json.loads(result.output)["entries"] if entry["value"] == "HDF5"}
     assert entries[name]["verdict"] == "understood"
     assert entries["entry/note"]["verdict"] == "ignored"
@@ -165,7 +170,7 @@ def test_an_npz_file_takes_geometry_and_mirror(call, measured, tmp_path):
     options = ("--energy", 10000, "--distance", 2, "--detector-pixel", 75e-6, "--mirror", "x")
     result = call("import", measured, after, *options)
     assert result.exit_code == 0, result.output
-    found, old = np.load(after), np.load(before)
+    found, old = load_npz(after), load_npz(before)
     document = json.loads(str(found["_metadata"]))
     physics = document["physics_parameters"]
     assert physics["energy_eV"] == 10000
