@@ -288,7 +288,8 @@ def _serve(target: str, channel: int) -> None:
         except Fly64Error as error:
             answer = {"error": str(error)}
         except Exception as error:  # noqa: BLE001
-            traceback.print_exc()
+            with suppress(OSError):  # the log may lie on the full disk that ended the job
+                traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
         messages.write(json.dumps({**answer, "libraries": engine_libraries()}) + "\n")
 
