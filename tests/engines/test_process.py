@@ -125,7 +125,7 @@ def test_any_other_exception_is_one_sentence_and_its_traceback_is_in_the_log(run
 
 def test_a_job_answers_though_its_log_lies_on_a_full_disk(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(JOBS))
-    with pytest.raises(EngineError, match="^ValueError: first line second line$"):
+    with pytest.raises(EngineError, match=r"^ValueError: first line second line$"):
         run_isolated("process_jobs:other_error", {}, execution=Execution(), log_path=Path("/dev/full"))
 
 
