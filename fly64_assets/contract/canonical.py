@@ -30,6 +30,7 @@ from fly64_assets.contract.frames import (
 from fly64_assets.contract.metadata import PIXEL_SIZE, STAND_IN_OBJECT, positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.orientation import TURNS, Orientation
+from fly64_assets.contract.places import pixel_list
 from fly64_assets.contract.positions import Origin
 from fly64_assets.contract.scratch import mapped
 from fly64_assets.contract.source import Source
@@ -227,6 +228,14 @@ class _DataSet(DetectorSteps):
     def order_frames(self, frames_last: bool | None) -> None:
         """Frames stored (N, N, n), first."""
         stack = self.arrays[schema.FRAMES]
+        count, first, last = coordinate_length(self.arrays), stack.shape[0], stack.shape[-1]
+        if frames_last is not None and count in (first, last) and count != (last if frames_last else first):
+            axis, option = ("last", "--frames-last") if frames_last else ("first", "--frames-first")
+            raise self.error(
+                structure.LAYOUT,
+                f"diffraction has shape {stack.shape} and there are {count} positions, so the {axis} axis does not "
+                f"count the frames: leave {option} out",
+            )
         if not (self._frames_are_last(stack.shape) if frames_last is None else frames_last):
             return
         for key in (schema.FRAMES, schema.PATCHES, schema.BAD_PIXELS):
@@ -345,6 +354,13 @@ class _DataSet(DetectorSteps):
         intensity = np.zeros(stack.shape[1:])
         for _, block in row_blocks(stack):
             intensity += (block.astype(np.float64) ** 2).sum(axis=0)
+        if not np.isfinite(intensity).all():
+            places = pixel_list(~np.isfinite(intensity))
+            raise self.error(
+                values.FINITE,
+                f"diffraction: pixels are NaN or infinite in some frames ({places}), and a probe is to be made of the "
+                "mean frame: mark them with --mask-value nan, or leave such frames out with --drop-frames",
+            )
         far_field = np.fft.ifftshift(np.sqrt(intensity / max(len(stack), 1)))
         probe = np.fft.fftshift(np.fft.ifft2(far_field, norm="ortho"))
         self.arrays[schema.PROBE] = probe.astype(schema.DTYPES[schema.PROBE])
@@ -356,7 +372,9 @@ class _DataSet(DetectorSteps):
         try:
             made = conventions.grid(x, y, size, self.physics.get(PIXEL_SIZE))
         except ValueError as problem:
-            raise self.error(values.COORDINATES, f"there is no {schema.OBJECT}, and {problem}") from problem
+            raise self.error(
+                values.COORDINATES, f"there is no {schema.OBJECT}, and {problem}{self.doubt_about_energy()}"
+            ) from problem
         self.arrays[schema.OBJECT] = np.ones(made.shape, schema.DTYPES[schema.OBJECT])
         self.arrays |= {schema.XCOORDS: x + made.shift[0], schema.YCOORDS: y + made.shift[1]}
         shift = dict(zip(("x_px", "y_px"), made.shift, strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from fly64_assets.contract.frames import (
 )
 from fly64_assets.contract.mask_files import as_marks
 from fly64_assets.contract.metadata import (
+    ENERGY,
     build_metadata,
     decode_metadata,
     encode_metadata,
@@ -40,6 +41,9 @@ from fly64_assets.errors import ContractError
 from fly64_assets.physics.illumination import WRAPPED, half_turned_spread
 
 Transformations = list[dict[str, Any]]
+
+LEAST_ENERGY_EV: Final = 50.0
+"""Photon energies below are those of visible light, or of X-rays in keV."""
 
 
 class Conversion:
@@ -123,6 +127,10 @@ class Conversion:
         guesses = self.guesses(missing)
         if schema.FRAMES in missing and schema.OBJECT in self.arrays:
             guesses.append("an object without frames is a base: `fly64 base import` takes it")
+        if schema.OBJECT in missing and schema.FRAMES not in keys:
+            guesses.append(
+                "a base needs an object; frames without one are a measurement: `fly64 legacy import` makes a data set"
+            )
         advice = f"; {'; '.join(guesses)}" if guesses else ""
         found = ", ".join(sorted(self.arrays)) or "no array"
         raise self.error(structure.KEYS, f"lacks {', '.join(missing)}; found {found}{advice}", " ")
@@ -280,6 +288,7 @@ class Conversion:
             self.record("move_positions", old=positions.MEANING[origin], new="window centres from the first pixel")
             return
         if unit := positions.unit_guess(x, y, shape, size):
+            unit += self.doubt_about_energy()
             outside = "; ".join(finding.message for finding in values.coordinate_findings(self.arrays, size))
             raise self.error(values.COORDINATES, f"{outside}; {unit}")
         names = self.sources.get(schema.XCOORDS, schema.XCOORDS), self.sources.get(schema.YCOORDS, schema.YCOORDS)
@@ -287,6 +296,13 @@ class Conversion:
         if guesses:
             outside = "; ".join(finding.message for finding in values.coordinate_findings(self.arrays, size))
             raise self.error(values.COORDINATES, f"{outside}; perhaps {', or '.join(guesses)}")
+
+    def doubt_about_energy(self) -> str:
+        """Where positions cannot be right: whether the energy is given in another unit; empty if it is likely."""
+        energy = self.physics.get(ENERGY)
+        if energy is None or energy >= LEAST_ENERGY_EV:
+            return ""
+        return f"; the photon energy is {energy:g} eV: keV meant? The unit of --energy is eV"
 
     def complete_coordinates(self) -> None:
         """Start positions, which are the positions."""

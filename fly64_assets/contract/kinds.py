@@ -10,6 +10,7 @@ MATLAB_5: Final = "MATLAB"
 NPY: Final = "NPY"
 TIFF: Final = "TIFF"
 
+ZIP_MARK: Final = b"PK"
 HDF5_MARK: Final = b"\x89HDF\r\n\x1a\n"
 HDF5_OFFSETS: Final = (0, 512, 1024, 2048)
 """Where the mark of an HDF5 file may stand; before it a program may put bytes of its own, as MATLAB does."""
@@ -39,6 +40,23 @@ def kind_of(path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return next((kind for mark, kind in MARKS.items() if start.startswith(mark)), None)
+
+
+def what_else(path: Path) -> str:
+    """What a file is that is no zip archive, as the middle of a sentence; empty for one, and for what is no file."""
+    kind = kind_of(path)
+    if kind is not None:
+        return f"is a file of the kind {kind}"
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            start = file.read(len(ZIP_MARK))
+    except (OSError, ValueError):
+        return ""
+    if not start:
+        return "is empty (0 bytes)"
+    return "" if start == ZIP_MARK else "is of no known kind"
 
 
 def importer(path: Path) -> str:

@@ -12,7 +12,7 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive, row_blocks
 from fly64_assets.contract.array_files import read_npy, read_tiff
 from fly64_assets.contract.frames import REAL_KINDS, squeezed
-from fly64_assets.contract.kinds import NPY, TIFF, kind_of
+from fly64_assets.contract.kinds import NPY, TIFF, kind_of, what_else
 from fly64_assets.errors import ContractError
 
 
@@ -30,7 +30,11 @@ def read_array(path: Path, max_bytes: int | None = None) -> NDArray[Any]:
     kind = kind_of(path)
     if kind == NPY:
         return read_npy(path, max_bytes)
-    return read_tiff(path, max_bytes) if kind == TIFF else _read_npz(path, max_bytes)
+    if kind == TIFF:
+        return read_tiff(path, max_bytes)
+    if other := what_else(path):
+        raise ContractError(f"{path} {other}; a mask is an NPY, NPZ or TIFF file")
+    return _read_npz(path, max_bytes)
 
 
 def as_marks(

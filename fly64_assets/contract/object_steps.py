@@ -143,8 +143,10 @@ class ObjectSteps(Conversion):
                 )
             given[PIXEL_SIZE] = pixel
         if given:
+            of_file = {f"{name}_of_the_file": self._recorded(name) for name in given}
+            replaced = {n: v for n, v in of_file.items() if v and _differ(v, given[n.removesuffix("_of_the_file")])}
             self.physics |= given
-            self.record("note_geometry", **given)
+            self.record("note_geometry", **given, **replaced)
 
     def _far_field_pixel(self, detector_pixel: float, given: Mapping[str, float]) -> float:
         """The object pixel [m] of a detector pixel, on the grid of the probe."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from fly64_assets.contract.findings import Finding
+
 
 @dataclass
 class Source:
@@ -30,6 +32,10 @@ class Source:
         Parameters of the conversion that the format fixes: ``{"counts": True}``.
     grid : tuple of int, optional
         Rows and columns of the frames for which positions were turned from metres into object pixels.
+    lacking : str
+        Why positions are still in metres: what the file does not say of its geometry; empty where they are not.
+    findings : list of Finding
+        What a reader warns of.
     done : list of ``{tool, operation, parameters}``
         What the reader did to the arrays, for the history of the data.
     """
@@ -42,6 +48,8 @@ class Source:
     says: dict[str, Any] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     done: list[dict[str, Any]] = field(default_factory=list)
+    lacking: str = ""
+    findings: list[Finding] = field(default_factory=list)
 
     def form(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters of the conversion: what a user gives comes before what the format says."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.canonical import canonicalize
+from fly64_assets.contract.findings import ContractReport
 from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
 from fly64_assets.contract.source import Source
 from fly64_assets.contract.validate import validate
@@ -30,7 +31,9 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
     """
     found, form = opened(source, form, frames=True)
     arrays, done = canonicalize(found, **form)
-    report = validate(arrays).strict() if strict else validate(arrays)
+    warned = tuple(found.findings) if isinstance(found, Source) else ()
+    report = ContractReport((*warned, *validate(arrays).findings))
+    report = report.strict() if strict else report
     entries = [
         *(_members(found, form, done) if isinstance(found, Source) else _keys(source, form, done)),
         *_steps(done, REFUSED if strict else "warning"),

@@ -117,3 +117,81 @@ def test_pairs_are_read_as_advised(fly64, imports, letter, tmp_path, order):
     moved = np.load(tmp_path / "out.npz")["ycoords"] - letter.y
     np.testing.assert_allclose(moved, moved[0], atol=1e-6)
     assert json.loads(str(np.load(tmp_path / "out.npz")["_metadata"]))["data_transformations"]
+
+
+def without(*names):
+    def of(file):
+        for name in names:
+            del file[name]
+
+    return of
+
+
+ENERGY, DETECTOR = "entry_1/instrument_1/source_1/energy", "entry_1/instrument_1/detector_1"
+
+
+@pytest.mark.parametrize("options", [(), ("--positions", "from-centre")])
+def test_what_is_missing_of_the_geometry_is_named_with_its_options(imports, cxi, letter, options):
+    lacking = cxi(without(ENERGY))
+    answer = imports(lacking, *options)
+    assert "positions are in metres, and the file has no energy: give --energy EV" in answer.output
+    geometry = [f"{DETECTOR}/{name}" for name in ("distance", "x_pixel_size", "y_pixel_size")]
+    answer = imports(cxi(without(ENERGY, *geometry), "g.cxi"), *options)
+    assert "no energy and no distance and no detector pixel" in answer.output
+    assert "--energy EV and --distance M and --detector-pixel M, or the object pixel" in answer.output
+    for advised in (("--energy", letter.energy), ("--positions-unit", "m", "--pixel-size", letter.pixel)):
+        assert imports(lacking, *advised).exit_code == 0
+
+
+def test_an_energy_in_kev_is_doubted_and_a_distance_replaced_is_said(imports, cxi, letter):
+    answer = imports(cxi(without(ENERGY)), "--energy", letter.energy / 1000)
+    assert "the photon energy is 8 eV: keV meant? The unit of --energy is eV" in answer.output
+    answer = imports(cxi(), "--distance", 2 * letter.distance)
+    assert answer.exit_code == 0
+    assert f"detector_distance_m = {2 * letter.distance}, detector_distance_m_of_the_file = 1.7" in answer.output
+
+
+def test_files_of_scans_of_unlike_lengths_are_warned_of(imports, cxi, letter, tmp_path):
+    layouts.product_h5(tmp_path / "p.h5", letter)
+    given = [tmp_path / "p.h5", "--with", cxi(stored(TRANSLATION, lambda array: array[:-3]))]
+    answer = imports(*given)
+    assert "DATA-001.length: f.cxi holds 21 positions and p.h5 24, of which those of p.h5 are taken" in answer.output
+    assert answer.exit_code == 0
+    assert imports(*given, "--strict").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"", "is empty (0 bytes)"), (b"hello\n", "is of no known kind"), (None, "of the kind HDF5")]
+)
+def test_a_file_or_mask_of_no_known_kind_is_named_so(imports, cxi, tmp_path, content, says):
+    other = tmp_path / "other.cxi"
+    if content is not None:
+        other.write_bytes(content)
+        answer = imports(other)
+        assert answer.exit_code == 1
+        assert f"{other} {says}; expected an NPZ, HDF5, MATLAB, NPY or TIFF file" in answer.output
+    answer = imports(cxi(), "--mask", other if content is not None else cxi(name="g.cxi"))
+    assert answer.exit_code == 1
+    assert says in answer.output
+    assert answer.output.strip().endswith("a mask is an NPY, NPZ or TIFF file")
+
+
+def test_errors_name_the_cause_alone(imports, fly64, cxi, letter, tmp_path):
+    path = cxi(stored("entry_1/data_1/data", lambda array: np.where(array == array.max(), np.nan, array)), "nan.cxi")
+    with h5py.File(path, "r+") as file:
+        del file["entry_1/instrument_1/source_1/illumination"]
+    answer = imports(path, "--probe-from-frames")
+    assert "DATA-001.finite" in answer.output
+    assert "--mask-value nan" in answer.output
+    assert "probeGuess" not in answer.output
+    assert imports(path, "--probe-from-frames", "--mask-value", "nan").exit_code == 0
+    answer = imports(cxi(), "--frames-last")
+    assert "24 positions, so the last axis does not count the frames: leave --frames-last out" in answer.output
+    layouts.product_h5(tmp_path / "p.h5", letter)
+    with h5py.File(tmp_path / "p.h5", "r+") as file:
+        file["object"].attrs["pixel_width_m"] = -1e-8
+    assert "object_pixel_width_m = -1e-08" in imports(tmp_path / "p.h5").output
+    measurement = cxi(name="m.cxi")
+    answer = fly64("--data-root", tmp_path, "base", "check", measurement)
+    assert answer.exit_code == 1
+    assert "frames without one are a measurement: `fly64 legacy import` makes a data set" in answer.output

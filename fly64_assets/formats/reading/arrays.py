@@ -89,6 +89,7 @@ def split_pairs(source: Source, said: Said) -> None:
             raise ContractError(f"{source.path}: there is no '{name}' to be read as pairs; found {found}")
         pairs = as_pairs(source.path, name, source.arrays.pop(name))
         _put_pairs(source, pairs, order)
+        source.lacking = ""
         source.members[name] = f"read as positions, order {order[0]}, {order[1]}"
 
 

@@ -95,7 +95,7 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
         source.arrays[schema.BAD_PIXELS] = masks.one_for_all(source, _faults(tree), MASK)
     geometry = _geometry(tree, said)
     note_geometry(source, geometry)
-    _read_positions(tree, source, geometry, said)
+    _read_positions(tree, source, geometry.corrected(said), said)
     if _of_ptychodus(tree):
         leave_ones(source, OBJECT_IMAGE)
     _read_own(tree, source, frames=frames)
@@ -185,13 +185,11 @@ def _geometry(tree: Tree, said: Said) -> Geometry:
         sides = [float(np.linalg.norm(vector)) for vector in vectors]
     rows, columns = sides[0] or sides[1], sides[1] or sides[0]
     pixel = (rows, columns) if rows and columns else None
-    return Geometry(_wavelength(tree, said), _metres(tree, f"{DETECTOR}/distance"), pixel).corrected(said)
+    return Geometry(_wavelength(tree, said), _metres(tree, f"{DETECTOR}/distance"), pixel)
 
 
 def _wavelength(tree: Tree, said: Said) -> float | None:
     """Wavelength [m]; energies are in joules in CXI, and in NeXus in what stands beside them."""
-    if said.asked.energy_ev:
-        return None
     found = _metres(tree, f"{SOURCE}/wavelength") or _metres(tree, f"{ENTRY}/instrument_1/beam_1/wavelength")
     for name in ENERGIES:
         energy = tree.number(name)
@@ -199,6 +197,8 @@ def _wavelength(tree: Tree, said: Said) -> float | None:
             continue
         unit = JOULES.get(_unit(tree, name).lower() or "j")
         if unit is None or energy * unit > LARGEST_ENERGY_J:
+            if said.asked.energy_ev:
+                return None
             raise tree.error(
                 f"'{name}' is {energy:g} {_unit(tree, name) or 'without a unit'}; CXI wants joules (8 keV is "
                 "1.28e-15), NeXus a unit beside it (eV, keV, J): give --energy in eV"
@@ -266,7 +266,7 @@ def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) 
     known = _of_ptychodus(tree) and None not in centre
     if known:
         x, y = x - float(centre[0] or 0), y - float(centre[1] or 0)
-    if put_metres(source, x, y, pixel, said) and pixel is not None:
+    if put_metres(source, x, y, pixel, said, geometry.lacking()) and pixel is not None:
         note_pixel(source, pixel)
         if known and size is not None:  # of window centres about the middle of the object, to its first pixel
             for key, side, axis in ((schema.YCOORDS, size[0], -2), (schema.XCOORDS, size[1], -1)):

@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract import schema
+from fly64_assets.contract import schema, structure, values
 from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.corrections import NONE
-from fly64_assets.contract.kinds import HDF5, MATLAB_5, NPY, TIFF, kind_of
+from fly64_assets.contract.findings import FormError, warning
+from fly64_assets.contract.kinds import HDF5, MATLAB_5, NPY, TIFF, kind_of, what_else
 from fly64_assets.contract.metadata import PIXEL_SIZE, transformation
 from fly64_assets.contract.scratch import rows
 from fly64_assets.contract.source import Source
@@ -66,6 +67,12 @@ def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path |
         beside = _open(other, said, frames, named)
         main = joined(main, _archive(other, said) if beside is None else beside)
     arrays.split_pairs(main, said)
+    if main.lacking:
+        raise FormError(
+            values.COORDINATES,
+            f"{main.path}: its positions are in metres, and {main.lacking}, or the object pixel itself with "
+            "--positions-unit m --pixel-size M",
+        )
     _on_the_probes_grid(main, given.get("rename") or {})
     if not frames:
         main.says = {name: value for name, value in main.says.items() if name not in OF_FRAMES}
@@ -93,7 +100,11 @@ def joined(main: Source, other: Source) -> Source:
     if holder is not None:
         for key in both:  # positions and probe that belong to a reconstruction are those of its object
             spare = other if holder is main else main
-            del spare.arrays[key]
+            spared, kept = spare.arrays.pop(key), holder.arrays[key]
+            if key == schema.XCOORDS and len(spared) != len(kept):
+                counts = f"{spare.path.name} holds {len(spared)} positions and {holder.path.name} {len(kept)}"
+                words = f"{counts}, of which those of {holder.path.name} are taken: are both of the same scan?"
+                spare.findings.append(warning(structure.LENGTH, words))
             reason = f"{holder.path.name} holds it with its object"
             spare.done.append(transformation("drop_key", {"key": f"{key} of {spare.path.name}", "reason": reason}))
             said = f"read as {'positions' if key in (schema.XCOORDS, schema.YCOORDS) else key}"
@@ -115,6 +126,8 @@ def joined(main: Source, other: Source) -> Source:
         {**other.says, **main.says},
         placing.grid,
         [*main.done, *other.done, transformation("join_file", {"file": place, "kind": other.kind})],
+        placing.lacking,
+        [*main.findings, *other.findings],
     )
 
 
@@ -165,6 +178,8 @@ def _open(path: Path, said: Said, frames: bool, named: frozenset[str]) -> Source
         return plain.read_npy(path, said.max_bytes)
     if kind == TIFF:
         return plain.read_tiff(path, said.max_bytes)
+    if other := what_else(path):
+        raise ContractError(f"{path} {other}; expected an NPZ, HDF5, MATLAB, NPY or TIFF file")
     return _foreign_archive(path, said, frames)
 
 

@@ -131,6 +131,10 @@ def _centre(path: Path, facts: Mapping[str, Any], axis: str) -> float:
 def _pixel(path: Path, facts: Mapping[str, Any], of: str, *, required: bool) -> float | None:
     width, height = (_number(facts, f"{of}_pixel_{side}_m") for side in ("width", "height"))
     if width is None or height is None:
+        stored = {name: facts[name] for side in ("width", "height") if (name := f"{of}_pixel_{side}_m") in facts}
+        if required and stored:
+            said = " and ".join(f"{name} = {str(value)[:30]}" for name, value in stored.items())
+            raise ContractError(f"{path}: the {of} has {said}; expected both sides of a pixel, positive, in metres")
         if required:
             raise ContractError(f"{path}: the {of} has no pixel size; a product of ptychodus has pixel_width_m there")
         return None

@@ -59,11 +59,12 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
         source.arrays[schema.FRAMES] = _turned(tree, source, stack, orientation)
         source.members["ptychogram"] = f"read as {schema.FRAMES}"
     side = tree.number("dxd")
-    geometry = Geometry(tree.number("wavelength"), tree.number("zo"), (side, side) if side else None).corrected(said)
+    geometry = Geometry(tree.number("wavelength"), tree.number("zo"), (side, side) if side else None)
     note_geometry(source, geometry)
+    geometry = geometry.corrected(said)
     shape = frame_shape(source) if "ptychogram" not in keys or frames else _sides(tree)
     dxp = tree.number("dxp")
-    _read_positions(tree, source, (dxp, dxp) if dxp else geometry.object_pixel(shape), said)
+    _read_positions(tree, source, (dxp, dxp) if dxp else geometry.object_pixel(shape), said, geometry.lacking())
     return source
 
 
@@ -72,14 +73,14 @@ def _sides(tree: Tree) -> tuple[int, int] | None:
     return (dataset.shape[-2], dataset.shape[-1]) if dataset is not None and len(dataset.shape or ()) == 3 else None
 
 
-def _read_positions(tree: Tree, source: Source, pixel: tuple[float, float] | None, said: Said) -> None:
+def _read_positions(tree: Tree, source: Source, pixel: tuple[float, float] | None, said: Said, lacking: str) -> None:
     name = "encoder_corrected" if "encoder_corrected" in tree else "encoder"
     pairs = np.asarray(tree.read(name), np.float64)
     if pairs.ndim == 2 and pairs.shape[0] == 2 != pairs.shape[1]:
         pairs = pairs.T
     if pairs.ndim != 2 or pairs.shape[1] != 2:
         raise tree.error(f"'{name}' has shape {pairs.shape}; expected (n, 2), order y, x, in metres")
-    put_metres(source, pairs[:, 1], pairs[:, 0], pixel, said)
+    put_metres(source, pairs[:, 1], pairs[:, 0], pixel, said, lacking)
     source.members[name] = "read as positions: of the beam, in metres about the object's centre, order y, x"
     if schema.OBJECT in source.arrays:
         source.says["positions"] = "from-centre"

@@ -45,8 +45,9 @@ def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
     energy = tree.number("meta/energy") or tree.number("info/energy")
     distance = tree.number("meta/distance") or tree.number("info/distance")
     side = _pair(tree, "meta/psize") or _pair(tree, "info/psize")
-    geometry = Geometry(wavelength_of(KILO * energy) if energy else None, distance, side).corrected(said)
+    geometry = Geometry(wavelength_of(KILO * energy) if energy else None, distance, side)
     note_geometry(source, geometry)
+    geometry = geometry.corrected(said)
     if frames:
         source.arrays[schema.FRAMES] = _joined(tree, [tree.read(f"{name}/data") for name in chunks])
         source.members[f"{chunks[0]}/data"] = f"read as {schema.FRAMES}, with those of {len(chunks)} chunks"
@@ -63,7 +64,8 @@ def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
         if positions.ndim != 2 or positions.shape[1] != 2:
             raise tree.error(f"'{chunks[0]}/positions' has shape {pairs[0].shape}; expected (n, 2), order y, x")
         shape = frame_shape(source) or _shape_of(tree, f"{chunks[0]}/data")
-        put_metres(source, positions[:, 1], positions[:, 0], geometry.object_pixel(shape), said)
+        pixel = geometry.object_pixel(shape)
+        put_metres(source, positions[:, 1], positions[:, 0], pixel, said, geometry.lacking())
         source.members[f"{chunks[0]}/positions"] = "read as positions: of the beam, in metres, order y, x"
     return source
 

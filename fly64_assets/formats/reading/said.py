@@ -64,6 +64,18 @@ class Geometry:
             (pixel, pixel) if pixel else self.detector_pixel_m,
         )
 
+    def lacking(self) -> str:
+        """What is missing for an object pixel, with the options that give it; empty where all is known."""
+        options = {
+            "energy": ("--energy EV", self.wavelength_m),
+            "distance": ("--distance M", self.distance_m),
+            "detector pixel": ("--detector-pixel M", self.detector_pixel_m),
+        }
+        missing = {name: option for name, (option, value) in options.items() if not value}
+        if not missing:
+            return ""
+        return f"the file has no {' and no '.join(missing)}: give {' and '.join(missing.values())}"
+
     def object_pixel(self, frame: tuple[int, int] | None) -> tuple[float, float] | None:
         """Object pixel (row, column) [m] of frames of so many rows and columns, None where something is unknown."""
         if frame is None or not (self.wavelength_m and self.distance_m and self.detector_pixel_m):
@@ -108,12 +120,18 @@ def leave_ones(source: Source, name: str) -> None:
 
 
 def put_metres(
-    source: Source, x: NDArray[np.float64], y: NDArray[np.float64], pixel: tuple[float, float] | None, said: Said
+    source: Source,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    pixel: tuple[float, float] | None,
+    said: Said,
+    lacking: str,
 ) -> bool:
     """Positions of a source from metres; True where they are pixels now, False where they stay metres.
 
-    They stay metres where the object pixel is unknown, or where the user gives the unit of positions and with it the
-    pixel. x counts along the columns, y along the rows of the object, of the beam on the object.
+    They stay metres where the object pixel is unknown, which ``lacking`` explains (:meth:`Geometry.lacking`), or where
+    the user gives the unit of positions and with it the pixel. x counts along the columns, y along the rows of the
+    object, of the beam on the object.
     """
     converted = pixel is not None and said.asked.positions_unit is None
     if pixel is not None and converted:
@@ -121,6 +139,8 @@ def put_metres(
         source.grid = frame_shape(source)
         source.done.append(transformation("positions_from_metres", {"pixel_m": list(pixel)}))
         note_pixel(source, pixel)
+    elif said.asked.positions_unit is None:
+        source.lacking = lacking
     source.arrays |= {schema.XCOORDS: x, schema.YCOORDS: y}
     return converted
 
