@@ -46,6 +46,7 @@ from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import LONGEST_STUDY, LONGEST_VIEW
 from fly64_assets.store.yaml_file import YamlError, read_mapping
 from fly64_assets.study.documents import Place, adapter, broken_fields, plain, shown, without
+from fly64_assets.study.masks import mask_problems
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
@@ -254,8 +255,10 @@ class StudyDesign:
         return document
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> StudyDesign:
+    def from_dict(cls, document: Mapping[str, Any], folder: Path | None = None) -> StudyDesign:
         """Build and validate; ``notes`` of the design say which settings of an older one have moved.
+
+        The mask file lies in ``folder``; without one it is not looked at.
 
         Raises :class:`DesignError` with every unknown field, wrong type and broken rule as ``field = value: rule``.
         """
@@ -268,9 +271,12 @@ class StudyDesign:
         # Rules between fields are judged as well, where the fields that they read are good.
         design: StudyDesign = adapter(StudyDesign).validate_python(without(document, broken) if broken else document)
         problems += [*broken.values(), *_broken_rules(design, broken)]
+        if folder is not None:
+            size = None if ("patch_size_pixels",) in broken else design.patch_size_pixels
+            problems += mask_problems(design.detector, folder, size)
         if problems:
             raise DesignError(problems)
-        return dataclasses.replace(design, notes=tuple(notes))
+        return dataclasses.replace(design, folder=folder or design.folder, notes=tuple(notes))
 
     def sha256(self) -> str:
         """SHA256 of the whole design in canonical JSON."""
@@ -305,10 +311,7 @@ def load_design(source: str | Path) -> StudyDesign:
         document = read_mapping(path)
     except YamlError as error:
         raise DesignError(error.problems) from error
-    design = dataclasses.replace(StudyDesign.from_dict(document), folder=path.parent.resolve())
-    if design.mask_path is not None and not design.mask_path.is_file():
-        raise DesignError([f"detector.mask = {shown(design.detector.mask)}: there is no file {design.mask_path}"])
-    return design
+    return StudyDesign.from_dict(document, path.parent.resolve())
 
 
 def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -100,7 +100,7 @@ def test_files_that_are_no_masks(tmp_path):
         read_mask(tmp_path)
     for content in (b"", b"text", b"\x89HDF\r\n\x1a\n"):
         path.write_bytes(content)
-        with pytest.raises(ContractError, match=r"expected an \.npz file|it is a file of the kind HDF5"):
+        with pytest.raises(ContractError, match="a mask is an NPY, NPZ or TIFF file"):
             read_mask(path)
     with path.open("wb") as file:
         np.savez(file, mask=GAPS, other=GAPS)

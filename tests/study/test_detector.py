@@ -85,6 +85,31 @@ def test_a_mask_file_that_is_not_there_is_named(design_file):
         load_design(design_file)
 
 
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (np.ones((64, 64), bool), r"4\d{3} of 4096 pixels would be bad, more than half"),
+        (np.zeros((32, 32), bool), r"has shape \(32, 32\); the frames of this study have 64 x 64 pixels"),
+        (np.full((64, 64), "a"), "is no picture of finite numbers"),
+        (None, "of no known kind; a mask is an NPY, NPZ or TIFF file"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_told_with_all_other_errors(design_file, mask, said):
+    """Not when the first frames are made; the shape only where the study's own is right."""
+    path = design_file.parent / "mask.npy"
+    path.write_text("no mask") if mask is None else np.save(path, mask)
+    with pytest.raises(DesignError, match=f"detector.mask = 'mask.npy': .*{said}"):
+        load_design(design_file)
+    design_file.write_text(MASKED.replace("[1e3]", "[1e3, 1e3]"))
+    with pytest.raises(DesignError) as caught:
+        load_design(design_file)
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == ["dose_list", "detector.mask"]
+    design_file.write_text(MASKED + "patch_size_pixels: 65\n")
+    with pytest.raises(DesignError, match="patch_size_pixels = 65") as caught:
+        load_design(design_file)
+    assert len(caught.value.problems) == 1 + (mask is None or mask.dtype.kind == "U")
+
+
 @pytest.fixture
 def masked_graph(design_file, tmp_path):
     (tmp_path / "instance").mkdir()

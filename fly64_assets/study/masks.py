@@ -1,0 +1,31 @@
+"""The mask file that a design names, judged with the design itself and not when the first frames are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fly64_assets.contract.mask_files import read_mask
+from fly64_assets.errors import ContractError
+from fly64_assets.simulation.recipe import DetectorSettings
+from fly64_assets.study.documents import shown
+
+
+def mask_problems(settings: DetectorSettings, folder: Path, size: int | None) -> list[str]:
+    """What is wrong with a mask file: it is not there, is no mask, does not fit the frames, or is inverted.
+
+    ``folder`` is that of the design; ``size`` is N, the side of a frame [px], None where it is not known.
+    """
+    if not settings.mask:
+        return []
+    path, field = folder / settings.mask, f"detector.mask = {shown(settings.mask)}"
+    if not path.is_file():
+        return [f"{field}: there is no file {path}"]
+    from fly64_assets.simulation.detector import make_detector
+
+    try:
+        mask = read_mask(path)
+        if size is not None:
+            make_detector(settings, size, mask)
+    except ContractError as problem:
+        return [f"{field}: {str(problem).removeprefix('detector.mask: ').removeprefix('detector: ')}"]
+    return []
