@@ -32,6 +32,8 @@ METADATA: Final = "DATA-001.metadata"
 OVERSAMPLING: Final = "OVERSAMPLING-001"
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 FIELDS: Final = ("schema_version", "creation_info", "physics_parameters", "base", "data_transformations")
+UNKNOWN_OF_MEASUREMENTS: Final = {"nphotons", "expected_mean_counts"}
+"""What no measurement knows, so that it is no fault of its file."""
 PHYSICS_FIELDS: Final = ("nphotons", "N", "gridsize", "intensity_scale", "expected_mean_counts")
 DOSE_TOLERANCE: Final = 1e-6
 DOSE_FACTOR: Final = 5.0
@@ -41,7 +43,9 @@ DOSE_FACTOR: Final = 5.0
 def read_metadata(arrays: Arrays) -> tuple[dict[str, Any] | None, list[Finding]]:
     """The document, or None and the finding that says why there is none."""
     if schema.METADATA not in arrays:
-        return None, [error(METADATA, "_metadata is missing; expected one JSON document (canonicalisation writes it)")]
+        return None, [
+            error(METADATA, "_metadata is missing; expected one JSON document (`fly64 legacy import` writes it)")
+        ]
     array = arrays[schema.METADATA]
     if array.dtype.hasobject:
         return None, [error(METADATA, "_metadata is a pickled Python object and is not read; expected JSON text")]
@@ -58,10 +62,8 @@ def metadata_findings(
     yield from form_findings(document)
     physics = physics_parameters(document)
     absent = [name for name in PHYSICS_FIELDS if physics.get(name) is None]
-    if absent:
-        # What a measurement does not know is no fault of its file.
-        note = information if set(absent) == {"nphotons", "expected_mean_counts"} else warning
-        yield note(METADATA, f"_metadata.physics_parameters lacks {', '.join(absent)}")
+    if absent and set(absent) != UNKNOWN_OF_MEASUREMENTS:
+        yield warning(METADATA, f"_metadata.physics_parameters lacks {', '.join(absent)}")
     yield from _positive_findings(physics, ("nphotons", "intensity_scale", "expected_mean_counts", *DETECTOR))
     for name in ("N", "gridsize", "neighbor_count"):
         if physics.get(name) is not None and _whole(physics[name]) is None:

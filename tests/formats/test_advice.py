@@ -195,3 +195,18 @@ def test_errors_name_the_cause_alone(imports, fly64, cxi, letter, tmp_path):
     answer = fly64("--data-root", tmp_path, "base", "check", measurement)
     assert answer.exit_code == 1
     assert "frames without one are a measurement: `fly64 legacy import` makes a data set" in answer.output
+
+
+def test_what_is_read_is_not_called_ignored(imports, fly64, letter, tmp_path):
+    """Geometry of a product is used; what no measurement knows is no news; messages name a command."""
+    layouts.product_npz(tmp_path / "p.npz", letter)
+    layouts.diffraction_npz(tmp_path / "d.npz", letter)
+    answer = imports(tmp_path / "p.npz", "--with", tmp_path / "d.npz")
+    assert answer.exit_code == 0, answer.output
+    for name in ("probe_energy_eV", "detector_object_distance_m", "object_pixel_width_m", "object_center_x_m"):
+        assert f"understood {name} = ptychodus product: read: geometry of the measurement" in answer.output
+    assert "lacks nphotons" not in answer.output
+    last = np.moveaxis(np.sqrt(letter.counts), 0, -1).astype(np.float32)
+    np.savez(tmp_path / "last.npz", diffraction=last, xcoords=letter.x, ycoords=letter.y)
+    answer = fly64("contract", "check", tmp_path / "last.npz")
+    assert "(FORMAT-001; `fly64 legacy import` turns it)" in answer.output

@@ -27,6 +27,16 @@ X, Y, INDEX = "probe_position_x_m", "probe_position_y_m", "probe_position_indexe
 PRODUCT: Final = frozenset({"object", "probe", X, Y})
 ENERGIES: Final = ("photon_energy_eV", "probe_energy_eV")
 """The first is that of newer versions."""
+USED: Final = frozenset(
+    {
+        *ENERGIES,
+        "detector_object_distance_m",
+        "far_field",
+        *(f"{of}_pixel_{side}_m" for of in ("object", "probe") for side in ("width", "height")),
+        *(f"object_center_{axis}_m" for axis in "xy"),
+    }
+)
+"""Facts of a product that are used, beside its arrays."""
 PATTERNS: Final = "patterns"
 INDEXES: Final = "indexes"
 MODES: Final = 4
@@ -62,6 +72,7 @@ def product(
     not those of the object.
     """
     source = Source(path, "ptychodus product", members=dict(others))
+    source.members |= {name: "read: geometry of the measurement" for name in others if name in USED}
     obj, probe = arrays["object"], arrays["probe"]
     if probe.ndim == MODES and probe.shape[0] > 1:
         probe = first_of_varying(source, probe)
