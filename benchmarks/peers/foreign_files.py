@@ -2,7 +2,7 @@
 
 A letter F, seen by forty frames at positions between pixels. `truth` runs here and leaves arrays in a folder. `write`
 runs in an environment in which some of the programs are installed (requirements.txt; for ptychodus one of its own), and
-writes with their own functions. `read` runs here: every file goes through `fly64 legacy import`, and object, positions,
+writes with their own functions. `read` runs here: every file goes through `fly64 import`, and object, positions,
 counts and bad pixels are compared. The status is 1 if something differs, or if there is no file.
 
 Usage: PYTHONPATH=tests python benchmarks/peers/foreign_files.py truth FOLDER

@@ -147,8 +147,14 @@ _FRAME_CORRECTIONS: Final = (
     click.option(
         "--drop-frames", callback=_frame_numbers, metavar="LIST", help="Leave frames out, as in 3,7-9, from 0."
     ),
-    click.option("--orientation", type=click.Choice(ORIENTATIONS), help="Turn the frames about the DC."),
+    click.option(
+        "--orientation",
+        type=click.Choice(ORIENTATIONS),
+        help="Turn the frames about the DC: rotate-90 counterclockwise as a picture with row 0 at the top, flip-x "
+        "mirrors left and right, flip-y top and bottom, transpose exchanges rows and columns.",
+    ),
     click.option("--centre", is_flag=True, help="Move the frames to where the probe's far field is."),
+    click.option("--scale-probe", is_flag=True, help="Scale the probe to the counts, where it is in another unit."),
 )
 
 _CORRECTIONS: Final = frozenset(field.name for field in fields(Corrections))

@@ -29,6 +29,6 @@ def require_scale(file: Path, dataset: Dataset, purpose: str) -> None:
     if positive_parameter(dataset.metadata, "intensity_scale") is None:
         fail(
             f"{file}: its amplitudes have no photon scale (intensity_scale in _metadata), without which there are no "
-            f"counts to {purpose}: give the counts themselves (`fly64 legacy import {file} NEW.npz --counts`, if these "
+            f"counts to {purpose}: give the counts themselves (`fly64 import {file} NEW.npz --counts`, if these "
             "are counts as floating-point numbers)"
         )

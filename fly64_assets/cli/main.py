@@ -12,6 +12,7 @@ from fly64_assets.cli.commands.base import base
 from fly64_assets.cli.commands.doctor import doctor
 from fly64_assets.cli.commands.export import export
 from fly64_assets.cli.commands.files import bundle, contract
+from fly64_assets.cli.commands.importing import import_data
 from fly64_assets.cli.commands.overlap import overlap
 from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
@@ -33,7 +34,7 @@ from fly64_assets.resources.environment import (
 SECTIONS: Final = {
     "Study": (run, plan, status, report),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
-    "Base and data": (base, export, resolution, bundle),
+    "Base and data": (base, import_data, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),
     "Admin": (ui, clean),
     "Compatibility": (legacy,),

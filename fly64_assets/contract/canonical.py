@@ -62,7 +62,7 @@ def canonicalize(
     measured data, ones stand in for it. The result is not yet judged; pass it to ``validate``.
 
     Raises :class:`ContractError` if the file cannot be read, and :class:`FormError` if it lacks a required key or
-    needs a guess. The message names options of ``fly64 legacy import``, which are the parameters here.
+    needs a guess. The message names options of ``fly64 import``, which are the parameters here.
 
     Parameters
     ----------
@@ -132,10 +132,12 @@ def canonicalize(
     work.fill_border(corrections.fill_border)
     if measured:
         work.mirror_positions(corrections.mirror)
-        work.add_stand_in_object()
-    work.place_and_mirror(origin_of(positions, corrections.positions_unit), None if measured else corrections.mirror)
+        work.add_stand_in_object(positions)
+    else:
+        work.place_and_mirror(origin_of(positions, corrections.positions_unit), corrections.mirror)
     work.complete_coordinates()
     work.add_scan_index()
+    work.scale_probe(corrections.scale_probe, scale, object_known=not measured)
     return work.finished(
         (schema.FRAMES, schema.PATCHES, schema.BAD_PIXELS, *schema.BASE_KEYS, *schema.ALWAYS_WRITTEN_KEYS), scale
     )
@@ -366,10 +368,14 @@ class _DataSet(DetectorSteps):
         self.arrays[schema.PROBE] = probe.astype(schema.DTYPES[schema.PROBE])
         self.record("probe_from_mean_frame", key=schema.PROBE)
 
-    def add_stand_in_object(self) -> None:
-        """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one."""
+    def add_stand_in_object(self, origin: Origin | None) -> None:
+        """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one.
+
+        The grid is where the positions are, so that from where they count changes nothing but a whole number of pixels.
+        """
         x, y, size = self.arrays[schema.XCOORDS], self.arrays[schema.YCOORDS], self.arrays[schema.FRAMES].shape[-1]
         try:
+            x, y = (centres + size // 2 if origin == "corners" else centres for centres in (x, y))
             made = conventions.grid(x, y, size, self.physics.get(PIXEL_SIZE))
         except ValueError as problem:
             raise self.error(

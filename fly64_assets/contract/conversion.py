@@ -1,7 +1,7 @@
 """The steps by which a file's arrays become canonical: those that a base and a data set have in common.
 
 Each step leaves a record. What the file does not show is refused, with a guess and the option that confirms it, of
-``fly64 legacy import`` and ``fly64 base import``.
+``fly64 import`` and ``fly64 base import``.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Conversion:
             guesses.append("an object without frames is a base: `fly64 base import` takes it")
         if schema.OBJECT in missing and schema.FRAMES not in keys:
             guesses.append(
-                "a base needs an object; frames without one are a measurement: `fly64 legacy import` makes a data set"
+                "a base needs an object; frames without one are a measurement: `fly64 import` makes a data set"
             )
         advice = f"; {'; '.join(guesses)}" if guesses else ""
         found = ", ".join(sorted(self.arrays)) or "no array"

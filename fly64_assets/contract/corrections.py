@@ -21,7 +21,7 @@ MIRRORS: Final[tuple[Mirror, ...]] = get_args(Mirror)
 
 @dataclass(frozen=True)
 class Corrections:
-    """Steps that change the content of a file. The first eight concern frames, which a base has none of.
+    """Steps that change the content of a file. Those up to ``scale_probe`` concern frames, which a base has none of.
 
     Attributes
     ----------
@@ -41,6 +41,8 @@ class Corrections:
         How the frames are to be turned.
     centre : bool
         Move the frames so that their centre of mass is that of the probe's far field.
+    scale_probe : bool
+        Scale the probe so that it, with the object, lets expect the counts of the frames.
     pixel_size : float, optional
         Side of an object pixel [m].
     energy_ev, distance_m, detector_pixel_m : float, optional
@@ -65,6 +67,7 @@ class Corrections:
     drop_frames: tuple[int, ...] = ()
     orientation: Orientation | None = None
     centre: bool = False
+    scale_probe: bool = False
     pixel_size: float | None = None
     energy_ev: float | None = None
     distance_m: float | None = None

@@ -22,11 +22,13 @@ from fly64_assets.contract.frame_findings import DIVIDE_BY_GAIN, beam_offset
 from fly64_assets.contract.frames import Frames
 from fly64_assets.contract.mask_files import as_marks, read_array
 from fly64_assets.contract.masks import MASK
-from fly64_assets.contract.metadata import positive_parameter
+from fly64_assets.contract.metadata import has_stand_in_object, positive_parameter
+from fly64_assets.contract.numbers import converted
 from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.orientation import Orientation, turned
 from fly64_assets.contract.pixel_findings import few_frames, masked_findings
 from fly64_assets.contract.places import number_list
+from fly64_assets.contract.probe_findings import power_ratio
 from fly64_assets.contract.resampling import far_field_resized, light_left_out, object_resized, resized, shifted
 from fly64_assets.contract.scratch import mapped, rows
 from fly64_assets.contract.statistics import frame_statistics
@@ -329,6 +331,37 @@ class DetectorSteps(ObjectSteps):
         if self.arrays.pop(schema.PATCHES, None) is not None:
             self.record("drop_key", key=schema.PATCHES, reason="patches of another pixel size")
         self.scale_pixel(1 / factors[1], side)
+
+    def scale_probe(self, wanted: bool, scale: float | None, *, object_known: bool) -> None:
+        """Scale the probe so that it lets expect as many counts as were measured, together with a known object.
+
+        ``scale`` is the intensity scale s of the frames as they are now.
+        """
+        if not wanted:
+            return
+        if scale is None:
+            raise self.error(
+                values.AMPLITUDE,
+                "--scale-probe compares the probe with counts, and the scale of these frames is not known: if they are "
+                "counts, give --counts too",
+            )
+        frames = Frames(schema.FRAMES, self.arrays[schema.FRAMES], False)
+        found = frame_statistics(frames, scale, masks.usable_mask(self.arrays, frames))
+        known = object_known and not has_stand_in_object(self.document)
+        ratio = power_ratio(Evidence(self.arrays, frames, found, scale, object_known=known))
+        if ratio is None:
+            raise self.error(
+                values.AMPLITUDE,
+                "--scale-probe found nothing to compare: it needs counts, a probe of the frames' size with light in "
+                "it, and positions on the object",
+            )
+        factor = math.sqrt(ratio)
+        probe = self.arrays[schema.PROBE]
+        try:
+            self.arrays[schema.PROBE] = converted(probe.astype(np.complex128) * factor, probe.dtype)
+        except ValueError as problem:
+            raise self.error(structure.DTYPE, f"--scale-probe: {schema.PROBE}: {problem}") from problem
+        self.record("scale_probe", key=schema.PROBE, factor=factor, counts_over_expected=ratio)
 
     def _forget_expected_counts(self) -> None:
         physics = (self.document or {}).get("physics_parameters")

@@ -1,6 +1,6 @@
 """Frames that are empty or overexposed, in another unit than photons, or beside the beam, with what to do.
 
-The options in the sentences are those of ``fly64 legacy import``.
+The options in the sentences are those of ``fly64 import``.
 """
 
 from __future__ import annotations

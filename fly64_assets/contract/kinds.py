@@ -65,6 +65,6 @@ def importer(path: Path) -> str:
     if kind is None:
         return ""
     return (
-        f"it is a file of the kind {kind}: `fly64 legacy import {path} NEW.npz` makes a data set of it, and "
+        f"it is a file of the kind {kind}: `fly64 import {path} NEW.npz` makes a data set of it, and "
         f"`fly64 base import {path}` a base"
     )

@@ -1,6 +1,6 @@
 """Pixels of a detector that did not measure, or not rightly: masked, hot, dead, saturated ones, with their places.
 
-The options in the sentences are those of ``fly64 legacy import``.
+The options in the sentences are those of ``fly64 import``.
 """
 
 from __future__ import annotations

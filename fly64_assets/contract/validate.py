@@ -19,6 +19,7 @@ from fly64_assets.contract.frame_findings import detector_findings
 from fly64_assets.contract.frames import REAL_KINDS, find_frames, squeezed
 from fly64_assets.contract.metadata import base_sha256, finite_number, has_stand_in_object, positive_parameter
 from fly64_assets.contract.orientation import orientation_findings
+from fly64_assets.contract.probe_findings import probe_findings
 from fly64_assets.contract.scan_findings import object_findings, scan_findings
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.contract.statistics import frame_statistics
@@ -77,6 +78,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
         centred = not any(finding.severity == "error" for finding in centre)
         findings += detector_findings(evidence, history, centred=centred)
         findings += orientation_findings(evidence) if centred else ()
+        findings += probe_findings(evidence)
     findings += values.probe_centre_findings(plain)
     findings += values.finite_findings(plain, frames, statistics)
     size = structure.patch_size(plain, frames)

@@ -453,7 +453,7 @@ def test_two_keys_can_be_exchanged(save, arrays):
 
 
 def test_every_option_that_a_message_names_is_one_of_the_commands():
-    """A sentence that names an option is printed by `fly64 legacy import` or `fly64 base import`, which have it."""
+    """A sentence that names an option is printed by `fly64 import` or `fly64 base import`, which have it."""
     sources = [Path(inspect.getfile(module)).read_text() for module in (canonical, conversion, positions)]
     named = set(re.findall(r"--[a-z][a-z-]+", "".join(sources)))
     assert {"--dc-corner", "--counts", "--frames-last", "--rename"} <= named

@@ -23,6 +23,12 @@ def only(report, code, severity="error"):
     return " | ".join(f.message for f in report.findings)
 
 
+def bright_probe(arrays, counts):
+    """The probe in the unit of amplitudes whose squares are counts, with so many in a frame."""
+    physics = json.loads(str(arrays["_metadata"]))["physics_parameters"]
+    return arrays["probeGuess"] * np.float32(physics["intensity_scale"] * np.sqrt(counts / physics["nphotons"]))
+
+
 def edited(arrays, **physics):
     """The arrays with other values in ``physics_parameters`` (None removes one)."""
     document = json.loads(str(arrays["_metadata"]))
@@ -236,7 +242,7 @@ def test_centre_in_the_corner(arrays):
 
 def test_centre_is_ambiguous_for_a_probe_with_a_flat_far_field(arrays):
     point = np.zeros((16, 16), np.complex64)
-    point[8, 8] = 3.0
+    point[8, 8] = np.sqrt(9.0 * 256) / 7 / 0.8  # as bright as the frames, behind an object of 0.8
     flat = np.random.default_rng(1).poisson(9.0, arrays["diffraction"].shape)
     frames = (np.sqrt(flat) / 7).astype(np.float32)
     changed = edited(arrays, intensity_scale=7.0, expected_mean_counts=9.0 * 256, nphotons=9.0 * 256)
@@ -248,7 +254,11 @@ def test_centre_is_ambiguous_for_frames_without_structure(arrays):
     flat = np.random.default_rng(1).poisson(4.0, arrays["diffraction"].shape)
     changed = edited(arrays, intensity_scale=1.0, expected_mean_counts=4.0 * 256, nphotons=4.0 * 256)
     frames = np.sqrt(flat).astype(np.float32)
-    only(validate(changed | {"diffraction": frames}), "DATA-001.centre", "warning")
+    only(
+        validate(changed | {"diffraction": frames, "probeGuess": bright_probe(arrays, 4.0 * 256)}),
+        "DATA-001.centre",
+        "warning",
+    )
 
 
 # -- coordinates --------------------------------------------------------------------------------------------------
@@ -322,6 +332,6 @@ def test_counts_above_a_million_per_pixel_are_a_warning(arrays):
     frames = np.zeros_like(arrays["diffraction"])
     frames[:, 8, 8] = np.sqrt(2e6)
     bright = edited(arrays, intensity_scale=1.0, expected_mean_counts=2e6, nphotons=2e6)
-    report = validate(bright | {"diffraction": frames})
+    report = validate(bright | {"diffraction": frames, "probeGuess": bright_probe(arrays, 2e6)})
     assert codes(report, "error") == []
     assert codes(report, "warning") == ["DATA-001.counts", "DETECTOR-001.hot", "DETECTOR-001.saturated"]

@@ -160,7 +160,7 @@ def _mask(value_at_bad: int) -> np.ndarray:
     return mask
 
 
-IMPORT, CHECK, BASE = "legacy import", "contract check", "base check"
+IMPORT, CHECK, BASE = "import", "contract check", "base check"
 
 
 @dataclass(frozen=True)

@@ -93,10 +93,10 @@ COMMANDS = (
     *(
         Command("measured_without_object", f"{name}.npz", line, DONE, "")
         for name in ("noobject", "withobject")
-        for line in (f"fly64 legacy import {name}.npz {name}_out.npz", f"fly64 resolution {name}.npz")
+        for line in (f"fly64 import {name}.npz {name}_out.npz", f"fly64 resolution {name}.npz")
     ),
     *(
-        Command("detector_mask_values", f"{name}.npz", f"fly64 legacy import {name}.npz {name}_out.npz", statuses, says)
+        Command("detector_mask_values", f"{name}.npz", f"fly64 import {name}.npz {name}_out.npz", statuses, says)
         for name, statuses, says in (
             ("u32", REFUSED, "DETECTOR-001.masked.*129 pixels.*--mask-value MAX"),
             ("u16", REFUSED, "DETECTOR-001.masked.*1 pixel.*--mask-value MAX"),
@@ -135,7 +135,7 @@ COMMANDS = (
             ("patch96", "one of 64, 128, 256"),
         )
     ),
-    Command("foreign_arrays", "raster4d.npz", "fly64 legacy import raster4d.npz out.npz", DONE, "out.npz: written"),
+    Command("foreign_arrays", "raster4d.npz", "fly64 import raster4d.npz out.npz", DONE, "out.npz: written"),
     *(
         Command(
             "network_file_systems",

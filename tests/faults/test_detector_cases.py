@@ -123,7 +123,7 @@ def test_a_file_of_another_kind_is_named_with_the_command_that_reads_it(suffix: 
             file["frames"] = frames
     done = CliRunner().invoke(main, ["contract", "check", str(path)])
     assert done.exit_code == 1
-    assert "fly64 legacy import" in done.output
+    assert "fly64 import" in done.output
     assert "fly64 base import" in done.output
 
 

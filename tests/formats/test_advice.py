@@ -23,7 +23,7 @@ def fly64():
 
 @pytest.fixture
 def imports(fly64, tmp_path):
-    """`fly64 legacy import` of a file; every answer is written, or refused without a file."""
+    """`fly64 import` of a file; every answer is written, or refused without a file."""
 
     def imported(path, *options):
         out = tmp_path / "out.npz"
@@ -194,7 +194,7 @@ def test_errors_name_the_cause_alone(imports, fly64, cxi, letter, tmp_path):
     measurement = cxi(name="m.cxi")
     answer = fly64("--data-root", tmp_path, "base", "check", measurement)
     assert answer.exit_code == 1
-    assert "frames without one are a measurement: `fly64 legacy import` makes a data set" in answer.output
+    assert "frames without one are a measurement: `fly64 import` makes a data set" in answer.output
 
 
 def test_what_is_read_is_not_called_ignored(imports, fly64, letter, tmp_path):
@@ -209,4 +209,4 @@ def test_what_is_read_is_not_called_ignored(imports, fly64, letter, tmp_path):
     last = np.moveaxis(np.sqrt(letter.counts), 0, -1).astype(np.float32)
     np.savez(tmp_path / "last.npz", diffraction=last, xcoords=letter.x, ycoords=letter.y)
     answer = fly64("contract", "check", tmp_path / "last.npz")
-    assert "(FORMAT-001; `fly64 legacy import` turns it)" in answer.output
+    assert "(FORMAT-001; `fly64 import` turns it)" in answer.output

@@ -219,7 +219,7 @@ def test_commands_that_take_npz_only_name_the_importer(tmp_path, letter):
     layouts.cxi(tmp_path / "f.cxi", letter)
     answer = CliRunner().invoke(main, ["contract", "check", str(tmp_path / "f.cxi")])
     assert answer.exit_code == 1
-    assert f"a file of the kind HDF5: `fly64 legacy import {tmp_path / 'f.cxi'} NEW.npz` makes a data set of it" in (
+    assert f"a file of the kind HDF5: `fly64 import {tmp_path / 'f.cxi'} NEW.npz` makes a data set of it" in (
         answer.stderr
     )
 

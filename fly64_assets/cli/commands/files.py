@@ -65,7 +65,7 @@ def contract_check(file: Path, as_json: bool, strict: bool, max_bytes: int | Non
     with json_failure(as_json):
         findings = validate_file(file, max_bytes=max_bytes)
     if not as_json and any("`--" in finding.message for finding in findings.findings):
-        click.echo(f"  · options named below are those of `fly64 legacy import {file} NEW.npz`")
+        click.echo(f"  · options named below are those of `fly64 import {file} NEW.npz`")
     show_findings(file, findings.strict() if strict else findings, as_json)
 
 

@@ -58,7 +58,7 @@ def resolution(
     """Measure the resolution of a data set without a truth.
 
     By Fourier ring correlation of reconstructions from two independent halves of its frames. No truth is needed, so it
-    works on measured data, which hold no object, in any form that `fly64 legacy import` reads without a guess. What
+    works on measured data, which hold no object, in any form that `fly64 import` reads without a guess. What
     both halves get wrong alike (a prior, a wrong probe) counts as resolved: the number says how far a result can be
     repeated.
 
@@ -128,7 +128,7 @@ def _converted(file: Path) -> Mapping[str, NDArray[Any]]:
     try:
         return canonicalize(file)[0]
     except FormError as error:
-        where = f" (an option of `fly64 legacy import {file} NEW.npz`: measure NEW.npz then)" * error.names_option
+        where = f" (an option of `fly64 import {file} NEW.npz`: measure NEW.npz then)" * error.names_option
         raise FormError(error.code, f"{error}{where}") from error
 
 

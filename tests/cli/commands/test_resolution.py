@@ -144,4 +144,4 @@ def test_measured_counts_without_an_object_and_nothing_is_replaced(data, tmp_pat
     answer = fly64("resolution", tmp_path / "corner.npz")
     assert answer.exit_code == 1
     assert "--probe-corner" in answer.output
-    assert "fly64 legacy import" in answer.output
+    assert "fly64 import" in answer.output
