@@ -369,10 +369,7 @@ class _DataSet(DetectorSteps):
         self.record("probe_from_mean_frame", key=schema.PROBE)
 
     def add_stand_in_object(self, origin: Origin | None) -> None:
-        """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one.
-
-        The grid is where the positions are, so that from where they count changes nothing but a whole number of pixels.
-        """
+        """Ones on a grid that holds every window: a measurement knows no object, and its loaders read one."""
         x, y, size = self.arrays[schema.XCOORDS], self.arrays[schema.YCOORDS], self.arrays[schema.FRAMES].shape[-1]
         try:
             x, y = (centres + size // 2 if origin == "corners" else centres for centres in (x, y))

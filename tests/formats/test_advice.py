@@ -101,7 +101,7 @@ def test_a_gain_that_rounds_much_is_warned_of(imports, cxi, gain, warned):
     answer = imports(path, "--gain", gain)
     assert answer.exit_code == 0
     assert ("DETECTOR-001.gain: diffraction: division by the gain" in answer.output) == warned
-    assert (imports(path, "--gain", gain, "--strict").exit_code == 1) == warned
+    assert (imports(path, "--gain", gain, "--scale-probe", "--strict").exit_code == 1) == warned
 
 
 @pytest.mark.parametrize("order", ["xy", "yx"])

@@ -55,7 +55,7 @@ def test_the_advice_about_metres_can_be_followed(call, scan, tmp_path):
         del file["entry_1/instrument_1/source_1/energy"]
     letter, out = measured_letter(), tmp_path / "out.npz"
     refused = call("import", scan, out).output
-    assert "--positions-unit m --pixel-size P" in refused
+    assert "--positions-unit m --pixel-size" in refused
     assert "from-centre" not in refused
     for extra in ((), ("--positions", "from-centre"), ("--positions", "corners")):
         answer = call("import", scan, out, "--positions-unit", "m", "--pixel-size", letter.pixel, *extra, "--force")
