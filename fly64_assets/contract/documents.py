@@ -43,9 +43,7 @@ DOSE_FACTOR: Final = 5.0
 def read_metadata(arrays: Arrays) -> tuple[dict[str, Any] | None, list[Finding]]:
     """The document, or None and the finding that says why there is none."""
     if schema.METADATA not in arrays:
-        return None, [
-            error(METADATA, "_metadata is missing; expected one JSON document (`fly64 legacy import` writes it)")
-        ]
+        return None, [error(METADATA, "_metadata is missing; expected one JSON document (`fly64 import` writes it)")]
     array = arrays[schema.METADATA]
     if array.dtype.hasobject:
         return None, [error(METADATA, "_metadata is a pickled Python object and is not read; expected JSON text")]

@@ -65,13 +65,13 @@ def dtype_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Findin
 def _advice(key: str, array: NDArray[Any]) -> str:
     kind, expected, frames = array.dtype.kind, schema.DTYPES[key], key in (schema.FRAMES, schema.LEGACY_FRAMES)
     if kind == expected.kind:
-        return " (`fly64 legacy import` converts it)"
+        return " (`fly64 import` converts it)"
     if frames and kind in "iub":
         return " (integers look like photon counts; amplitudes are their square roots)"
     if frames and kind == "c":
         return " (the detector measures no phase)"
     if key == schema.BAD_PIXELS:
-        return ", True at pixels that did not measure (`fly64 legacy import` converts 0 and 1)"
+        return ", True at pixels that did not measure (`fly64 import` converts 0 and 1)"
     return " (a real array has lost its phase)" if expected.kind == "c" and kind in REAL_KINDS else ""
 
 
@@ -157,7 +157,7 @@ def layout_findings(arrays: Arrays, frames: Frames | None) -> Iterator[Finding]:
         yield error(
             LAYOUT,
             f"{frames.key} has shape {arrays[frames.key].shape}, which is (N, N, n) with {len(frames.values)} frames; "
-            "expected (n, N, N) (FORMAT-001; `fly64 legacy import` turns it)",
+            "expected (n, N, N) (FORMAT-001; `fly64 import` turns it)",
         )
 
 
