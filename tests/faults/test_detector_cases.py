@@ -104,7 +104,7 @@ def test_complex_numbers_as_matlab_has_them_are_converted(folder: Path) -> None:
     made = sound()
     np.savez(folder / "records.npz", **made | {key: records(made[key]) for key in ("objectGuess", "probeGuess")})
     status, found = findings(Case("", "records", sound, IMPORT, "", "", ""), folder)
-    assert (status, [severity for _, severity in found]) == (0, ["info"])
+    assert (status, list(found)) == (0, [])
     np.testing.assert_array_equal(load_dataset(folder / "out.npz").object, made["objectGuess"])
 
 

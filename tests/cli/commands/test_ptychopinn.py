@@ -57,12 +57,10 @@ def measured(tmp_path):
     path = tmp_path / "measured.npz"
     random = np.random.default_rng(3)
     axis = np.arange(64) - 32
-    probe = np.exp(-np.add.outer(axis**2, axis**2) / 200 + 0.3j * np.add.outer(axis, axis) / 9)
+    probe = 50**0.5 * np.exp(-np.add.outer(axis**2, axis**2) / 200 + 0.3j * np.add.outer(axis, axis) / 9)
     rates = np.abs(np.fft.fftshift(np.fft.fft2(probe, norm="ortho"))) ** 2
     x, y = random.uniform(-20, 20, (2, 12))
-    np.savez(
-        path, diff3d=random.poisson(rates * 50, (12, 64, 64)).astype(np.uint16), probeGuess=probe, xcoords=x, ycoords=y
-    )
+    np.savez(path, diff3d=random.poisson(rates, (12, 64, 64)).astype(np.uint16), probeGuess=probe, xcoords=x, ycoords=y)
     return path
 
 
