@@ -100,7 +100,7 @@ def describe_base(layout: Layout) -> dict[str, Any]:
         "object_height_px": height,
         "object_width_px": width,
         "patch_size_px": base.patch_size,
-        "probe_diameter_px": probe_diameter_px(base.probe),
+        "probe_diameter_px": probe_diameter_px(base.modes),
         "positions": len(base.x),
         "object": picture(preview(base.object)),
         "scan": picture(scan_figure(base.probe, base.scan)),

@@ -144,8 +144,8 @@ def physics(context: CheckContext) -> Problems:
         expected += dataset.frames * mean
         variance += dataset.frames * (mean + noise)
         scan = dataset.scan[:PARSEVAL_FRAMES]
-        detected = patch_counts(dataset.object, dataset.probe, scan, scale).sum(axis=(1, 2))
-        emitted = scale**2 * exit_wave_energies(dataset.object, dataset.probe, scan)
+        detected = patch_counts(dataset.object, dataset.modes, scan, scale).sum(axis=(1, 2))
+        emitted = scale**2 * exit_wave_energies(dataset.object, dataset.modes, scan)
         if not np.allclose(detected, emitted, rtol=1e-6):
             problems.append(f"{split}: Parseval's theorem fails: photons on the detector differ from the exit wave's")
     if not abs(photons - expected) <= 5 * math.sqrt(variance):

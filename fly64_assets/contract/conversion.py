@@ -227,15 +227,18 @@ class Conversion:
 
     def drop_spare_axes(self) -> None:
         """Axes of length 1 too many."""
-        for key, axes in schema.AXES.items():
+        for key in schema.AXES:
             array = self.arrays.get(key)
-            if array is None or array.ndim == axes:
+            if array is None:
+                continue
+            axes = schema.axes_of(key, array)
+            if array.ndim == axes:
                 continue
             self.arrays[key] = squeezed(array, axes)
             if key == schema.BAD_PIXELS and self.arrays[key].ndim == schema.AXES[schema.FRAMES]:
                 continue
             if self.arrays[key].ndim != axes:
-                modes = " (one probe mode only)" if key == schema.PROBE else ""
+                modes = " (or three of complex modes)" if key == schema.PROBE else ""
                 if key in numbers.COMPLEX_KEYS and array.dtype.kind in REAL_KINDS and 2 in array.shape:
                     modes = " of complex numbers, which real and imaginary parts, or amplitude and phase, are not"
                 raise self.error(
@@ -250,13 +253,13 @@ class Conversion:
             return
         probe = self.arrays[schema.PROBE]
         cut = tuple(axis for axis, ratio in enumerate(half_turned_spread(probe)) if ratio < WRAPPED)
-        if corner and not cut and min(half_turned_spread(np.fft.fftshift(probe))) < WRAPPED:
+        if corner and not cut and min(half_turned_spread(np.fft.fftshift(probe, axes=(-2, -1)))) < WRAPPED:
             raise self.error(
                 values.CENTRE, f"{schema.PROBE}: its centre is in the middle of the window: leave --probe-corner out"
             )
         if corner:
             axes = cut or (0, 1)
-            self.arrays[schema.PROBE] = np.fft.fftshift(probe, axes=axes)
+            self.arrays[schema.PROBE] = np.fft.fftshift(probe, axes=[axis - 2 for axis in axes])
             self.record("shift_probe_to_centre", key=schema.PROBE, shift="fftshift", axes=list(axes))
         elif cut:
             (finding,) = values.probe_centre_findings(self.arrays)
@@ -278,7 +281,7 @@ class Conversion:
 
     def place_positions(self, origin: Origin | None) -> None:
         """Window centres from positions of another origin; what only a guess makes fit is refused with the guess."""
-        found = values.window_geometry(self.arrays, len(self.arrays[schema.PROBE]))
+        found = values.window_geometry(self.arrays, self.arrays[schema.PROBE].shape[-2])
         if found is None:
             return
         x, y, shape, size = found
@@ -325,7 +328,7 @@ class Conversion:
     def _finished_document(self, scale: float | None) -> dict[str, Any]:
         if self.document is None:
             physics = {"intensity_scale": scale, **self.physics}
-            return build_metadata(len(self.arrays[schema.PROBE]), *self.done, physics=physics)
+            return build_metadata(self.arrays[schema.PROBE].shape[-2], *self.done, physics=physics)
         history = self.document.get("data_transformations")
         done = [*(history if isinstance(history, list) else ()), *self.done]
         physics = {**physics_parameters(self.document), **self.physics}

@@ -12,7 +12,7 @@ import scipy.signal
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.findings import Expectations, Finding, error, information, warning
-from fly64_assets.contract.frames import Frames
+from fly64_assets.contract.frames import Frames, probe_of
 from fly64_assets.contract.metadata import (
     DETECTOR,
     GEOMETRY,
@@ -26,6 +26,7 @@ from fly64_assets.contract.metadata import (
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.overlap import BASELINE
+from fly64_assets.physics.probe_modes import added
 from fly64_assets.physics.scan import SPLITS
 
 METADATA: Final = "DATA-001.metadata"
@@ -158,17 +159,12 @@ def dose_findings(document: Mapping[str, Any], arrays: Arrays, mean_counts: floa
 
 def _object_allows(arrays: Arrays, scale: float | None, dose: float) -> bool:
     """Whether s^2 sum |P O_j|^2 can equal the dose for windows of this object (a factor of 2 for interpolation)."""
-    obj, probe = arrays.get(schema.OBJECT), arrays.get(schema.PROBE)
-    if (
-        obj is None
-        or probe is None
-        or scale is None
-        or any(a.ndim != 2 or a.dtype.kind not in "fc" for a in (obj, probe))
-    ):
+    obj, probe = arrays.get(schema.OBJECT), probe_of(arrays)
+    if obj is None or probe is None or scale is None or obj.ndim != 2 or obj.dtype.kind not in "fc":
         return False
-    if 0 in probe.shape or np.less(obj.shape, probe.shape).any():
+    if 0 in probe.shape or np.less(obj.shape, probe.shape[-2:]).any():
         return False
-    transmitted, incident = (np.abs(np.nan_to_num(a.astype(np.complex128))) ** 2 for a in (obj, probe))
+    transmitted, incident = (added(np.abs(np.nan_to_num(a.astype(np.complex128))) ** 2) for a in (obj, probe))
     energies = scipy.signal.fftconvolve(transmitted, incident[::-1, ::-1], "valid")
     low, high = scale * scale * float(energies.min()), scale * scale * float(energies.max())
     return bool(low / 2 <= dose <= high * 2)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import positions, schema
 from fly64_assets.contract.archive import chosen_rows
-from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
+from fly64_assets.contract.frames import REAL_KINDS, Frames, probe_of
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.contract.statistics import FrameStatistics
 from fly64_assets.physics.forward import exit_wave_energies, patch_counts
+from fly64_assets.physics.probe_modes import added
 from fly64_assets.physics.windows import Scan
 
 SAMPLED_FRAMES: Final = 256
@@ -111,14 +112,14 @@ class Evidence:
     def far_field(self) -> NDArray[np.float64] | None:
         """|F P|^2 of the probe in the file, (N, N), DC in the centre; None without a probe of the frames' size."""
         size = self.frames.size
-        probe = squeezed(self.arrays[schema.PROBE], 2) if schema.PROBE in self.arrays else None
-        if probe is None or size is None or probe.shape != (size, size) or probe.dtype.kind not in "fc":
+        probe = probe_of(self.arrays)
+        if probe is None or size is None or probe.shape[-2:] != (size, size):
             return None
         probe = probe.astype(np.complex128)
         largest = float(np.abs(probe).max(initial=0.0))
         if not np.isfinite(probe).all() or not largest > 0 or not np.isfinite(largest):
             return None
-        far: NDArray[np.float64] = np.fft.fftshift(np.abs(np.fft.fft2(probe / largest)) ** 2)
+        far: NDArray[np.float64] = np.fft.fftshift(added(np.abs(np.fft.fft2(probe / largest)) ** 2))
         return far if far[self.good].sum() > 0 else None
 
     @cached_property
@@ -137,10 +138,18 @@ class Evidence:
     @cached_property
     def expected(self) -> Expected | None:
         """The file's own expectation of every frame; None where it has no object, probe and positions that fit."""
-        size, far = self.frames.size, self.far_field
+        size, far, probe = self.frames.size, self.far_field, probe_of(self.arrays)
         obj = self.arrays.get(schema.OBJECT)
         x, y = (self.arrays.get(key) for key in (schema.XCOORDS, schema.YCOORDS))
-        if not self.object_known or size is None or far is None or obj is None or x is None or y is None:
+        if (
+            not self.object_known
+            or size is None
+            or far is None
+            or probe is None
+            or obj is None
+            or x is None
+            or y is None
+        ):
             return None
         if obj.ndim != 2 or obj.dtype.kind != "c" or min(obj.shape) <= size or not np.isfinite(obj).all():
             return None
@@ -149,11 +158,11 @@ class Evidence:
         largest = float(np.abs(obj).max())
         if (obj == obj.flat[0]).all() or not 0 < largest < math.inf:
             return None
-        probe = squeezed(self.arrays[schema.PROBE], 2).astype(np.complex128)
-        probe = probe * (1 / float(np.abs(probe).max()))
+        wave = probe.astype(np.complex128)
+        wave = wave * (1 / float(np.abs(wave).max()))
         shape = obj.shape[0], obj.shape[1]
         scan = Scan(x.astype(np.float64), y.astype(np.float64), shape, size)
         # What is no number lies nowhere.
         if not (positions.inside(scan.x, size, shape[1]) & positions.inside(scan.y, size, shape[0])).all():
             return None
-        return Expected(obj.astype(np.complex128) / largest, probe, scan)
+        return Expected(obj.astype(np.complex128) / largest, wave, scan)

@@ -45,6 +45,16 @@ def squeezed(array: NDArray[Any], axes: int) -> NDArray[Any]:
     return array
 
 
+def probe_of(arrays: Arrays) -> NDArray[Any] | None:
+    """The probe of a file without axes of length 1, (N, N) or (M, N, N); None where it has others, or no numbers."""
+    probe = arrays.get(schema.PROBE)
+    if probe is None or probe.dtype.kind not in "fc":
+        return None
+    axes = schema.axes_of(schema.PROBE, probe)
+    probe = squeezed(probe, axes)
+    return probe if probe.ndim == axes else None
+
+
 def coordinate_length(arrays: Arrays) -> int | None:
     """Length of the coordinates, None where they are missing, disagree or are not one-dimensional."""
     lengths = {len(arrays[k]) for k in (schema.XCOORDS, schema.YCOORDS) if k in arrays and arrays[k].ndim == 1}

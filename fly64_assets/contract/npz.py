@@ -148,7 +148,7 @@ def write_data_set(
     where, expected
         What the file is, for the message of an error, and what a study expects of it.
     """
-    shape = (len(arrays[schema.SCAN_INDEX]), *arrays[schema.PROBE].shape)
+    shape = (len(arrays[schema.SCAN_INDEX]), *arrays[schema.PROBE].shape[-2:])
     bad = arrays.get(schema.BAD_PIXELS)
     with NpzWriter(file) as writer:
         writer.add_blocks(schema.FRAMES, shape, np.float32, (without_bad(block, bad) for block in frames))
@@ -223,20 +223,21 @@ def load_base(path: Path) -> Base:
     metadata = arrays.get(schema.METADATA)
     document = {} if metadata is None else decode_metadata(metadata)
     obj, probe, x, y = (arrays[key] for key in schema.BASE_KEYS)
-    return Base(obj, probe, x, y, document)
+    return Base(obj, schema.strongest(probe), x, y, document, schema.further(probe))
 
 
 def dataset_of(arrays: Mapping[str, NDArray[Any]]) -> Dataset:
     """The data set that canonical arrays make."""
-    x = arrays[schema.XCOORDS]
+    x, probe = arrays[schema.XCOORDS], arrays[schema.PROBE]
     return Dataset(
         diffraction=arrays[schema.FRAMES],
         object=arrays[schema.OBJECT],
-        probe=arrays[schema.PROBE],
+        probe=schema.strongest(probe),
         x=x,
         y=arrays[schema.YCOORDS],
         scan_index=arrays.get(schema.SCAN_INDEX, np.arange(len(x), dtype=np.int64)),
         patches=arrays.get(schema.PATCHES),
         metadata=decode_metadata(arrays[schema.METADATA]),
         bad_pixels=arrays.get(schema.BAD_PIXELS),
+        further_modes=schema.further(probe),
     )

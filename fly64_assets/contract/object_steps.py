@@ -20,7 +20,7 @@ from fly64_assets.contract.places import pixel_list
 from fly64_assets.contract.positions import Origin, window_range
 from fly64_assets.contract.resampling import light_left_out, resized
 from fly64_assets.physics.optics import far_field_pixel, wavelength_of
-from fly64_assets.physics.probe_modes import power_shares
+from fly64_assets.physics.probe_modes import MODES_AXES, in_order, orthogonal_modes, power_shares
 
 STACKED: Final = 3
 """Axes of a probe of several modes, or of an object of several slices."""
@@ -28,6 +28,8 @@ SAME_PIXEL: Final = 1e-3
 """By how much two statements of the same pixel may differ, relative to its side."""
 FROM_METRES: Final = "positions_from_metres"
 """The step of readers that turn positions into pixels, whose size is fixed by then."""
+LEAST_SHARE: Final = 1e-12
+"""Share of the power from which a mode is more than the rounding of others."""
 
 
 class ObjectSteps(Conversion):
@@ -71,18 +73,30 @@ class ObjectSteps(Conversion):
         self.arrays[schema.OBJECT] = slices[number]
         self.record("choose_slice", key=schema.OBJECT, slice=number, slices=len(slices))
 
-    def refuse_stacks(self) -> None:
-        """Refuse several modes or slices, with the options that take one."""
-        probe, obj = (self.arrays.get(key) for key in (schema.PROBE, schema.OBJECT))
-        if probe is not None and probe.dtype.kind == "c":
-            modes = squeezed(probe, 2)
-            if modes.ndim == STACKED and np.isfinite(modes).all() and modes.any():
-                shares = ", ".join(f"{share:.1%}" for share in power_shares(modes).tolist()[:8])
-                raise self.error(
-                    structure.SHAPE,
-                    f"{schema.PROBE} has shape {probe.shape}; expected one probe mode, and these hold {shares} of the "
-                    "power: take one with --probe-mode 0, or another number",
-                )
+    def order_modes(self) -> None:
+        """Several incoherent modes as the orthogonal ones that give the same counts, the strongest first.
+
+        A mode that holds next to nothing of the power, because others can replace it, is left out.
+        """
+        modes = self.arrays[schema.PROBE]
+        if modes.ndim != MODES_AXES or not (np.isfinite(modes).all() and modes.any()) or in_order(modes):
+            return
+        found = orthogonal_modes(modes)
+        shares = power_shares(found)
+        kept = shares > LEAST_SHARE
+        found = found[kept]
+        self.arrays[schema.PROBE] = (found if len(found) > 1 else found[0]).astype(modes.dtype)
+        self.record(
+            "orthogonalise_modes",
+            key=schema.PROBE,
+            shares_before=power_shares(modes).round(6).tolist(),
+            shares=shares[kept].round(6).tolist(),
+            left_out=int(np.count_nonzero(~kept)),
+        )
+
+    def refuse_slices(self) -> None:
+        """Refuse several slices, with the option that takes one."""
+        obj = self.arrays.get(schema.OBJECT)
         slices = None if obj is None else squeezed(obj, 2)
         if obj is not None and slices is not None and slices.ndim == STACKED and obj.dtype.kind == "c":
             raise self.error(
@@ -205,19 +219,19 @@ class ObjectSteps(Conversion):
     def resize_window(self, wanted: Corrections) -> None:
         """The probe of a base in a window of another side N, cut or extended with zeros about its centre."""
         side, probe = wanted.crop or wanted.pad, self.arrays[schema.PROBE]
-        if side is None or probe.ndim != 2 or probe.dtype.kind != "c":
+        if side is None or probe.ndim != schema.axes_of(schema.PROBE, probe) or probe.dtype.kind != "c":
             return
         option = "--crop" if wanted.crop else "--pad"
-        if side > min(probe.shape) if wanted.crop else side < max(probe.shape):
+        shape = probe.shape[-2:]
+        if side > min(shape) if wanted.crop else side < max(shape):
             raise self.error(
-                structure.SHAPE,
-                f"{option} {side} of a probe of {probe.shape}; --crop makes its window smaller, --pad larger",
+                structure.SHAPE, f"{option} {side} of a probe of {shape}; --crop makes its window smaller, --pad larger"
             )
         new = resized(probe, side, 0)
         lost = light_left_out(np.abs(probe.astype(np.complex128)) ** 2, side)
         self.arrays[schema.PROBE] = new
         self.physics["N"] = side
-        self.record("resize_window", key=schema.PROBE, old=list(probe.shape), new=side, power_left_out=lost)
+        self.record("resize_window", key=schema.PROBE, old=list(shape), new=side, power_left_out=lost)
 
     def scale_pixel(self, factor: float, side: int) -> None:
         """Note that object pixels are ``factor`` times as large, and the new side N of frames."""

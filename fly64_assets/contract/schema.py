@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract.metadata import encode_metadata, recorded_scale
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.probe_modes import MODES_AXES, modes_of
 from fly64_assets.physics.windows import Scan
 
 FRAMES: Final = "diffraction"
@@ -49,7 +50,7 @@ AXES: Final[Mapping[str, int]] = {
     **dict.fromkeys((OBJECT, PROBE, BAD_PIXELS), 2),
     **dict.fromkeys((XCOORDS, YCOORDS, XCOORDS_START, YCOORDS_START, SCAN_INDEX), 1),
 }
-"""Number of axes of every array key."""
+"""Number of axes of every array key; a probe of several modes has one more (:func:`axes_of`)."""
 
 START_KEYS: Final = {XCOORDS_START: XCOORDS, YCOORDS_START: YCOORDS}
 """Keys of start positions, and the positions whose values they hold."""
@@ -57,6 +58,22 @@ START_KEYS: Final = {XCOORDS_START: XCOORDS, YCOORDS_START: YCOORDS}
 KNOWN_KEYS: Final = frozenset({*DTYPES, METADATA})
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def axes_of(key: str, array: NDArray[Any]) -> int:
+    """Number of axes that an array of a known key should have: a complex probe of several modes has one more."""
+    several = key == PROBE and array.dtype.kind == "c" and sum(side != 1 for side in array.shape) == MODES_AXES
+    return MODES_AXES if several else AXES[key]
+
+
+def strongest(probe: NDArray[Any]) -> NDArray[Any]:
+    """The first of several modes (M, N, N), which is the strongest of a canonical file; (N, N) as it is."""
+    return probe[0] if probe.ndim == MODES_AXES and len(probe) > 1 else probe
+
+
+def further(probe: NDArray[Any]) -> NDArray[Any] | None:
+    """All but the first of several modes (M, N, N), or None."""
+    return probe[1:] if probe.ndim == MODES_AXES and len(probe) > 1 else None
 
 
 def _scan(x: NDArray[np.float64], y: NDArray[np.float64], obj: NDArray[Any], probe: NDArray[Any]) -> Scan:
@@ -73,6 +90,7 @@ class Dataset:
         Amplitudes, DC in the centre; may be memory-mapped. At bad pixels any value.
     object : (H, W) complex64
     probe : (N, N) complex64
+        Of several incoherent modes the strongest.
     x, y : (n,) float64 [px]
         Window centres; x = column, y = row.
     scan_index : (n,) int64
@@ -83,6 +101,8 @@ class Dataset:
         The ``_metadata`` document.
     bad_pixels : (N, N) bool or None
         True where the detector did not measure, in all frames alike.
+    further_modes : (M - 1, N, N) complex64 or None
+        The other incoherent modes of the probe by falling power, orthogonal to it and to each other.
     """
 
     diffraction: NDArray[np.float32]
@@ -94,6 +114,12 @@ class Dataset:
     patches: NDArray[np.complex64] | None
     metadata: dict[str, Any]
     bad_pixels: NDArray[np.bool_] | None = None
+    further_modes: NDArray[np.complex64] | None = None
+
+    @property
+    def modes(self) -> NDArray[np.complexfloating]:
+        """``probeGuess``: all modes of the probe (M, N, N), or the probe (N, N) where it is the only one."""
+        return modes_of(self.probe, self.further_modes)
 
     @property
     def frames(self) -> int:
@@ -114,19 +140,36 @@ class Dataset:
         """What an experiment knows of the data set: no object values, no patches."""
         shape, s = self.scan.object_shape, self.intensity_scale
         return Measurement(
-            self.diffraction, s, self.probe, self.x, self.y, shape, self.scan_index, bad_pixels=self.bad_pixels
+            self.diffraction,
+            s,
+            self.probe,
+            self.x,
+            self.y,
+            shape,
+            self.scan_index,
+            bad_pixels=self.bad_pixels,
+            further_modes=self.further_modes,
         )
 
 
 @dataclass(frozen=True)
 class Base:
-    """Where a study starts: object (H, W) complex64, probe (N, N) complex64, positions x, y (n,) float64 [px]."""
+    """Where a study starts: object (H, W) complex64, probe (N, N) complex64, positions x, y (n,) float64 [px].
+
+    ``further_modes`` (M - 1, N, N) complex64 are the other incoherent modes of the probe, as in :class:`Dataset`.
+    """
 
     object: NDArray[np.complex64]
     probe: NDArray[np.complex64]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     metadata: dict[str, Any]
+    further_modes: NDArray[np.complex64] | None = None
+
+    @property
+    def modes(self) -> NDArray[np.complexfloating]:
+        """``probeGuess``: all modes of the probe (M, N, N), or the probe (N, N) where it is the only one."""
+        return modes_of(self.probe, self.further_modes)
 
     @property
     def patch_size(self) -> int:
@@ -152,7 +195,7 @@ def dataset_arrays(dataset: Dataset, *, legacy_keys: bool = False) -> dict[str, 
         arrays[PATCHES] = dataset.patches
     return arrays | small_arrays(
         dataset.object,
-        dataset.probe,
+        dataset.modes,
         dataset.x,
         dataset.y,
         dataset.scan_index,
@@ -171,7 +214,10 @@ def small_arrays(
     *,
     bad_pixels: NDArray[np.bool_] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Everything in a DATA-001 file besides frames and patches, for writers that stream those two."""
+    """Everything in a DATA-001 file besides frames and patches, for writers that stream those two.
+
+    ``probe`` is (N, N), or (M, N, N) with all its incoherent modes.
+    """
     mask = {} if bad_pixels is None else {BAD_PIXELS: np.asarray(bad_pixels, dtype=np.bool_)}
     return mask | {
         OBJECT: obj.astype(np.complex64),
@@ -188,6 +234,6 @@ def small_arrays(
 def base_arrays(base: Base) -> dict[str, NDArray[Any]]:
     """Arrays of a base file, in the order in which they are written."""
     index = np.arange(len(base.x), dtype=np.int64)
-    arrays = small_arrays(base.object, base.probe, base.x, base.y, index, base.metadata)
+    arrays = small_arrays(base.object, base.modes, base.x, base.y, index, base.metadata)
     del arrays[SCAN_INDEX]
     return arrays

@@ -107,13 +107,16 @@ def patch_size(arrays: Arrays, frames: Frames | None) -> int | None:
     """N by the frames, without them by a square probe [px]; None without either."""
     if frames is not None:
         return frames.size
-    probe = arrays.get(schema.PROBE)
-    return int(probe.shape[0]) if probe is not None and probe.ndim == 2 and len(set(probe.shape)) == 1 else None
+    if schema.PROBE not in arrays:
+        return None
+    probe = schema.strongest(arrays[schema.PROBE])
+    return int(probe.shape[0]) if probe.ndim == 2 and len(set(probe.shape)) == 1 else None
 
 
 def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator[Finding]:
     """Sides of probe and object against the patch size N; ``margin`` is how much larger the object must be."""
-    planes = {key: array for key, array in arrays.items() if array.ndim == 2}
+    modes = {key: schema.strongest(array) for key, array in arrays.items() if key == schema.PROBE}
+    planes = {key: array for key, array in {**arrays, **modes}.items() if array.ndim == 2}
     probe, obj = planes.get(schema.PROBE), planes.get(schema.OBJECT)
     if size is not None and probe is not None and probe.shape != (size, size):
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected ({size}, {size}), the size of a frame")
@@ -127,7 +130,8 @@ def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator
 
 def axes_findings(arrays: Arrays, *, imported: bool = False) -> Iterator[Finding]:
     """Known keys with too many or too few axes; those of length 1 are dropped where the file is imported."""
-    for key, axes in schema.AXES.items():
+    for key in schema.AXES:
+        axes = schema.axes_of(key, arrays[key]) if key in arrays else 0
         if key not in arrays or arrays[key].ndim == axes:
             continue
         shape, droppable = arrays[key].shape, squeezed(arrays[key], axes).ndim == axes

@@ -80,6 +80,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
         findings += orientation_findings(evidence) if centred else ()
         findings += probe_findings(evidence)
     findings += values.probe_centre_findings(plain)
+    findings += values.modes_findings(plain)
     findings += values.finite_findings(plain, frames, statistics)
     size = structure.patch_size(plain, frames)
     findings += values.coordinate_findings(plain, size)
@@ -116,11 +117,12 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     findings += structure.dtype_findings(base, imported=True)
     findings += structure.axes_findings(base, imported=True)
     findings += _idle_frames_findings(plain)
-    reduced: Arrays = {key: squeezed(array, schema.AXES[key]) for key, array in base.items()}
+    reduced: Arrays = {key: squeezed(array, schema.axes_of(key, array)) for key, array in base.items()}
     size = structure.patch_size(reduced, None) if patch_size is None else patch_size
     findings += structure.size_findings(reduced, size, structure.LEAST_BASE_MARGIN_PX)
     findings += structure.length_findings(reduced, None)
     findings += values.probe_centre_findings(reduced)
+    findings += values.modes_findings(reduced)
     findings += values.finite_findings(reduced, None, None)
     findings += values.coordinate_findings(reduced, size)
     findings += values.distinct_findings(reduced)

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import positions, schema
 from fly64_assets.contract.archive import row_blocks
-from fly64_assets.contract.findings import Finding, error, warning
-from fly64_assets.contract.frames import REAL_KINDS, Frames, squeezed
+from fly64_assets.contract.findings import Finding, error, information, warning
+from fly64_assets.contract.frames import REAL_KINDS, Frames, probe_of
 from fly64_assets.contract.masks import without_bad
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.contract.statistics import FrameStatistics, Tally
 from fly64_assets.physics.illumination import WRAPPED, WRAPPED_PERHAPS, half_turned_spread
+from fly64_assets.physics.probe_modes import MODES_AXES, added, in_order, power_shares
 
 FINITE: Final = "DATA-001.finite"
 AMPLITUDE: Final = "DATA-001.amplitude"
 CENTRE: Final = "DATA-001.centre"
 COORDINATES: Final = "DATA-001.coordinates"
 COUNTS: Final = "DATA-001.counts"
+MODES: Final = "DATA-001.modes"
 
 MEANINGFUL_COUNTS: Final = 1e6
 """Counts per pixel up to which float32 amplitudes distinguish integers from other numbers."""
@@ -122,10 +124,33 @@ def probe_centre_findings(arrays: Arrays) -> Iterator[Finding]:
         yield warning(CENTRE, f"{said}, so whether the probe's centre is in the middle is not certain")
 
 
+def modes_findings(arrays: Arrays) -> Iterator[Finding]:
+    """What several incoherent modes of a probe hold, and whether they are orthogonal, the strongest first."""
+    if not has_probe(arrays) or arrays[schema.PROBE].ndim != MODES_AXES:
+        return
+    modes = arrays[schema.PROBE]
+    if not (np.isfinite(modes).all() and modes.any()):
+        return
+    if not in_order(modes):
+        yield error(
+            MODES,
+            f"{schema.PROBE}: its {len(modes)} modes are not orthogonal by falling power; canonicalisation gives those "
+            "that are and that make the same counts",
+        )
+    shares = ", ".join(f"{share:.1%}" for share in power_shares(modes).tolist()[:8])
+    yield information(
+        MODES,
+        f"{schema.PROBE}: {len(modes)} incoherent modes hold {shares} of the power; LSQML uses them all, methods that "
+        "know one mode refuse: `--probe-mode 0` takes the strongest alone",
+    )
+
+
 def has_probe(arrays: Arrays) -> bool:
-    """Whether there is a probe of one mode, of numbers."""
+    """Whether there is a probe of numbers, of one mode or of several."""
     probe = arrays.get(schema.PROBE)
-    return probe is not None and probe.ndim == 2 and probe.size > 0 and probe.dtype.kind in "fc"
+    if probe is None or probe.dtype.kind not in "fc":
+        return False
+    return probe.ndim == schema.axes_of(schema.PROBE, probe) and probe.size > 0
 
 
 def _turned_share(intensity: NDArray[np.float64], axes: tuple[int, ...], bad: NDArray[np.bool_] | None) -> float | None:
@@ -160,10 +185,10 @@ def _boxes(
 def _probe_turned_share(
     arrays: Arrays, size: int | None, axes: tuple[int, ...], bad: NDArray[np.bool_] | None
 ) -> float | None:
-    probe = squeezed(arrays[schema.PROBE], 2) if schema.PROBE in arrays else None
-    if probe is None or probe.shape != (size, size) or probe.dtype.kind not in "fc":
+    probe = probe_of(arrays)
+    if probe is None or probe.shape[-2:] != (size, size):
         return None
-    far = np.fft.fftshift(np.abs(np.fft.fft2(np.nan_to_num(probe.astype(np.complex128)))) ** 2)
+    far = np.fft.fftshift(added(np.abs(np.fft.fft2(np.nan_to_num(probe.astype(np.complex128)))) ** 2))
     return _turned_share(far, axes, bad)
 
 

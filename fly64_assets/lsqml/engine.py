@@ -23,6 +23,7 @@ from fly64_assets.lsqml.stopping import StoppingCriterion, held_out_fraction
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_scan, checked
+from fly64_assets.physics.probe_modes import MODES_AXES, orthogonal_modes
 
 MARGIN: Final = 2
 """Pixels around the object: the library's sub-pixel windows may extend beyond it."""
@@ -39,8 +40,9 @@ class Reconstruction:
     ----------
     object : (H, W) complex64
         On the measurement's grid; 1 where nothing was illuminated.
-    probe : (N, N) complex64
-        In the unit of the measurement's probe.
+    probe : (N, N) or (M, N, N) complex64
+        In the unit of the measurement's probe, with all its incoherent modes; refined ones are made orthogonal, the
+        strongest first.
     coverage : (H, W) float32 or float64
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (epochs,) float64
@@ -100,7 +102,7 @@ def reconstruct(
     """
     from fly64_assets.engines.torch_compat import declare_torchvision_operators
 
-    measurement = checked(measurement)
+    measurement = checked(measurement, modes=True)
     check_scan(measurement)
     if start is not None and (start.shape != measurement.object_shape or not np.isfinite(start).all()):
         raise EngineError(
@@ -156,7 +158,7 @@ def _run(
     loss, deviance, expected, held_out = np.asarray(rows, np.float64).T
     return Reconstruction(
         object=final.object,
-        probe=measurement.in_stored_unit(final.probe),
+        probe=measurement.in_stored_unit(_ordered(final.probe) if settings.probe == "refined" else final.probe),
         coverage=measurement.coverage(),
         loss=loss,
         deviance=deviance,
@@ -193,8 +195,8 @@ def _epochs(
 ) -> Iterator[_State]:
     """One epoch after the other on the fitted counts of a split, up to the largest number."""
     obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
-    probe, task, models = measurement.probe, None, noise_models(settings)
-    illuminated = illumination(measurement.probe, measurement.scan) > 0
+    probe, task, models = measurement.modes, None, noise_models(settings)
+    illuminated = illumination(measurement.modes, measurement.scan) > 0
     for epoch in range(1, settings.epochs + 1):
         options = []
         if epoch in models:
@@ -234,7 +236,7 @@ def _task(
     seed: int,
     obj: NDArray[np.complex64],
     noise_model: str,
-    probe: NDArray[np.complex64],
+    probe: NDArray[np.complexfloating],
     engine: str = "lsqml",
 ) -> Any:
     """The library's task, with the study's windows and total variation, and a faster minibatch where there is one."""
@@ -244,13 +246,13 @@ def _task(
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     # The library's transform is not normalised, so that the sum of |P|^2 is the mean count of a frame over N^2.
-    absolute = probe * (split.scale / measurement.patch_size)
+    waves = (probe * (split.scale / measurement.patch_size)).reshape(-1, *probe.shape[-2:])
     bad = measurement.bad_pixels
     task = PtychographyTask(
-        engine_options(engine, settings, execution, measurement.frames, seed, noise_model),
+        engine_options(engine, settings, execution, measurement.frames, seed, noise_model, len(waves)),
         diffraction_data=split.fitted,
         object_data=np.pad(obj, MARGIN, constant_values=1)[None],
-        probe_data=absolute[None, None].astype(np.complex64),
+        probe_data=waves[None].astype(np.complex64),
         probe_position_x_px=(measurement.x + MARGIN).astype(np.float32),
         probe_position_y_px=(measurement.y + MARGIN).astype(np.float32),
         valid_pixel_mask=None if bad is None else np.fft.ifftshift(~bad),
@@ -267,7 +269,7 @@ def _task(
 
         use_bilinear_windows(task)
         case = execution.accelerator, engine, settings.batching, noise_model
-        if case == ("cpu", "lsqml", "compact", "gaussian"):
+        if case == ("cpu", "lsqml", "compact", "gaussian") and probe.ndim != MODES_AXES:
             from fly64_assets.lsqml import minibatch
 
             minibatch.use_fast_minibatches(task)
@@ -284,8 +286,14 @@ def _state(
     """Present object on the measurement's grid, and probe in the measurement's scale."""
     padded = task.get_data_to_cpu("object", as_numpy=True)[0]
     obj = np.where(illuminated, padded[MARGIN:-MARGIN, MARGIN:-MARGIN], 1).astype(np.complex64)
-    probe = task.get_data_to_cpu("probe", as_numpy=True)[0, 0]
+    modes = task.get_data_to_cpu("probe", as_numpy=True)[0]
+    probe = modes[0] if measurement.further_modes is None else modes
     return obj, (probe * (measurement.patch_size / split.scale)).astype(np.complex64)
+
+
+def _ordered(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Modes (M, N, N) that a refinement left, as orthogonal ones by falling power; one mode (N, N) as it is."""
+    return orthogonal_modes(probe).astype(np.complex64) if probe.ndim == MODES_AXES else probe
 
 
 def _plain(value: Any) -> Any:

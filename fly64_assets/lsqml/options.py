@@ -19,7 +19,7 @@ DM_CHUNK: Final = 64
 
 
 def engine_options(
-    engine: str, settings: LsqmlSettings, execution: Execution, frames: int, seed: int, noise_model: str
+    engine: str, settings: LsqmlSettings, execution: Execution, frames: int, seed: int, noise_model: str, modes: int = 1
 ) -> Any:
     """Options (``ptychi.api`` options) of an engine of :data:`ENGINES` for a scan of ``frames`` frames.
 
@@ -27,6 +27,9 @@ def engine_options(
     library agree for even and odd objects alike). The library's periodic rescaling of object against probe
     (``remove_object_probe_ambiguity``, on by default) is off: with a known probe there is no such ambiguity, and the
     rescaled object no longer fits the counts.
+
+    LSQML solves the object's step for all ``modes`` of the probe together, and the library divides it by their number,
+    so that it would be that many times too short; this is undone.
     """
     from ptychi import api
 
@@ -37,6 +40,9 @@ def engine_options(
     options.object_options.position_origin_coords = [-0.5, -0.5]
     options.object_options.optimizable = True
     options.object_options.remove_object_probe_ambiguity.enabled = False
+
+    if engine == "lsqml" and modes > 1:
+        options.object_options.optimal_step_size_scaler *= modes
 
     options.probe_options.optimizable = settings.probe == "refined"
     options.probe_options.orthogonalize_incoherent_modes.enabled = False

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from fly64_assets.physics.probe_modes import MODES_AXES
 from fly64_assets.physics.windows import Scan, read
 
 BLOCK_FRAMES = 64
@@ -30,6 +31,8 @@ def exit_wave_energies(
 ) -> NDArray[np.float64]:
     """Energy of every exit wave, sum over pixels of |P O_j|^2, shape (n,), each summed separately in float64.
 
+    The energies of the incoherent modes of a probe (M, N, N) add up.
+
     Examples
     --------
     >>> import numpy as np
@@ -37,6 +40,11 @@ def exit_wave_energies(
     >>> exit_wave_energies(np.full((16, 16), 0.5j), np.ones((4, 4)), scan)
     array([4., 4.])
     """
+    if probe.ndim == MODES_AXES:
+        energies = np.zeros(len(scan))
+        for mode in probe:
+            energies += exit_wave_energies(obj, mode, scan)
+        return energies
     energies = np.empty(len(scan))
     for part in blocks(len(scan)):
         waves = probe * read(obj, scan[part])
@@ -69,6 +77,8 @@ def patch_counts(
 ) -> NDArray[np.float64]:
     """Expected counts (n, N, N) of the frames of a scan; for a few frames at a time.
 
+    The counts of the incoherent modes of a probe (M, N, N) add up.
+
     Examples
     --------
     With the scale of 1000 photons per frame the expected counts sum to 1000.
@@ -80,4 +90,16 @@ def patch_counts(
     >>> patch_counts(obj, probe, scan, scale).sum(axis=(1, 2)).round(6)
     array([1000., 1000.])
     """
-    return expected_counts(probe * read(obj, scan), scale)
+    return probe_counts(read(obj, scan), probe, scale)
+
+
+def probe_counts(
+    patches: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scale: float
+) -> NDArray[np.float64]:
+    """Expected counts (b, N, N) of object windows (b, N, N) in a probe (N, N), or in M incoherent modes (M, N, N)."""
+    if probe.ndim != MODES_AXES:
+        return expected_counts(probe * patches, scale)
+    rates = np.zeros(patches.shape)
+    for mode in probe:
+        rates += expected_counts(mode * patches, scale)
+    return rates

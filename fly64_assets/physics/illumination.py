@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.errors import ProbeError
+from fly64_assets.physics.probe_modes import added
 from fly64_assets.physics.windows import Scan, add
 
 LEAST_COVERAGE: Final = 1e-2
@@ -27,7 +28,8 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     """Diameter of the disc about the probe's centroid that holds half of its energy [px].
 
     For a Gaussian this is the full width at half maximum; unlike it, it is also right for a probe with a dark
-    centre. Between pixels the energy is interpolated over the disc's area.
+    centre. Between pixels the energy is interpolated over the disc's area. The energies of the incoherent modes of a
+    probe (M, N, N) add up.
 
     Raises :class:`ProbeError`, also a ``ValueError``, for a probe without energy, and for one that the edges of its
     window cut (FFT order), whose centroid lies where no light is.
@@ -39,7 +41,7 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     >>> round(probe_diameter_px(np.exp(-(radius**2) / (4 * 8.0**2)).astype(complex)), 2)  # 2.355 sigma
     18.84
     """
-    intensity = np.abs(probe.astype(np.complex128)) ** 2
+    intensity = added(np.abs(probe.astype(np.complex128)) ** 2)
     total = float(intensity.sum())
     if not (np.isfinite(total) and total > 0):
         raise ProbeError("the probe has no finite positive energy")
@@ -48,7 +50,7 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
             "the probe's energy lies at the edges of its window, as in FFT order; expected its centre in the middle: "
             "import the base again with `fly64 base import FILE --probe-corner`"
         )
-    rows, columns = np.indices(probe.shape)
+    rows, columns = np.indices(intensity.shape)
     centre_y = float((rows * intensity).sum()) / total
     centre_x = float((columns * intensity).sum()) / total
     radius_squared = ((rows - centre_y) ** 2 + (columns - centre_x) ** 2).ravel()
@@ -64,7 +66,7 @@ def half_turned_spread(probe: NDArray[np.complexfloating]) -> tuple[float, float
 
     The ratio of the energy's mean squared distances from the window's middle, after and before. A probe with its
     centre in the middle becomes wider, one in FFT order much narrower; a flat one stays as it is. 1 for a probe without
-    energy.
+    energy. The energies of the incoherent modes of a probe (M, N, N) add up.
 
     Examples
     --------
@@ -76,7 +78,7 @@ def half_turned_spread(probe: NDArray[np.complexfloating]) -> tuple[float, float
     """
     with np.errstate(all="ignore"):
         magnitude = np.nan_to_num(np.abs(probe.astype(np.complex128)), posinf=0.0)
-        intensity = (magnitude / max(float(magnitude.max(initial=0)), 1e-300)) ** 2
+        intensity = added((magnitude / max(float(magnitude.max(initial=0)), 1e-300)) ** 2)
     rows, columns = (_half_turned(intensity.sum(axis=1 - axis)) for axis in (0, 1))
     return rows, columns
 
@@ -90,7 +92,8 @@ def _half_turned(profile: NDArray[np.float64]) -> float:
 def illumination(probe: NDArray[np.complexfloating], scan: Scan) -> NDArray[np.float64]:
     """Summed probe intensity W(r) = sum_j |P(r - r_j)|^2 on the grid of a scan, (H, W) float64.
 
-    Sub-pixel positions share each probe pixel bilinearly between its neighbours; what falls outside is dropped.
+    The intensities of the incoherent modes of a probe (M, N, N) add up. Sub-pixel positions share each probe pixel
+    bilinearly between its neighbours; what falls outside is dropped.
 
     Examples
     --------
@@ -102,7 +105,7 @@ def illumination(probe: NDArray[np.complexfloating], scan: Scan) -> NDArray[np.f
            [0. , 0. , 0. , 0. , 0. ]])
     """
     total = np.zeros(scan.object_shape)
-    intensity = np.abs(probe.astype(np.complex128)) ** 2
+    intensity = added(np.abs(probe.astype(np.complex128)) ** 2)
     add(total, scan, np.broadcast_to(intensity, (len(scan), *intensity.shape)))
     return total
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fly64_assets.physics.counts import counts_from_amplitude
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.illumination import illumination, in_single
+from fly64_assets.physics.probe_modes import modes_of
 from fly64_assets.physics.windows import Scan
 
 
@@ -26,6 +27,7 @@ class Measurement:
     intensity_scale : float
         s, with (s X)^2 = photon counts.
     probe : (N, N) complex64
+        Of several incoherent modes the strongest.
     x, y : (n,) float64 [px]
         Window centres; x = column, y = row.
     object_shape : (H, W)
@@ -37,6 +39,8 @@ class Measurement:
         intensity scale belong together, the amplitudes to the intensity scale over the unit.
     bad_pixels : (N, N) bool or None
         True where the detector did not measure, in all frames alike. Amplitudes there mean nothing, and counts are 0.
+    further_modes : (M - 1, N, N) complex64 or None
+        The other incoherent modes of the probe by falling power, orthogonal to it and to each other.
     """
 
     amplitude: NDArray[np.float32]
@@ -48,6 +52,12 @@ class Measurement:
     scan_index: NDArray[np.int64]
     unit: float = 1.0
     bad_pixels: NDArray[np.bool_] | None = None
+    further_modes: NDArray[np.complex64] | None = None
+
+    @property
+    def modes(self) -> NDArray[np.complexfloating]:
+        """All incoherent modes of the probe (M, N, N), or the probe (N, N) where it is the only one."""
+        return modes_of(self.probe, self.further_modes)
 
     @property
     def frames(self) -> int:
@@ -95,10 +105,12 @@ class Measurement:
         >>> normal.counts().tolist() == tiny.counts().tolist() == [[[36.0, 36.0], [36.0, 36.0]]]
         True
         """
-        step = power_of_two(self.probe)
+        step = power_of_two(self.modes)
+        further = self.further_modes
         return replace(
             self,
             probe=times(self.probe, 1 / step).astype(np.complex64),
+            further_modes=None if further is None else times(further, 1 / step).astype(np.complex64),
             intensity_scale=self.intensity_scale * step,
             unit=self.unit * step,
         )
@@ -112,7 +124,7 @@ class Measurement:
 
         float32, or float64 where single precision does not reach from the brightest pixels to the dim ones.
         """
-        return in_single(illumination(self.probe, self.scan) * self.unit**2)
+        return in_single(illumination(self.modes, self.scan) * self.unit**2)
 
 
 def power_of_two(wave: NDArray[np.complexfloating]) -> float:

@@ -10,20 +10,24 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.probe_modes import orthogonal_modes, power_shares
+from fly64_assets.physics.probe_modes import MODES_AXES, orthogonal_modes, power_shares
 
 FRAMES_AT_A_TIME = 256
 
 
-def checked(measurement: Measurement) -> Measurement:
+def checked(measurement: Measurement, *, modes: bool = False) -> Measurement:
     """The measurement as engines work on it, with a normalised probe (:meth:`Measurement.normalised`).
 
+    ``modes`` says that the method can use several incoherent modes of a probe; others refuse them.
     What an engine would silently turn into wrong results is refused. Raises :class:`EngineError`.
     """
+    if not modes:
+        _refuse(measurement, _single_mode)
     _refuse(measurement, _shapes, _mask, _probe, _positions, _frames)
     return measurement.normalised()
 
@@ -39,17 +43,29 @@ def _refuse(measurement: Measurement, *checks: Callable[[Measurement], Iterator[
             raise EngineError(f"{problem}; nothing was computed")
 
 
+def one_mode_problem(modes: NDArray[np.complexfloating], method: str = "this method") -> str:
+    """Why a method that knows one mode cannot take a probe of several modes (M, N, N); empty for one mode (N, N)."""
+    if modes.ndim != MODES_AXES or not (np.isfinite(modes).all() and modes.any()):
+        return ""
+    share = power_shares(orthogonal_modes(modes))[0]
+    return (
+        f"the probe has {len(modes)} incoherent modes, and {method} knows one: the strongest orthogonal one holds "
+        f"{share:.1%} of the power; --probe-mode 0 at the import takes it alone"
+    )
+
+
+def _single_mode(m: Measurement) -> Iterator[str]:
+    if problem := one_mode_problem(m.modes):
+        yield problem
+
+
 def _shapes(m: Measurement) -> Iterator[str]:
     if m.frames == 0:
         yield "the measurement holds no frames"
-    if m.probe.ndim == 3 and len(m.probe) > 1 and np.isfinite(m.probe).all() and m.probe.any():
-        share = power_shares(orthogonal_modes(m.probe))[0]
-        yield (
-            f"the probe has {len(m.probe)} incoherent modes, and this method knows one: the strongest orthogonal one "
-            f"holds {share:.1%} of the power; give that one, or a mode of the probe, as (N, N)"
-        )
     if m.probe.ndim != 2 or m.probe.shape[0] != m.probe.shape[1]:
         yield f"the probe has the shape {m.probe.shape}; expected (N, N)"
+    if m.further_modes is not None and m.further_modes.shape[1:] != m.probe.shape:
+        yield f"the further modes have the shape {m.further_modes.shape}; expected (M - 1, N, N) like the probe"
     expected = (m.frames, *m.probe.shape)
     if m.amplitude.shape != expected:
         yield f"the frames have the shape {m.amplitude.shape}; {m.frames} positions and this probe need {expected}"
@@ -72,7 +88,7 @@ def _mask(m: Measurement) -> Iterator[str]:
 def _probe(m: Measurement) -> Iterator[str]:
     if not (math.isfinite(m.intensity_scale) and m.intensity_scale > 0):
         yield f"intensity_scale = {m.intensity_scale:g}; it must be finite and positive"
-    if not np.isfinite(m.probe).all():
+    if not np.isfinite(m.modes).all():
         yield "the probe holds NaN or infinite values"
     if not m.probe.any():
         yield "the probe is zero everywhere; nothing illuminates the object"

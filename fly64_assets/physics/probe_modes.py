@@ -8,9 +8,17 @@ and Menzel, Nature 494, 68, 2013).
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
+
+MODES_AXES: Final = 3
+"""Axes of a probe of several incoherent modes (M, N, N)."""
+
+ORTHOGONAL: Final = 1e-6
+"""Inner product of two modes, over the power of the strongest, that single precision takes for none."""
 
 
 def orthogonal_modes(modes: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
@@ -39,6 +47,42 @@ def orthogonal_modes(modes: NDArray[np.complexfloating]) -> NDArray[np.complexfl
     found = np.zeros_like(values)
     found[: len(strengths)] = (phases * strengths)[:, None] * right
     return found.reshape(modes.shape)
+
+
+def in_order(modes: NDArray[np.complexfloating]) -> bool:
+    """Whether finite modes (M, N, N) are orthogonal and in the order of falling power already.
+
+    Examples
+    --------
+    >>> modes = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.5j], [0.0, 0.0]]])
+    >>> in_order(modes), in_order(modes[::-1])
+    (True, False)
+    """
+    values = modes.reshape(len(modes), -1).astype(np.complex128)
+    values /= np.abs(values).max(initial=0.0) or 1.0
+    gram = values @ values.conj().T
+    powers, inner = np.diag(gram).real, np.abs(gram - np.diag(np.diag(gram)))
+    slack = ORTHOGONAL * powers.max(initial=0.0)
+    return bool((inner <= slack).all() and (np.diff(powers) <= slack).all())
+
+
+def added(intensities: NDArray[Any]) -> NDArray[Any]:
+    """Sum (N, N) of the intensities of incoherent modes (M, N, N); an intensity (N, N) is what it is."""
+    return intensities.sum(axis=0) if intensities.ndim == MODES_AXES else intensities
+
+
+def modes_of(
+    probe: NDArray[np.complexfloating], further: NDArray[np.complexfloating] | None
+) -> NDArray[np.complexfloating]:
+    """All modes of a probe (M, N, N), the strongest first, or the probe (N, N) alone where there are no further ones.
+
+    Examples
+    --------
+    >>> probe = np.ones((4, 4), np.complex64)
+    >>> modes_of(probe, None).shape, modes_of(probe, 0.5 * probe[None]).shape
+    ((4, 4), (2, 4, 4))
+    """
+    return probe if further is None else np.concatenate([probe[None], further])
 
 
 def power_shares(modes: NDArray[np.complexfloating]) -> NDArray[np.float64]:

@@ -13,7 +13,9 @@ from fly64_assets.contract.findings import ContractReport
 from fly64_assets.contract.npz import load_dataset, validate_file, write_npz
 from fly64_assets.contract.source import Source
 from fly64_assets.contract.validate import validate
+from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.opening import opened
+from fly64_assets.physics.measurement_check import one_mode_problem
 from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.atomic import write_atomically
 
@@ -49,10 +51,13 @@ def export_data_set(source: Path, target: Path) -> tuple[str, ...]:
     """Write a data set with PtychoPINN's keys beside its own (``diff3d``); returns the keys in the file.
 
     Raises :class:`ContractError` if the source does not obey DATA-001: it may come from anywhere, so that its values
-    are judged as well.
+    are judged as well; and if its probe has several modes, of which PtychoPINN knows one.
     """
     validate_file(source).raise_if_failed(str(source))
-    arrays = schema.dataset_arrays(load_dataset(source), legacy_keys=True)
+    dataset = load_dataset(source)
+    if problem := one_mode_problem(dataset.modes, "PtychoPINN"):
+        raise ContractError(f"{source}: {problem}")
+    arrays = schema.dataset_arrays(dataset, legacy_keys=True)
     write_atomically(target, lambda file: write_npz(file, arrays))
     return tuple(arrays)
 

@@ -23,8 +23,8 @@ from fly64_assets.physics.forward import (
     blocks,
     exact_mean,
     exit_wave_energies,
-    expected_counts,
     intensity_scale,
+    probe_counts,
 )
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import one_sided, split_indices, split_point, uniform_scan
@@ -39,7 +39,7 @@ class SimulatedScan:
     Attributes
     ----------
     base : Base
-        Object (H, W) and probe (N, N), complex64.
+        Object (H, W) and probe (N, N), complex64; the counts of several incoherent modes of the probe add up.
     positions : Scan
         Window centres of all frames, the same at every dose.
     mode : ``uniform`` or ``base``
@@ -77,7 +77,7 @@ class SimulatedScan:
         """Expected counts per frame, averaged over the split's own frames."""
         if self.detector is not None:
             own = self.positions[self.halves[split]]
-            return self.detector.mean_counts(self.base.object, self.base.probe, own, self.scale)
+            return self.detector.mean_counts(self.base.object, self.base.modes, own, self.scale)
         return self.scale**2 * exact_mean(self.energies[self.halves[split]])
 
     def patch_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.complex64]]:
@@ -88,7 +88,7 @@ class SimulatedScan:
     def amplitude_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.float32]]:
         """Noisy amplitudes (b, N, N) float32 of the split's frames, in order; independent of ``size``."""
         for index in self._index_blocks(split, size):
-            rates = expected_counts(self.base.probe * self._patches(index), self.scale)
+            rates = probe_counts(self._patches(index), self.base.modes, self.scale)
             counts = poisson_counts(rates, index, self.seed, self.dose, self.repeat)
             if self.detector is not None:
                 counts = self.detector.record(counts, index, self.seed, self.dose, self.repeat)
@@ -139,7 +139,7 @@ def simulate(
     try:
         if scan == "uniform":
             positions = uniform_scan(seed, len(positions), positions.object_shape, positions.patch_size)
-        energies = exit_wave_energies(base.object, base.probe, positions)
+        energies = exit_wave_energies(base.object, base.modes, positions)
         scale = intensity_scale(dose, energies)
         _require_single_precision(1 / scale, 2 * float(np.sqrt(energies.max())))
     except ValueError as error:
@@ -234,7 +234,7 @@ def write_split(
     bad = None if scan.detector is None else scan.detector.bad
     return write_data_set(
         file,
-        small_arrays(scan.base.object, scan.base.probe, own.x, own.y, index, metadata, bad_pixels=bad),
+        small_arrays(scan.base.object, scan.base.modes, own.x, own.y, index, metadata, bad_pixels=bad),
         scan.amplitude_blocks(split),
         scan.patch_blocks(split) if patches else None,
         where=f"dose_{scan.dose}: the {split} half",

@@ -80,7 +80,7 @@ def _metrics(coords: NDArray[np.float64], dataset: Dataset, rule: ViewRule) -> d
         s_img=1.0,
         n_groups=VIEW_GROUPS,
         neighbor_count=rule.neighbor_count,
-        probe_diameter_px=probe_diameter_px(dataset.probe),
+        probe_diameter_px=probe_diameter_px(dataset.modes),
         rng_seed_subsample=rule.seed,
         probe_diameter_source=PROBE_SOURCE,
     )
@@ -109,8 +109,8 @@ def _expected_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
     """Expected counts of a frame, averaged over the kept frames."""
     scan, scale, detector = dataset.scan[kept], dataset.intensity_scale, Detector.of(dataset)
     if detector is not None:
-        return detector.mean_counts(dataset.object, dataset.probe, scan, scale)
-    return scale**2 * exact_mean(exit_wave_energies(dataset.object, dataset.probe, scan))
+        return detector.mean_counts(dataset.object, dataset.modes, scan, scale)
+    return scale**2 * exact_mean(exit_wave_energies(dataset.object, dataset.modes, scan))
 
 
 def write_view(
@@ -142,7 +142,7 @@ def write_view(
         file,
         small_arrays(
             dataset.object,
-            dataset.probe,
+            dataset.modes,
             dataset.x[kept],
             dataset.y[kept],
             scan_index,

@@ -21,7 +21,7 @@ from fly64_assets.contract.findings import ContractReport, Finding, FormError, e
 from fly64_assets.contract.metadata import build_metadata, decode_metadata, encode_metadata, geometry, transformation
 from fly64_assets.contract.npz import load_base, write_npz
 from fly64_assets.contract.scan_findings import LINE
-from fly64_assets.contract.schema import METADATA, Base, base_arrays
+from fly64_assets.contract.schema import METADATA, Base, base_arrays, further, strongest
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ContractError, Fly64Error
 from fly64_assets.formats.reading.opening import files_beside, opened
@@ -104,7 +104,7 @@ def intake_file(
         )
     fields = {"base": {"name": path.name, "sha256": source}}
     physics = geometry(decode_metadata(arrays[METADATA]))
-    metadata = build_metadata(len(arrays["probeGuess"]), *transformations, physics=physics, fields=fields)
+    metadata = build_metadata(arrays["probeGuess"].shape[-1], *transformations, physics=physics, fields=fields)
     arrays = {**arrays, METADATA: encode_metadata(metadata)}
     report = base_report(arrays, design)
     (report.strict() if strict else report).raise_if_failed(f"base {base_id(path, source)}")
@@ -149,11 +149,10 @@ def base_report(
     if not report.ok:
         return report
     found = []
-    if len(arrays["probeGuess"]) not in NETWORK_PATCH_SIZES:
+    side = arrays["probeGuess"].shape[-1]
+    if side not in NETWORK_PATCH_SIZES:
         sizes = ", ".join(map(str, NETWORK_PATCH_SIZES))
-        found.append(
-            error(SHAPE, f"the probe is {len(arrays['probeGuess'])} px wide; the N of a study is one of {sizes}")
-        )
+        found.append(error(SHAPE, f"the probe is {side} px wide; the N of a study is one of {sizes}"))
     x, y = arrays["xcoords"], arrays["ycoords"]
     if design is None:
         lines = [f"with `scan: base`, {why}" for axis in ("x", "y") if (why := one_sided(x, y, axis))]
@@ -173,7 +172,8 @@ def base_report(
 def _no_simulation(arrays: Mapping[str, NDArray[Any]], design: StudyDesign | None) -> str:
     """Why no frames can be simulated from a base, of the study or of any one; empty if they can be."""
     x, y = arrays["xcoords"], arrays["ycoords"]
-    base = Base(arrays["objectGuess"], arrays["probeGuess"], x, y, {})
+    probe = arrays["probeGuess"]
+    base = Base(arrays["objectGuess"], strongest(probe), x, y, {}, further(probe))
     seed, doses = (design.rng_seeds["simulation"], design.doses) if design else (0, (1000,))
     axes = [design.train_test_split_axis] if design else [axis for axis in ("x", "y") if not one_sided(x, y, axis)]
     for dose in {min(doses), max(doses)} if axes else ():
@@ -291,7 +291,7 @@ def _facts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     return {
         "object_height_px": height,
         "object_width_px": width,
-        "patch_size_px": int(arrays["probeGuess"].shape[0]),
+        "patch_size_px": int(arrays["probeGuess"].shape[-1]),
         "positions": len(arrays["xcoords"]),
         "probe_diameter_px": diameter,
     }

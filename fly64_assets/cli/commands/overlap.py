@@ -16,7 +16,7 @@ from fly64_assets.cli.console import MARKS, Positive, fail, json_option, print_j
 from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.options import allow_missing_option, dose_option, driven, gridsize_option, refused, view_option
 from fly64_assets.contract import values
-from fly64_assets.contract.frames import find_frames, squeezed
+from fly64_assets.contract.frames import find_frames, probe_of, squeezed
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.contract.schema import OBJECT, PROBE, Arrays
 from fly64_assets.contract.schema import XCOORDS as X
@@ -148,9 +148,8 @@ def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:
 
 
 def _probe(arrays: Arrays) -> NDArray[Any] | None:
-    """The probe of a file, where it holds one of a single mode."""
-    probe = squeezed(arrays[PROBE], 2) if PROBE in arrays else None
-    return probe if probe is not None and probe.ndim == 2 and probe.dtype.kind in "fc" else None
+    """The probe of a file, of one mode or of several, where it holds one."""
+    return probe_of(arrays)
 
 
 def _judge(file: Path, arrays: Arrays, coords: NDArray[np.float64], probe: NDArray[Any] | None) -> None:

@@ -26,6 +26,7 @@ from fly64_assets.evaluation.scores.resolution import RingCorrelation, rectangle
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, contests, uniform_verdict
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import one_mode_problem
 from fly64_assets.physics.windows import Scan
 
 UNIFORM: Final = "flat"
@@ -237,7 +238,7 @@ def compare_split(
 ) -> SplitComparison:
     """Score every method of one split, a uniform object and the truth itself, all aligned by the same procedure."""
     m, threshold = data.measurement, evaluation.coverage_threshold
-    region = evaluation_region(m.probe, m.scan, threshold=threshold, scan_box=data.scan_box, train_scan=train_scan)
+    region = evaluation_region(m.modes, m.scan, threshold=threshold, scan_box=data.scan_box, train_scan=train_scan)
     uniform = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
     results: dict[str, MethodResult] = {}
     for name, candidate in {**data.methods, UNIFORM: uniform, TRUTH: truth}.items():
@@ -246,11 +247,12 @@ def compare_split(
     fields = {name: result.alignment for name, result in results.items() if result.alignment}
     likelihood = nll_excess(fields, truth, m)
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
-    unit: UnitLimit | str
-    try:
-        unit = limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
-    except ValueError as error:
-        unit = str(error)
+    unit: UnitLimit | str = one_mode_problem(m.modes, "the photon limit")
+    if not unit:
+        try:
+            unit = limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
+        except ValueError as error:
+            unit = str(error)
     bound = DoseLimit(unit, m.intensity_scale, photons.phase_floor_rad)
     parts = ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
     rows: list[Row] = []

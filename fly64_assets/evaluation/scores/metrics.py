@@ -313,4 +313,4 @@ def _object_rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
 def _negative_log_likelihood(rows: Complex, m: Measurement, frames: NDArray[np.int64], top: int, counts: Real) -> Real:
     """Per frame (b,), up to a constant of the data; ``rows`` of the object from ``top`` on."""
     scan = m.scan[frames].on((top, 0), (rows.shape[0], rows.shape[1]))
-    return negative_log_likelihood(patch_counts(rows, m.probe, scan, m.intensity_scale), counts, m.bad_pixels)
+    return negative_log_likelihood(patch_counts(rows, m.modes, scan, m.intensity_scale), counts, m.bad_pixels)

@@ -93,7 +93,7 @@ def evaluation_region(
 
     Parameters
     ----------
-    probe : (N, N) complex
+    probe : (N, N) or (M, N, N) complex
         The known probe; the same for every method.
     threshold : float
         Factor of sum |P|^2 / (pi D^2 / 4), D the probe's diameter.

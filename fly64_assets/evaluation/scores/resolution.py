@@ -237,7 +237,7 @@ def compare_halves(
         if obj.shape != tuple(half.object_shape):
             raise ValueError(f"a reconstruction has shape {obj.shape}, the measurement has {half.object_shape}")
     masks = [
-        evaluation_region(m.probe, m.scan, threshold=coverage_threshold, scan_box=scan_box(m.scan)).mask for m in halves
+        evaluation_region(m.modes, m.scan, threshold=coverage_threshold, scan_box=scan_box(m.scan)).mask for m in halves
     ]
     mask = masks[0] & masks[1]
     curve: RingCorrelation | str

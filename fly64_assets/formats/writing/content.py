@@ -78,7 +78,7 @@ def product_of(
         obj = np.ones(measurement.object_shape, np.complex64)
     if obj.shape != tuple(measurement.object_shape):
         raise ValueError(f"the object has shape {obj.shape}, the grid of the data set is {measurement.object_shape}")
-    wave, scale = measurement.probe, measurement.intensity_scale
+    wave, scale = measurement.modes, measurement.intensity_scale
     if probe is not None:
         wave, scale = probe, measurement.intensity_scale / measurement.unit
     if wave.shape[-2:] != (measurement.patch_size,) * 2:
