@@ -26,9 +26,10 @@ def checked(measurement: Measurement, *, modes: bool = False) -> Measurement:
     ``modes`` says that the method can use several incoherent modes of a probe; others refuse them.
     What an engine would silently turn into wrong results is refused. Raises :class:`EngineError`.
     """
+    _refuse(measurement, _shapes)
     if not modes:
         _refuse(measurement, _single_mode)
-    _refuse(measurement, _shapes, _mask, _probe, _positions, _frames)
+    _refuse(measurement, _mask, _probe, _positions, _frames)
     return measurement.normalised()
 
 

@@ -151,11 +151,6 @@ def test_spare_axes(save, arrays, key, form):
     assert done == [transformation("drop_axes", {"key": key, "shape": list(form(arrays[key]).shape)})]
 
 
-def test_several_probe_modes_are_refused(save, arrays):
-    with pytest.raises(ContractError, match=r"probeGuess has shape \(3, 16, 16\).*one probe mode"):
-        canonicalize(save(arrays | {"probeGuess": np.stack([arrays["probeGuess"]] * 3)}))
-
-
 def test_too_few_axes_are_refused(save, arrays):
     for key in ("probeGuess", "diffraction", "xcoords"):
         with pytest.raises(ContractError, match=f"{key} has shape"):

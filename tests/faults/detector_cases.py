@@ -492,10 +492,11 @@ CASES = (
             name,
             lambda shape=shape: base(probeGuess=_modes().reshape(shape)),
             BASE,
-            "DATA-001.shape",
-            E,
+            "DATA-001.modes",
+            "info",
             "% of the power",
             ("--probe-mode", "0"),
+            ACCEPTED,
         )
         for words, name, shape in (("", "modes", (3, N, N)), (", as pty-chi has them", "modes_4d", (1, 3, N, N)))
     ),

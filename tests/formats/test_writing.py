@@ -218,3 +218,10 @@ def test_a_probe_found_from_a_measurement_has_the_unit_of_the_file(measured):
     known = product_of(measured, OPTICS, OBJECT, name="f").probe
     assert np.allclose(product_of(normal, OPTICS, OBJECT, name="f").probe, known)
     assert np.allclose(product_of(normal, OPTICS, OBJECT, measured.probe, name="f").probe, known)
+
+
+def test_the_modes_of_a_measurement_are_exported_all(measured):
+    several = replace(measured, further_modes=0.5j * measured.probe[None])
+    product = product_of(several, OPTICS, OBJECT, name="modes")
+    assert product.probe.shape == (2, *measured.probe.shape)
+    np.testing.assert_allclose(product.probe, measured.intensity_scale * several.modes, rtol=1e-6)

@@ -65,20 +65,18 @@ def alone(measured):
 
 
 def test_two_modes_explain_what_one_does_not(measured, truth):
-    both, first = run(measured, 30), run(alone(measured), 30)
+    both, first = run(measured, 14), run(alone(measured), 14)
     errors = [phase_error(found.object, truth, measured) for found in (both, first)]
-    print(errors, both.deviance[-1], both.expected[-1], first.deviance[-1])
     assert errors[0] < 0.5 * errors[1]
-    assert both.deviance[-1] < 1.2 * both.expected[-1]
-    assert first.deviance[-1] > 1.5 * first.expected[-1]
+    assert both.deviance[-1] < 1.5 * both.expected[-1]
+    assert first.deviance[-1] > 4 * first.expected[-1]
     assert both.probe.shape == (2, N, N)
     np.testing.assert_allclose(both.probe, measured.modes, rtol=1e-5, atol=1e-6 * np.abs(measured.modes).max())
 
 
 def test_refinement_corrects_a_wrong_second_mode(measured, truth):
     wrong = replace(measured, further_modes=0.7 * measured.further_modes)
-    fixed, refined = run(wrong, 20), run(wrong, 20, "refined")
-    print(fixed.deviance[-1], refined.deviance[-1])
+    fixed, refined = run(wrong, 10), run(wrong, 10, "refined")
     assert refined.deviance[-1] < 0.9 * fixed.deviance[-1]
     assert refined.probe.shape == (2, N, N)
     assert in_order(refined.probe)

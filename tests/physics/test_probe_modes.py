@@ -96,8 +96,13 @@ def test_more_modes_than_pixels_and_no_light():
 
 def test_a_method_of_one_mode_says_how_much_that_one_holds():
     measured = measure(random_object(), soft_probe(N), 4, 1e4)
+    modes = orthogonal_modes(mixed()).astype(np.complex64)
+    several = replace(measured, probe=modes[0], further_modes=modes[1:])
     words = r"3 incoherent modes, and this method knows one: the strongest orthogonal one holds 57\.1% of the power"
     with pytest.raises(EngineError, match=words):
-        checked(replace(measured, probe=mixed().astype(np.complex64)))
+        checked(several)
+    assert checked(several, modes=True).modes.shape == (3, N, N)
+    with pytest.raises(EngineError, match=r"the further modes have the shape \(2, 8, 8\)"):
+        checked(replace(several, further_modes=several.further_modes[:, :8, :8]), modes=True)
     with pytest.raises(EngineError, match=r"the probe has the shape \(1, 16, 16\); expected \(N, N\)"):
         checked(replace(measured, probe=measured.probe[None]))
