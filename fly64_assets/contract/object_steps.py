@@ -20,7 +20,7 @@ from fly64_assets.contract.places import pixel_list
 from fly64_assets.contract.positions import Origin, window_range
 from fly64_assets.contract.resampling import light_left_out, resized
 from fly64_assets.physics.optics import far_field_pixel, wavelength_of
-from fly64_assets.physics.probe_modes import MODES_AXES, in_order, orthogonal_modes, power_shares
+from fly64_assets.physics.probe_modes import MODES_AXES, added, in_order, orthogonal_modes, power_shares
 
 STACKED: Final = 3
 """Axes of a probe of several modes, or of an object of several slices."""
@@ -228,7 +228,7 @@ class ObjectSteps(Conversion):
                 structure.SHAPE, f"{option} {side} of a probe of {shape}; --crop makes its window smaller, --pad larger"
             )
         new = resized(probe, side, 0)
-        lost = light_left_out(np.abs(probe.astype(np.complex128)) ** 2, side)
+        lost = light_left_out(added(np.abs(probe.astype(np.complex128)) ** 2), side)
         self.arrays[schema.PROBE] = new
         self.physics["N"] = side
         self.record("resize_window", key=schema.PROBE, old=list(shape), new=side, power_left_out=lost)

@@ -139,3 +139,10 @@ def test_a_mode_that_is_not_there_or_cannot_be_one_is_refused(save, arrays, read
     for unfit in (0 * probe, probe * np.nan, np.full_like(probe, np.inf)):
         with pytest.raises(FormError, match="2 modes hold values that are not finite, or no power at all"):
             read(save(arrays | {"probeGuess": unfit}), corrections=Corrections(probe_mode=0))
+
+
+def test_modes_of_a_base_in_another_window(save, arrays):
+    found, done = canonicalize_base(save(arrays | {"probeGuess": modes_of(arrays)}), corrections=Corrections(crop=12))
+    assert found["probeGuess"].shape == (2, 12, 12)
+    assert in_order(found["probeGuess"])
+    assert step_of(done, "resize_window")["old"] == [16, 16]
