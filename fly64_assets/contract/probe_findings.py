@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fly64_assets.contract import schema
 from fly64_assets.contract.evidence import Evidence, every
 from fly64_assets.contract.findings import Finding, warning
-from fly64_assets.contract.frames import squeezed
 from fly64_assets.physics.forward import blocks
 
 PHOTONS: Final = "PROBE-001.photons"
@@ -35,7 +34,7 @@ def power_ratio(evidence: Evidence, most: int | None = None) -> float | None:
     totals = np.asarray(evidence.statistics.totals)
     if far is None or scale is None or not len(totals) or not np.isfinite(totals).all():
         return None
-    probe = squeezed(evidence.arrays[schema.PROBE], 2).astype(np.complex128)
+    probe = np.asarray(evidence.arrays[schema.PROBE], np.complex128)
     obj = np.asarray(evidence.arrays.get(schema.OBJECT, np.ones((1, 1))))
     peak = float(np.abs(probe).max())
     if evidence.expected is not None:
