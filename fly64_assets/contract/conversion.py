@@ -282,7 +282,7 @@ class Conversion:
     def place_positions(self, origin: Origin | None) -> None:
         """Window centres from positions of another origin; what only a guess makes fit is refused with the guess."""
         found = values.window_geometry(self.arrays, self.arrays[schema.PROBE].shape[-2])
-        if found is None:
+        if found is None or len(found[0]) != len(found[1]):
             return
         x, y, shape, size = found
         if origin is not None:

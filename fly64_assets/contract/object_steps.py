@@ -108,7 +108,7 @@ class ObjectSteps(Conversion):
     def fill_border(self, wanted: bool) -> None:
         """The median amplitude, without phase, where a border of the object is no number; without the option refuse."""
         obj = self.arrays.get(schema.OBJECT)
-        if obj is None or obj.ndim != 2 or obj.dtype.kind != "c":
+        if obj is None or obj.ndim != 2 or not obj.size or obj.dtype.kind != "c":
             return
         outside = ~np.isfinite(obj)
         labels, _ = scipy.ndimage.label(outside)

@@ -148,6 +148,8 @@ def test_poisoned_values(tmp_path: Path, ledger: Ledger, key: str, value: float,
 
 @fuzz
 @given(st.dictionaries(st.sampled_from(KEYS[:7]), st.lists(st.integers(0, 17), max_size=4), max_size=3))
+@example({"objectGuess": [0, 0]})
+@example({"diffraction": [], "ycoords": [0]})
 def test_shapes_that_disagree(tmp_path: Path, ledger: Ledger, shapes: dict[str, list[int]]) -> None:
     arrays = sound_arrays()
     for key, shape in shapes.items():
