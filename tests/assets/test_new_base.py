@@ -150,7 +150,7 @@ def test_bad_files_are_told_once_with_their_findings(watch):
     assert "'large.npz' cannot become a base: large.npz breaks the data contract" in message
     assert "128" in message
     assert "'notes.npz' cannot become a base" in message
-    assert "is not a complete zip archive" in message
+    assert "is of no known kind" in message
     assert watch.tick()[1] == f"no new base file in {watch.folder}"
     (watch.folder / "notes.npz").rename(watch.folder / "memos.npz")
     assert watch.settle()[1] == f"no new base file in {watch.folder}"
