@@ -47,8 +47,9 @@ def as_marks(
 
     Examples
     --------
-    >>> as_marks(np.array([[[0, 8]], [[0, 0]], [[0, 1]]]), "mask", frames=3)
-    (array([[False,  True]]), 1)
+    >>> as_marks(np.array([[[0, 8], [0, 0]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]]), "mask", frames=3)
+    (array([[False,  True],
+           [False, False]]), 1)
     """
     planes = squeezed(array, 2)
     if planes.dtype.kind not in REAL_KINDS or not planes.size or planes.ndim not in (2, 3):

@@ -136,6 +136,7 @@ def test_a_measurement_cannot_hold_the_truth():
         "scan_index",
         "unit",
         "bad_pixels",
+        "further_modes",
     }
 
 
