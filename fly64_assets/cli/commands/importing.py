@@ -48,9 +48,9 @@ def import_data(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Turn measured data, or any data set, into one that obeys DATA-001, and say what became of every key.
+    """Turn measured data into a data set that obeys DATA-001.
 
-    Reads NPZ, CXI, NeXus, HDF5 (ptychodus, PtyPy, PtyLab), MATLAB, NPY and TIFF files, told apart by their content.
+    Says what became of every key. Reads NPZ, CXI, NeXus, HDF5 (ptychodus, PtyPy, PtyLab), MATLAB, NPY and TIFF files, told apart by their content.
     A measurement needs no object: ones stand in for it. Every finding is printed; what the file does not show is
     refused with the option that says it. `fly64 legacy import` is the same command.
 
