@@ -50,9 +50,9 @@ def import_data(
 ) -> None:
     """Turn measured data into a data set that obeys DATA-001.
 
-    Says what became of every key. Reads NPZ, CXI, NeXus, HDF5 (ptychodus, PtyPy, PtyLab), MATLAB, NPY and TIFF files, told apart by their content.
-    A measurement needs no object: ones stand in for it. Every finding is printed; what the file does not show is
-    refused with the option that says it. `fly64 legacy import` is the same command.
+    Says what became of every key. Reads NPZ, CXI, NeXus, HDF5 (ptychodus, PtyPy, PtyLab), MATLAB, NPY and TIFF files,
+    told apart by their content. A measurement needs no object: ones stand in for it. Every finding is printed; what
+    the file does not show is refused with the option that says it. `fly64 legacy import` is the same command.
 
     Steps are done in this order, whatever that of the options: modes and slices, --drop-frames, masks (which lie as
     the frames of the file do), --clip-negative, --gain, --orientation, --centre, --positions-unit, --crop or --pad,
