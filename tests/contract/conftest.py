@@ -81,3 +81,15 @@ def halves() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 def part():
     """Builder of a data set of some of the frames, with other metadata."""
     return make_arrays
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writer of a file that holds arrays as they are, as another program writes it; returns its path."""
+
+    def write(arrays):
+        path = tmp_path / "wild.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return write

@@ -21,16 +21,6 @@ from fly64_assets.errors import ContractError
 from fly64_assets.physics.illumination import probe_diameter_px
 
 
-@pytest.fixture
-def save(tmp_path):
-    def write(arrays):
-        path = tmp_path / "wild.npz"
-        np.savez(path, **arrays)
-        return path
-
-    return write
-
-
 def operations(transformations):
     assert all(set(entry) == {"tool", "operation", "parameters"} for entry in transformations)
     return [entry["operation"] for entry in transformations]

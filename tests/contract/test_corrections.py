@@ -42,16 +42,6 @@ def smooth():
     }
 
 
-@pytest.fixture
-def save(tmp_path):
-    def write(arrays):
-        path = tmp_path / "wild.npz"
-        np.savez(path, **arrays)
-        return path
-
-    return write
-
-
 def model(arrays):
     """Counts (n, N, N) that object, probe and positions let expect."""
     obj, probe = arrays["objectGuess"].astype(complex), arrays["probeGuess"].astype(complex)

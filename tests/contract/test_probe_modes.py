@@ -16,16 +16,6 @@ from fly64_assets.physics.probe_modes import in_order, power_shares
 from fly64_assets.ptychopinn.data_sets import export_data_set
 
 
-@pytest.fixture
-def save(tmp_path):
-    def write(arrays):
-        path = tmp_path / "modes.npz"
-        np.savez(path, **arrays)
-        return path
-
-    return write
-
-
 @pytest.fixture(params=["data set", "base"])
 def read(request):
     return canonicalize if request.param == "data set" else canonicalize_base
