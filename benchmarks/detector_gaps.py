@@ -32,7 +32,7 @@ DEAD = 1 / 256
 
 
 def gaps(size: int) -> np.ndarray:
-    """Pixels (N, N) bool that an Eiger scaled to N x N does not measure: 6.5 % of 64 x 64."""
+    """Pixels (N, N) bool that an Eiger scaled to N x N does not measure: 6.4 % of 64 x 64."""
     bad = np.random.default_rng(1).random((size, size)) < DEAD
     row, column = size // 2 + 9 * size // 64, size // 2 - 12 * size // 64
     bad[row : row + 2] = bad[:, column : column + 2] = True

@@ -108,7 +108,7 @@ def _measure(file: Path, gridsizes: Sequence[int], given: Mapping[str, Any]) -> 
     arrays = open_npz(file)
     coords = _positions(file, arrays)
     diameter, source = given["probe_diameter_px"], "argument"
-    probe = None if diameter else _probe(arrays)
+    probe = None if diameter else probe_of(arrays)
     _judge(file, arrays, coords, probe)
     if diameter is None:
         diameter, source = _diameter(file, arrays, probe)
@@ -145,11 +145,6 @@ def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:
     if len(x) != len(y):
         fail(f"{file.name}: {len(x)} xcoords but {len(y)} ycoords; expected as many")
     return np.column_stack([x, y]).astype(np.float64)
-
-
-def _probe(arrays: Arrays) -> NDArray[Any] | None:
-    """The probe of a file, of one mode or of several, where it holds one."""
-    return probe_of(arrays)
 
 
 def _judge(file: Path, arrays: Arrays, coords: NDArray[np.float64], probe: NDArray[Any] | None) -> None:

@@ -62,7 +62,6 @@ LARGEST_TILT_DEGREES: Final = 30.0
 """Tilts of the detector against the beam that are noted, and above which its frames are no flat far field."""
 SKEW: Final = 0.1
 """Largest cosine of the angle between rows and columns of a frame."""
-"""The bit of a CXI mask that says that a pixel is above the background; it is no fault."""
 
 LARGEST_ENERGY_J: Final = 1e-10
 METRES: Final = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "micron": 1e-6, "microns": 1e-6, "nm": 1e-9}

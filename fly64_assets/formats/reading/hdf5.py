@@ -28,13 +28,18 @@ ARRAY_KINDS: Final = "biufcV"
 
 
 class Tree:
-    """An open HDF5 file: its members by path. Links to other files are refused, never followed."""
+    """An open HDF5 file: its members by path. Links to other files are refused, never followed.
+
+    ``arrays_read`` and ``facts_read`` are the paths of the arrays, and of the single numbers and texts, read so far.
+    """
 
     def __init__(self, file: h5py.File, path: Path, max_bytes: int | None) -> None:
         self.path = path
         self._file = file
         self._limit = max(DEFAULT_MAX_BYTES, path.stat().st_size) if max_bytes is None else max_bytes
         self._taken = 0
+        self.arrays_read: set[str] = set()
+        self.facts_read: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return self._found(name) is not None
@@ -80,6 +85,7 @@ class Tree:
         if dataset is None:
             raise self.error(f"'{name}' is no array")
         self._check(name, dataset)
+        self.arrays_read.add(_path(dataset))
         offset = dataset.id.get_offset()
         filters = dataset.id.get_create_plist().get_nfilters()
         with self._reading(name):
@@ -98,6 +104,7 @@ class Tree:
         dataset = self.dataset(name)
         if dataset is None or dataset.size != 1 or dataset.dtype.kind not in "biuf":
             return None
+        self.facts_read.add(_path(dataset))
         return float(self.read(name).reshape(-1)[0])
 
     def text(self, name: str) -> str | None:
@@ -105,6 +112,7 @@ class Tree:
         dataset = self.dataset(name)
         if dataset is None or dataset.size != 1 or h5py.check_string_dtype(dataset.dtype) is None:
             return None
+        self.facts_read.add(_path(dataset))
         with self._reading(name):
             value = np.asarray(dataset[()]).reshape(-1)[0]
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
@@ -196,6 +204,10 @@ def open_tree(path: Path, max_bytes: int | None) -> Iterator[Tree]:
         yield Tree(file, path, max_bytes)
     if _identity(path) != before:
         raise ContractError(f"{path} changed while it was read; wait until its writer is done and try again")
+
+
+def _path(dataset: h5py.Dataset) -> str:
+    return str(dataset.name).strip("/")
 
 
 def _tile(dataset: h5py.Dataset) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import arrays, cxi, matlab, plain, ptychodus, ptylab, ptypy
 from fly64_assets.formats.reading.hdf5 import Tree, open_tree
+from fly64_assets.formats.reading.plain import MANY
 from fly64_assets.formats.reading.said import Said
 
 SAID: Final = "said"
@@ -147,11 +148,12 @@ def _on_the_probes_grid(source: Source, rename: Mapping[str, str]) -> None:
 
 def _match(main: Source, other: Source, first: NDArray[Any], second: NDArray[Any]) -> None:
     """Keep, in both sources, what has an index in both, in the order of the first."""
+    for source, indices in ((main, first), (other, second)):
+        if len(np.unique(indices)) < len(indices):
+            raise ContractError(f"{source.path} has an index twice; expected each frame once")
     common, keep, take = np.intersect1d(first, second, return_indices=True)
-    if len(common) < min(len(np.unique(first)), 1) or len(np.unique(first)) < len(first):
+    if not len(common):
         raise ContractError(f"{main.path} and {other.path} have no indices in common; expected frames of the same scan")
-    if len(np.unique(second)) < len(second):
-        raise ContractError(f"{other.path} has an index twice; expected each frame once")
     order = np.argsort(keep)
     for source, chosen, indices in ((main, keep[order], first), (other, take[order], second)):
         if len(chosen) == len(indices) and np.array_equal(chosen, np.arange(len(indices))):
@@ -171,7 +173,9 @@ def _open(path: Path, said: Said, frames: bool, named: frozenset[str]) -> Source
     kind = kind_of(path)
     if kind == HDF5:
         with open_tree(path, said.max_bytes) as tree:
-            return _tree(tree, said, frames, named)
+            source = _tree(tree, said, frames, named)
+            _list_others(tree, source)
+            return source
     if kind == MATLAB_5:
         return matlab.read_level_5(path, said.max_bytes)
     if kind == NPY:
@@ -181,6 +185,16 @@ def _open(path: Path, said: Said, frames: bool, named: frozenset[str]) -> Source
     if other := what_else(path):
         raise ContractError(f"{path} {other}; expected an NPZ, HDF5, MATLAB, NPY or TIFF file")
     return _foreign_archive(path, said, frames)
+
+
+def _list_others(tree: Tree, source: Source) -> None:
+    """Name the members of a file that its reader has not named: facts that it used, and what it left."""
+    others = [name for name in tree.datasets() if name not in source.members]
+    source.members |= {name: "read" for name in others if name in tree.facts_read}
+    left = [name for name in others if name not in tree.facts_read | tree.arrays_read]
+    source.members |= dict.fromkeys(left[:MANY], "not needed")
+    if len(left) > MANY:
+        source.members[f"{len(left) - MANY} more"] = "not needed"
 
 
 def _tree(tree: Tree, said: Said, frames: bool, named: frozenset[str]) -> Source:
@@ -195,12 +209,12 @@ def _tree(tree: Tree, said: Said, frames: bool, named: frozenset[str]) -> Source
         return ptypy.read_data(tree, said, frames=frames)
     if ptylab.recognises(keys):
         return ptylab.read(tree, said, frames=frames)
-    known = _array_reader(keys)
-    if known is not None and not matlab.is_tree(tree):
-        reader, names = known
-        return reader(tree.path, {name: tree.read(name) for name in names if frames or name not in FRAMES})
     if matlab.is_tree(tree):
         return matlab.read_tree(tree, frames=frames, named=named)
+    known = _array_reader(keys)
+    if known is not None:
+        reader, names = known
+        return reader(tree.path, {name: tree.read(name) for name in names if frames or name not in FRAMES})
     return plain.read_tree(tree, frames=frames, named=named)
 
 
@@ -226,7 +240,8 @@ def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
         if keys & {*schema.REQUIRED_KEYS, schema.LEGACY_FRAMES}:
             return None
         if ptychodus.is_product(keys):
-            held = {key: archive.read(key) for key in keys if not archive.header(key).dtype.hasobject}
+            wanted = keys if frames else keys - FRAMES
+            held = {key: archive.read(key) for key in wanted if not archive.header(key).dtype.hasobject}
             main = {name: held[name] for name in (*ptychodus.PRODUCT, ptychodus.INDEX) if name in held}
             both = frames and ptychodus.is_diffraction(keys)  # an archive may hold the frames as well
             of_frames = {ptychodus.PATTERNS, ptychodus.INDEXES, schema.BAD_PIXELS} if both else set()
@@ -234,6 +249,9 @@ def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
             source = ptychodus.product(path, main, held, others)
             if both:
                 source = joined(source, ptychodus.diffraction(path, held))
+                if schema.SCAN_INDEX in held:  # written by this package
+                    source.arrays[schema.SCAN_INDEX] = held[schema.SCAN_INDEX]
+                    source.members[schema.SCAN_INDEX] = f"read as {schema.SCAN_INDEX}"
             return source
         known = _array_reader(keys)
         if known is None:

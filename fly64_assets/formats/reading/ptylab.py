@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.orientation import Orientation, turned
 from fly64_assets.contract.source import Source
+from fly64_assets.formats.reading.arrays import as_pairs
 from fly64_assets.formats.reading.hdf5 import Tree
 from fly64_assets.formats.reading.said import Geometry, Said, frame_shape, note_geometry, put_metres
 
@@ -75,11 +75,7 @@ def _sides(tree: Tree) -> tuple[int, int] | None:
 
 def _read_positions(tree: Tree, source: Source, pixel: tuple[float, float] | None, said: Said, lacking: str) -> None:
     name = "encoder_corrected" if "encoder_corrected" in tree else "encoder"
-    pairs = np.asarray(tree.read(name), np.float64)
-    if pairs.ndim == 2 and pairs.shape[0] == 2 != pairs.shape[1]:
-        pairs = pairs.T
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise tree.error(f"'{name}' has shape {pairs.shape}; expected (n, 2), order y, x, in metres")
+    pairs = as_pairs(tree.path, name, tree.read(name))
     put_metres(source, pairs[:, 1], pairs[:, 0], pixel, said, lacking)
     source.members[name] = "read as positions: of the beam, in metres about the object's centre, order y, x"
     if schema.OBJECT in source.arrays:
