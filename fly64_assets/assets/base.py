@@ -103,5 +103,5 @@ def describe_base(layout: Layout) -> dict[str, Any]:
         "probe_diameter_px": probe_diameter_px(base.modes),
         "positions": len(base.x),
         "object": picture(preview(base.object)),
-        "scan": picture(scan_figure(base.probe, base.scan)),
+        "scan": picture(scan_figure(base.modes, base.scan)),
     }

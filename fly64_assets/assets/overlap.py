@@ -64,5 +64,5 @@ def _describe(dataset: Dataset, view: SplitView) -> Mapping[str, Any]:
         f"frames_{view.split}": len(view.kept),
         f"overlap_of_probe_discs_{view.split}": view.metrics["metric_2_image_based_avg"],
         f"overlap_counts_{view.split}": counted(view.metrics),
-        f"scan_{view.split}": picture(scan_figure(dataset.probe, dataset.scan[view.kept])),
+        f"scan_{view.split}": picture(scan_figure(dataset.modes, dataset.scan[view.kept])),
     }

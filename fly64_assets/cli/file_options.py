@@ -118,7 +118,11 @@ _OBJECT_CORRECTIONS: Final = (
         type=click.Choice(MIRRORS),
         help="Positions count to the left (x), up (y), or both, as those of a sample stage may.",
     ),
-    click.option("--probe-mode", type=click.IntRange(min=0), help="Take this one of several probe modes, from 0."),
+    click.option(
+        "--probe-mode",
+        type=click.IntRange(min=0),
+        help="Take this one of the probe's orthogonal modes, 0 the strongest.",
+    ),
     click.option(
         "--slice", "slice_number", type=click.IntRange(min=0), help="Take this one of several object slices, from 0."
     ),

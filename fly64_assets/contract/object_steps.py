@@ -36,7 +36,7 @@ class ObjectSteps(Conversion):
     """The arrays of a file during conversion, with the steps about object, probe and positions."""
 
     def choose_mode(self, number: int | None) -> None:
-        """One of several incoherent modes of the probe, with its share of the power."""
+        """One of several incoherent modes of the probe, with its share of the power: of the orthogonal ones."""
         if number is None or schema.PROBE not in self.arrays:
             return
         probe = squeezed(self.arrays[schema.PROBE], STACKED)
@@ -55,6 +55,8 @@ class ObjectSteps(Conversion):
                 f"{schema.PROBE}: its {len(modes)} modes hold values that are not finite, or no power at all; none of "
                 "them can be taken for the probe",
             )
+        if not in_order(modes):
+            modes = orthogonal_modes(modes).astype(modes.dtype)
         shares = power_shares(modes).round(6).tolist()
         self.arrays[schema.PROBE] = modes[number]
         self.record("choose_probe_mode", key=schema.PROBE, mode=number, share_of_power=shares[number], shares=shares)
@@ -76,13 +78,15 @@ class ObjectSteps(Conversion):
     def order_modes(self) -> None:
         """Several incoherent modes as the orthogonal ones that give the same counts, the strongest first.
 
-        A mode that holds next to nothing of the power, because others can replace it, is left out.
+        A mode that holds next to nothing of the power is left out.
         """
         modes = self.arrays[schema.PROBE]
-        if modes.ndim != MODES_AXES or not (np.isfinite(modes).all() and modes.any()) or in_order(modes):
+        if modes.ndim != MODES_AXES or not (np.isfinite(modes).all() and modes.any()):
             return
-        found = orthogonal_modes(modes)
+        found = modes if in_order(modes) else orthogonal_modes(modes)
         shares = power_shares(found)
+        if found is modes and (shares > LEAST_SHARE).all():
+            return
         kept = shares > LEAST_SHARE
         found = found[kept]
         self.arrays[schema.PROBE] = (found if len(found) > 1 else found[0]).astype(modes.dtype)

@@ -104,6 +104,11 @@ def reconstruct(
 
     measurement = checked(measurement, modes=True)
     check_scan(measurement)
+    if measurement.further_modes is not None and (settings.subpixel == "fourier" or engine != "lsqml"):
+        raise EngineError(
+            f"{engine} with subpixel = {settings.subpixel} moves only the first of the probe's "
+            f"{len(measurement.modes)} modes between pixels; expected LSQML with subpixel = bilinear"
+        )
     if start is not None and (start.shape != measurement.object_shape or not np.isfinite(start).all()):
         raise EngineError(
             f"the object to start from has the shape {start.shape} or values that are not finite; expected "

@@ -29,7 +29,8 @@ def engine_options(
     rescaled object no longer fits the counts.
 
     LSQML solves the object's step for all ``modes`` of the probe together, and the library divides it by their number,
-    so that it would be that many times too short; this is undone.
+    so that it would be that many times too short; this is undone. The illumination by which it scales steps, and from
+    which total variation takes its photons, is that of all modes.
     """
     from ptychi import api
 
@@ -43,6 +44,7 @@ def engine_options(
 
     if engine == "lsqml" and modes > 1:
         options.object_options.optimal_step_size_scaler *= modes
+        options.object_options.build_preconditioner_with_all_modes = True
 
     options.probe_options.optimizable = settings.probe == "refined"
     options.probe_options.orthogonalize_incoherent_modes.enabled = False

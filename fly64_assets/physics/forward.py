@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from fly64_assets.physics.probe_modes import MODES_AXES
+from fly64_assets.physics.probe_modes import MODES_AXES, added
 from fly64_assets.physics.windows import Scan, read
 
 BLOCK_FRAMES = 64
@@ -41,10 +41,7 @@ def exit_wave_energies(
     array([4., 4.])
     """
     if probe.ndim == MODES_AXES:
-        energies = np.zeros(len(scan))
-        for mode in probe:
-            energies += exit_wave_energies(obj, mode, scan)
-        return energies
+        probe = np.sqrt(added(np.abs(probe.astype(np.complex128)) ** 2))
     energies = np.empty(len(scan))
     for part in blocks(len(scan)):
         waves = probe * read(obj, scan[part])

@@ -117,9 +117,24 @@ def test_modes_in_fft_order_and_of_another_side(save, arrays, read):
 def test_one_mode_is_taken_by_option_and_recorded(save, arrays, read, number, axes):
     probe = modes_of(arrays).reshape((1,) * axes + (2, 16, 16))
     found, done = read(save(arrays | {"probeGuess": probe}), corrections=Corrections(probe_mode=number))
-    np.testing.assert_array_equal(found["probeGuess"], modes_of(arrays)[number])
-    step = next(entry for entry in done if entry["operation"] == "choose_probe_mode")["parameters"]
-    assert (step["mode"], step["share_of_power"]) == (number, pytest.approx([0.8, 0.2][number]))
+    whole, _ = read(save(arrays | {"probeGuess": modes_of(arrays)}))
+    np.testing.assert_allclose(found["probeGuess"], whole["probeGuess"][number], atol=1e-6)
+    step, shares = step_of(done, "choose_probe_mode"), power_shares(whole["probeGuess"])
+    assert (step["mode"], step["share_of_power"]) == (number, pytest.approx(shares[number], abs=1e-5))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_orthogonal_modes_in_order_are_taken_as_they_are(save, arrays, read, number):
+    whole, _ = read(save(arrays | {"probeGuess": modes_of(arrays)}))
+    found, _ = read(save(arrays | {"probeGuess": whole["probeGuess"]}), corrections=Corrections(probe_mode=number))
+    np.testing.assert_array_equal(found["probeGuess"], whole["probeGuess"][number])
+
+
+def test_a_mode_without_power_is_left_out(save, arrays, read):
+    probe = arrays["probeGuess"]
+    found, done = read(save(arrays | {"probeGuess": np.stack([probe, 0 * probe])}))
+    np.testing.assert_array_equal(found["probeGuess"], probe.astype(np.complex64))
+    assert step_of(done, "orthogonalise_modes")["left_out"] == 1
 
 
 def test_a_mode_that_is_not_there_or_cannot_be_one_is_refused(save, arrays, read):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fixtures.scan import detector_gaps, hidden, write_data_set
+from fixtures.scan import detector_gaps, masked, write_data_set
 from scipy.special import xlogy
 
 from fly64_assets.contract.npz import open_npz
@@ -42,7 +42,7 @@ def results(found) -> dict[str, bytes]:
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_stored_at_bad_pixels_changes_no_byte_and_the_mask_does(scanned, case):
     m = scanned((100, 100), n=12, dose=1e4).measurement
-    zeros, huge, nan = (hidden(m, BAD, value) for value in (0.0, 1e6, np.nan))
+    zeros, huge, nan = (masked(m, BAD, value) for value in (0.0, 1e6, np.nan))
     own, *others, unmasked = (
         results(run(measured, **CASES[case])) for measured in (zeros, huge, nan, replace(zeros, bad_pixels=None))
     )
@@ -57,9 +57,9 @@ def test_the_object_is_that_of_a_detector_without_gaps(scanned, noise):
     """At many photons, within three percent of its phases; taken for zeros the gaps change it much more."""
     s = scanned((100, 100), n=32, dose=1e7)
     settings = {"epochs": 30, "stopping": "epochs", "noise_model": noise, "batch_size": 11}
-    gaps = hidden(s.measurement, BAD, 5.0)
+    gaps = masked(s.measurement, BAD, 5.0)
     whole, own, zeros = (
-        run(m, **settings).object for m in (s.measurement, gaps, replace(hidden(gaps, BAD, 0.0), bad_pixels=None))
+        run(m, **settings).object for m in (s.measurement, gaps, replace(masked(gaps, BAD, 0.0), bad_pixels=None))
     )
     reference = replace(s, object=whole)
     assert reference.phase_error(own) < 0.03 * reference.phase_error(np.ones_like(whole))
@@ -70,7 +70,7 @@ def test_the_object_is_that_of_a_detector_without_gaps(scanned, noise):
 def test_the_minibatch_of_the_study_masks_like_the_librarys(scanned, monkeypatch, probe, variation):
     from fly64_assets.lsqml import minibatch
 
-    m = hidden(scanned(n=48, dose=1e5).measurement, BAD, 2.0)
+    m = masked(scanned(n=48, dose=1e5).measurement, BAD, 2.0)
     settings = {"epochs": 15, "stopping": "epochs", "batch_size": 16, "probe": probe, "total_variation": variation}
     fast = run(m, **settings)
     monkeypatch.setattr(minibatch, "use_fast_minibatches", lambda _task: None)
@@ -85,7 +85,7 @@ def started(scanned):
     """Builder: ``started(noise)`` gives a reconstructor of a scan with gaps, and its first minibatch."""
 
     def build(noise: str):
-        m = hidden(scanned(n=24, dose=1e5).measurement, BAD, 2.0)
+        m = masked(scanned(n=24, dose=1e5).measurement, BAD, 2.0)
         settings, obj = LsqmlSettings(batch_size=8), np.full(m.object_shape, 0.8, np.complex64)
         task = engine._task(m, HeldOutCounts(m, 0.0, 1), settings, Execution(), 1, obj, noise, m.probe)
         task.reconstructor.run_pre_run_hooks()
@@ -140,7 +140,7 @@ def test_loss_and_far_field_error_are_those_of_measured_pixels(started, noise):
 @pytest.mark.parametrize("part", [0.0, 0.2])
 def test_deviances_are_means_over_measured_pixels(scanned, part):
     s = scanned(n=40, dose=1e4)
-    m = hidden(s.measurement, BAD, 9.0)
+    m = masked(s.measurement, BAD, 9.0)
     split = HeldOutCounts(m, part, 1)
     fitted = np.fft.fftshift(split.fitted, axes=(-2, -1)).astype(float)
     assert not fitted[:, BAD].any()
@@ -161,7 +161,7 @@ def test_few_photons_stop_early_by_discrepancy_in_spite_of_gaps(scanned):
     """Zeros at the gaps keep the deviance above its expectation for good."""
     m = scanned(n=40, dose=1e3).measurement
     settings = {"epochs": 24, "stopping": "discrepancy", "noise_model": "poisson", "batch_size": 16}
-    whole, gaps = run(m, **settings), run(hidden(m, BAD, 5.0), **settings)
+    whole, gaps = run(m, **settings), run(masked(m, BAD, 5.0), **settings)
     assert abs(gaps.kept_epoch - whole.kept_epoch) <= 2
     assert gaps.kept_epoch < 24
     assert gaps.stop_reason.startswith("discrepancy: ")
@@ -169,7 +169,7 @@ def test_few_photons_stop_early_by_discrepancy_in_spite_of_gaps(scanned):
 
 def test_the_job_reads_the_mask_of_a_file(scanned, tmp_path):
     s = scanned(n=12)
-    m, settings = hidden(s.measurement, BAD, 4.0), LsqmlSettings(epochs=3)
+    m, settings = masked(s.measurement, BAD, 4.0), LsqmlSettings(epochs=3)
     request = {
         "measurement": str(write_data_set(tmp_path / "gaps.npz", m, s.object)),
         "output_folder": str(tmp_path),

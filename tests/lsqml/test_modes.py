@@ -10,8 +10,10 @@ from fixtures.scan import soft_probe
 
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
+from fly64_assets.errors import EngineError
 from fly64_assets.lsqml import minibatch
-from fly64_assets.lsqml.engine import reconstruct
+from fly64_assets.lsqml.count_split import HeldOutCounts
+from fly64_assets.lsqml.engine import _task, reconstruct
 from fly64_assets.lsqml.job import _write
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics import counts, forward, scan
@@ -74,14 +76,34 @@ def test_two_modes_explain_what_one_does_not(measured, truth):
     np.testing.assert_allclose(both.probe, measured.modes, rtol=1e-5, atol=1e-6 * np.abs(measured.modes).max())
 
 
-def test_refinement_corrects_a_wrong_second_mode(measured, truth):
+def test_refinement_improves_a_wrong_second_mode(measured, truth):
     wrong = replace(measured, further_modes=0.7 * measured.further_modes)
     fixed, refined = run(wrong, 10), run(wrong, 10, "refined")
     assert refined.deviance[-1] < 0.9 * fixed.deviance[-1]
     assert refined.probe.shape == (2, N, N)
     assert in_order(refined.probe)
     powers = [(np.abs(modes[1]) ** 2).sum() for modes in (wrong.modes, refined.probe, measured.modes)]
-    assert powers[0] < powers[1]
+    assert powers[0] < powers[1] <= powers[2]
+    errors = [phase_error(found.object, truth, measured) for found in (fixed, refined)]
+    assert errors[1] < 0.85 * errors[0]
+
+
+@pytest.mark.parametrize("engine", ["lsqml", "epie"])
+def test_modes_that_would_stay_at_rounded_positions_are_refused(measured, engine):
+    settings = LsqmlSettings(subpixel="fourier" if engine == "lsqml" else "bilinear")
+    with pytest.raises(EngineError, match="moves only the first of the probe's 2 modes"):
+        reconstruct(measured, settings, Execution(), 1, lambda *_: None, engine=engine)
+
+
+def test_the_photons_of_total_variation_are_those_of_all_modes(measured):
+    obj, split = np.ones(measured.object_shape, np.complex64), HeldOutCounts(measured, 0.0, 1)
+    photons = []
+    for one in (measured, replace(measured, further_modes=None)):
+        task = _task(one, split, LsqmlSettings(), Execution(), 1, obj, "gaussian", one.modes)
+        task.reconstructor.run_pre_run_hooks()
+        task.reconstructor.run_pre_epoch_hooks()
+        photons.append(float(task.reconstructor.forward_model.get_probe_grid_preconditioner().sum()))
+    assert photons[1] / photons[0] == pytest.approx(0.7, abs=0.01)
 
 
 def test_a_probe_of_several_modes_runs_the_minibatches_of_the_library(measured, monkeypatch):

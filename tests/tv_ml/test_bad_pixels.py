@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fixtures.scan import detector_gaps, hidden, write_data_set
+from fixtures.scan import detector_gaps, masked, write_data_set
 from scipy.ndimage import uniform_filter
 
 from fly64_assets.contract.npz import open_npz
@@ -28,26 +28,26 @@ def results(found) -> tuple[bytes, ...]:
 
 @pytest.fixture
 def with_zeros(scanned, solved):
-    return solved(hidden(scanned(n=8).measurement, BAD, 0.0), **QUICK)
+    return solved(masked(scanned(n=8).measurement, BAD, 0.0), **QUICK)
 
 
 @pytest.mark.parametrize("value", [1e6, np.nan])
 def test_what_is_stored_at_bad_pixels_changes_no_byte(scanned, solved, with_zeros, value):
-    assert results(solved(hidden(scanned(n=8).measurement, BAD, value), **QUICK)) == results(with_zeros)
+    assert results(solved(masked(scanned(n=8).measurement, BAD, value), **QUICK)) == results(with_zeros)
 
 
 def test_a_mask_changes_the_object_the_objective_and_the_held_out_loss(scanned, solved, with_zeros):
-    zeros = replace(hidden(scanned(n=8).measurement, BAD, 0.0), bad_pixels=None)
+    zeros = replace(masked(scanned(n=8).measurement, BAD, 0.0), bad_pixels=None)
     for own, other in zip(results(solved(zeros, **QUICK)), results(with_zeros), strict=True):
         assert own != other
 
 
 def test_the_object_is_that_of_a_detector_without_gaps(scanned, textured, solved):
     s = scanned(n=40, dose=1e5, obj=textured)
-    gaps = hidden(s.measurement, BAD, 5.0)
+    gaps = masked(s.measurement, BAD, 5.0)
     whole, own, zeros = (
         solved(m, levels=(0.6,), steps=16).object
-        for m in (s.measurement, gaps, replace(hidden(gaps, BAD, 0.0), bad_pixels=None))
+        for m in (s.measurement, gaps, replace(masked(gaps, BAD, 0.0), bad_pixels=None))
     )
     reference = replace(s, object=whole)
     assert s.phase_error(own) < 1.15 * s.phase_error(whole)
@@ -55,7 +55,7 @@ def test_the_object_is_that_of_a_detector_without_gaps(scanned, textured, solved
 
 
 def test_the_held_out_loss_is_the_sum_over_measured_pixels(scanned, tmp_path):
-    m = hidden(scanned(n=5).measurement, BAD, 3.0)
+    m = masked(scanned(n=5).measurement, BAD, 3.0)
     plane, settings = ObjectPlane(m), TvMlSettings()
     counts = CountSplits.of(m, np.arange(5), splits=settings.count_splits, kept=1, seed=1, scratch=tmp_path)
     solver = _Solver(m, settings, plane, counts, lambda *_: None)
@@ -86,7 +86,7 @@ def background_of(rates: np.ndarray, counts: np.ndarray, good: np.ndarray) -> np
 
 def test_the_job_reads_the_mask_of_a_file(scanned, solved, tmp_path):
     s = scanned(n=6)
-    m = hidden(s.measurement, BAD, 4.0)
+    m = masked(s.measurement, BAD, 4.0)
     request = {
         "measurement": str(write_data_set(tmp_path / "gaps.npz", m, s.object)),
         "output_folder": str(tmp_path),

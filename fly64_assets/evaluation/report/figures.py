@@ -20,6 +20,7 @@ from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, TRUTH, CellComp
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.probe_modes import MODES_AXES, added
 from fly64_assets.physics.windows import Scan
 
 if TYPE_CHECKING:
@@ -314,7 +315,10 @@ def preview(obj: NDArray[np.complexfloating]) -> bytes:
 
 
 def scan_figure(probe: NDArray[np.complexfloating], scan: Scan) -> bytes:
-    """Positions of a scan on the illumination they give, and the probe's amplitude; under 200 kB."""
+    """Positions of a scan on the illumination they give, and the probe's amplitude; under 200 kB.
+
+    ``probe`` is (N, N), or (M, N, N) with all its incoherent modes.
+    """
     figure = new_figure(7.2, 3.6)
     axes = figure.subplots(1, 2, width_ratios=[2, 1])
     total = illumination(probe, scan)
@@ -323,7 +327,8 @@ def scan_figure(probe: NDArray[np.complexfloating], scan: Scan) -> bytes:
     axes[0].plot(scan.x + 0.5, scan.y + 0.5, ".", color="white", markersize=size, alpha=0.8)
     axes[0].set_title(f"{len(scan)} positions on their illumination W", fontsize=9)
     figure.colorbar(image, ax=axes[0], shrink=0.85)
-    image = draw_picture(axes[1], np.abs(probe), "gray", (0, probe.shape[1], probe.shape[0], 0))
+    amplitude = np.sqrt(added(np.abs(probe) ** 2)) if probe.ndim == MODES_AXES else np.abs(probe)
+    image = draw_picture(axes[1], amplitude, "gray", (0, amplitude.shape[1], amplitude.shape[0], 0))
     axes[1].set_title("probe amplitude", fontsize=9)
     figure.colorbar(image, ax=axes[1], shrink=0.6)
     return png(figure, max_bytes=PREVIEW_BYTES)

@@ -106,19 +106,15 @@ def fitted_background(
     """
     measured = counts if bad_pixels is None else counts[:, ~bad_pixels]
     background = torch.full_like(counts[0], 0.05 * float(measured.mean()) + 1e-12) if start is None else start
+    # Of the 9 x 9 pixels around each, the part that was measured.
+    near = None if bad_pixels is None else _box_mean((~bad_pixels).to(background.dtype)).clamp_min(LEAST_NEAR)
     for _ in range(iterations):
         ratio = (counts / (rates + background).clamp_min(1e-8)).mean(dim=0)
-        background = _smoothed(background * ratio, bad_pixels)
+        if bad_pixels is None or near is None:
+            background = _box_mean(background * ratio)
+        else:
+            background = _box_mean((background * ratio).masked_fill(bad_pixels, 0.0)) / near
     return background
-
-
-def _smoothed(image: torch.Tensor, bad_pixels: torch.Tensor | None) -> torch.Tensor:
-    """Mean over the measured of the 9 x 9 pixels around each, 0 where there is none; DC in the corner."""
-    if bad_pixels is None:
-        return _box_mean(image)
-    near = _box_mean((~bad_pixels).to(image.dtype))
-    mean: torch.Tensor = _box_mean(image.masked_fill(bad_pixels, 0.0)) / near.clamp_min(LEAST_NEAR)
-    return mean
 
 
 def _box_mean(image: torch.Tensor) -> torch.Tensor:

@@ -135,11 +135,11 @@ def test_a_scan_needs_two_distinct_positions(fly64, base_file, tmp_path, study, 
 def test_a_line_is_no_study_and_a_narrow_scan_is_split_along_itself(fly64, base_file, study, tmp_path):
     """What import accepts, the study can use; the remedy is the one that helps."""
     line = changed(tmp_path / "flat.npz", base_file, ycoords=np.full(60, 64.0))
-    answer = fly64("base", "import", line, study=study("base", "y"))
-    assert answer.exit_code == 1
-    assert "one half of the scan is empty" in answer.output
-    assert "train_test_split_axis: x" in answer.output
     for command in ("check", "import"):
+        answer = fly64("base", command, line, study=study("base", "y"))
+        assert answer.exit_code == 1
+        assert "one half of the scan is empty" in answer.output
+        assert "train_test_split_axis: x" in answer.output
         answer = fly64("base", command, line, study=study("base", "x"))
         assert answer.exit_code == 1
         assert "SCAN-001.line" in answer.output

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fixtures.scan import detector_gaps, hidden
+from fixtures.scan import detector_gaps, masked
 from scipy.ndimage import uniform_filter
 from scipy.special import xlogy
 
@@ -30,7 +30,7 @@ VALUES = pytest.mark.parametrize("value", [1e6, np.nan])
 @pytest.fixture
 def likelihood(measured):
     """Objective of a noisy scan with gaps in float64, its plane and its counts, DC in the corner."""
-    measurement = hidden(measured(n=6, dose=300), BAD, 7.0)
+    measurement = masked(measured(n=6, dose=300), BAD, 7.0)
     plane, counts = ObjectPlane(measurement), np.fft.ifftshift(measurement.counts(), axes=(-2, -1))
     plane.physics.probe = plane.physics.probe.to(torch.complex128)
     doubles = torch.from_numpy(counts)
@@ -156,7 +156,7 @@ def test_the_background_is_that_of_measured_pixels_in_a_second_implementation():
 
 
 def test_the_loss_of_a_split_is_the_sum_over_measured_pixels(measured, tmp_path):
-    measurement = hidden(measured(n=6, dose=300), BAD, 3.0)
+    measurement = masked(measured(n=6, dose=300), BAD, 3.0)
     plane = ObjectPlane(measurement)
     counts = CountSplits.of(measurement, np.arange(6), splits=4, kept=1, seed=1, scratch=tmp_path)
     likelihood = SplitLikelihood(plane, counts, measurement.intensity_scale / 2)
@@ -201,16 +201,16 @@ def quick(measurement, settings, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_zeros(quick, measurement):
-    return quick(hidden(measurement, BAD, 0.0))
+    return quick(masked(measurement, BAD, 0.0))
 
 
 @VALUES
 def test_what_is_stored_at_bad_pixels_changes_no_byte_of_training_and_object(quick, with_zeros, measurement, value):
-    assert quick(hidden(measurement, BAD, value))[0] == with_zeros[0]
+    assert quick(masked(measurement, BAD, value))[0] == with_zeros[0]
 
 
 def test_a_mask_changes_training_and_object(quick, with_zeros, measurement):
-    taken = replace(hidden(measurement, BAD, 0.0), bad_pixels=None)
+    taken = replace(masked(measurement, BAD, 0.0), bad_pixels=None)
     (weights, history, facts, found), _ = quick(taken)
     for own, other in zip((weights, history, facts, found), with_zeros[0], strict=True):
         assert own != other
