@@ -11,6 +11,8 @@ from fly64_assets.physics.windows import Scan
 
 SPLITS: Final = ("train", "test")
 """The two halves of a scan."""
+JUDGED_SPLIT: Final = "test"
+"""The half that verdicts are about: no network was trained on it."""
 
 
 def uniform_scan(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> Scan:

@@ -96,6 +96,21 @@ class Layout:
         """The base file."""
         return self.result(BASE)
 
+    @property
+    def measured_frames(self) -> Path:
+        """The measured counts of a base that has frames, a DATA-001 file of all of them, without an object."""
+        return self.output(BASE, "measured_frames.npz")
+
+    @property
+    def calibration(self) -> Path:
+        """How probe and reference object of a base with frames were found: a JSON document."""
+        return self.output(BASE, "calibration.json")
+
+    def pairs(self, key: StageKey[Coordinates], split: str) -> Path:
+        """Objects from halves of the photons and of the frames of a method's split."""
+        name = f"{checked_split(split)}_pairs.npz" if key.stage == "inference" else "pairs.npz"
+        return self.output(key, name)
+
     def patched(self, dose: Dose, split: str) -> Path:
         """Simulated data of one dose and split: all its frames."""
         return self.result(StageKey("simulated", dose), split)

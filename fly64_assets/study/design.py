@@ -7,7 +7,6 @@ Does not belong here: the type and range of a single field (beside the field), m
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from fly64_assets.contract.findings import Expectations
 from fly64_assets.errors import DesignError
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.lsqml.settings import LsqmlSettings
+from fly64_assets.measured.settings import MeasuredSettings
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.quantities import (
     LISTED,
@@ -31,7 +31,6 @@ from fly64_assets.physics.quantities import (
     Count,
     Flag,
     Number,
-    Rule,
     Text,
     Whole,
     at_least,
@@ -40,54 +39,35 @@ from fly64_assets.physics.quantities import (
     whole,
     within,
 )
-from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES, CnnSettings, UnrolledSettings
+from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, DetectorSettings, ViewRule
 from fly64_assets.store.hashing import json_sha256
-from fly64_assets.store.keys import LONGEST_STUDY, LONGEST_VIEW
+from fly64_assets.store.keys import LONGEST_VIEW
 from fly64_assets.store.yaml_file import YamlError, read_mapping
 from fly64_assets.study.documents import Place, adapter, broken_fields, plain, shown, without
+from fly64_assets.study.fields import (
+    DISTINCT,
+    DOSES,
+    GRIDSIZES,
+    NAME,
+    NAME_PATTERN,
+    PATH,
+    REQUIRED_SEEDS,
+    SEED_NAMES,
+    SEEDS,
+    SHORT,
+    SIZES,
+)
 from fly64_assets.study.masks import mask_problems
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
-REQUIRED_SEEDS = ("simulation", "grouping", "subsampling")
-NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
-HIGHEST_DOSE: Final = 1e15
-"""Photons per frame; up to here every whole number is a floating-point number too, and far above any experiment."""
-
 UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
 
 
 def _kind_of_base(value: Any) -> str:
     return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
-
-
-_NAME = Rule("must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"})
-_SHORT = Rule(
-    f"must have at most {LONGEST_STUDY} characters",
-    lambda name: len(name) <= LONGEST_STUDY,
-    {"maxLength": LONGEST_STUDY},
-)
-_DOSES = Rule(
-    f"every dose must be a whole number of photons, from 1 to {HIGHEST_DOSE:g}",
-    lambda doses: bool(doses) and all(1 <= dose <= HIGHEST_DOSE and dose.is_integer() for dose in doses),
-    {"minItems": 1, "items": {"type": "number", "minimum": 1, "maximum": HIGHEST_DOSE, "multipleOf": 1}},
-)
-_GRIDSIZES = Rule(
-    "must be a non-empty list of 1 and 2",
-    lambda values: bool(values) and set(values) <= {1, 2},
-    {"minItems": 1, "items": {"enum": [1, 2]}},
-)
-_SIZES = Rule("must be one of 64, 128, 256", NETWORK_PATCH_SIZES.__contains__, {"enum": list(NETWORK_PATCH_SIZES)})
-_DISTINCT = Rule("must be distinct", lambda seeds: len(set(seeds)) == len(seeds), {"uniqueItems": True})
-_SEEDS: Final = Rule(
-    "must be in [1, 2**32)",
-    lambda seeds: all(1 <= seed < 2**32 for seed in seeds),
-    {"items": {"type": "integer", "minimum": 1}},
-)
-_PATH = Rule("must be a path or a recipe", bool, {"minLength": 1})
-_SEED_NAMES = Field(json_schema_extra={"propertyNames": {"enum": list(REQUIRED_SEEDS)}})
 
 
 @dataclass(frozen=True)
@@ -99,15 +79,15 @@ class StudyDesign:
 
     __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
 
-    name: Annotated[Text, _NAME, _SHORT] = "fly64"
+    name: Annotated[Text, NAME, SHORT] = "fly64"
     """Name of the study and of the folder of its results."""
-    dose_list: Annotated[tuple[Number, ...], *LISTED, _DOSES, unit("photons per frame")] = (1e3, 1e4, 1e5)
+    dose_list: Annotated[tuple[Number, ...], *LISTED, DOSES, unit("photons per frame")] = (1e3, 1e4, 1e5)
     """Doses to compare: mean photons in a diffraction pattern, whole numbers, distinct."""
-    gridsizes: Annotated[tuple[Whole, ...], *LISTED, _GRIDSIZES] = (1, 2)
+    gridsizes: Annotated[tuple[Whole, ...], *LISTED, GRIDSIZES] = (1, 2)
     """Samples of `cnn` and of overlap metrics have g² frames: baseline takes the smallest g, others the largest."""
     neighbor_count: Annotated[Whole, at_least(1), at_most(1000)] = 7
     """Nearest neighbours from which a group of frames is drawn; `cnn` needs at least max(gridsizes)²."""
-    patch_size_pixels: Annotated[Whole, _SIZES, unit("px")] = 64
+    patch_size_pixels: Annotated[Whole, SIZES, unit("px")] = 64
     """Width N of a diffraction pattern and of the probe of the base."""
     overlap_views: Mapping[str, Annotated[Number, within(0, 1, "[)")]] = field(
         default_factory=lambda: {"dense": 0.7, "sparse": 0.2}
@@ -115,20 +95,22 @@ class StudyDesign:
     """Thinned scans by name: neighbouring windows of N pixels overlap by at most this; `baseline` keeps all."""
     train_test_split_axis: Literal["x", "y"] = "y"
     """Axis at whose middle the scan is cut into a train half and a test half."""
-    rng_seeds: Annotated[Mapping[str, Whole], _SEED_NAMES] = field(
+    rng_seeds: Annotated[Mapping[str, Whole], SEED_NAMES] = field(
         default_factory=lambda: {"simulation": 42, "grouping": 123, "subsampling": 456}
     )
     """Seeds of the noise and positions, of the training, and of sampled metrics; all three in [0, 2**32)."""
     metrics_config: MetricsConfig = field(default_factory=MetricsConfig)
     """Image metrics."""
     base: Annotated[
-        Annotated[BaseRecipe, Tag("recipe")] | Annotated[Text, _PATH, Tag("path")], Discriminator(_kind_of_base)
+        Annotated[BaseRecipe, Tag("recipe")] | Annotated[Text, PATH, Tag("path")], Discriminator(_kind_of_base)
     ] = field(default_factory=lambda: BaseRecipe("astronaut", "gravel", 464, 10304))
     """Object, probe and scan: a recipe, or the path of a base NPZ, relative to the design's file."""
-    scan: Literal["uniform", "base"] = "uniform"
-    """Positions drawn anew, uniformly over the object, or the base's own."""
+    scan: Literal["uniform", "base", "measured"] = "uniform"
+    """Positions drawn anew, uniformly over the object, or the base's own; or the base's own with measured frames."""
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     """What the simulated detector does not measure, and what it adds; without the section it counts every photon."""
+    measured: MeasuredSettings = field(default_factory=MeasuredSettings)
+    """With `scan: measured`, the calibration, and how doses are made of the measured counts."""
     min_view_frames: Count = 4
     """A view with fewer frames in a half is skipped there; `cnn` needs g² frames as well."""
     patches: Flag = True
@@ -137,7 +119,7 @@ class StudyDesign:
     """Which pixels count, and how far objects may be shifted to register."""
     repeats: Annotated[Whole, at_least(1), at_most(1000)] = 1
     """How often the study is repeated, each with its own noise and training; more give a standard error."""
-    seeds: Annotated[tuple[Whole, ...], *LISTED, _DISTINCT, _SEEDS] = ()
+    seeds: Annotated[tuple[Whole, ...], *LISTED, DISTINCT, SEEDS] = ()
     """Instead of `repeats`, the repeats by name: `repeats: 3` is `seeds: [1, 2, 3]`; another number changes one."""
     pinn: Annotated[UnrolledSettings | CnnSettings, Field(discriminator="architecture")] = field(
         default_factory=UnrolledSettings
@@ -185,6 +167,11 @@ class StudyDesign:
         return None if isinstance(self.base, BaseRecipe) else self.folder / self.base
 
     @property
+    def of_measured_frames(self) -> bool:
+        """Whether frames are measured ones with counts taken away, and there is no truth."""
+        return self.scan == "measured"
+
+    @property
     def mask_path(self) -> Path | None:
         """Path of the detector's mask file; None without one."""
         return self.folder / self.detector.mask if self.detector.mask else None
@@ -217,7 +204,7 @@ class StudyDesign:
             doses=self.doses,
             gridsizes={view: self.gridsize(view) for view in self.views},
             neighbor_count=self.neighbor_count,
-            patches=self.patches,
+            patches=self.patches and not self.of_measured_frames,
         )
 
     def view_rule(self, view: str) -> ViewRule:
@@ -252,6 +239,8 @@ class StudyDesign:
         del document["repeats" if self.seeds else "seeds"]
         if self.detector.counts_every_photon:
             del document["detector"]  # so that the hash of a design is that of versions without detectors
+        if not self.of_measured_frames:
+            del document["measured"]  # likewise
         return document
 
     @classmethod
@@ -379,6 +368,13 @@ def _detector_rules(d: StudyDesign) -> Iterator[str]:
     yield from (f"detector{problem}" for problem in d.detector.problems(d.patch_size_pixels))
 
 
+def _measured_rules(d: StudyDesign) -> Iterator[str]:
+    if d.of_measured_frames and not d.detector.counts_every_photon:
+        yield "detector: is for simulated frames; with scan: measured the frames bring their bad pixels (--mask)"
+    if not d.of_measured_frames and d.measured != MeasuredSettings():
+        yield f"measured: is for measured frames; expected scan: measured, not scan: {d.scan}"
+
+
 RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]], ...]] = (
     (("dose_list",), _dose_rules),
     (("gridsizes", "neighbor_count", "pinn.architecture"), _group_rules),
@@ -388,6 +384,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]
     (("pinn.folds", "pinn.photon_parts"), _fold_rules),
     (("base.object_size", "patch_size_pixels"), _object_rules),
     (("detector", "patch_size_pixels"), _detector_rules),
+    (("scan", "detector", "measured"), _measured_rules),
 )
 """Rules between fields, each after the fields that it reads."""
 

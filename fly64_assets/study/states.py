@@ -185,8 +185,7 @@ def _skip_reason(key: Key, upstream_record: StageRecord) -> str:
 def _files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
     """Files that a stage reads, given the records of what it needs."""
     at = key.at
-    if isinstance(at, Dose) or key.stage == "comparison":
-        yield layout.base
+    yield from _base_files(layout, key, records)
     if key.stage in ("view", "comparison") and isinstance(at, Cell):
         yield from (layout.patched(at.whole_dose, split) for split in SPLITS)
     cell = at.cell if isinstance(at, Half) else at
@@ -204,3 +203,13 @@ def _files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iter
             yield layout.result(other, key.split)
         elif other.method and record.outcome == "succeeded":
             yield from (layout.folder / name for name in record.outputs if name.endswith(".npz"))
+
+
+def _base_files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
+    """Files of the base that a stage reads; a dose of measured frames is made without its reference object."""
+    if isinstance(key.at, Dose) or key.stage == "comparison":
+        measured = layout.measured_frames.name in records[BASE].outputs
+        if measured:
+            yield layout.measured_frames
+        if key.stage == "comparison" or not measured:
+            yield layout.base

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.pinn.settings import CnnSettings, PinnSettings, cnn_settings
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
@@ -83,12 +83,16 @@ class Stage:
 
 def _base_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
     document: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
+    if design.of_measured_frames:
+        return document | {"calibration": design.measured.calibration()}
     if isinstance(design.base, BaseRecipe):
         document["recipe"] = design.to_dict()["base"]
     return document
 
 
 def _simulated_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+    if design.of_measured_frames:
+        return _thinned_settings(design, key)
     return {
         "dose": key.dose,
         "patch_size_pixels": design.patch_size_pixels,
@@ -99,6 +103,26 @@ def _simulated_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
         "patches": design.patches,
         **_detector_settings(design),
     }
+
+
+def _thinned_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+    """What decides which measured photons belong to a dose: the doses of which it is a part, or all of them."""
+    rule = design.measured.thinning
+    others = [dose for dose in design.doses if rule == "independent" or dose > (key.dose or 0)]
+    return {
+        "dose": key.dose,
+        "patch_size_pixels": design.patch_size_pixels,
+        "scan": design.scan,
+        "train_test_split_axis": design.train_test_split_axis,
+        "seed": design.rng_seeds["simulation"],
+        "repeat": design.repeat_seed(key.repeat),
+        "thinning": {"rule": rule, "doses": sorted({*others, key.dose or 0}, reverse=True)},
+    }
+
+
+def _pairs_settings(design: StudyDesign, *splits: str | None) -> dict[str, Any]:
+    """Whether a method also reconstructs halves of the photons and frames, of the half that is judged."""
+    return {"pairs": True} if design.of_measured_frames and design.measured.pairs and JUDGED_SPLIT in splits else {}
 
 
 def _detector_settings(design: StudyDesign) -> dict[str, Any]:
@@ -144,7 +168,8 @@ def _network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Sett
 def _iterative_settings(section: str, **fixed: Any) -> Settings:
     def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
         seed = design.repeat_seeds(key.repeat)["grouping"]
-        return {"split": key.split, "seed": seed, section: getattr(design, section).parameters(), **fixed}
+        pairs = _pairs_settings(design, key.split)
+        return {"split": key.split, "seed": seed, section: getattr(design, section).parameters(), **fixed, **pairs}
 
     return settings
 
@@ -174,7 +199,8 @@ def _network(
         ),
         Stage(
             f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
-            settings=lambda _design, key: {"arm": key.method}, code_version=versions[1], **common,
+            settings=lambda design, key: {"arm": key.method, **_pairs_settings(design, *SPLITS)},
+            code_version=versions[1], **common,
         ),
     )  # fmt: skip
 

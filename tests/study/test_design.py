@@ -263,6 +263,7 @@ OUTSIDE = {
         "saturation": 1.5,
         "read_noise": 101.0,
     },
+    "measured": {"calibrate": 1, "refine_positions": "no", "epochs": 0, "thinning": "disjoint", "pairs": None},
     "unrolled": {
         "epochs": 0,
         "learning_rate": 0.0,

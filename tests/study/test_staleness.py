@@ -9,6 +9,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.definitions import build_definitions
+from fly64_assets.measured.settings import MeasuredSettings
 from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings
 from fly64_assets.store.keys import BASE, Cell, Dose, StageKey
 from fly64_assets.study import stages
@@ -199,7 +200,7 @@ def fields_of_sections():
     shared = {field.name for field in dataclasses.fields(PinnSettings)}
     for name, cls in sections(StudyDesign):
         for field in dataclasses.fields(cls):
-            if field.name != "architecture":
+            if field.name != "architecture" and cls is not MeasuredSettings:
                 section = getattr(cls, "architecture", name)
                 if section == "unrolled" and field.name in shared:
                     section = "shared by the networks"
@@ -219,6 +220,31 @@ def test_a_field_of_a_section_makes_exactly_its_stages_stale(name, settings, fie
     design = dataclasses.replace(StudyDesign(), **{name: settings})
     changed = dataclasses.replace(settings, **{field: another(getattr(settings, field))})
     assert dependent(design, dataclasses.replace(design, **{name: changed})) == SECTIONS[section]
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("calibrate", {"base_dataset"}),
+        ("refine_positions", {"base_dataset"}),
+        ("epochs", {"base_dataset"}),
+        ("thinning", {"simulated_dataset"}),
+        ("pairs", {"pinn_reconstruction", "legacy_pinn_reconstruction"} | {a for a in STAGES if a.endswith("_test")}),
+    ],
+)
+def test_a_field_of_measured_frames_makes_exactly_its_stages_stale(field, expected):
+    design = StudyDesign(scan="measured")
+    changed = dataclasses.replace(design.measured, **{field: another(getattr(design.measured, field))})
+    assert dependent(design, dataclasses.replace(design, measured=changed)) == expected
+    assert {field.name for field in dataclasses.fields(MeasuredSettings)} == {
+        "calibrate", "refine_positions", "epochs", "thinning", "pairs",
+    }  # fmt: skip
+
+
+def test_a_nested_dose_depends_on_the_higher_ones_only():
+    design = StudyDesign(scan="measured", dose_list=(1e3, 1e4))
+    more = dataclasses.replace(design, dose_list=(1e3, 1e4, 1e5)), dataclasses.replace(design, dose_list=(10, 1e3, 1e4))
+    assert [dependent(design, other) for other in more] == [{"simulated_dataset"}, set()]
 
 
 def test_neighbours_concern_the_network_only_where_it_takes_groups():

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.engines.figures import draw_object, draw_picture, percentile_limits, png
-from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, TRUTH, CellComparison, SplitComparison
+from fly64_assets.evaluation.scores.compare import TRUTH, CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.probe_modes import MODES_AXES, added
+from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.physics.windows import Scan
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
 from fly64_assets.evaluation.report.summary import DECIDING_SCORE, SHOWN_METRICS, with_spread
-from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, TRUTH, UNIFORM
+from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 
 NO_VALUE: Final = "–"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fly64_assets.engines.figures import png
 from fly64_assets.evaluation.report.figures import MARKERS, PREVIEW_BYTES, draw_correlations, method_style, new_figure
-from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, UNIFORM
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.evaluation.scores.compare import UNIFORM
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fly64_assets.evaluation.scores.compare import JUDGED_SPLIT, REFERENCES, UNIFORM
+from fly64_assets.evaluation.scores.compare import REFERENCES, UNIFORM
 from fly64_assets.evaluation.scores.photons import SCOPE
 from fly64_assets.evaluation.scores.verdicts import (
     LEAST_DIFFERENCE,
@@ -32,7 +32,7 @@ from fly64_assets.evaluation.scores.verdicts import (
     split_samples,
 )
 from fly64_assets.physics.overlap import counted
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 
 SHOWN_METRICS: Final = (
     ("phase", "rmse"),

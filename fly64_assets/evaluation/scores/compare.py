@@ -33,8 +33,6 @@ UNIFORM: Final = "flat"
 TRUTH: Final = "truth"
 REFERENCES: Final = (UNIFORM, TRUTH)
 """Names under which a uniform object, the baseline to beat, and the truth itself are scored beside the methods."""
-JUDGED_SPLIT: Final = "test"
-"""The split that verdicts are about, whose reconstructions the report shows one by one."""
 NO_ESTIMATE: Final = "no estimate from these counts"
 CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
 PICTURE_METRICS: Final = (
