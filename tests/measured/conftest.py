@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from fixtures.measured import masked_file, measured_file  # noqa: F401
