@@ -18,7 +18,7 @@ from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.orientation import ORIENTATIONS
 from fly64_assets.contract.places import parse_number_list
 from fly64_assets.contract.positions import ORIGINS
-from fly64_assets.formats.reading.said import ORDERS, Said
+from fly64_assets.formats.reading.options import ORDERS, ReadingOptions
 
 strict_option = click.option("--strict", is_flag=True, help="Refuse what otherwise is only warned of.")
 force_option = click.option("--force", is_flag=True, help="Replace what exists already.")
@@ -167,8 +167,8 @@ _CORRECTIONS: Final = frozenset(field.name for field in fields(Corrections))
 _FORM: Final = ("rename", "probe_corner", "positions", "real_imaginary", "max_bytes")
 """Parameters of the options about the form of a file, as the conversion takes them."""
 
-_SAID: Final = ("beside", "pairs")
-"""Parameters of the options about files of other programs (:class:`Said`)."""
+_READING: Final = ("beside", "pairs")
+"""Parameters of the options about files of other programs (:class:`ReadingOptions`)."""
 
 
 def form_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -177,12 +177,12 @@ def form_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*arguments: Any, **others: Any) -> None:
         form = {name: others.pop(name) for name in _FORM}
-        said = {name: others.pop(name) for name in _SAID}
+        reading = {name: others.pop(name) for name in _READING}
         corrections = {name: others.pop(name) for name in _CORRECTIONS & set(others)}
         if corrections["crop"] is not None and corrections["pad"] is not None:
             raise click.UsageError("--crop makes frames smaller, --pad larger: give one of them")
         form["corrections"] = Corrections(**corrections)
-        form["said"] = Said(**said, max_bytes=form["max_bytes"])
+        form["options"] = ReadingOptions(**reading, max_bytes=form["max_bytes"])
         command(*arguments, form=form, **others)
 
     for option in reversed((*_FORM_OPTIONS, *_OBJECT_CORRECTIONS)):

@@ -24,10 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.kinds import importer
+from fly64_assets.contract.size_limit import check_size
 from fly64_assets.errors import ContractError
-
-DEFAULT_MAX_BYTES: Final = 16 * 2**30
-"""Largest total size of the unpacked members that is read by default, unless the file itself is larger."""
 
 MAPPED_FROM_BYTES: Final = 2**20
 """Stored members of at least this size are memory-mapped, smaller ones are read."""
@@ -85,9 +83,7 @@ class Archive:
         except ZIP_ERRORS as problem:
             advice = importer(Path(name)) or "expected an .npz file, as numpy writes it"
             raise ContractError(f"{name} is not a complete zip archive ({_text(problem)}); {advice}") from problem
-        # An archive that unpacks to no more than the file's own size cannot be a zip bomb.
-        limit = max(DEFAULT_MAX_BYTES, _identity(file)[0]) if max_bytes is None else max_bytes
-        self._members = self._checked(members, limit)
+        self._members = self._checked(members, max_bytes)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -123,15 +119,11 @@ class Archive:
         with self._opened(key) as member:
             _read_to_the_end(member)
 
-    def _checked(self, members: list[zipfile.ZipInfo], max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    def _checked(self, members: list[zipfile.ZipInfo], max_bytes: int | None) -> dict[str, zipfile.ZipInfo]:
         if len(members) > MAX_MEMBERS:
             raise ContractError(f"{self._name} has {len(members)} members; a data set has at most {MAX_MEMBERS}")
         total = sum(member.file_size for member in members)
-        if total > max_bytes:
-            raise ContractError(
-                f"{self._name} declares {total} bytes of arrays; the limit is {max_bytes}: if the file is trusted and "
-                "the memory is there, raise it with --max-bytes, an option of the commands that check and import files"
-            )
+        check_size(f"{self._name} declares", total, _identity(self._file)[0], max_bytes)
         checked: dict[str, zipfile.ZipInfo] = {}
         folder = _common_folder([member.orig_filename for member in members])
         for member in members:

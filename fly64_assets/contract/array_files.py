@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.archive import DEFAULT_MAX_BYTES, HEADER_ERRORS, MAPPED_FROM_BYTES
+from fly64_assets.contract.archive import HEADER_ERRORS, MAPPED_FROM_BYTES
 from fly64_assets.contract.scratch import scratch
+from fly64_assets.contract.size_limit import check_size
 from fly64_assets.errors import ContractError
 
 
@@ -26,7 +27,7 @@ def read_npy(path: Path, max_bytes: int | None = None) -> NDArray[Any]:
         array = np.lib.format.open_memmap(path, mode="r")
     except HEADER_ERRORS as problem:
         raise ContractError(f"{path} is not a complete NPY file of numbers ({_text(problem)})") from problem
-    _limit(path, array.nbytes, max_bytes)
+    check_size(f"{path} declares", array.nbytes, path.stat().st_size, max_bytes)
     return array
 
 
@@ -42,7 +43,8 @@ def read_tiff(path: Path, max_bytes: int | None = None) -> NDArray[Any]:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
             shape = tuple(int(side) for side in series.shape)
-            _limit(path, _declared(shape, np.dtype(series.dtype)), max_bytes)
+            declared = _declared(shape, np.dtype(series.dtype))
+            check_size(f"{path} declares", declared, path.stat().st_size, max_bytes)
             shapes = [tuple(one.shape) for one in file.series]
             array = _pages(series, shape) if len(shapes) == 1 else None
     except ContractError:
@@ -73,15 +75,6 @@ def _pages(series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
             yield np.asarray(page.asarray())
 
     return scratch(blocks(), dtype.newbyteorder("="), shape)
-
-
-def _limit(path: Path, declared: int, max_bytes: int | None) -> None:
-    limit = max(DEFAULT_MAX_BYTES, path.stat().st_size) if max_bytes is None else max_bytes
-    if declared > limit:
-        raise ContractError(
-            f"{path} declares {declared} bytes of arrays; the limit is {limit}: if the file is trusted and the memory "
-            "is there, raise it with --max-bytes"
-        )
 
 
 def _text(problem: BaseException) -> str:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fly64_assets.contract import archive as archives
+from fly64_assets.contract import size_limit
 from fly64_assets.contract.canonical import canonicalize, canonicalize_base
 from fly64_assets.contract.npz import load_base, load_dataset, load_measurement, open_npz, validate_file, write_npz
 from fly64_assets.errors import ContractError
@@ -143,7 +144,7 @@ def test_zip_bomb_by_declared_size(tmp_path):
 
 def test_the_default_limit_grows_with_the_file(good, monkeypatch):
     """What is stored uncompressed cannot be a bomb, however large."""
-    monkeypatch.setattr(archives, "DEFAULT_MAX_BYTES", 1000)
+    monkeypatch.setattr(size_limit, "DEFAULT_MAX_BYTES", 1000)
     assert load_dataset(good).frames == 60
     assert open_npz(good)
     bomb = zipped(good.parent / "b.npz", [("x.npy", npy(np.zeros(10**6)))], zipfile.ZIP_DEFLATED)

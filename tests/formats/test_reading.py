@@ -16,18 +16,18 @@ from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.opening import opened
-from fly64_assets.formats.reading.said import Said
+from fly64_assets.formats.reading.options import ReadingOptions
 
 
-def data_set(path, said=None, **form):
-    found, form = opened(path, {**form, "said": said or Said()}, frames=True)
+def data_set(path, options=None, **form):
+    found, form = opened(path, {**form, "options": options or ReadingOptions()}, frames=True)
     arrays, done = canonicalize(found, **form)
     assert not validate(arrays).errors
     return arrays, [step["operation"] for step in done]
 
 
-def base(path, said=None, **form):
-    found, form = opened(path, {**form, "said": said or Said()}, frames=False)
+def base(path, options=None, **form):
+    found, form = opened(path, {**form, "options": options or ReadingOptions()}, frames=False)
     arrays, _ = canonicalize_base(found, **form)
     assert not validate_base(arrays).errors
     return arrays
@@ -132,7 +132,7 @@ def test_frames_beside_a_product_find_their_positions_by_index(tmp_path, letter,
     write(tmp_path / name, letter)
     order = np.array([7, 3, 20, 1, 15, 16])
     layouts.diffraction_npz(tmp_path / "frames.npz", letter, order)
-    arrays, _ = data_set(tmp_path / name, Said(beside=(tmp_path / "frames.npz",)))
+    arrays, _ = data_set(tmp_path / name, ReadingOptions(beside=(tmp_path / "frames.npz",)))
     kept = np.sort(order)
     assert arrays["scan_index"].tolist() == kept.tolist()
     has_its_frames(arrays, letter, kept)
@@ -145,7 +145,9 @@ def test_ptypy(tmp_path, letter):
     layouts.ptyr(tmp_path / "f.ptyr", letter)
     is_the_letter(base(tmp_path / "f.ptyr"), letter)
     np.save(tmp_path / "probe.npy", letter.probe)
-    arrays, _ = data_set(tmp_path / "f.ptyd", Said(beside=(tmp_path / "probe.npy",)), rename={"probe": "probeGuess"})
+    arrays, _ = data_set(
+        tmp_path / "f.ptyd", ReadingOptions(beside=(tmp_path / "probe.npy",)), rename={"probe": "probeGuess"}
+    )
     is_its_measurement(arrays, letter)
 
 
@@ -159,8 +161,8 @@ def test_ptylab_turns_frames_by_their_orientation(tmp_path, letter, orientation)
 
     layouts.ptylab(tmp_path / "f.hdf5", letter, orientation=orientation, turn=turn)
     np.save(tmp_path / "probe.npy", letter.probe)
-    said = Said(beside=(tmp_path / "probe.npy",))
-    arrays, _ = data_set(tmp_path / "f.hdf5", said, rename={"probe": "probeGuess"})
+    options = ReadingOptions(beside=(tmp_path / "probe.npy",))
+    arrays, _ = data_set(tmp_path / "f.hdf5", options, rename={"probe": "probeGuess"})
     is_its_measurement(arrays, letter, mask=False)
     names = [None, "flip-x", "flip-y", "rotate-180", "transpose", "rotate-270", "rotate-90", "antitranspose"]
     steps = json.loads(str(arrays["_metadata"]))["data_transformations"]
@@ -203,7 +205,7 @@ def test_the_power_of_modes_that_vary_along_the_scan_is_said(tmp_path, letter):
         file["probe"].attrs.update(attributes)
     npz = save(tmp_path / "f.npz", layouts.ptychi_arrays(letter, pairs=True) | {"probe": probe})
     for path, convert in ((tmp_path / "f.h5", canonicalize_base), (npz, canonicalize)):
-        found, form = opened(path, {"said": Said()}, frames=path == npz)
+        found, form = opened(path, {"options": ReadingOptions()}, frames=path == npz)
         arrays, done = convert(found, **form)
         is_the_letter(arrays, letter)
         (step,) = (step["parameters"] for step in done if step["operation"] == "drop_varying_modes")
@@ -231,14 +233,16 @@ def test_plain_hdf5_npy_and_tiff_under_given_names(tmp_path, letter):
     np.save(tmp_path / "p.npy", letter.probe)
     names = {"a/pictures": "diffraction", "obj": "objectGuess", "p": "probeGuess"}
     beside = (tmp_path / "obj.npy", tmp_path / "p.npy")
-    arrays, _ = data_set(tmp_path / "f.h5", Said(beside=beside, pairs={"a/where": "yx"}), rename=names, counts=True)
+    arrays, _ = data_set(
+        tmp_path / "f.h5", ReadingOptions(beside=beside, pairs={"a/where": "yx"}), rename=names, counts=True
+    )
     is_the_letter(arrays, letter)
     has_its_frames(arrays, letter)
     tifffile.imwrite(tmp_path / "frames.tif", letter.counts.astype(np.float32), photometric="minisblack")
     np.save(tmp_path / "where.npy", np.c_[letter.x, letter.y])
     arrays, _ = data_set(
         tmp_path / "frames.tif",
-        Said(beside=(*beside, tmp_path / "where.npy"), pairs={"where": "xy"}),
+        ReadingOptions(beside=(*beside, tmp_path / "where.npy"), pairs={"where": "xy"}),
         rename={"frames": "diffraction", "obj": "objectGuess", "p": "probeGuess"},
         counts=True,
     )
@@ -252,12 +256,12 @@ def test_what_the_user_knows_of_the_geometry_makes_pixels_of_metres(tmp_path, le
         for name in ("wavelength", "zo", "dxd"):
             del file[name]
     np.save(tmp_path / "probe.npy", letter.probe)
-    said = Said(beside=(tmp_path / "probe.npy",))
+    options = ReadingOptions(beside=(tmp_path / "probe.npy",))
     corrections = Corrections(
         energy_ev=letter.energy, distance_m=letter.distance, detector_pixel_m=letter.detector_pixel
     )
     names = {"probe": "probeGuess"}
-    arrays, _ = data_set(tmp_path / "f.hdf5", said, rename=names, corrections=corrections)
+    arrays, _ = data_set(tmp_path / "f.hdf5", options, rename=names, corrections=corrections)
     is_its_measurement(arrays, letter, mask=False)
 
 
@@ -316,7 +320,7 @@ def test_a_product_of_smaller_windows_keeps_its_own_positions_and_pixels(tmp_pat
         file["entry_1/instrument_1/detector_1/mask"][...] = 0
         del file["entry_1/instrument_1/source_1/illumination"]
     first, second = (tmp_path / name for name in (("p.h5", "f.cxi") if product_first else ("f.cxi", "p.h5")))
-    arrays, _ = data_set(first, Said(beside=(second,)), corrections=Corrections(crop=64))
+    arrays, _ = data_set(first, ReadingOptions(beside=(second,)), corrections=Corrections(crop=64))
     is_the_letter(arrays, letter)
     has_its_frames(arrays, letter)
     has_its_geometry(arrays, letter)
@@ -403,8 +407,8 @@ def test_ptypy_data_with_positions_in_some_chunks_only_are_refused(tmp_path, let
         data_set(tmp_path / "f.ptyd", probe_from_frames=True)
     np.save(tmp_path / "where.npy", np.c_[letter.x, letter.y])
     np.save(tmp_path / "probe.npy", letter.probe)
-    said = Said(beside=(tmp_path / "where.npy", tmp_path / "probe.npy"), pairs={"where": "xy"})
-    arrays, _ = data_set(tmp_path / "f.ptyd", said, rename={"probe": "probeGuess"})
+    options = ReadingOptions(beside=(tmp_path / "where.npy", tmp_path / "probe.npy"), pairs={"where": "xy"})
+    arrays, _ = data_set(tmp_path / "f.ptyd", options, rename={"probe": "probeGuess"})
     is_its_scan(arrays, letter)
 
 
@@ -413,7 +417,9 @@ def test_a_weight_of_ptypy_that_is_no_number_is_bad(tmp_path, letter):
     with h5py.File(tmp_path / "f.ptyd", "a") as file:
         file["chunks/0/weights"][:, 50, 3] = np.nan
     np.save(tmp_path / "probe.npy", letter.probe)
-    arrays, _ = data_set(tmp_path / "f.ptyd", Said(beside=(tmp_path / "probe.npy",)), rename={"probe": "probeGuess"})
+    arrays, _ = data_set(
+        tmp_path / "f.ptyd", ReadingOptions(beside=(tmp_path / "probe.npy",)), rename={"probe": "probeGuess"}
+    )
     expected = layouts.MASK.copy()
     expected[50, 3] = True
     np.testing.assert_array_equal(arrays["bad_pixels"], expected)

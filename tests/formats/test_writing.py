@@ -5,7 +5,6 @@ The object is a letter F, so that a transposed, mirrored or displaced picture is
 
 import resource
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import h5py
@@ -167,19 +166,8 @@ def test_equal_content_is_equal_bytes_at_another_time(measured, product, tmp_pat
     assert first == {name: write_atomically(tmp_path / "again" / name, writer) for name, writer in writers.items()}
 
 
-@contextmanager
-def no_large_file():
-    """No file may have more than 20 kB; not around the test, whose result goes to the file that standard output is."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("ending", [".cxi", ".h5", ".npz", ".tif"])
-def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(measured, product, tmp_path, ending):
+def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(measured, product, tmp_path, ending, in_child):
     writers = {
         ".cxi": lambda file: write_cxi(file, product, measured),
         ".h5": lambda file: write_product(file, product),
@@ -188,8 +176,13 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(measured, 
     }
     noise = np.random.RandomState(1).normal(size=(2, HEIGHT, WIDTH)).astype(np.complex64)
     product = replace(product, object=noise[0] + 1j * noise[1])  # a letter is compressed to less
-    with pytest.raises(ArtifactError, match="larger than the limit of this process"), no_large_file():
-        write_atomically(tmp_path / f"f{ending}", writers[ending])
+
+    def write():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        with pytest.raises(ArtifactError, match="larger than the limit of this process"):
+            write_atomically(tmp_path / f"f{ending}", writers[ending])
+
+    assert in_child(write) == (0, None)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -184,7 +184,7 @@ def export_scores(session: Session, out: Path, force: bool) -> None:
       fly64 export scores scores.parquet
     """
     from fly64_assets.evaluation.report.summary import TABLE_NUMBERS
-    from fly64_assets.formats.writing.tables import typed, write_csv, write_parquet
+    from fly64_assets.formats.writing.tables import typed, write_parquet
 
     design = session.design()
     store = session.store(design)
@@ -196,9 +196,10 @@ def export_scores(session: Session, out: Path, force: bool) -> None:
     if not state.done:
         click.echo(f"fly64: the report is out of date: {state.reason} (`fly64 report` makes it anew)", err=True)
     refuse_to_replace([out], force, path)
-    columns = typed(path.read_text(encoding="utf-8"), TABLE_NUMBERS)
+    content = path.read_bytes()
+    columns = typed(content.decode("utf-8"), TABLE_NUMBERS)
     if out.suffix == ".csv":
-        write_atomically(out, lambda target: write_csv(target, columns))
+        write_atomically(out, lambda target: target.write(content))
     else:
         write_atomically(out, lambda target: write_parquet(target, columns, TABLE_NUMBERS))
     click.echo(f"{out}: {TABLE_FORMS[out.suffix]}, {len(columns['value'])} scores")

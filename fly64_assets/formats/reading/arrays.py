@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fly64_assets.contract import schema
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
-from fly64_assets.formats.reading.said import Said, first_of_varying
+from fly64_assets.formats.reading.members import first_of_varying
+from fly64_assets.formats.reading.options import ReadingOptions
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -81,9 +82,9 @@ def ptychi(path: Path, arrays: Arrays) -> Source:
     return source
 
 
-def split_pairs(source: Source, said: Said) -> None:
+def split_pairs(source: Source, options: ReadingOptions) -> None:
     """Members that the user names as pairs of positions become x and y."""
-    for name, order in said.pairs.items():
+    for name, order in options.pairs.items():
         if name not in source.arrays:
             found = ", ".join(sorted(source.arrays))
             raise ContractError(f"{source.path}: there is no '{name}' to be read as pairs; found {found}")

@@ -24,16 +24,10 @@ from fly64_assets.contract.metadata import (
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import masks
+from fly64_assets.formats.reading.geometry import Geometry, frame_shape, note_geometry, note_pixel, put_metres
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import (
-    Geometry,
-    Said,
-    frame_shape,
-    leave_ones,
-    note_geometry,
-    note_pixel,
-    put_metres,
-)
+from fly64_assets.formats.reading.members import leave_ones
+from fly64_assets.formats.reading.options import ReadingOptions
 from fly64_assets.formats.units import window_centres
 from fly64_assets.physics.optics import ELECTRON_VOLT, wavelength_of
 
@@ -73,7 +67,7 @@ def recognises(tree: Tree) -> bool:
     return any(name in tree for name in (*FRAMES, *OBJECTS, *PROBES)) and ENTRY in tree
 
 
-def read(tree: Tree, said: Said, *, frames: bool) -> Source:
+def read(tree: Tree, options: ReadingOptions, *, frames: bool) -> Source:
     """A CXI file as arrays of DATA-001.
 
     Raises :class:`ContractError` where an energy has no known unit, a mask does not fit, or positions are missing.
@@ -92,9 +86,9 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
     if frames and MASK in tree:
         source.members[MASK] = f"read as {schema.BAD_PIXELS}: any bit but those of {NO_FAULTS:#x} is a fault"
         source.arrays[schema.BAD_PIXELS] = masks.one_for_all(source, _faults(tree), MASK)
-    geometry = _geometry(tree, said)
+    geometry = _geometry(tree, options)
     note_geometry(source, geometry)
-    _read_positions(tree, source, geometry.corrected(said), said)
+    _read_positions(tree, source, geometry.corrected(options.corrections), options)
     if _of_ptychodus(tree):
         leave_ones(source, OBJECT_IMAGE)
     _read_own(tree, source, frames=frames)
@@ -177,17 +171,17 @@ def _centre(tree: Tree, name: str) -> float | None:
     return number
 
 
-def _geometry(tree: Tree, said: Said) -> Geometry:
+def _geometry(tree: Tree, options: ReadingOptions) -> Geometry:
     sides = [_metres(tree, f"{DETECTOR}/{axis}_pixel_size") for axis in ("y", "x")]
     vectors = _basis_vectors(tree)
     if vectors is not None:
         sides = [float(np.linalg.norm(vector)) for vector in vectors]
     rows, columns = sides[0] or sides[1], sides[1] or sides[0]
     pixel = (rows, columns) if rows and columns else None
-    return Geometry(_wavelength(tree, said), _metres(tree, f"{DETECTOR}/distance"), pixel)
+    return Geometry(_wavelength(tree, options), _metres(tree, f"{DETECTOR}/distance"), pixel)
 
 
-def _wavelength(tree: Tree, said: Said) -> float | None:
+def _wavelength(tree: Tree, options: ReadingOptions) -> float | None:
     """Wavelength [m]; energies are in joules in CXI, and in NeXus in what stands beside them."""
     found = _metres(tree, f"{SOURCE}/wavelength") or _metres(tree, f"{ENTRY}/instrument_1/beam_1/wavelength")
     for name in ENERGIES:
@@ -196,7 +190,7 @@ def _wavelength(tree: Tree, said: Said) -> float | None:
             continue
         unit = JOULES.get(_unit(tree, name).lower() or "j")
         if unit is None or energy * unit > LARGEST_ENERGY_J:
-            if said.asked.energy_ev:
+            if options.corrections.energy_ev:
                 return None
             raise tree.error(
                 f"'{name}' is {energy:g} {_unit(tree, name) or 'without a unit'}; CXI wants joules (8 keV is "
@@ -239,7 +233,7 @@ def _across_the_beam(tree: Tree, source: Source, vectors: NDArray[np.float64]) -
     return directions
 
 
-def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) -> None:
+def _read_positions(tree: Tree, source: Source, geometry: Geometry, options: ReadingOptions) -> None:
     name = _first(tree, TRANSLATIONS)
     if name is None:
         raise tree.error(
@@ -265,7 +259,7 @@ def _read_positions(tree: Tree, source: Source, geometry: Geometry, said: Said) 
     known = _of_ptychodus(tree) and None not in centre
     if known:
         x, y = x - float(centre[0] or 0), y - float(centre[1] or 0)
-    if put_metres(source, x, y, pixel, said, geometry.lacking()) and pixel is not None:
+    if put_metres(source, x, y, pixel, options.corrections, geometry.lacking()) and pixel is not None:
         note_pixel(source, pixel)
         if known and size is not None:  # of window centres about the middle of the object, to its first pixel
             for key, side, axis in ((schema.YCOORDS, size[0], -2), (schema.XCOORDS, size[1], -1)):

@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.contract.archive import BLOCK_ELEMENTS, DEFAULT_MAX_BYTES, MAPPED_FROM_BYTES
+from fly64_assets.contract.archive import BLOCK_ELEMENTS, MAPPED_FROM_BYTES
 from fly64_assets.contract.scratch import scratch, scratch_of_tiles
+from fly64_assets.contract.size_limit import check_size
 from fly64_assets.errors import ContractError
 
 MAX_MEMBERS: Final = 20_000
@@ -36,7 +37,7 @@ class Tree:
     def __init__(self, file: h5py.File, path: Path, max_bytes: int | None) -> None:
         self.path = path
         self._file = file
-        self._limit = max(DEFAULT_MAX_BYTES, path.stat().st_size) if max_bytes is None else max_bytes
+        self._max_bytes = max_bytes
         self._taken = 0
         self.arrays_read: set[str] = set()
         self.facts_read: set[str] = set()
@@ -130,11 +131,13 @@ class Tree:
                 "file, for example with h5copy or h5repack, or give that file"
             )
         self._taken += dataset.nbytes
-        if self._taken > self._limit:
-            raise self.error(
-                f"declares {self._taken} bytes of arrays up to '{name}'; the limit is {self._limit}: if the file is "
-                "trusted and the memory is there, raise it with --max-bytes"
-            )
+        check_size(
+            f"{self.path} declares",
+            self._taken,
+            self.path.stat().st_size,
+            self._max_bytes,
+            arrays=f"arrays up to '{name}'",
+        )
         self._check_filters(name, dataset)
 
     def _check_filters(self, name: str, dataset: h5py.Dataset) -> None:

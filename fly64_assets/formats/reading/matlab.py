@@ -16,10 +16,11 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from fly64_assets.contract.archive import DEFAULT_MAX_BYTES
+from fly64_assets.contract.size_limit import check_size
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.hdf5 import Tree
+from fly64_assets.formats.reading.members import may_be_frames
 
 MARK: Final = "MATLAB_class"
 NUMBERS: Final = frozenset(
@@ -27,7 +28,6 @@ NUMBERS: Final = frozenset(
 )
 BYTES: Final = {"double": 16, "single": 8, "logical": 1, "char": 4, "cell": 8, "struct": 8, "sparse": 16}
 BYTES_OF_OTHERS: Final = 8
-FRAME_AXES: Final = 3
 
 
 def is_tree(tree: Tree) -> bool:
@@ -44,7 +44,7 @@ def read_tree(tree: Tree, *, frames: bool, named: frozenset[str]) -> Source:
         kind = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
         if name.startswith("#") or kind not in NUMBERS or "MATLAB_empty" in attributes:
             source.members[name] = f"not read: {kind or 'no'} array of numbers"
-        elif not frames and name not in named and _may_be_frames(dataset):
+        elif not frames and name not in named and may_be_frames(dataset):
             source.members[name] = "not needed"
         else:
             array = tree.read(name).T
@@ -58,15 +58,10 @@ def read_level_5(path: Path, max_bytes: int | None) -> Source:
 
     Raises :class:`ContractError` for a damaged file, and for one that declares more than ``max_bytes``.
     """
-    limit = max(DEFAULT_MAX_BYTES, path.stat().st_size) if max_bytes is None else max_bytes
     source = Source(path, "MATLAB 5")
     with _reading(path):
         declared = sum(math.prod(shape) * BYTES.get(kind, BYTES_OF_OTHERS) for _, shape, kind in scipy.io.whosmat(path))
-    if declared > limit:
-        raise ContractError(
-            f"{path} declares up to {declared} bytes of arrays; the limit is {limit}: if the file is trusted and "
-            "the memory is there, raise it with --max-bytes"
-        )
+    check_size(f"{path} declares up to", declared, path.stat().st_size, max_bytes)
     with _reading(path):
         content = scipy.io.loadmat(path, simplify_cells=True)
     _flatten(source, "", content)
@@ -80,10 +75,6 @@ def _reading(path: Path) -> Iterator[None]:
     except Exception as problem:  # scipy's reader raises anything for a damaged file
         reason = " ".join(str(problem).split())[:200] or type(problem).__name__
         raise ContractError(f"{path} is not a complete MATLAB file ({reason})") from problem
-
-
-def _may_be_frames(dataset: Any) -> bool:
-    return dataset.dtype.kind in "iuf" and len(dataset.shape) >= FRAME_AXES
 
 
 def _flatten(source: Source, prefix: str, content: dict[str, Any]) -> None:

@@ -21,10 +21,10 @@ from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading import arrays, cxi, matlab, plain, ptychodus, ptylab, ptypy
 from fly64_assets.formats.reading.hdf5 import Tree, open_tree
+from fly64_assets.formats.reading.options import ReadingOptions
 from fly64_assets.formats.reading.plain import MANY
-from fly64_assets.formats.reading.said import Said
 
-SAID: Final = "said"
+OPTIONS: Final = "options"
 OF_FRAMES: Final = ("counts", "dc_corner")
 """Parameters of the conversion that concern frames."""
 
@@ -41,7 +41,7 @@ def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path |
         A file of any kind that is read (see the reference page on formats).
     form : mapping
         What the user says about it: parameters of :func:`fly64_assets.contract.canonical.canonicalize`, and under
-        ``said`` a :class:`Said`.
+        ``options`` a :class:`ReadingOptions`.
     frames : bool
         Whether frames are needed.
 
@@ -57,17 +57,17 @@ def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path |
     ContractError
         One sentence, for a file that cannot be read or is not clear.
     """
-    given = {name: value for name, value in form.items() if name != SAID}
-    said = replace(form.get(SAID) or Said(), asked=given.get("corrections", NONE))
-    named = frozenset(given.get("rename") or ()) | frozenset(said.pairs)
-    source = _open(Path(path), said, frames, named)
-    if source is None and not (said.beside or said.pairs):
+    given = {name: value for name, value in form.items() if name != OPTIONS}
+    options = replace(form.get(OPTIONS) or ReadingOptions(), corrections=given.get("corrections", NONE))
+    named = frozenset(given.get("rename") or ()) | frozenset(options.pairs)
+    source = _open(Path(path), options, frames, named)
+    if source is None and not (options.beside or options.pairs):
         return path, given
-    main = _archive(Path(path), said) if source is None else source
-    for other in said.beside:
-        beside = _open(other, said, frames, named)
-        main = joined(main, _archive(other, said) if beside is None else beside)
-    arrays.split_pairs(main, said)
+    main = _archive(Path(path), options) if source is None else source
+    for other in options.beside:
+        beside = _open(other, options, frames, named)
+        main = joined(main, _archive(other, options) if beside is None else beside)
+    arrays.split_pairs(main, options)
     if main.lacking:
         raise FormError(
             values.COORDINATES,
@@ -82,8 +82,8 @@ def opened(path: Path, form: Mapping[str, Any], *, frames: bool) -> tuple[Path |
 
 def files_beside(form: Mapping[str, Any]) -> tuple[Path, ...]:
     """Further files that a user gives beside the first."""
-    said = form.get(SAID)
-    return said.beside if isinstance(said, Said) else ()
+    options = form.get(OPTIONS)
+    return options.beside if isinstance(options, ReadingOptions) else ()
 
 
 def joined(main: Source, other: Source) -> Source:
@@ -108,9 +108,9 @@ def joined(main: Source, other: Source) -> Source:
                 spare.findings.append(warning(structure.LENGTH, words))
             reason = f"{holder.path.name} holds it with its object"
             spare.done.append(transformation("drop_key", {"key": f"{key} of {spare.path.name}", "reason": reason}))
-            said = f"read as {'positions' if key in (schema.XCOORDS, schema.YCOORDS) else key}"
+            taken = f"read as {'positions' if key in (schema.XCOORDS, schema.YCOORDS) else key}"
             for name, text in spare.members.items():
-                if text.partition(":")[0] in (said, f"read as {key}"):
+                if text.partition(":")[0] in (taken, f"read as {key}"):
                     spare.members[name] = f"not taken: {reason}"
     indices = [source.arrays.get(schema.SCAN_INDEX) for source in (main, other)]
     if indices[0] is not None and indices[1] is not None:
@@ -168,23 +168,23 @@ def _match(main: Source, other: Source, first: NDArray[Any], second: NDArray[Any
         )
 
 
-def _open(path: Path, said: Said, frames: bool, named: frozenset[str]) -> Source | None:
+def _open(path: Path, options: ReadingOptions, frames: bool, named: frozenset[str]) -> Source | None:
     """The source of a file; None for an NPZ file in DATA-001's or PtychoPINN's form."""
     kind = kind_of(path)
     if kind == HDF5:
-        with open_tree(path, said.max_bytes) as tree:
-            source = _tree(tree, said, frames, named)
+        with open_tree(path, options.max_bytes) as tree:
+            source = _tree(tree, options, frames, named)
             _list_others(tree, source)
             return source
     if kind == MATLAB_5:
-        return matlab.read_level_5(path, said.max_bytes)
+        return matlab.read_level_5(path, options.max_bytes)
     if kind == NPY:
-        return plain.read_npy(path, said.max_bytes)
+        return plain.read_npy(path, options.max_bytes)
     if kind == TIFF:
-        return plain.read_tiff(path, said.max_bytes)
+        return plain.read_tiff(path, options.max_bytes)
     if other := what_else(path):
         raise ContractError(f"{path} {other}; expected an NPZ, HDF5, MATLAB, NPY or TIFF file")
-    return _foreign_archive(path, said, frames)
+    return _foreign_archive(path, options, frames)
 
 
 def _list_others(tree: Tree, source: Source) -> None:
@@ -197,18 +197,18 @@ def _list_others(tree: Tree, source: Source) -> None:
         source.members[f"{len(left) - MANY} more"] = "not needed"
 
 
-def _tree(tree: Tree, said: Said, frames: bool, named: frozenset[str]) -> Source:
+def _tree(tree: Tree, options: ReadingOptions, frames: bool, named: frozenset[str]) -> Source:
     keys = frozenset(tree.group("/"))
     if cxi.recognises(tree):
-        return cxi.read(tree, said, frames=frames)
+        return cxi.read(tree, options, frames=frames)
     if ptychodus.is_product(keys):
         return ptychodus.product_of_tree(tree)
     if ptypy.is_reconstruction(tree):
         return ptypy.read_reconstruction(tree)
     if ptypy.is_data(tree):
-        return ptypy.read_data(tree, said, frames=frames)
+        return ptypy.read_data(tree, options, frames=frames)
     if ptylab.recognises(keys):
-        return ptylab.read(tree, said, frames=frames)
+        return ptylab.read(tree, options, frames=frames)
     if matlab.is_tree(tree):
         return matlab.read_tree(tree, frames=frames, named=named)
     known = _array_reader(keys)
@@ -233,9 +233,9 @@ def _array_reader(keys: frozenset[str]) -> tuple[Reader, frozenset[str]] | None:
     return None
 
 
-def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
+def _foreign_archive(path: Path, options: ReadingOptions, frames: bool) -> Source | None:
     """An NPZ file of ptychodus, tike or pty-chi; None for others."""
-    with open_archive(path, said.max_bytes) as archive:
+    with open_archive(path, options.max_bytes) as archive:
         keys = frozenset(archive.keys)
         if keys & {*schema.REQUIRED_KEYS, schema.LEGACY_FRAMES}:
             return None
@@ -262,9 +262,9 @@ def _foreign_archive(path: Path, said: Said, frames: bool) -> Source | None:
         return source
 
 
-def _archive(path: Path, said: Said) -> Source:
+def _archive(path: Path, options: ReadingOptions) -> Source:
     """Every array of an NPZ file, as those of files beside it."""
-    with open_archive(path, said.max_bytes) as archive:
+    with open_archive(path, options.max_bytes) as archive:
         held = {key: archive.read(key) for key in archive.keys if not archive.header(key).dtype.hasobject}
         members = {key: "read" if key in held else "not read: Python objects" for key in archive.keys}
     return Source(path, "NPZ", held, members)

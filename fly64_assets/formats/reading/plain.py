@@ -8,8 +8,8 @@ from typing import Final
 from fly64_assets.contract import array_files
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading.hdf5 import Tree
+from fly64_assets.formats.reading.members import may_be_frames
 
-FRAME_AXES: Final = 3
 MANY: Final = 50
 """Members that a message lists at most."""
 
@@ -21,7 +21,7 @@ def read_tree(tree: Tree, *, frames: bool, named: frozenset[str]) -> Source:
         shape = dataset.shape or ()
         if dataset.dtype.hasobject or dataset.dtype.kind not in "biufcV" or not shape:
             source.members[name] = f"not read: {dataset.dtype} of shape {shape}"
-        elif not frames and name not in named and dataset.dtype.kind in "iuf" and len(shape) >= FRAME_AXES:
+        elif not frames and name not in named and may_be_frames(dataset):
             source.members[name] = "not needed"
         else:
             source.arrays[name] = tree.read(name)

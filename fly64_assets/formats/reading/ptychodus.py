@@ -18,8 +18,9 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.metadata import PIXEL_SIZE, transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.errors import ContractError
+from fly64_assets.formats.reading.geometry import SQUARE, Geometry, note_geometry
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import SQUARE, Geometry, first_of_varying, leave_ones, note_geometry
+from fly64_assets.formats.reading.members import first_of_varying, leave_ones
 from fly64_assets.formats.units import window_centres
 from fly64_assets.physics.optics import wavelength_of
 
@@ -144,8 +145,8 @@ def _pixel(path: Path, facts: Mapping[str, Any], of: str, *, required: bool) -> 
     if width is None or height is None:
         stored = {name: facts[name] for side in ("width", "height") if (name := f"{of}_pixel_{side}_m") in facts}
         if required and stored:
-            said = " and ".join(f"{name} = {str(value)[:30]}" for name, value in stored.items())
-            raise ContractError(f"{path}: the {of} has {said}; expected both sides of a pixel, positive, in metres")
+            sides = " and ".join(f"{name} = {str(value)[:30]}" for name, value in stored.items())
+            raise ContractError(f"{path}: the {of} has {sides}; expected both sides of a pixel, positive, in metres")
         if required:
             raise ContractError(f"{path}: the {of} has no pixel size; a product of ptychodus has pixel_width_m there")
         return None

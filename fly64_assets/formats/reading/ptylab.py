@@ -15,8 +15,9 @@ from fly64_assets.contract.metadata import transformation
 from fly64_assets.contract.orientation import Orientation, turned
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading.arrays import as_pairs
+from fly64_assets.formats.reading.geometry import Geometry, frame_shape, note_geometry, put_metres
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import Geometry, Said, frame_shape, note_geometry, put_metres
+from fly64_assets.formats.reading.options import ReadingOptions
 
 MEASURED: Final = frozenset({"ptychogram", "encoder"})
 RESULT: Final = frozenset({"object", "probe", "encoder_corrected", "dxp"})
@@ -38,7 +39,7 @@ def recognises(keys: frozenset[str]) -> bool:
     return keys >= MEASURED or keys >= RESULT
 
 
-def read(tree: Tree, said: Said, *, frames: bool) -> Source:
+def read(tree: Tree, options: ReadingOptions, *, frames: bool) -> Source:
     """A measurement, a result, or a file with both.
 
     Raises :class:`ContractError` for Fourier ptychography, whose frames are pictures.
@@ -61,10 +62,10 @@ def read(tree: Tree, said: Said, *, frames: bool) -> Source:
     side = tree.number("dxd")
     geometry = Geometry(tree.number("wavelength"), tree.number("zo"), (side, side) if side else None)
     note_geometry(source, geometry)
-    geometry = geometry.corrected(said)
+    geometry = geometry.corrected(options.corrections)
     shape = frame_shape(source) if "ptychogram" not in keys or frames else _sides(tree)
     dxp = tree.number("dxp")
-    _read_positions(tree, source, (dxp, dxp) if dxp else geometry.object_pixel(shape), said, geometry.lacking())
+    _read_positions(tree, source, (dxp, dxp) if dxp else geometry.object_pixel(shape), options, geometry.lacking())
     return source
 
 
@@ -73,10 +74,12 @@ def _sides(tree: Tree) -> tuple[int, int] | None:
     return (dataset.shape[-2], dataset.shape[-1]) if dataset is not None and len(dataset.shape or ()) == 3 else None
 
 
-def _read_positions(tree: Tree, source: Source, pixel: tuple[float, float] | None, said: Said, lacking: str) -> None:
+def _read_positions(
+    tree: Tree, source: Source, pixel: tuple[float, float] | None, options: ReadingOptions, lacking: str
+) -> None:
     name = "encoder_corrected" if "encoder_corrected" in tree else "encoder"
     pairs = as_pairs(tree.path, name, tree.read(name))
-    put_metres(source, pairs[:, 1], pairs[:, 0], pixel, said, lacking)
+    put_metres(source, pairs[:, 1], pairs[:, 0], pixel, options.corrections, lacking)
     source.members[name] = "read as positions: of the beam, in metres about the object's centre, order y, x"
     if schema.OBJECT in source.arrays:
         source.says["positions"] = "from-centre"

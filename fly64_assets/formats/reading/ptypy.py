@@ -17,8 +17,9 @@ from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.scratch import scratch
 from fly64_assets.contract.source import Source
 from fly64_assets.formats.reading import masks
+from fly64_assets.formats.reading.geometry import SQUARE, Geometry, frame_shape, note_geometry, note_pixel, put_metres
 from fly64_assets.formats.reading.hdf5 import Tree
-from fly64_assets.formats.reading.said import SQUARE, Geometry, Said, frame_shape, note_geometry, note_pixel, put_metres
+from fly64_assets.formats.reading.options import ReadingOptions
 from fly64_assets.physics.optics import wavelength_of
 
 CHUNKS: Final = "chunks"
@@ -38,7 +39,7 @@ def is_reconstruction(tree: Tree) -> bool:
     return bool(tree.group(f"{CONTENT}/obj") and tree.group(f"{CONTENT}/probe"))
 
 
-def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
+def read_data(tree: Tree, options: ReadingOptions, *, frames: bool) -> Source:
     """Frames, weights and positions of all chunks, in the order of their numbers."""
     source = Source(tree.path, "PtyPy data", says={"counts": True})
     chunks = [f"{CHUNKS}/{name}" for name in sorted(tree.group(CHUNKS), key=_number_of)]
@@ -47,13 +48,13 @@ def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
     side = _pair(tree, "meta/psize") or _pair(tree, "info/psize")
     geometry = Geometry(wavelength_of(KILO * energy) if energy else None, distance, side)
     note_geometry(source, geometry)
-    geometry = geometry.corrected(said)
+    geometry = geometry.corrected(options.corrections)
     if frames:
         source.arrays[schema.FRAMES] = _joined(tree, [tree.read(f"{name}/data") for name in chunks])
         source.members[f"{chunks[0]}/data"] = f"read as {schema.FRAMES}, with those of {len(chunks)} chunks"
         _read_weights(tree, source, chunks)
     pairs = [np.asarray(tree.read(f"{name}/positions"), np.float64) for name in chunks if f"{name}/positions" in tree]
-    if pairs and len(pairs) < len(chunks) and not said.beside:
+    if pairs and len(pairs) < len(chunks) and not options.beside:
         lacking = [name for name in chunks if f"{name}/positions" not in tree]
         raise tree.error(
             f"{len(lacking)} of its {len(chunks)} chunks hold no positions ({', '.join(lacking[:MANY])}); expected one "
@@ -65,7 +66,7 @@ def read_data(tree: Tree, said: Said, *, frames: bool) -> Source:
             raise tree.error(f"'{chunks[0]}/positions' has shape {pairs[0].shape}; expected (n, 2), order y, x")
         shape = frame_shape(source) or _shape_of(tree, f"{chunks[0]}/data")
         pixel = geometry.object_pixel(shape)
-        put_metres(source, positions[:, 1], positions[:, 0], pixel, said, geometry.lacking())
+        put_metres(source, positions[:, 1], positions[:, 0], pixel, options.corrections, geometry.lacking())
         source.members[f"{chunks[0]}/positions"] = "read as positions: of the beam, in metres, order y, x"
     return source
 

@@ -1,4 +1,4 @@
-"""Tables as CSV or Parquet."""
+"""Tables: a CSV text as typed columns, and columns as Parquet."""
 
 from __future__ import annotations
 
@@ -28,15 +28,6 @@ def typed(text: str, types: Mapping[str, type]) -> dict[str, list[Any]]:
         name: [types.get(name, str)(row[name]) if row[name] else None for row in rows]
         for name in reader.fieldnames or ()
     }
-
-
-def write_csv(file: BinaryIO, columns: Columns) -> None:
-    """Write UTF-8 text with a line for the names; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    file.write(text.getvalue().encode())
 
 
 def write_parquet(file: BinaryIO, columns: Columns, types: Mapping[str, type]) -> None:

@@ -1,50 +1,21 @@
-"""What a user says about files of other programs, and positions in pixels of the object, which need it."""
+"""Geometry of files of other programs, and positions in pixels of the object, which need it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, get_args
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
-from fly64_assets.contract.corrections import NONE, Corrections
+from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.metadata import DISTANCE, ENERGY, PIXEL_SIZE, WAVELENGTH, transformation
 from fly64_assets.contract.source import Source
 from fly64_assets.physics.optics import energy_of, far_field_pixel, wavelength_of
 
-Order = Literal["xy", "yx"]
-ORDERS: Final[tuple[Order, ...]] = get_args(Order)
-"""Which coordinate is first where positions come as pairs; also the values of ``--pairs``."""
-
 SQUARE: Final = 1e-3
 """By how much the sides of a pixel may differ, relative to their size."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a file of another program does not show.
-
-    Attributes
-    ----------
-    beside : tuple of Path
-        Further files that belong to it, as frames beside a reconstruction.
-    pairs : mapping of str to ``xy`` or ``yx``
-        Members that hold positions (n, 2), and which coordinate is first.
-    max_bytes : int, optional
-        Largest size that a file may declare.
-    asked : Corrections
-        What is asked of the canonical steps: geometry that a reader needs as well comes before what the file says, and
-        positions whose unit is given are handed on as the file has them.
-    """
-
-    beside: tuple[Path, ...] = ()
-    pairs: Mapping[str, Order] = field(default_factory=dict)
-    max_bytes: int | None = None
-    asked: Corrections = NONE
 
 
 @dataclass(frozen=True)
@@ -55,12 +26,12 @@ class Geometry:
     distance_m: float | None = None
     detector_pixel_m: tuple[float, float] | None = None
 
-    def corrected(self, said: Said) -> Geometry:
+    def corrected(self, given: Corrections) -> Geometry:
         """The same with what the user gives."""
-        asked, pixel = said.asked, said.asked.detector_pixel_m
+        pixel = given.detector_pixel_m
         return Geometry(
-            wavelength_of(asked.energy_ev) if asked.energy_ev else self.wavelength_m,
-            asked.distance_m or self.distance_m,
+            wavelength_of(given.energy_ev) if given.energy_ev else self.wavelength_m,
+            given.distance_m or self.distance_m,
             (pixel, pixel) if pixel else self.detector_pixel_m,
         )
 
@@ -111,20 +82,12 @@ def note_pixel(source: Source, pixel: tuple[float, float]) -> None:
         source.physics[PIXEL_SIZE] = pixel[1]
 
 
-def leave_ones(source: Source, name: str) -> None:
-    """Leave an object of ones, member ``name``: writers put it where the object is unknown."""
-    obj = source.arrays.get(schema.OBJECT)
-    if obj is not None and np.all(np.asarray(obj) == 1):
-        del source.arrays[schema.OBJECT]
-        source.members[name] = "ones, in place of an object that is not known: not read"
-
-
 def put_metres(
     source: Source,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     pixel: tuple[float, float] | None,
-    said: Said,
+    given: Corrections,
     lacking: str,
 ) -> bool:
     """Positions of a source from metres; True where they are pixels now, False where they stay metres.
@@ -133,26 +96,13 @@ def put_metres(
     the user gives the unit of positions and with it the pixel. x counts along the columns, y along the rows of the
     object, of the beam on the object.
     """
-    converted = pixel is not None and said.asked.positions_unit is None
+    converted = pixel is not None and given.positions_unit is None
     if pixel is not None and converted:
         x, y = x / pixel[1], y / pixel[0]
         source.grid = frame_shape(source)
         source.done.append(transformation("positions_from_metres", {"pixel_m": list(pixel)}))
         note_pixel(source, pixel)
-    elif said.asked.positions_unit is None:
+    elif given.positions_unit is None:
         source.lacking = lacking
     source.arrays |= {schema.XCOORDS: x, schema.YCOORDS: y}
     return converted
-
-
-def first_of_varying(source: Source, probe: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-    """The first (M, N, N) of the modes (K, M, N, N) by which a probe varies along the scan.
-
-    The history says how much of the power stored is in the others, which have weights of their own for each frame.
-    """
-    powers = (np.abs(np.asarray(probe, np.complex128)) ** 2).sum(axis=tuple(range(1, probe.ndim)))
-    left_out = float(powers[1:].sum()) / (float(powers.sum()) or 1.0)
-    said = {"key": schema.PROBE, "shape": list(probe.shape), "power_left_out": left_out}
-    source.done.append(transformation("drop_varying_modes", said))
-    first: NDArray[np.complexfloating] = probe[0]
-    return first
