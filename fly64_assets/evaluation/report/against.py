@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.page import NO_VALUE, number, table
-from fly64_assets.evaluation.report.summary import DECIDING_SCORE, with_spread
+from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, with_spread
 from fly64_assets.evaluation.scores.compare import TRUTH
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE
 from fly64_assets.physics.scan import SPLITS

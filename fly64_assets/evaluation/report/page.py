@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
-from fly64_assets.evaluation.report.summary import DECIDING_SCORE, SHOWN_METRICS, with_spread
+from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, with_spread
+from fly64_assets.evaluation.report.summary import SHOWN_METRICS
 from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
@@ -77,6 +78,7 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
         units=UNITS,
         uniform=UNIFORM,
         truth=TRUTH,
+        shown=[TRUTH, *summary["arms"]],
         names={UNIFORM: "uniform object"},
         verdicts=VERDICT_TEXTS,
         quantities=QUANTITIES,

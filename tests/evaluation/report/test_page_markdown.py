@@ -1,7 +1,8 @@
 """The report as Markdown."""
 
 from fly64_assets.evaluation.report.page import render_markdown, render_report
-from fly64_assets.evaluation.report.summary import detector_sentence, study_summary
+from fly64_assets.evaluation.report.sentences import detector_sentence
+from fly64_assets.evaluation.report.summary import study_summary
 from fly64_assets.simulation.recipe import DetectorSettings
 from fly64_assets.study.documents import plain
 

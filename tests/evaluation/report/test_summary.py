@@ -9,13 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.report.summary import (
-    SHOWN_METRICS,
-    TABLE_COLUMNS,
-    dose_sentence,
-    seeds_sentence,
-    study_table,
-)
+from fly64_assets.evaluation.report.sentences import dose_sentence, seeds_sentence
+from fly64_assets.evaluation.report.summary import SHOWN_METRICS, TABLE_COLUMNS, study_table
 
 
 def test_verdicts_come_first_and_say_who_wins(summary):
