@@ -128,7 +128,7 @@ def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
     tags = {"fly64/study": design.name, "fly64/stage": stage.kind, "fly64/split": stage.split}
     return {
         "name": stage.asset,
-        "description": stage.description,
+        "description": (stage.of_measured if design.of_measured_frames else "") or stage.description,
         "group_name": stage.group,
         "kinds": {stage.tool},
         "owners": ["team:fly64_assets"],

@@ -1,10 +1,11 @@
-"""Simulated diffraction of one dose."""
+"""The frames of one dose, simulated, or measured ones with photons taken away."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.assets.thinned import thin_dose
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.mask_files import read_mask
 from fly64_assets.contract.npz import load_base, open_npz
@@ -21,7 +22,9 @@ from fly64_assets.study.intake import warned
 
 
 def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:
-    """Simulate the frames of one dose and write both halves."""
+    """Simulate the frames of one dose and write both halves; measured frames are thinned instead."""
+    if work.design.of_measured_frames:
+        return thin_dose(work)
     design, layout, dose = work.design, work.layout, work.at
     source = verified(layout.base)
     scan = simulate(

@@ -1,17 +1,20 @@
 """The stand-alone checks: one function for each, from a stage's record to the problems found."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fly64_assets.contract.masks import without_bad
 from fly64_assets.contract.metadata import positive_parameter
 from fly64_assets.contract.npz import load_dataset, open_npz
+from fly64_assets.contract.schema import Dataset
 from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.errors import ArtifactError, ContractError
+from fly64_assets.measured.thinning import Thinning, rows_of
 from fly64_assets.physics.forward import exit_wave_energies, patch_counts
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.pinn.bundle import read_bundle
@@ -28,7 +31,7 @@ from fly64_assets.study.table import Stage
 
 PARSEVAL_FRAMES: Final = 16
 """Frames of each half on which Parseval's theorem is checked."""
-DATA_SETS: Final = ("_train.npz", "_test.npz", "base.npz")
+DATA_SETS: Final = ("_train.npz", "_test.npz", "base.npz", "measured_frames.npz")
 """Endings of the files to which DATA-001 applies."""
 
 
@@ -102,7 +105,9 @@ def data_001(context: CheckContext) -> Problems:
         if path == context.layout.base:
             report = validate_base(arrays, patch_size=context.design.patch_size_pixels)
         else:
-            report = validate(arrays, expected=context.design.expectations())
+            # The doses, views and groups of a study are not those of the measured frames that it starts from.
+            whole = path == context.layout.measured_frames
+            report = validate(arrays, expected=None if whole else context.design.expectations())
         problems += [f"{path.name}: {finding.code}: {finding.message}" for finding in report.errors]
         context.notes.extend(f"warning: {path.name}: {found.code}: {found.message}" for found in report.warnings)
     return problems
@@ -124,18 +129,18 @@ def oversampling_001(context: CheckContext) -> Problems:
 
 
 def physics(context: CheckContext) -> Problems:
-    """Parseval, integer counts and dose of one simulated data set."""
+    """Parseval, integer counts and dose of a simulated data set; that a thinned one is a part of its source."""
     at = context.record.key.at
     assert isinstance(at, Dose)
+    if context.design.of_measured_frames:
+        return _thinned(context, at)
     problems: list[str] = []
     photons, frames, expected, variance, detector = 0.0, 0, 0.0, 0.0, None
     for split in SPLITS:
         dataset = load_dataset(context.layout.patched(at, split))
         scale = dataset.intensity_scale
         for part, counts in dataset.measurement().count_blocks():
-            amplitude = without_bad(dataset.diffraction[part], dataset.bad_pixels).astype(np.float64)
-            if np.abs((scale * amplitude) ** 2 - counts).max(initial=0) > 0.05:
-                problems.append(f"{split}: counts of frames {part.start} ... {part.stop - 1} are not whole numbers")
+            problems += _not_whole(dataset, part, counts, split)
             photons += float(counts.sum())
         frames += dataset.frames
         detector = Detector.of(dataset)
@@ -152,6 +157,39 @@ def physics(context: CheckContext) -> Problems:
         counted = "" if detector is None else f", of which the detector should count {expected / frames:.2f}"
         problems.append(f"{photons / frames:.2f} photons per frame on average; the dose is {at.dose}{counted}")
     return problems
+
+
+def _thinned(context: CheckContext, at: Dose) -> Problems:
+    """Whole counts, nowhere more than measured, and as many as the thinning lets expect of those measured counts."""
+    verified(context.layout.measured_frames)
+    source = load_dataset(context.layout.measured_frames, hashed=True).measurement()
+    problems: list[str] = []
+    photons, measured, fraction = 0.0, 0.0, math.nan
+    for split in SPLITS:
+        dataset = load_dataset(context.layout.patched(at, split))
+        fraction = Thinning.of(dataset.metadata).fraction
+        rows = rows_of(source, dataset.scan_index)
+        for part, counts in dataset.measurement().count_blocks():
+            problems += _not_whole(dataset, part, counts, split)
+            full = source.counts(rows[part])
+            if more := int(np.count_nonzero(counts > full)):
+                frames = f"frames {part.start} ... {part.stop - 1}"
+                problems.append(f"{split}: {more} pixels of {frames} have more photons than were measured")
+            photons += float(counts.sum())
+            measured += float(full.sum())
+    expected, sigma = fraction * measured, math.sqrt(measured * fraction * (1 - fraction))
+    if not abs(photons - expected) <= 5 * sigma:
+        problems.append(
+            f"{photons:.0f} photons in all; {fraction:.6g} of the measured {measured:.0f} are {expected:.0f}, give or "
+            f"take {sigma:.0f}"
+        )
+    return problems
+
+
+def _not_whole(dataset: Dataset, part: slice, counts: NDArray[np.float64], split: str) -> Iterator[str]:
+    amplitude = without_bad(dataset.diffraction[part], dataset.bad_pixels).astype(np.float64)
+    if np.abs((dataset.intensity_scale * amplitude) ** 2 - counts).max(initial=0) > 0.05:
+        yield f"{split}: counts of frames {part.start} ... {part.stop - 1} are not whole numbers"
 
 
 def learned(context: CheckContext) -> Problems:
@@ -179,7 +217,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "sha256": Rule("Every file matches its sidecar and its record.", sha256),
     "data_001": Rule("The data sets obey the contract DATA-001.", data_001),
     "oversampling_001": Rule("Enough frames for the gridsize.", oversampling_001),
-    "physics": Rule("Whole photons, the right dose, Parseval.", physics),
+    "physics": Rule("Whole photons, the right dose; Parseval, or no photon that was not measured.", physics),
     "learned": Rule("The network is finite and not collapsed.", learned),
     "config_001": Rule("Trained with exactly the design's values.", config_001),
 }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.findings import ContractReport, Expectations
-from fly64_assets.contract.metadata import derive_metadata, transformation
+from fly64_assets.contract.metadata import derive_metadata, has_stand_in_object, transformation
 from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Dataset, small_arrays
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies
@@ -106,7 +106,12 @@ def view_metadata(dataset: Dataset, selected: SplitView, rule: ViewRule, *, para
 
 
 def _expected_mean_counts(dataset: Dataset, kept: NDArray[np.int64]) -> float:
-    """Expected counts of a frame, averaged over the kept frames."""
+    """Expected counts of a frame, averaged over the kept frames; without a known object the counts themselves."""
+    if has_stand_in_object(dataset.metadata):
+        measurement = dataset.measurement()
+        return exact_mean(
+            np.concatenate([measurement.counts(kept[part]).sum(axis=(1, 2)) for part in blocks(len(kept))])
+        )
     scan, scale, detector = dataset.scan[kept], dataset.intensity_scale, Detector.of(dataset)
     if detector is not None:
         return detector.mean_counts(dataset.object, dataset.modes, scan, scale)

@@ -144,7 +144,7 @@ def expected(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key
         reason = "" if stages.optional(key, other) else _skip_reason(key, record)
         if reason:
             return Expected({layout.record(other): record.data_sha256}, skip=reason)
-    return Expected(tuple(dict.fromkeys(_files(layout, key, records))))
+    return Expected(tuple(dict.fromkeys(_files(layout, design, key, records))))
 
 
 def failed_since(store: ArtifactStore, layout: Layout, design: StudyDesign, key: Key, other: Key) -> str:
@@ -182,10 +182,10 @@ def _skip_reason(key: Key, upstream_record: StageRecord) -> str:
     return ""
 
 
-def _files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
+def _files(layout: Layout, design: StudyDesign, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
     """Files that a stage reads, given the records of what it needs."""
     at = key.at
-    yield from _base_files(layout, key, records)
+    yield from _base_files(layout, design, key, records)
     if key.stage in ("view", "comparison") and isinstance(at, Cell):
         yield from (layout.patched(at.whole_dose, split) for split in SPLITS)
     cell = at.cell if isinstance(at, Half) else at
@@ -201,14 +201,17 @@ def _files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iter
             yield layout.result(other)
         elif other.stage == "inference" and key.split:
             yield layout.result(other, key.split)
+            pairs = layout.pairs(other, key.split)
+            if pairs.relative_to(layout.folder).as_posix() in record.outputs:
+                yield pairs
         elif other.method and record.outcome == "succeeded":
             yield from (layout.folder / name for name in record.outputs if name.endswith(".npz"))
 
 
-def _base_files(layout: Layout, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
+def _base_files(layout: Layout, design: StudyDesign, key: Key, records: Mapping[Key, StageRecord]) -> Iterator[Path]:
     """Files of the base that a stage reads; a dose of measured frames is made without its reference object."""
     if isinstance(key.at, Dose) or key.stage == "comparison":
-        measured = layout.measured_frames.name in records[BASE].outputs
+        measured = design.of_measured_frames and layout.measured_frames.name in records[BASE].outputs
         if measured:
             yield layout.measured_frames
         if key.stage == "comparison" or not measured:

@@ -40,6 +40,7 @@ class Stage:
     asset: str
     kind: str  # one of store.keys.KINDS: coordinates, folder and main files
     description: str
+    of_measured: str = ""  # its description in a study of measured frames, if that is another one
     group: str = "data"  # of the asset in the UI
     tool: str = "numpy"  # the library that does the work
     needs: tuple[str, ...] = ()  # assets whose results it uses; the first is the one whose update calls for it
@@ -301,6 +302,10 @@ STAGES: Final[Mapping[str, Stage]] = {
             "Noisy diffraction frames at one dose (photons per frame), split into a train and a test half. Every frame "
             "is the squared Fourier amplitude of probe times object window, scaled so that the mean frame holds the "
             "dose, with seeded Poisson noise. All doses share the same positions.",
+            of_measured="Frames at one dose (photons per frame), thinned from measured frames, split into a train and "
+            "a test half. Every measured photon is kept with the same probability, by a seeded choice: the counts are "
+            "Poisson counts at the lower dose, and the photons that are left are an independent measurement, by which "
+            "reconstructions are judged. A dose that was not measured is skipped.",
             needs=("base_dataset",),
             settings=_simulated_settings,
             job="simulate",
