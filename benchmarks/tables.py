@@ -19,6 +19,7 @@ Usage: python benchmarks/tables.py [--check]
 
 import argparse
 import csv
+import itertools
 import math
 import re
 import statistics
@@ -56,6 +57,9 @@ CONTEST_CELLS = tuple(
 """All cells of the contest."""
 AIMS = {1_000: 0.85, 10_000: 0.95, 100_000: 1.0}
 """Network over best iterative method that the project aims at, geometric mean over all objects."""
+
+TARGET_RAD = 0.1
+"""Phase error for which the tables say how many photons it takes."""
 
 EFFICIENT = ("pinn", "lsqml", "tv_ml")
 """Methods whose errors are shown beside photons and bounds."""
@@ -238,6 +242,59 @@ def efficiencies(contest: Contest) -> str:
     return table(["photons / frame", "view", "photons / px", "bound [rad]", "1/(2√n) [rad]", *names], rows)
 
 
+def photons_for(errors: dict[int, float], target: float) -> tuple[str, float]:
+    """Photons per frame at which an error falls to a target: how it compares with the number, and the number.
+
+    Between two doses the logarithm of the error is linear in that of the dose. ``errors`` are those at each dose, in
+    rising order. Outside the doses the sign says so: ``<`` the lowest, or ``>`` the highest one.
+
+    Examples
+    --------
+    >>> photons_for({100: 0.4, 10_000: 0.04}, 0.04), photons_for({100: 0.4, 10_000: 0.04}, 0.01)
+    (('', 10000.0), ('>', 10000.0))
+    """
+    doses = list(errors)
+    if errors[doses[0]] <= target:
+        return "<", float(doses[0])
+    for low, high in itertools.pairwise(doses):
+        if errors[high] <= target:
+            part = math.log(errors[low] / target) / math.log(errors[low] / errors[high])
+            return "", low * (high / low) ** part
+    return ">", float(doses[-1])
+
+
+def needed(contest: Contest) -> str:
+    """Photons per frame for a phase error of :data:`TARGET_RAD`, by object, view and method, from means over seeds."""
+
+    def entry(name: str, view: str, method: str) -> str:
+        by_dose = {dose: contest.values((name, view, dose), method) for dose in DOSES}
+        if not all(by_dose.values()):
+            return MISSING
+        sign, photons = photons_for({dose: statistics.mean(v.values()) for dose, v in by_dose.items()}, TARGET_RAD)
+        return f"{sign} {photons:,.0f}" if sign else f"{float(f'{photons:.2g}'):,.0f}"
+
+    places = dict.fromkeys(cell[:2] for cell in CONTEST_CELLS)
+    rows = [[*place, *(entry(*place, method) for method in (*ITERATIVE, NETWORK))] for place in places]
+    return table(["object", "view", *(TITLES[method] for method in (*ITERATIVE, NETWORK))], rows)
+
+
+def saved(contest: Contest) -> str:
+    """Photons with which iterative methods reach the error that the network has at 10,000, over these 10,000."""
+    dose, rows = 10_000, []
+    for name, view in dict.fromkeys(cell[:2] for cell in CONTEST_CELLS):
+        own = contest.values((name, view, dose), NETWORK)
+        line = []
+        for method in ("lsqml", "tv_ml"):
+            factors = []
+            for seed, error in own.items():
+                errors = {d: found[seed] for d in DOSES if seed in (found := contest.values((name, view, d), method))}
+                factors += [photons_for(errors, error)] if len(errors) == len(DOSES) else []
+            ends = [f"{sign} {photons / dose:.2g}".strip() for sign, photons in sorted(factors, key=lambda f: f[1])]
+            line.append(f"{ends[0]} … {ends[-1]}" if ends else MISSING)
+        rows.append([name, view, shown(own, 3), *line])
+    return table(["object", "view", f"error of the network at {dose:,} [rad]", "`lsqml`", "`tv_ml`"], rows)
+
+
 def other_objects(contest: Contest) -> str:
     """Objects of other kinds, dense view."""
     rows = [
@@ -398,6 +455,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "efficiencies": efficiencies,
     "other_objects": other_objects,
     "ratios": ratios,
+    "needed": needed,
+    "saved": saved,
     "findings": findings,
     "spread": spread,
     "minutes": minutes,

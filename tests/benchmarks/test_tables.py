@@ -101,3 +101,29 @@ def test_findings_are_sentences_on_the_cells_that_were_measured():
 def test_mean_and_standard_deviation():
     assert TABLES["shown"]({1: 0.1, 2: 0.2, 3: 0.3}, 2) == "0.20 ± 0.10"
     assert TABLES["shown"]({1: 0.1}, 2) == "0.10"
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((0.4, 0.2, 0.05), ("", 10**4.5)),  # half a decade: the error falls by two of four times
+        ((0.4, 0.2, 0.1), ("", 1e5)),
+        ((0.09, 0.05, 0.01), ("<", 1e3)),
+        ((0.4, 0.3, 0.2), (">", 1e5)),
+        ((0.2, 0.3, 0.05), ("", 10 ** (4 + math.log(3) / math.log(6)))),  # worse with more photons before it is better
+    ],
+)
+def test_photons_for_an_error_are_between_the_doses_where_it_is_crossed(errors, expected):
+    sign, photons = TABLES["photons_for"](dict(zip(TABLES["DOSES"], errors, strict=True)), 0.1)
+    assert (sign, pytest.approx(photons)) == expected
+
+
+def test_a_method_that_needs_more_photons_has_a_larger_factor():
+    rows = [
+        row("pinn", 1, error, ("demo", "dense", dose)) for dose, error in ((1000, 0.2), (10_000, 0.1), (100_000, 0.05))
+    ]
+    rows += [
+        row("lsqml", 1, error, ("demo", "dense", dose)) for dose, error in ((1000, 0.4), (10_000, 0.2), (100_000, 0.1))
+    ]
+    line = TABLES["saved"](contest(*rows)).splitlines()[3]
+    assert line == "| demo | dense | 0.100 | 10 … 10 | – |"
