@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.engines.figures import draw_object, draw_picture, percentile_limits, png
-from fly64_assets.evaluation.scores.compare import TRUTH, CellComparison, SplitComparison
+from fly64_assets.evaluation.scores.compare import CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
@@ -152,7 +152,7 @@ def cell_figure(
     for panel, part in zip(panels, ("phase", "complex"), strict=False):
         curves = {method: comparison.curves.get(method, {}).get(part) for method in methods}
         draw_correlations(panel, methods, {m: c.to_dict() for m, c in curves.items() if isinstance(c, RingCorrelation)})
-        _labels(panel, f"ring correlation with the truth, {part}", "frequency [1/px]", "FRC")
+        _labels(panel, f"ring correlation with the {comparison.standard}, {part}", "frequency [1/px]", "FRC")
     for panel, (method, series) in zip(panels[2:], histories.items(), strict=True):
         for i, (name, values) in enumerate(series.items()):
             epochs = np.arange(1, len(values) + 1)
@@ -257,28 +257,28 @@ def _colour_bar(figure: Any, image: Any, axes: Any, quantity: str, pad: float) -
 
 
 def _object_pictures(comparison: SplitComparison) -> tuple[Pictures, dict[str, tuple[float, float]]]:
-    """Phase, phase error and amplitude of the truth and of all aligned methods, with common limits per quantity."""
+    """Phase, phase error and amplitude of the standard and of all aligned methods, with common limits per quantity."""
     mask = comparison.region.mask
     pictures: dict[str, dict[str, NDArray[np.float64]]] = {quantity: {} for quantity in QUANTITIES}
     if not mask.any():
         return pictures, {}
     fields = comparison.fields
-    for name in (TRUTH, *(n for n in comparison.candidates if n in fields)):
+    for name in (comparison.standard, *(n for n in comparison.candidates if n in fields)):
         field = fields[name]
         truth, pictures["phase"][name] = phase_part(field, comparison.truth, mask, None).pictures(slice(None))
         pictures["amplitude"][name] = np.abs(field.field)
-        if name != TRUTH:
+        if name != comparison.standard:
             pictures["error"][name] = pictures["phase"][name] - truth
     errors = [float(np.percentile(np.abs(picture[mask]), 99)) for picture in pictures["error"].values()]
     reach = max([*errors, 1e-6])
-    limits = {q: percentile_limits(pictures[q][TRUTH][mask]) for q in ("phase", "amplitude")}
+    limits = {q: percentile_limits(pictures[q][comparison.standard][mask]) for q in ("phase", "amplitude")}
     return pictures, limits | {"error": (-reach, reach)}
 
 
 def _draw_objects(figure: Any, axes: NDArray[Any], comparison: SplitComparison, quantities: Sequence[str]) -> None:
     """A row per quantity, a column for the truth and for every method."""
     pictures, limits = _object_pictures(comparison)
-    names = (TRUTH, *comparison.candidates)
+    names = (comparison.standard, *comparison.candidates)
     for row, quantity in zip(axes, quantities, strict=True):
         image = None
         for axis, name in zip(row, names, strict=True):

@@ -31,8 +31,10 @@ from fly64_assets.physics.windows import Scan
 
 UNIFORM: Final = "flat"
 TRUTH: Final = "truth"
-REFERENCES: Final = (UNIFORM, TRUTH)
-"""Names under which a uniform object, the baseline to beat, and the truth itself are scored beside the methods."""
+REFERENCE: Final = "reference"
+REFERENCES: Final = (UNIFORM, TRUTH, REFERENCE)
+"""Names under which objects are scored beside the methods: a uniform one, the baseline to beat; the truth itself or,
+of measured frames, the object that their calibration found."""
 NO_ESTIMATE: Final = "no estimate from these counts"
 CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
 PICTURE_METRICS: Final = (
@@ -113,6 +115,11 @@ class SplitComparison:
     contests: tuple[Mapping[str, Any], ...]
     curves: Mapping[str, Mapping[str, Curve]]
     truth: NDArray[np.complexfloating] = field(repr=False)
+
+    @property
+    def standard(self) -> str:
+        """Name of the object that pictures and errors of the methods are compared with: the truth."""
+        return TRUTH
 
     @property
     def candidates(self) -> list[str]:
@@ -241,7 +248,7 @@ def compare_split(
     results: dict[str, MethodResult] = {}
     for name, candidate in {**data.methods, UNIFORM: uniform, TRUTH: truth}.items():
         ramp = name in data.refined_probe
-        results[name] = _aligned(candidate, truth, region, evaluation.max_shift_px, remove_ramp=ramp)
+        results[name] = aligned_result(candidate, truth, region, evaluation.max_shift_px, remove_ramp=ramp)
     fields = {name: result.alignment for name, result in results.items() if result.alignment}
     likelihood = nll_excess(fields, truth, m)
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
@@ -279,7 +286,7 @@ def compare_split(
     return SplitComparison(split, region, photons, bound, primary, tuple(rows), results, pairs, curves, truth)
 
 
-def _aligned(
+def aligned_result(
     candidate: NDArray[np.complexfloating] | str,
     truth: NDArray[np.complexfloating],
     region: Region,

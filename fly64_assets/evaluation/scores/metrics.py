@@ -293,7 +293,7 @@ def nll_excess(fields: Mapping[str, Field], truth: Field, m: Measurement) -> dic
     order = np.argsort(m.y, kind="stable")
     for block in blocks(m.frames, LIKELIHOOD_FRAMES):
         frames = np.sort(order[block])
-        rows, counts = _object_rows(m, frames), m.counts(frames)
+        rows, counts = object_rows(m, frames), m.counts(frames)
         of_truth = _negative_log_likelihood(rows_of(truth, rows), m, frames, rows.start, counts)
         for name, field in fields.items():
             if name not in scores:
@@ -302,7 +302,7 @@ def nll_excess(fields: Mapping[str, Field], truth: Field, m: Measurement) -> dic
     return {n: scores.get(n) or Score(math.fsum(sums[n]) / m.frames) for n in fields}
 
 
-def _object_rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
+def object_rows(m: Measurement, frames: NDArray[np.int64]) -> slice:
     """Rows of the object that these frames' windows touch, at least one."""
     half, height = m.patch_size // 2, m.object_shape[0]
     y = np.floor(m.y[frames])

@@ -53,7 +53,12 @@ class RingCorrelation:
         }
 
 
-def ring_correlation(pictures: Pictures, shape: tuple[int, ...]) -> RingCorrelation | str:
+TRUTH_AND_RESULT: Final = ("truth", "reconstruction")
+
+
+def ring_correlation(
+    pictures: Pictures, shape: tuple[int, ...], names: tuple[str, str] = TRUTH_AND_RESULT
+) -> RingCorrelation | str:
     """Fourier ring correlation of two pictures, real or complex, under a Tukey window; or why there is none.
 
     Rings are one step of the shorter side's spectrum wide (Saxton and Baumeister, J. Microsc. 127, 127, 1982). The
@@ -62,7 +67,8 @@ def ring_correlation(pictures: Pictures, shape: tuple[int, ...]) -> RingCorrelat
     pictures (Friedel symmetry), times the share of the picture that the window leaves.
 
     ``pictures`` gives both on a slice of rows, ``shape`` is theirs (h, w); from ``bands.SINGLE_FROM`` pixels on the
-    transforms are in single precision and in place, two complex64 copies in all.
+    transforms are in single precision and in place, two complex64 copies in all. ``names`` says in a reason what the
+    two are.
 
     Examples
     --------
@@ -90,7 +96,7 @@ def ring_correlation(pictures: Pictures, shape: tuple[int, ...]) -> RingCorrelat
         rings = sums.shape[1]
         sums += [np.bincount(ring, weights=values.ravel(), minlength=rings)[:rings] for values in terms]
     *totals, cross, frequencies, count = sums[:, 1:]
-    for power, name in zip(totals, ("truth", "reconstruction"), strict=True):
+    for power, name in zip(totals, names, strict=True):
         if not power.sum() > 1e-20 * (shape[0] * shape[1]) ** 2:
             return f"the {name} is constant in the rectangle"
     norm = np.sqrt(totals[0] * totals[1])
@@ -158,11 +164,13 @@ def resolution(rings: RingCorrelation | str, threshold: float | None = None) -> 
     return Score(max(NYQUIST_PERIOD_PX, float(1 / frequency)), remark)
 
 
-def rectangle_correlation(pictures: Pictures, rectangle: Rectangle | None) -> RingCorrelation | str:
-    """Ring correlation of two pictures (H, W) in a rectangle, or why there is none."""
+def rectangle_correlation(
+    pictures: Pictures, rectangle: Rectangle | None, names: tuple[str, str] = TRUTH_AND_RESULT
+) -> RingCorrelation | str:
+    """Ring correlation of two pictures (H, W) in a rectangle, or why there is none; ``names`` are theirs."""
     if rectangle is None:
         return NO_RECTANGLE
-    return ring_correlation(cropped(pictures, rectangle), (rectangle.height, rectangle.width))
+    return ring_correlation(cropped(pictures, rectangle), (rectangle.height, rectangle.width), names)
 
 
 def resolutions(rings: RingCorrelation | str, threshold: float) -> dict[str, Score]:

@@ -32,6 +32,7 @@ VERDICT_TEXTS: Final = {
     "better than flat": "better than the uniform object",
     "worse than flat": "worse than the uniform object",
     "level with flat": "equal to the uniform object",
+    "unclear from flat": "not distinguishable from the uniform object",
 }
 """What readers see for the verdicts in files."""
 
