@@ -1,10 +1,10 @@
-"""Every method of one cell against the truth, on one evaluation region."""
+"""Every method of one cell on one evaluation region: against the truth, or by counts that no method has seen."""
 
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 import numpy as np
@@ -14,10 +14,12 @@ from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.npz import load_base, load_measurement, open_npz, write_npz
 from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit, limit_arrays, limit_from_arrays
+from fly64_assets.evaluation.counts.judge import JudgedInput, judge_cell
 from fly64_assets.evaluation.report.figures import loss_history
-from fly64_assets.evaluation.scores.compare import LimitSource, SplitInput, compare_cell
+from fly64_assets.evaluation.scores.compare import CellComparison, LimitSource, SplitInput, compare_cell
 from fly64_assets.evaluation.scores.region import scan_box
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.store.keys import Cell, Coordinates, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
@@ -30,19 +32,10 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
     """Score every method of a cell, and write the scores, figures and bounds."""
     from fly64_assets.evaluation.report.figures import cell_pictures, phase_strip
 
-    layout, design, cell = work.layout, work.design, work.at
+    layout, design = work.layout, work.design
     verified(layout.base)
-    splits = {split: _split_input(work, split) for split in SPLITS}
     bounds: dict[str, UnitLimit] = {}
-    compared = compare_cell(
-        cell.dose,
-        cell.view,
-        load_base(layout.base).object,
-        splits,
-        evaluation=design.evaluation,
-        metrics=design.metrics_config,
-        limit=_shared_bounds(work, bounds),
-    )
+    splits, compared = _compared(work, _shared_bounds(work, bounds))
     pictures = cell_pictures(
         compared,
         coverage_threshold=design.evaluation.coverage_threshold,
@@ -74,6 +67,23 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
 # -- what is compared ---------------------------------------------------------------------------------------------
 
 
+def _compared(work: Work[Cell], limit: LimitSource) -> tuple[Mapping[str, SplitInput | str], CellComparison]:
+    """Both halves and their scores: with the base's object as the truth, or as the reference of measured frames."""
+    design, cell, known = work.design, work.at, load_base(work.layout.base).object
+    settings = _Settings(evaluation=design.evaluation, metrics=design.metrics_config, limit=limit)
+    if not design.of_measured_frames:
+        splits = {split: _split_input(work, split) for split in SPLITS}
+        return splits, compare_cell(cell.dose, cell.view, known, splits, **settings)
+    judged = {split: _judged_input(work, split) for split in SPLITS}
+    return judged, judge_cell(cell.dose, cell.view, known, judged, **settings)
+
+
+class _Settings(TypedDict):
+    evaluation: EvaluationSettings
+    metrics: MetricsConfig
+    limit: LimitSource
+
+
 def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
     view = work.store.required(work.layout, StageKey("view", work.at))
     if split not in existing_splits(view):
@@ -89,6 +99,34 @@ def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
         refined_probe=frozenset(refined),
         learned=frozenset(key.method for key in stages.upstream(work.design, work.key) if key.stage == "inference"),
     )
+
+
+def _judged_input(work: Work[Cell], split: str) -> JudgedInput | str:
+    """What a comparison with a truth gets, and the counts and pairs that judge without one."""
+    data = _split_input(work, split)
+    if isinstance(data, str):
+        return data
+    verified(work.layout.measured_frames)
+    return JudgedInput(
+        **vars(data),
+        measured=load_measurement(work.layout.measured_frames),
+        half=load_measurement(work.layout.patched(work.at.whole_dose, split)).scan_index,
+        pairs={key.method: _pairs(work, record, key, split) for key, record in _methods(work, split).items()},
+    )
+
+
+def _pairs(
+    work: Work[Cell], record: StageRecord | None, key: StageKey[Coordinates], split: str
+) -> Mapping[str, NDArray[np.complexfloating]] | str:
+    if not work.design.measured.pairs:
+        return "no pairs: the design has measured.pairs: false"
+    if split != JUDGED_SPLIT:
+        return f"pairs are made of the {JUDGED_SPLIT} half alone"
+    if record is None or record.outcome != "succeeded":
+        return "no pairs: the method has no result"
+    path = work.layout.pairs(key, split)
+    verified(path)
+    return open_npz(path, hashed=True)
 
 
 def _methods(work: Work[Cell], split: str) -> dict[StageKey[Coordinates], StageRecord | None]:
