@@ -18,6 +18,7 @@ from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
 from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
 from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
+from fly64_assets.cli.commands.twin import twin
 from fly64_assets.cli.commands.ui import ui
 from fly64_assets.cli.console import FolderPath, Session, errors_as_sentences
 from fly64_assets.resources.environment import (
@@ -32,7 +33,7 @@ from fly64_assets.resources.environment import (
 )
 
 SECTIONS: Final = {
-    "Study": (run, plan, status, report),
+    "Study": (run, plan, status, report, twin),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
     "Base and data": (base, import_data, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),

@@ -131,18 +131,19 @@ class OnlyChoice(click.Choice[str]):
         return self._value
 
 
+_BASE_OPTION: Final = click.option(
+    "--base-npz",
+    "base_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Import this base first and make it the active one, as `fly64 base import`.",
+)
 _DRIVE_OPTIONS: Final = (
     click.option("--dry-run", is_flag=True, help="Print what would run, and write nothing."),
     click.option(
         "--jobs", type=click.IntRange(1), metavar="N", help="Cells at a time. Default: the machine's cores, at most 4."
     ),
-    click.option(
-        "--base-npz",
-        "base_file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Import this base first and make it the active one, as `fly64 base import`.",
-    ),
+    _BASE_OPTION,
     click.option(
         "--output-root",
         type=FolderPath(),
@@ -172,8 +173,11 @@ _DRIVE_OPTIONS: Final = (
 )
 
 
-def driven(command: Command) -> Command:
-    """Give a command the options of all commands that drive the graph; it gets them as :class:`RunOptions`."""
+def driven(command: Command, *, takes_base: bool = True) -> Command:
+    """Give a command the options of all commands that drive the graph; it gets them as :class:`RunOptions`.
+
+    One that brings its own base has no ``--base-npz``.
+    """
 
     @functools.wraps(command)
     @pass_session
@@ -181,9 +185,9 @@ def driven(command: Command) -> Command:
         session: Session,
         /,
         output_root: Path | None,
-        base_file: Path | None,
         dry_run: bool,
         jobs: int | None,
+        base_file: Path | None = None,
         **others: Any,
     ) -> None:
         given = {name: others.pop(name) for name in GPU_SETTINGS}
@@ -198,5 +202,6 @@ def driven(command: Command) -> Command:
         command(RunOptions(session, base_file, dry_run, jobs, gpu), **others)
 
     for option in reversed(_DRIVE_OPTIONS):
-        wrapped = option(wrapped)
+        if takes_base or option is not _BASE_OPTION:
+            wrapped = option(wrapped)
     return wrapped

@@ -133,7 +133,7 @@ def _known(layout: Layout, records: Collection[StageRecord]) -> set[Path]:
     Damaged ones are among them: what needs them names them, and a rebuild replaces them.
     """
     live = [layout.manifest(name) for name in MANIFESTS]
-    live += [layout.checksums, *(layout.record(record.key) for record in records)]
+    live += [layout.checksums, *layout.twin, *(layout.record(record.key) for record in records)]
     live += [layout.folder / name for record in records for name in record.outputs]
     named = {source for path in live for source in _inputs_of(path)}
     named |= {layout.folder / name for record in records for name in record.inputs if not name.startswith(EXTERNAL)}

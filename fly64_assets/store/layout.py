@@ -25,6 +25,9 @@ from fly64_assets.store.keys import (
     checked_split,
 )
 
+TWIN_FILES: Final = ("twin_frames.npz", "{study}_twin.yaml", "twin.json", "twin.md", "twin.html")
+"""What lies in the folder of a base's simulated twin: its frames, its design, and the report on both studies."""
+
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
@@ -110,6 +113,11 @@ class Layout:
         """Objects from halves of the photons and of the frames of a method's split."""
         name = f"{checked_split(split)}_pairs.npz" if key.stage == "inference" else "pairs.npz"
         return self.output(key, name)
+
+    @property
+    def twin(self) -> tuple[Path, ...]:
+        """Files of the simulated twin of a base with frames, in the order of :data:`TWIN_FILES`."""
+        return tuple(self.folder / "twin" / name.format(study=self.study) for name in TWIN_FILES)
 
     def patched(self, dose: Dose, split: str) -> Path:
         """Simulated data of one dose and split: all its frames."""
