@@ -7,7 +7,7 @@
     python benchmarks/limit.py --study gaps.yaml --view dense        # bad pixels of the design's section `detector`
 
 No engine runs: base, positions and detector are made as the study makes them. Seconds are those of this machine, wall
-and CPU.
+and CPU. The limit of the phase in radians is that of the first dose of the design.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fly64_assets.study.design import load_design
 
 
 def positions(design, base, view):
-    """Positions of both splits of a view."""
+    """Positions of both splits of a view, and the scale of the amplitudes at the first dose of the design."""
     scan = simulate(
         base,
         dose=design.doses[0],
@@ -45,7 +45,7 @@ def positions(design, base, view):
         if view != BASELINE:
             coords = np.c_[part.x, part.y]
             found[split] = part[select_spaced(coords, design.spacing_thresholds[view], design.patch_size_pixels).kept]
-    return found
+    return found, scan.scale
 
 
 def main() -> None:
@@ -60,9 +60,11 @@ def main() -> None:
     base = make_base(design.base, design.patch_size_pixels)
     mask = None if design.mask_path is None else read_mask(design.mask_path)
     bad = make_detector(design.detector, design.patch_size_pixels, mask).bad
-    print("view      split  known<  frames  wall s  CPU s  products  phase var / floor      amplitude var / floor")
+    print(
+        "view      split  known<  frames  wall s  CPU s  products  phase var / floor      ampl. var / floor  phase rad"
+    )
     for view in options.view:
-        scans = positions(design, base, view)
+        scans, scale = positions(design, base, view)
         for split in options.split:
             scan = scans[split]
             if options.whole_pixels:
@@ -87,7 +89,8 @@ def main() -> None:
                     print(line + "; ".join(found.singular))
                     continue
                 line += f"{found.phase.variance / floor:6.2f} ± {100 * found.phase.standard_error:3.1f} %  "
-                print(line + f"{found.amplitude.variance / floor:6.2f}", flush=True)
+                line += f"{found.amplitude.variance / floor:6.2f}             "
+                print(line + f"{found.phase.variance**0.5 / scale:.3f}", flush=True)
 
 
 if __name__ == "__main__":

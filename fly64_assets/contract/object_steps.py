@@ -37,6 +37,7 @@ class ObjectSteps(Conversion):
 
     def choose_mode(self, number: int | None) -> None:
         """One of several incoherent modes of the probe, with its share of the power: of the orthogonal ones."""
+        self._move_modes_first()
         if number is None or schema.PROBE not in self.arrays:
             return
         probe = squeezed(self.arrays[schema.PROBE], STACKED)
@@ -47,7 +48,9 @@ class ObjectSteps(Conversion):
             )
         if number >= len(modes):
             raise self.error(
-                structure.SHAPE, f"{schema.PROBE} has {len(modes)} modes, counted from 0; there is no mode {number}"
+                structure.SHAPE,
+                f"{schema.PROBE} has {len(modes)} mode{'s' * (len(modes) > 1)}, counted from 0; there is no mode "
+                f"{number}",
             )
         if not (np.isfinite(modes).all() and modes.any()):
             raise self.error(
@@ -57,9 +60,26 @@ class ObjectSteps(Conversion):
             )
         if not in_order(modes):
             modes = orthogonal_modes(modes).astype(modes.dtype)
+        if power_shares(modes)[number] <= LEAST_SHARE:
+            raise self.error(
+                structure.SHAPE,
+                f"{schema.PROBE}: mode {number} of its orthogonal modes holds none of the power; take one of those "
+                "that do, the first is the strongest",
+            )
         shares = power_shares(modes).round(6).tolist()
         self.arrays[schema.PROBE] = modes[number]
         self.record("choose_probe_mode", key=schema.PROBE, mode=number, share_of_power=shares[number], shares=shares)
+
+    def _move_modes_first(self) -> None:
+        """Modes that the file has on the last axis, (N, N, M) as MATLAB stores them: windows of a probe are squares."""
+        probe = self.arrays.get(schema.PROBE)
+        modes = None if probe is None else squeezed(probe, STACKED)
+        if modes is None or modes.ndim != STACKED or modes.dtype.kind != "c":
+            return
+        rows, columns, last = modes.shape
+        if rows == columns != last and 1 not in modes.shape:
+            self.arrays[schema.PROBE] = np.ascontiguousarray(np.moveaxis(modes, -1, 0))
+            self.record("move_modes_axis_first", key=schema.PROBE, shape=list(modes.shape))
 
     def choose_slice(self, number: int | None) -> None:
         """One of several slices of the object."""

@@ -118,7 +118,9 @@ def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator
     modes = {key: schema.strongest(array) for key, array in arrays.items() if key == schema.PROBE}
     planes = {key: array for key, array in {**arrays, **modes}.items() if array.ndim == 2}
     probe, obj = planes.get(schema.PROBE), planes.get(schema.OBJECT)
-    if size is not None and probe is not None and probe.shape != (size, size):
+    if schema.PROBE in arrays and not arrays[schema.PROBE].size:
+        yield error(SHAPE, f"{schema.PROBE} has shape {arrays[schema.PROBE].shape}: there is no probe in it")
+    elif size is not None and probe is not None and probe.shape != (size, size):
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected ({size}, {size}), the size of a frame")
     elif probe is not None and probe.shape[0] != probe.shape[1]:
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected a square")

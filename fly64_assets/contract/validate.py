@@ -81,6 +81,7 @@ def validate(arrays: Arrays, *, expected: Expectations | None = None) -> Contrac
         findings += probe_findings(evidence)
     findings += values.probe_centre_findings(plain)
     findings += values.modes_findings(plain)
+    findings += values.dark_findings(plain, (schema.PROBE,))
     findings += values.finite_findings(plain, frames, statistics)
     size = structure.patch_size(plain, frames)
     findings += values.coordinate_findings(plain, size)
@@ -128,9 +129,7 @@ def validate_base(arrays: Arrays, *, patch_size: int | None = None) -> ContractR
     findings += values.distinct_findings(reduced)
     findings += scan_findings(reduced, size, simulated=True)
     findings += object_findings(reduced)
-    for key in (schema.OBJECT, schema.PROBE):
-        if key in reduced and reduced[key].dtype.kind in "fc" and not reduced[key].any():
-            findings.append(error(values.AMPLITUDE, f"{key} is zero everywhere, so no light reaches the detector"))
+    findings += values.dark_findings(reduced, (schema.OBJECT, schema.PROBE))
     obj = reduced.get(schema.OBJECT)
     if obj is not None and obj.dtype.kind in "fc" and obj.any() and (obj == obj.flat[0]).all():
         findings.append(warning(values.AMPLITUDE, f"{schema.OBJECT} is the same everywhere: there is nothing to see"))

@@ -6,7 +6,7 @@ They read arrays in blocks, so that memory does not grow with the number of fram
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -143,6 +143,13 @@ def modes_findings(arrays: Arrays) -> Iterator[Finding]:
         f"{schema.PROBE}: {len(modes)} incoherent modes hold {shares} of the power; LSQML uses them all, methods that "
         "know one mode refuse: `--probe-mode 0` takes the strongest alone",
     )
+
+
+def dark_findings(arrays: Arrays, keys: Iterable[str]) -> Iterator[Finding]:
+    """Object or probe without any light."""
+    for key in keys:
+        if key in arrays and arrays[key].dtype.kind in "fc" and arrays[key].size and not arrays[key].any():
+            yield error(AMPLITUDE, f"{key} is zero everywhere, so no light reaches the detector")
 
 
 def has_probe(arrays: Arrays) -> bool:

@@ -98,7 +98,7 @@ def reconstruct(
     Raises
     ------
     EngineError
-        If the measurement or the start is unfit, or the loss or the object is not finite after some epoch.
+        If the measurement or the start is unfit, or the loss, the object or the probe is not finite after some epoch.
     """
     from fly64_assets.engines.torch_compat import declare_torchvision_operators
 
@@ -212,8 +212,10 @@ def _epochs(
         task.run(1)
         loss = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])
         obj, probe = _state(task, measurement, split, illuminated)
-        if not (math.isfinite(loss) and np.isfinite(obj).all()):
-            raise EngineError(f"the loss or the object is not finite after epoch {epoch}; the result was discarded")
+        if not (math.isfinite(loss) and np.isfinite(obj).all() and np.isfinite(probe).all()):
+            raise EngineError(
+                f"the loss, the object or the probe is not finite after epoch {epoch}; the result was discarded"
+            )
         yield _State(obj, probe, loss, options)
 
 

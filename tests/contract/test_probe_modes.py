@@ -10,7 +10,7 @@ from fly64_assets.contract.corrections import Corrections
 from fly64_assets.contract.findings import FormError
 from fly64_assets.contract.npz import dataset_of, load_base, load_dataset, load_measurement, write_npz
 from fly64_assets.contract.schema import base_arrays, dataset_arrays
-from fly64_assets.contract.validate import validate
+from fly64_assets.contract.validate import validate, validate_base
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.probe_modes import in_order, power_shares
 from fly64_assets.ptychopinn.data_sets import export_data_set
@@ -135,6 +135,35 @@ def test_a_mode_without_power_is_left_out(save, arrays, read):
     found, done = read(save(arrays | {"probeGuess": np.stack([probe, 0 * probe])}))
     np.testing.assert_array_equal(found["probeGuess"], probe.astype(np.complex64))
     assert step_of(done, "orthogonalise_modes")["left_out"] == 1
+
+
+@pytest.mark.parametrize("axes", [0, 1])
+def test_modes_on_the_last_axis_are_moved_and_are_not_taken_for_fft_order(save, arrays, read, axes):
+    modes = modes_of(arrays)
+    expected, _ = read(save(arrays | {"probeGuess": modes}))
+    last = np.moveaxis(modes, 0, -1).reshape(16, 16, *(1,) * axes, 2)
+    found, done = read(save(arrays | {"probeGuess": last}))
+    np.testing.assert_array_equal(found["probeGuess"], expected["probeGuess"])
+    assert step_of(done, "move_modes_axis_first")["shape"] == [16, 16, 2]
+    one, _ = read(save(arrays | {"probeGuess": last}), corrections=Corrections(probe_mode=1))
+    np.testing.assert_allclose(one["probeGuess"], expected["probeGuess"][1], atol=1e-6)
+
+
+def test_a_mode_of_rounding_alone_is_not_taken(save, arrays, read):
+    probe = arrays["probeGuess"]
+    with pytest.raises(FormError, match="mode 1 of its orthogonal modes holds none of the power"):
+        read(save(arrays | {"probeGuess": np.stack([probe, 2 * probe])}), corrections=Corrections(probe_mode=1))
+    with pytest.raises(FormError, match="has 1 mode, counted from 0; there is no mode 1"):
+        read(save(arrays | {"probeGuess": probe}), corrections=Corrections(probe_mode=1))
+
+
+def test_no_modes_and_no_light_are_errors(save, arrays, read):
+    judge = validate if read is canonicalize else validate_base
+    found, _ = read(save(arrays | {"probeGuess": modes_of(arrays)[:0]}))
+    assert "shape (0, 16, 16): there is no probe in it" in str([f.message for f in judge(found).errors])
+    for dark in (0 * arrays["probeGuess"], 0 * modes_of(arrays)):
+        found, _ = read(save(arrays | {"probeGuess": dark}))
+        assert "probeGuess is zero everywhere" in str([f.message for f in judge(found).errors])
 
 
 def test_a_mode_that_is_not_there_or_cannot_be_one_is_refused(save, arrays, read):

@@ -18,6 +18,7 @@ from fly64_assets.formats.writing.content import product_of
 from fly64_assets.formats.writing.cxi import write_cxi
 from fly64_assets.formats.writing.ptychodus import write_archive, write_product
 from fly64_assets.formats.writing.tiff import write_tiff
+from fly64_assets.physics.probe_modes import orthogonal_modes
 from fly64_assets.store.atomic import write_atomically
 
 N = 64
@@ -63,6 +64,20 @@ def test_a_data_set_comes_back(measured, tmp_path, ending, with_object):
         source, form = opened(tmp_path / f"f{ending}", {}, frames=False)
         with pytest.raises(ContractError, match="lacks objectGuess"):
             canonicalize_base(source, **form)
+
+
+@pytest.mark.parametrize("ending", [".cxi", ".npz"])
+def test_several_modes_come_back_with_the_mask(measured, tmp_path, ending):
+    odd = measured.probe * (np.arange(N) - N // 2) / 20
+    modes = orthogonal_modes(np.stack([measured.probe, odd])).astype(np.complex64)
+    several = replace(measured, probe=modes[0], further_modes=modes[1:])
+    product = product_of(several, OPTICS, OBJECT, name="letter")
+    writer = write_cxi if ending == ".cxi" else write_archive
+    write_atomically(tmp_path / f"f{ending}", lambda file: writer(file, product, several))
+    back = imported(tmp_path / f"f{ending}").measurement()
+    np.testing.assert_allclose(back.intensity_scale * back.modes, several.intensity_scale * modes, rtol=1e-6)
+    assert np.array_equal(back.counts(), several.counts())
+    assert np.array_equal(back.bad_pixels, several.bad_pixels)
 
 
 @pytest.mark.parametrize("with_object", [True, False])

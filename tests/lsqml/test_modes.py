@@ -11,7 +11,7 @@ from fixtures.scan import soft_probe
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
 from fly64_assets.errors import EngineError
-from fly64_assets.lsqml import minibatch
+from fly64_assets.lsqml import engine, minibatch
 from fly64_assets.lsqml.count_split import HeldOutCounts
 from fly64_assets.lsqml.engine import _task, reconstruct
 from fly64_assets.lsqml.job import _write
@@ -88,11 +88,11 @@ def test_refinement_improves_a_wrong_second_mode(measured, truth):
     assert errors[1] < 0.85 * errors[0]
 
 
-@pytest.mark.parametrize("engine", ["lsqml", "epie"])
-def test_modes_that_would_stay_at_rounded_positions_are_refused(measured, engine):
-    settings = LsqmlSettings(subpixel="fourier" if engine == "lsqml" else "bilinear")
+@pytest.mark.parametrize("algorithm", ["lsqml", "epie"])
+def test_modes_that_would_stay_at_rounded_positions_are_refused(measured, algorithm):
+    settings = LsqmlSettings(subpixel="fourier" if algorithm == "lsqml" else "bilinear")
     with pytest.raises(EngineError, match="moves only the first of the probe's 2 modes"):
-        reconstruct(measured, settings, Execution(), 1, lambda *_: None, engine=engine)
+        reconstruct(measured, settings, Execution(), 1, lambda *_: None, engine=algorithm)
 
 
 def test_the_photons_of_total_variation_are_those_of_all_modes(measured):
@@ -149,3 +149,15 @@ def test_the_result_file_holds_all_modes(measured, tmp_path):
     result = run(measured, 1)
     _write(tmp_path / "result.npz", result, {})
     assert open_npz(tmp_path / "result.npz")["reconstructed_probe"].shape == (2, N, N)
+
+
+def test_a_probe_that_is_not_finite_is_an_error(measured, monkeypatch):
+    state = engine._state
+
+    def spoilt(*arguments):
+        obj, probe = state(*arguments)
+        return obj, probe * np.nan
+
+    monkeypatch.setattr(engine, "_state", spoilt)
+    with pytest.raises(EngineError, match="the probe is not finite after epoch 1"):
+        run(measured, 2, "refined")
