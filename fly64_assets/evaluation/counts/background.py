@@ -1,9 +1,10 @@
-"""What an object leaves unexplained in the counts it was made from, as a smooth background on the detector.
+"""What an object leaves unexplained in counts that it was not made from, as a smooth background on the detector.
 
 A rate is quadratic in the object: details o that the object O lacks, and of which only the statistics are known, still
 scatter photons, E |F P (O + o)|^2 = |F P O|^2 + E |F P o|^2. Light that the model does not hold (a second mode,
 scattering by air) adds to the rate in the same way. Without the second term a single count where an object predicts
 next to none would decide a comparison, and invented texture would beat a smooth object that is closer to the truth.
+In the counts that an object was made from it would be too small the more noise the object has fitted.
 """
 
 from __future__ import annotations

@@ -82,10 +82,12 @@ class JudgedInput(SplitInput):
 class JudgedSplit(SplitComparison):
     """Scores of every method on one half without a truth; ``truth`` (H, W) holds the reference object.
 
-    ``measured`` says in plain JSON types which counts judged, and what the tests found.
+    ``measured`` says in plain JSON types which counts judged, and what the tests found; ``backgrounds`` (N, N) by name
+    are the expected counts per pixel that an object leaves unexplained in a frame that the methods had.
     """
 
     measured: Mapping[str, Any] = field(kw_only=True)
+    backgrounds: Mapping[str, NDArray[np.float64]] = field(kw_only=True, repr=False)
 
     @property
     def standard(self) -> str:
@@ -203,6 +205,7 @@ def judge_split(
         curves,
         reference,
         measured=_document(counts, likelihoods, judges, verdicts),
+        backgrounds=likelihoods.backgrounds,
     )
 
 

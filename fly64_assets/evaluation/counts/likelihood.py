@@ -18,6 +18,7 @@ from fly64_assets.errors import ContractError
 from fly64_assets.evaluation.counts.background import fitted_background
 from fly64_assets.evaluation.scores.bands import Field, rows_of
 from fly64_assets.evaluation.scores.metrics import object_rows
+from fly64_assets.evaluation.scores.resolution import half_indices
 from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -126,27 +127,32 @@ def frame_likelihoods(
 ) -> FrameLikelihoods:
     """Judge objects (H, W) by counts that are independent of them; ``mask`` (H, W) holds the evaluated pixels.
 
-    Poisson: sum over the measured pixels of lambda - c log lambda with lambda = s^2 (|F P O|^2 + b). The background b
-    of every object is fitted to the counts that the methods had (:func:`fitted_background`); s is the intensity scale
-    of the counts that are judged. Frames are read in blocks, whatever their number.
+    Poisson: sum over the measured pixels of lambda - c log lambda with lambda = s^2 (|F P O|^2 + b), s the intensity
+    scale of the counts that are judged. The background b of every object is fitted to the complement of every other
+    frame of the scan, and judges the frames in between: no count has a part in its own prediction
+    (:func:`fitted_background`). Left-out frames get the mean of both. Frames are read in blocks, whatever their number.
     """
-    seen, rows = counts.seen, counts.left_out(mask)
-    unit = {name: _unit_background(field, seen) for name, field in fields.items()}
-    complement = _likelihoods(fields, unit, seen, np.arange(seen.frames), counts.complement, counts.complement_scale)
-    measured = counts.measured
-    left_out = _likelihoods(fields, unit, measured, rows, measured.counts, measured.intensity_scale)
-    return FrameLikelihoods(
-        complement, left_out, rows, {name: values * seen.intensity_scale**2 for name, values in unit.items()}
-    )
+    seen, measured, rows = counts.seen, counts.measured, counts.left_out(mask)
+    # Of a single frame there is no other, and no test either.
+    halves = half_indices(seen.scan_index) if seen.frames > 1 else (np.arange(1), np.arange(1))
+    complement = {name: np.zeros(seen.frames) for name in fields}
+    backgrounds = [{name: _background(field, counts, half) for name, field in fields.items()} for half in halves]
+    for half, fitted in zip(halves, backgrounds[::-1], strict=True):
+        found = _likelihoods(fields, fitted, seen, half, counts.complement, counts.complement_scale)
+        for name, values in found.items():
+            complement[name][half] = values
+    mean = {name: (backgrounds[0][name] + backgrounds[1][name]) / 2 for name in fields}
+    left_out = _likelihoods(fields, mean, measured, rows, measured.counts, measured.intensity_scale)
+    seen_scale = seen.intensity_scale**2
+    return FrameLikelihoods(complement, left_out, rows, {name: seen_scale * b for name, b in mean.items()})
 
 
-def _unit_background(field: Field, seen: Measurement) -> Real:
-    """Background (N, N) of an object in the counts that the methods had, for an intensity scale of 1."""
-    some = evenly_spread(seen.frames, BACKGROUND_FRAMES)
-    rates = np.concatenate(
-        [_rates(field, seen, some[part], seen.intensity_scale) for part in blocks(len(some), FRAMES_AT_ONCE)]
-    )
-    return fitted_background(rates, seen.counts(some), seen.bad_pixels) / seen.intensity_scale**2
+def _background(field: Field, counts: IndependentCounts, frames: NDArray[np.int64]) -> Real:
+    """Background (N, N) of an object in the complement of some frames (k,), for an intensity scale of 1."""
+    m, scale = counts.seen, counts.complement_scale
+    some = frames[evenly_spread(len(frames), BACKGROUND_FRAMES)]
+    rates = np.concatenate([_rates(field, m, some[part], scale) for part in blocks(len(some), FRAMES_AT_ONCE)])
+    return fitted_background(rates, counts.complement(some), m.bad_pixels) / scale**2
 
 
 def _likelihoods(
