@@ -5,10 +5,11 @@ Does not belong here: the test itself (``paired``), and which counts there are (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from fly64_assets.evaluation.counts.paired import FrameTest, SharedLight, holm
 from fly64_assets.evaluation.scores.verdicts import ALPHA, EQUAL
 
+LABELS: Final = {"complement": "complement", "left_out": "left-out frames"}
+"""Kinds of counts in sentences."""
+
 
 @dataclass(frozen=True)
 class FrameJudge:
     """Negative log-likelihoods [nats] of the same counts by name of the object, (n,) each; smaller is better.
 
-    ``score`` names them in rows and sentences; ``reference`` and ``uniform`` are the objects with values 0 and 1 of the
+    ``score`` names them in rows and documents; ``reference`` and ``uniform`` are the objects with values 0 and 1 of the
     relative score.
     """
 
@@ -31,16 +35,20 @@ class FrameJudge:
     reference: str
     uniform: str
 
+    def mean(self, name: str, other: str) -> float:
+        """Mean over frames of how much worse one object is than another."""
+        return math.fsum((self.values[name] - self.values[other]).tolist()) / len(self.values[name])
+
     def against(self, name: str, other: str) -> FrameTest:
-        """Mean over frames of how much worse one object is than another, and its test."""
+        """The same with its test."""
         return self.light.test(self.values[name] - self.values[other])
 
     def relative(self, name: str) -> float | str:
         """Where an object lies between the reference (0) and the uniform object (1), or why nowhere."""
-        whole = self.against(self.uniform, self.reference).mean
+        whole = self.mean(self.uniform, self.reference)
         if not whole > 0:
             return "the uniform object predicts these counts as well as the reference"
-        return self.against(name, self.reference).mean / whole
+        return self.mean(name, self.reference) / whole
 
     def contests(self, methods: Sequence[str]) -> tuple[Mapping[str, Any], ...]:
         """A document with a sentence on every pair of methods that have values.
@@ -56,10 +64,10 @@ class FrameJudge:
 
     def _contest(self, pair: tuple[str, str], test: FrameTest, p: float | None) -> dict[str, Any]:
         winner, loser = pair if test.mean < 0 else pair[::-1]
-        whole = self.against(self.uniform, self.reference).mean
+        whole = self.mean(self.uniform, self.reference)
         nats, error = abs(test.mean), "" if test.error is None else f" ± {test.error:.2g}"
         chance = str(test.reason) if p is None else f"p = {p:.2g} over {test.frames} frames"
-        numbers = f"({self.score}, {nats:.3g}{error} nats per frame; {chance})"
+        numbers = f"({LABELS[self.score]}, {nats:.3g}{error} nats per frame; {chance})"
         document: dict[str, Any] = {"score": self.score, "winner": None, "loser": None}
         document |= {"percent": 100 * nats / whole if whole > 0 else None, "nats": nats, "error": test.error, "p": p}
         document |= {"frames": test.frames, "independent_frames": test.independent}
@@ -73,7 +81,7 @@ class FrameJudge:
         Adjusted for the number of methods as in :meth:`contests`.
         """
         tests = [self.against(name, self.uniform) for name in methods]
-        whole = abs(self.against(self.uniform, self.reference).mean)
+        whole = abs(self.mean(self.uniform, self.reference))
         found = {}
         for name, test, p in zip(methods, tests, adjusted_probabilities(tests), strict=True):
             if abs(test.mean) <= EQUAL * whole:

@@ -18,7 +18,6 @@ from fly64_assets.errors import ContractError
 from fly64_assets.evaluation.counts.background import fitted_background
 from fly64_assets.evaluation.scores.bands import Field, rows_of
 from fly64_assets.evaluation.scores.metrics import object_rows
-from fly64_assets.evaluation.scores.resolution import half_indices
 from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -133,8 +132,9 @@ def frame_likelihoods(
     (:func:`fitted_background`). Left-out frames get the mean of both. Frames are read in blocks, whatever their number.
     """
     seen, measured, rows = counts.seen, counts.measured, counts.left_out(mask)
+    order = np.argsort(seen.scan_index, kind="stable")
     # Of a single frame there is no other, and no test either.
-    halves = half_indices(seen.scan_index) if seen.frames > 1 else (np.arange(1), np.arange(1))
+    halves = (order[::2], order[1::2]) if seen.frames > 1 else (order, order)
     complement = {name: np.zeros(seen.frames) for name in fields}
     backgrounds = [{name: _background(field, counts, half) for name, field in fields.items()} for half in halves]
     for half, fitted in zip(halves, backgrounds[::-1], strict=True):

@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-import scipy.sparse
 import scipy.spatial
 import scipy.stats
 from numpy.typing import NDArray
@@ -52,19 +51,22 @@ class FrameTest:
 
 
 class SharedLight:
-    """How much light the frames of a scan share, w_ij in [0, 1]: the weights of a variance over overlapping windows.
+    """How much light the frames of a scan share, w_ij in [0, 1]: how what they see of an object's errors correlates.
 
-    w is the autocorrelation of the probe's intensity at the distance of two frames, 1 for a frame with itself. It is
-    positive definite, so that a variance estimated with it is never negative (Conley, J. Econometrics 92, 1, 1999).
+    A difference of likelihoods has two parts: noise of the counts, of each frame its own, and errors of the objects,
+    which count with the probe's intensity. If neighbouring pixels have independent errors, two frames correlate by the
+    autocorrelation w of that intensity at their distance, 1 for a frame with itself. Both variances are found from the
+    differences by their moments (analysis of variance; Searle, Casella and McCulloch, Variance Components, 1992).
 
     Examples
     --------
     Frames that are far apart are independent: the error is that of independent values.
 
     >>> scan = Scan(np.arange(50.0) * 40 + 16, np.full(50, 16.0), (32, 2048), 8)
-    >>> found = SharedLight(np.ones((8, 8)), scan).test(np.random.default_rng(1).normal(size=50))
-    >>> round(found.error * 50**0.5, 1), round(found.independent)
-    (0.9, 50)
+    >>> values = np.random.default_rng(1).normal(size=50)
+    >>> found = SharedLight(np.ones((8, 8)), scan).test(values)
+    >>> bool(np.isclose(found.error, values.std(ddof=1) / 50**0.5)), round(found.independent)
+    (True, 50)
     """
 
     def __init__(self, probe: NDArray[np.complexfloating], scan: Scan) -> None:
@@ -78,55 +80,62 @@ class SharedLight:
         steps = np.indices(shared.shape) - n
         self._reach = float(np.hypot(*steps)[self._shared >= LEAST_SHARED].max()) + 1.0
 
-    @cached_property
+    @property
     def areas(self) -> float:
         """Number of independent areas n / (mean over i of sum over j of w_ij)."""
-        n = len(self._places)
-        return n / float(self._weighted(np.ones((n, 1)))[0] / n)
+        return len(self._places) ** 2 / self._sums[0]
 
     def test(self, differences: Real) -> FrameTest:
         """Whether the mean of differences (n,) could be 0: Student's t with as many degrees as there are areas."""
-        return self.tests(differences[:, None])[0]
+        n, areas = len(self._places), self.areas
+        mean = math.fsum(differences.tolist()) / n
+        if not areas > LEAST_AREAS:
+            reason = f"the frames share their light: {areas:.1f} independent areas, more than {LEAST_AREAS:g} needed"
+            return FrameTest(n, mean, None, None, None, reason)
+        residuals = differences - mean
+        own = float((residuals**2).sum())
+        if own <= n * (1e-12 * abs(mean)) ** 2:
+            # Every frame gives the same difference: certain if there is one at all.
+            return FrameTest(n, mean, 0.0, float(n), 0.0 if mean else 1.0)
+        error = math.sqrt(self._variance(own, float(residuals @ self._weighted(residuals))))
+        p = 2 * float(scipy.stats.t.sf(abs(mean) / error, areas - 1))
+        return FrameTest(n, mean, error, own / (n - 1) / error**2, p)
 
-    def tests(self, differences: Real) -> list[FrameTest]:
-        """:meth:`test` for every column of differences (n, k)."""
+    def _variance(self, own: float, shared: float) -> float:
+        """Variance of a mean from the sums r_i^2 and r_i w_ij r_j over residuals r.
+
+        The expectation of a sum r K r is the trace of K M C M, where M takes the mean away and C = common w + single 1
+        is the covariance.
+        """
         n = len(self._places)
-        means = [math.fsum(column) / n for column in differences.T.tolist()]
-        if not self.areas > LEAST_AREAS:
-            reason = (
-                f"all frames share their light: {self.areas:.1f} independent areas, more than {LEAST_AREAS:g} needed"
-            )
-            return [FrameTest(n, mean, None, None, None, reason) for mean in means]
-        residuals = differences - np.array(means)
-        # The mean takes a part of the variance with it, as n - 1 instead of n for independent values.
-        variances = self._weighted(residuals) / n**2 / (1 - 1 / self.areas)
-        spreads = residuals.var(axis=0, ddof=1)
-        return [
-            _tested(n, mean, float(v), float(spread), self.areas - 1)
-            for mean, v, spread in zip(means, variances, spreads, strict=True)
-        ]
+        total, squares, twice = self._sums
+        of_own = np.array([n - total / n, n - 1.0])
+        of_shared = np.array([squares - 2 * twice / n + (total / n) ** 2, n - total / n])
+        rows = np.stack([of_own, of_shared])
+        # Of frames that share nothing both sums are the same.
+        common, single = np.linalg.lstsq(rows, np.array([own, shared]), rcond=1e-9)[0]
+        if common < 0 or single < 0:
+            common, single = (0.0, own / of_own[1]) if common < 0 else (own / of_own[0], 0.0)
+        return float(common * total + single * n) / n**2
 
-    def _weighted(self, values: Real) -> Real:
-        """Sum over i and j of v_i w_ij v_j (k,), for columns (n, k)."""
-        tree, total = scipy.spatial.cKDTree(self._places), np.zeros(values.shape[1])
+    @cached_property
+    def _sums(self) -> tuple[float, float, float]:
+        """Sums over frames of w_ij, of w_ij^2 and of w_ij w_jk."""
+        ones = np.ones(len(self._places))
+        rows = self._weighted(ones)
+        return float(rows.sum()), float(self._weighted(ones, power=2).sum()), float((rows**2).sum())
+
+    def _weighted(self, values: Real, power: int = 1) -> Real:
+        """Sum over j of w_ij^power v_j (n,), for values (n,)."""
+        tree, total = scipy.spatial.cKDTree(self._places), np.zeros(len(values))
         for part in blocks(len(values), FRAMES_AT_ONCE):
             near: Any = tree.query_ball_point(self._places[part], self._reach)
             rows = np.repeat(np.arange(len(near)), [len(found) for found in near])
             columns = np.concatenate([np.array(found, np.int64) for found in near])
             steps = (self._places[part][rows] - self._places[columns]).T + self._middle
-            weights = scipy.ndimage.map_coordinates(self._shared, steps, order=1)
-            block = scipy.sparse.csr_array((weights, (rows, columns)), shape=(len(near), len(values)))
-            total += (values[part] * np.asarray(block @ values)).sum(axis=0)
+            weights = scipy.ndimage.map_coordinates(self._shared, steps, order=1) ** power
+            total[part] = np.bincount(rows, weights * values[columns], len(near))
         return total
-
-
-def _tested(n: int, mean: float, variance: float, spread: float, degrees: float) -> FrameTest:
-    if not variance > 0:
-        # Every frame gives the same difference: certain if there is one at all.
-        return FrameTest(n, mean, 0.0, float(n), 0.0 if mean else 1.0)
-    error = math.sqrt(variance)
-    p = 2 * float(scipy.stats.t.sf(abs(mean) / error, degrees))
-    return FrameTest(n, mean, error, min(float(n), spread / variance), p)
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
