@@ -27,7 +27,7 @@ from fly64_assets.contract.frames import (
     looks_like_object,
     unknown_keys,
 )
-from fly64_assets.contract.metadata import PIXEL_SIZE, STAND_IN_OBJECT, positive_parameter
+from fly64_assets.contract.metadata import PIXEL_SIZE, STAND_IN_OBJECT, is_of_this_package, positive_parameter
 from fly64_assets.contract.object_steps import ObjectSteps
 from fly64_assets.contract.orientation import TURNS, Orientation
 from fly64_assets.contract.places import pixel_list
@@ -250,7 +250,7 @@ class _DataSet(DetectorSteps):
 
     def _frames_are_last(self, shape: tuple[int, ...]) -> bool:
         count = coordinate_length(self.arrays)
-        if shape[0] == shape[1] == shape[2]:
+        if shape[0] == shape[1] == shape[2] and not is_of_this_package(self.document):
             raise self.error(
                 structure.LAYOUT,
                 f"diffraction has shape {shape}, which does not show the axis of the frames; the first is the "

@@ -81,4 +81,4 @@ class Corrections:
     pad: int | None = None
 
 
-NONE: Final = Corrections()
+NONE: Final[Corrections] = Corrections()

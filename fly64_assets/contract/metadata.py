@@ -151,6 +151,12 @@ def geometry(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in GEOMETRY if found.get(name) is not None}
 
 
+def is_of_this_package(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether this package wrote a file, so that its frames are on the first axis."""
+    made = (metadata or {}).get("creation_info")
+    return isinstance(made, Mapping) and made.get("tool") == TOOL
+
+
 def has_stand_in_object(metadata: Mapping[str, Any] | None) -> bool:
     """Whether ones stand in for the object of a file, because it was measured."""
     history = (metadata or {}).get("data_transformations")

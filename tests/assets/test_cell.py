@@ -7,8 +7,10 @@ import subprocess
 import dagster as dg
 import pytest
 
+import fly64_assets as fly64
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.definitions import build_definitions
+from fly64_assets.errors import ArtifactError
 from fly64_assets.resources.gpu import GpuResource, cuda_devices
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey
@@ -73,6 +75,19 @@ def test_a_cell_from_frames_to_report(graph):
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"arm", "split", "part", "metric", "value"}
     assert {row["arm"] for row in rows} == {"pinn", *METHODS, "flat", "truth"}
+
+    # The Python interface gives the same.
+    study = fly64.open_study(graph.store.data_root.parent / "study.yaml", graph.store.data_root)
+    scores = study.scores().set_index(["split", "method", "part", "metric"])["value"]
+    assert scores["test", "lsqml", "phase", "rmse"] == values["lsqml", "phase", "rmse"]
+    assert study.cells().set_index(["dose", "view"])["state"].to_dict()[10000, "dense"] == "fresh"
+    found = study.reconstruction("lsqml", 10000, "dense")
+    assert (found.object == lsqml["reconstructed_object"]).all()
+    assert found.measurement.frames == document["splits"]["test"]["photons"]["frames"]
+    assert study.truth().shape == (160, 160)
+    assert len(fly64.show(found.object, found.coverage).axes) == 4  # two pictures, each with its colour bar
+    with pytest.raises(ArtifactError, match="has no result"):
+        study.reconstruction("lsqml", 1000, "dense")
 
     # The report holds this cell's numbers and says of the others that they are missing.
     result = graph.run("study_report")

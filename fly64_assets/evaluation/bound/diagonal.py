@@ -10,6 +10,7 @@ B = G I^-1 G^T, where G subtracts the weighted mean that the evaluation fits; I^
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,7 +118,10 @@ def _solve(information: ObjectInformation, preconditioner: Preconditioner, right
     gains: list[float] = []
     for count in range(1, MOST_ITERATIONS + 1):
         image = information.apply(step)
-        length = energy / _inner(step, image)
+        curvature = _inner(step, image)
+        if curvature <= 0:  # the frames say nothing at all about this direction
+            return x, count, math.inf
+        length = energy / curvature
         x += length * step
         residual -= length * image
         gains.append(length * energy)
