@@ -11,7 +11,9 @@ from fly64_assets.assets.flow import Work
 from fly64_assets.automation.runs import progress_listener
 from fly64_assets.engines.process import Progress, run_isolated
 from fly64_assets.errors import Fly64Error
+from fly64_assets.measured.pairs import PAIRS
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
+from fly64_assets.study import stages
 
 
 def step_tags() -> dict[str, Any]:
@@ -52,15 +54,31 @@ def run_engine(
             work.build.adopt(scratch, log, data=False)
 
 
+def pairs_seed(work: Work[Any]) -> int | None:
+    """The seed by which a method divides its measurement into halves; None where the stage has none to reconstruct."""
+    asked = stages.parameters(work.design, work.key).get("pairs")
+    return work.design.repeat_seeds(work.key.repeat)["simulation"] if asked else None
+
+
+def adopt_pairs(work: Work[Any], split: str) -> None:
+    """Keep the objects of halves of a split, if the job has made any."""
+    made = work.build.scratch / PAIRS
+    if made.is_file():
+        work.build.adopt(made, work.layout.pairs(work.key, split))
+
+
 def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
     """Pass progress on: into Dagster's log at every tenth, and to the process that launched the run."""
     listener = progress_listener.get()
-    tenth = 0
+    tenth, before = 0, 0
 
     def report(done: int, total: int, values: Mapping[str, float]) -> None:
-        nonlocal tenth
+        nonlocal tenth, before
         if listener:
             listener(done, total, values, label=label)
+        if done < before:
+            tenth = 0  # a further reconstruction begins, of a half
+        before = done
         if total and 10 * done // total > tenth:
             tenth = 10 * done // total
             numbers = ", ".join(f"{name} {value:.6g}" for name, value in values.items())

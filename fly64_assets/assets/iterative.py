@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fly64_assets.assets.engines import numbers, run_engine
+from fly64_assets.assets.engines import adopt_pairs, numbers, pairs_seed, run_engine
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, RESULT_ARRAYS, reconstruction_request
@@ -21,9 +21,12 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
     verified(frames)
     view = work.store.required(layout, StageKey("view", half.cell))
     parameters = stages.parameters(work.design, key)
-    start = None
+    start = start_pairs = None
     if "start" in parameters:
-        start = layout.result(StageKey("inference", half.cell, parameters["start"]), half.split)
+        other = StageKey("inference", half.cell, parameters["start"])
+        start = layout.result(other, half.split)
+        pairs = layout.pairs(other, half.split)
+        start_pairs = pairs if pairs.is_file() else None
     metadata = {
         "dose": half.dose,
         "view": half.view,
@@ -31,13 +34,16 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
         "frames": view.values["splits"][half.split]["n_accepted"],
     }
     settings, seed = parameters[work.stage.section], parameters["seed"]
-    request = reconstruction_request(frames, build.scratch, settings, seed, work.execution, metadata, start)
+    request = reconstruction_request(
+        frames, build.scratch, settings, seed, work.execution, metadata, start, pairs_seed(work), start_pairs
+    )
     build.note({"returncode": 1, "algorithm": key.method.upper()})
     facts = run_engine(work, "reconstruct_job", request, layout.output(key, "ptychi.log"))
     checked_results(build.scratch, work.stage.engine)
     figure = (build.scratch / PICTURE).read_bytes()
     build.adopt(build.scratch / RESULT, layout.result(key))
     build.adopt(build.scratch / PICTURE, layout.output(key, PICTURE), data=False)
+    adopt_pairs(work, half.split)
     build.succeed(facts | {"returncode": 0, "execution": work.execution.to_dict()})
     return numbers(facts) | {"object": picture(figure)}
 

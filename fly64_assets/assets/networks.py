@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fly64_assets.assets.engines import numbers, run_engine
+from fly64_assets.assets.engines import adopt_pairs, numbers, pairs_seed, run_engine
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.ptychopinn.training_config import training_config
 from fly64_assets.resources.legacy_config import LegacyConfigResource, training_job
 from fly64_assets.store.keys import Cell, StageKey
@@ -49,6 +50,7 @@ def train_network(work: Work[Cell]) -> Mapping[str, Any]:
 def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
     """Run the cell's bundle on both halves, each in an engine process."""
     key, layout, build, cell = work.key, work.layout, work.build, work.at
+    pairs = pairs_seed(work)
     bundle = layout.result(StageKey("training", cell, key.method, work.design.gridsize(cell.view)))
     verified(bundle)
     description: dict[str, Any] = {}
@@ -61,11 +63,13 @@ def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
             "measurement": str(frames),
             "output": str(build.scratch / f"{split}.npz"),
             "figure": str(build.scratch / f"{split}.png"),
+            "pairs": pairs if split == JUDGED_SPLIT else None,
         }
         facts = run_engine(work, "infer_job", request, layout.output(key, f"{split}.log"), f"{key.label} {split}")
         description[f"object_{split}"] = picture((build.scratch / f"{split}.png").read_bytes())
         build.adopt(build.scratch / f"{split}.png", layout.output(key, f"{split}.png"), data=False)
         build.adopt(build.scratch / f"{split}.npz", layout.result(key, split))
+        adopt_pairs(work, split)
         values["splits"][split] = facts
         description |= {f"{name}_{split}": value for name, value in numbers(facts).items()}
     build.succeed(values)

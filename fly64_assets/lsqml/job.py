@@ -15,8 +15,11 @@ from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, Execution
 from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.engines.process import Progress
+from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
 from fly64_assets.lsqml.settings import LsqmlSettings
+from fly64_assets.measured.pairs import reconstruct_pairs
+from fly64_assets.physics.measurement import Measurement
 
 ALGORITHM: Final = "LSQML"
 LOG_EVERY: Final = 10
@@ -30,7 +33,9 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
 
     ``request`` holds ``measurement`` (path), ``start`` (path of another method's NPZ with the object to start from;
     None for a uniform one), ``output_folder``, ``settings``, ``seed``, ``execution`` and ``metadata``
-    (recorded in the result); ``progress`` is called after every epoch.
+    (recorded in the result); ``progress`` is called after every epoch. With ``pairs``, a seed, halves of the
+    measurement are reconstructed too (:func:`fly64_assets.measured.pairs.reconstruct_pairs`), from the objects in
+    ``start_pairs`` (path) where there is a ``start``.
 
     Returns
     -------
@@ -61,6 +66,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     metadata = {**request["metadata"], "algorithm": ALGORITHM, "execution": execution.to_dict()}
     _write(folder / RESULT, result, metadata)
     (folder / PICTURE).write_bytes(_figure(result))
+    pairs = _pairs(request, measurement, settings, execution, notify)
     epochs, refit = len(result.loss), len(result.refit_loss)
     return {
         "algorithm": ALGORITHM,
@@ -75,7 +81,28 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
         "frames": measurement.frames,
         "engine_seconds": result.seconds,
         "seconds_per_epoch": result.seconds / (epochs + refit),
+        **pairs,
     }
+
+
+def _pairs(
+    request: Mapping[str, Any],
+    measurement: Measurement,
+    settings: LsqmlSettings,
+    execution: Execution,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Reconstruct the halves as the whole, if the request asks for them; a start of all counts would be in both."""
+    if request.get("pairs") is None:
+        return {}
+    starts = open_npz(Path(request["start_pairs"])) if request.get("start_pairs") else {}
+
+    def half(name: str, part: Measurement, steps: Progress) -> NDArray[np.complex64]:
+        if request.get("start") and name not in starts:
+            raise EngineError(f"there is no object of the half {name} to start from")
+        return reconstruct(part, settings, execution, int(request["seed"]), steps, start=starts.get(name)).object
+
+    return reconstruct_pairs(measurement, int(request["pairs"]), Path(request["output_folder"]), progress, half)
 
 
 def _write(path: Path, result: Reconstruction, metadata: Mapping[str, Any]) -> None:

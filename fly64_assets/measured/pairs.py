@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.contract.npz import write_npz
+from fly64_assets.engines.process import Progress
+from fly64_assets.errors import EngineError
 from fly64_assets.physics.counts import frame_generator, stored_amplitude, thin_counts
 from fly64_assets.physics.measurement import Measurement
 
 PAIRS: Final = "pairs.npz"
 """What a job writes that was asked for pairs: an object (H, W) complex64 for each half, under its name."""
+Reconstruct = Callable[[str, Measurement, Progress], NDArray[np.complexfloating]]
+"""A method: from the name, the measurement and the progress of a half to its object (H, W)."""
 HALVES: Final = ("photons_1", "photons_2", "frames_1", "frames_2")
 """Names of the halves: of the photons of all frames, and of the frames with all their photons."""
 HALVING: Final = 3
@@ -62,6 +68,60 @@ def pair_measurements(
         amplitude, index = measurement.amplitude[part], measurement.scan_index[part]
         x, y = measurement.x[part], measurement.y[part]
         yield HALVES[2 + half], replace(measurement, amplitude=amplitude, x=x, y=y, scan_index=index)
+
+
+def reconstruct_pairs(
+    measurement: Measurement, seed: int, folder: Path, progress: Progress, reconstruct: Reconstruct
+) -> dict[str, Any]:
+    """Reconstruct every half of a measurement with a method, and write the objects as ``pairs.npz`` into a folder.
+
+    A half of which the method makes no object (too few frames, no photons) is left out and named with the reason; the
+    file holds the others, and does not exist if there are none.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    seed : int
+        Of :func:`pair_measurements`.
+    folder : Path
+        For the file, and for scratch files.
+    progress : callable
+        Called with the steps of each half, whose name stands before that of each value.
+    reconstruct : callable
+        From name, measurement and progress of a half to its object (H, W).
+
+    Returns
+    -------
+    dict
+        ``pairs_seconds``, which are not part of the method's own time; ``pairs``, the names of the halves with an
+        object; ``pairs_left_out``, the reason for each of the others.
+    """
+    started = time.perf_counter()
+    objects: dict[str, NDArray[np.complex64]] = {}
+    left_out: dict[str, str] = {}
+    for name, half in pair_measurements(measurement, seed, folder):
+        print(f"half {name}: {half.frames} frames", flush=True)
+        try:
+            objects[name] = reconstruct(name, half, _named(progress, name)).astype(np.complex64)
+        except EngineError as error:
+            left_out[name] = str(error)
+            print(f"half {name} is left out: {error}", flush=True)
+    left_out |= {name: "there is one frame" for name in HALVES if name not in {**objects, **left_out}}
+    if objects:
+        with (folder / PAIRS).open("wb") as file:
+            write_npz(file, objects)
+    seconds = time.perf_counter() - started
+    print(f"halves: {', '.join(objects) or 'none'} in {seconds:.1f} s", flush=True)
+    return {"pairs_seconds": seconds, "pairs": list(objects), "pairs_left_out": left_out}
+
+
+def _named(progress: Progress, name: str) -> Progress:
+    """Progress whose values say of which half they are; of a method without values the part that is done."""
+
+    def report(done: int, total: int, values: Mapping[str, float]) -> None:
+        progress(done, total, {f"{name} {key}": value for key, value in values.items()} or {name: done / total})
+
+    return report
 
 
 def _empty(measurement: Measurement, scratch: Path | None) -> NDArray[np.float32]:

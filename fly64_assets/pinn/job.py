@@ -74,7 +74,10 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     with torch_settings(execution):
         return write_reconstruction(
             request,
-            lambda bundle, measurement, scratch: reconstruct(
-                bundle, measurement, execution.accelerator, scratch, progress
+            lambda bundle: (
+                lambda measurement, scratch, steps: reconstruct(
+                    bundle, measurement, execution.accelerator, scratch, steps
+                )
             ),
+            progress,
         )

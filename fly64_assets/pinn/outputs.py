@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from fly64_assets.contract.npz import load_measurement, write_npz
 from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.engines.process import Progress
+from fly64_assets.measured.pairs import reconstruct_pairs
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.bundle import Bundle, history_csv, read_bundle, write_bundle
 from fly64_assets.pinn.results import Reconstruction, Trained
@@ -72,17 +74,21 @@ def write_training(
 
 
 def write_reconstruction(
-    request: Mapping[str, Any], run: Callable[[Bundle, Measurement, Path], Reconstruction]
+    request: Mapping[str, Any],
+    method: Callable[[Bundle], Callable[[Measurement, Path, Progress], Reconstruction]],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Run an inference and write its object as NPZ and a figure; the body of every backend's ``infer_job``.
 
-    ``request`` holds ``bundle``, ``measurement``, ``output`` (NPZ) and ``figure`` (PNG) as paths; ``run`` is called
-    with the bundle, the measurement and a folder for scratch files. Returns JSON facts.
+    ``request`` holds ``bundle``, ``measurement``, ``output`` (NPZ) and ``figure`` (PNG) as paths; ``method`` makes of
+    the bundle what is called with a measurement, a folder for scratch files and the progress. With ``pairs``, a seed,
+    the same bundle reconstructs halves of the measurement too, into ``pairs.npz`` beside the output
+    (:func:`fly64_assets.measured.pairs.reconstruct_pairs`). Returns JSON facts.
     """
     bundle, measurement = read_bundle(Path(request["bundle"])), load_measurement(Path(request["measurement"]))
-    output = Path(request["output"])
+    output, run = Path(request["output"]), method(bundle)
     start = time.perf_counter()
-    result = run(bundle, measurement, output.parent)
+    result = run(measurement, output.parent, progress)
     seconds = time.perf_counter() - start
     metadata = {"frames": result.frames, "network": bundle.params["network"], "gridsize": bundle.params["gridsize"]}
     arrays = {
@@ -94,11 +100,19 @@ def write_reconstruction(
         write_npz(file, arrays)
     Path(request["figure"]).write_bytes(_object_figure(result))
     say(f"{result.frames} frames in {seconds:.1f} s")
+    pairs: dict[str, Any] = {}
+    if request.get("pairs") is not None:
+
+        def half(_name: str, part: Measurement, steps: Progress) -> NDArray[np.complex64]:
+            return run(part, output.parent, steps).object
+
+        pairs = reconstruct_pairs(measurement, int(request["pairs"]), output.parent, progress, half)
     return {
         "frames": result.frames,
         "seconds": seconds,
         "seconds_per_frame": seconds / result.frames,
         "covered_px": int((result.coverage > 0).sum()),
+        **pairs,
     }
 
 

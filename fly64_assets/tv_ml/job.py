@@ -15,6 +15,8 @@ from fly64_assets.contract.npz import load_measurement, write_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, Execution
 from fly64_assets.engines.figures import draw_object, png
 from fly64_assets.engines.process import Progress
+from fly64_assets.measured.pairs import reconstruct_pairs
+from fly64_assets.physics.measurement import Measurement
 from fly64_assets.tv_ml.settings import TvMlSettings
 from fly64_assets.tv_ml.solver import Reconstruction, reconstruct
 
@@ -32,7 +34,8 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     ----------
     request : mapping
         ``measurement`` (path), ``output_folder``, ``settings`` (of TvMlSettings), ``seed``, ``execution``,
-        ``metadata`` (recorded in the result). The object always starts from a constant.
+        ``metadata`` (recorded in the result). The object always starts from a constant. With ``pairs``, a seed,
+        halves are reconstructed too (:func:`fly64_assets.measured.pairs.reconstruct_pairs`).
     progress : callable
         Called after every step.
 
@@ -57,6 +60,13 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     metadata = {**request["metadata"], "algorithm": ALGORITHM, "execution": execution.to_dict()}
     _write(folder / RESULT, result, settings, measurement.probe, metadata)
     (folder / PICTURE).write_bytes(_figure(result))
+    pairs: dict[str, Any] = {}
+    if request.get("pairs") is not None:
+
+        def half(_name: str, part: Measurement, steps: Progress) -> NDArray[np.complex64]:
+            return reconstruct(part, settings, execution, int(request["seed"]), steps, scratch=folder).object
+
+        pairs = reconstruct_pairs(measurement, int(request["pairs"]), folder, report, half)
     steps = len(result.loss)
     return {
         "algorithm": ALGORITHM,
@@ -70,6 +80,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
         "frames": measurement.frames,
         "engine_seconds": result.seconds,
         "seconds_per_epoch": result.seconds / steps,
+        **pairs,
     }
 
 

@@ -7,12 +7,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from fly64_assets.contract.npz import open_npz
+from fly64_assets.contract.npz import open_npz, write_npz
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import EngineError, Fly64Error
 from fly64_assets.lsqml.job import reconstruct_job
 from fly64_assets.lsqml.settings import LsqmlSettings
+from fly64_assets.measured.pairs import HALVES, PAIRS, pair_measurements
 
 NAMES = {"ptychi_reconstruction.npz", "reconstruction.png"}
 
@@ -182,3 +183,39 @@ def test_no_frames_is_an_error_and_leaves_no_file(scanned, tmp_path):
     with pytest.raises(Fly64Error, match="there is no frame in it"):
         reconstruct_job(request(file, tmp_path / "out"), lambda *_: None)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_halves_are_reconstructed_as_the_whole_beside_an_unchanged_result(cell, tmp_path):
+    root, s, _, _ = cell
+    steps = []
+    reconstruct_job(request(root / "test.npz", tmp_path / "without", epochs=2), lambda *_: None)
+    asked = request(swapped_truth(tmp_path, s), tmp_path / "out", epochs=2) | {"pairs": 5}
+    facts = reconstruct_job(asked, lambda *row: steps.append(row))
+    assert result_bytes(tmp_path / "out") == result_bytes(tmp_path / "without")
+    objects = open_npz(tmp_path / "out" / PAIRS)
+    assert tuple(objects) == HALVES == tuple(facts["pairs"])
+    assert facts["pairs_left_out"] == {}
+    assert facts["pairs_seconds"] > 0
+    assert [name for _, _, values in steps[2:] for name in values if name.endswith("loss")] == [
+        f"{name} loss" for name in HALVES for _ in range(2)
+    ]
+    # The same job on a file of one half gives the object of that half, and no other half gives it.
+    alone = replace(s, measurement=dict(pair_measurements(s.measurement, 5))["photons_2"]).write(tmp_path / "half.npz")
+    reconstruct_job(request(alone, tmp_path / "half", epochs=2), lambda *_: None)
+    found = open_npz(tmp_path / "half" / "ptychi_reconstruction.npz")["reconstructed_object"]
+    assert [(objects[name] == found).all() for name in HALVES] == [False, True, False, False]
+
+
+def test_a_half_starts_from_the_object_of_the_same_half(cell, tmp_path):
+    root, s, *_ = cell
+    # The start of the whole was made of all counts: a half without a start of its own is left out.
+    whole = root / "here" / "ptychi_reconstruction.npz"
+    start = 1j * open_npz(whole)["reconstructed_object"]
+    with (tmp_path / "starts.npz").open("wb") as target:
+        write_npz(target, {"photons_1": start})
+    starts = {"pairs": 5, "start": str(whole), "start_pairs": str(tmp_path / "starts.npz")}
+    facts = reconstruct_job(request(root / "test.npz", tmp_path / "warm", epochs=1) | starts, lambda *_: None)
+    assert facts["pairs"] == ["photons_1"]
+    assert facts["pairs_left_out"]["frames_1"] == "there is no object of the half frames_1 to start from"
+    warm = open_npz(tmp_path / "warm" / PAIRS)["photons_1"]
+    assert abs(np.angle(np.vdot(start[s.lit()], warm[s.lit()]))) < 0.2

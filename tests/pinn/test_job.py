@@ -12,6 +12,7 @@ from fixtures.scan import write_data_set
 
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
+from fly64_assets.measured.pairs import HALVES, PAIRS, pair_measurements
 from fly64_assets.physics.windows import read
 from fly64_assets.pinn.bundle import read_bundle
 from fly64_assets.pinn.job import infer_job, train_job
@@ -52,7 +53,7 @@ def cell(tmp_path_factory, measurement, obj, settings):
     return root, facts, steps
 
 
-def infer(root, bundle, name):
+def infer(root, bundle, name, **more):
     return infer_job(
         {
             "bundle": str(bundle),
@@ -60,6 +61,7 @@ def infer(root, bundle, name):
             "output": str(root / f"{name}.npz"),
             "figure": str(root / f"{name}.png"),
             "execution": Execution().to_dict(),
+            **more,
         },
         lambda *_: None,
     )
@@ -118,6 +120,23 @@ def test_inference_needs_only_the_bundle_and_repeats_its_bytes(cell, obj, tmp_pa
     assert (found.dtype, found.shape, coverage.dtype) == (np.complex64, obj.shape, np.float32)
     assert (found[coverage == 0] == 1).all()
     assert json.loads(str(arrays["_metadata"]))["frames"] == 64
+
+
+def test_the_bundle_reconstructs_halves_beside_an_unchanged_result(cell, measurement, obj, tmp_path):
+    root, _, _ = cell
+    bundle = root / "here" / "wts.h5.zip"
+    infer(root, bundle, "alone")
+    assert not (root / PAIRS).exists()
+    facts = infer(root, bundle, "halved", pairs=5)
+    assert (root / "alone.npz").read_bytes() == (root / "halved.npz").read_bytes()
+    objects = open_npz(root / PAIRS)
+    assert tuple(objects) == HALVES == tuple(facts["pairs"])
+    assert facts["pairs_seconds"] > 0
+    half = dict(pair_measurements(measurement, 5))["photons_1"]
+    write_data_set(tmp_path / "train.npz", half, obj, read(obj, half.scan))
+    infer(tmp_path, bundle, "half")
+    found = open_npz(tmp_path / "half.npz")["reconstructed_object"]
+    assert [(objects[name] == found).all() for name in HALVES] == [True, False, False, False]
 
 
 def test_the_object_is_nearer_the_truth_than_a_flat_one(cell, obj):

@@ -10,6 +10,7 @@ from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import EngineError
+from fly64_assets.measured.pairs import HALVES, PAIRS, pair_measurements
 from fly64_assets.tv_ml.job import reconstruct_job
 from fly64_assets.tv_ml.settings import TvMlSettings
 
@@ -95,3 +96,15 @@ def test_an_unfit_measurement_leaves_no_file(scanned, tmp_path):
     with pytest.raises(EngineError, match="all 12 frames are dark"):
         reconstruct_job(request(file, tmp_path / "out"), lambda *_: None)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_halves_are_reconstructed_as_the_whole_beside_an_unchanged_result(cell, tmp_path):
+    root, s, *_ = cell
+    facts = reconstruct_job(request(root / "test.npz", tmp_path / "out") | {"pairs": 5}, lambda *_: None)
+    assert result_bytes(tmp_path / "out") == result_bytes(root / "here")
+    objects = open_npz(tmp_path / "out" / PAIRS)
+    assert tuple(objects) == HALVES == tuple(facts["pairs"])
+    half = replace(s, measurement=dict(pair_measurements(s.measurement, 5))["frames_2"]).write(tmp_path / "half.npz")
+    reconstruct_job(request(half, tmp_path / "half"), lambda *_: None)
+    found = open_npz(tmp_path / "half" / "ptychi_reconstruction.npz")["reconstructed_object"]
+    assert [(objects[name] == found).all() for name in HALVES] == [False, False, False, True]

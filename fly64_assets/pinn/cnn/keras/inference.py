@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fly64_assets.engines.tensorflow_compat  # noqa: F401  # isort: skip  (before tensorflow)
 import numpy as np
@@ -20,25 +23,42 @@ from fly64_assets.pinn.cnn.keras.weights import weight_shapes
 from fly64_assets.pinn.cnn.stitching import stitched_patches
 from fly64_assets.pinn.results import Reconstruction
 
+Run = Callable[[Any, Any], Any]
+"""Patches of groups of frames, as tensors, from their counts and intensity scales."""
 
-def reconstruct(bundle: Bundle, measurement: Measurement, scratch: Path, progress: Progress) -> Reconstruction:
-    """Object of all frames of a measurement, in memory that does not grow with their number.
+
+def reconstructor(bundle: Bundle) -> Callable[[Measurement, Path, Progress], Reconstruction]:
+    """The network of a bundle as a method, whose graph TensorFlow traces once for all measurements with one probe.
+
+    It gives the object of all frames of a measurement, in memory that does not grow with their number.
 
     Raises
     ------
     ArtifactError
-        If the bundle holds another network, or was trained for another frame size.
+        When called, if the bundle holds another network, or was trained for another frame size.
     EngineError
-        If a patch is not finite, or groups cannot be filled (OVERSAMPLING-001).
+        When called, if a patch is not finite, or groups cannot be filled (OVERSAMPLING-001).
     """
+
+    @functools.cache
+    def traced(unit: float) -> Run:
+        network = FramesNetwork(bundle.spec().in_unit(unit), bundle.weights)
+        run: Run = tf.function(network.__call__, reduce_retracing=True)
+        return run
+
+    return functools.partial(_reconstruct, bundle, traced)
+
+
+def _reconstruct(
+    bundle: Bundle, traced: Callable[[float], Run], measurement: Measurement, scratch: Path, progress: Progress
+) -> Reconstruction:
     spec = bundle.spec()
     if spec.architecture != "cnn":
         raise ArtifactError(f"the bundle's architecture is {spec.architecture}; TensorFlow runs cnn only")
     bundle.require_patch_size(measurement.patch_size)
     measurement = checked(measurement)
     bundle.require_shapes(weight_shapes(spec))
-    network = FramesNetwork(spec.in_unit(measurement.unit), bundle.weights)
-    run = tf.function(network.__call__, reduce_retracing=True)
+    run = traced(measurement.unit)
 
     def predict(counts: NDArray[np.float32], scale: float) -> NDArray[np.complex64]:
         scales = np.full((*counts.shape[:2], 1, 1), scale, np.float32)

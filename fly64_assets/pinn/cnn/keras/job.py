@@ -14,7 +14,7 @@ import tensorflow as tf
 from fly64_assets.contract.npz import load_measurement
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import Progress
-from fly64_assets.pinn.cnn.keras.inference import reconstruct
+from fly64_assets.pinn.cnn.keras.inference import reconstructor
 from fly64_assets.pinn.cnn.keras.training import session_settings, train
 from fly64_assets.pinn.outputs import logged, manifest, say, write_reconstruction, write_training
 from fly64_assets.pinn.settings import CnnSettings
@@ -76,6 +76,4 @@ def infer_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     are returned; ``progress`` is called now and then with (steps done, steps, no values).
     """
     configure(Execution(**request["execution"]))
-    return write_reconstruction(
-        request, lambda bundle, measurement, scratch: reconstruct(bundle, measurement, scratch, progress)
-    )
+    return write_reconstruction(request, reconstructor, progress)

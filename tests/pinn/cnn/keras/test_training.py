@@ -17,6 +17,7 @@ from fixtures.scan import gaps, masked, measure, write_data_set
 
 from fly64_assets.contract.npz import load_measurement, open_npz
 from fly64_assets.engines.execution import Execution
+from fly64_assets.measured.pairs import HALVES, PAIRS, pair_measurements
 from fly64_assets.pinn.architectures import build_network
 from fly64_assets.pinn.bundle import Bundle, read_bundle, write_bundle
 from fly64_assets.pinn.inference import reconstruct
@@ -76,6 +77,7 @@ def cell(in_child, tmp_path_factory):
         {"bundle": str(bundle), "output": str(root / f"{name}.npz"), "figure": str(root / f"{name}.png")}
         for name, bundle in bundles.items()
     ]
+    paths[0]["pairs"] = 5
     request = {
         "train": train_request(file),
         "folders": [str(folder) for folder in folders],
@@ -92,7 +94,9 @@ def test_trainings_repeat_byte_by_byte_and_leave_no_trace(cell):
     assert answer["left"] == {}
     assert answer["torch"] is False
     noise = [line for line in answer["log"].splitlines() if not line.startswith(("legacy_pinn: ", "epoch ", "done: "))]
-    assert [line for line in noise if not line.startswith(("8 frames", "PINN."))] == []
+    assert [line for line in noise if not line.startswith(("8 frames", "PINN.", "half "))] == [
+        line for line in noise if line.startswith("halves: photons_1, photons_2")
+    ]
 
 
 @pytest.mark.slow
@@ -141,6 +145,16 @@ def test_a_bundle_of_one_backend_runs_in_the_other(cell, backend, tmp_path):
     assert np.abs(found["reconstructed_object"] - expected.object).max() < 1e-4
     assert np.allclose(found["coverage"], expected.coverage, rtol=1e-6)
     assert (root / f"{backend}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.slow
+def test_halves_are_those_of_the_other_backend(cell, tmp_path):
+    root, measurement, bundles, answer = cell
+    assert answer["infer"][0]["pairs"][:2] == list(HALVES[:2])
+    assert "pairs" not in answer["infer"][1]
+    half = dict(pair_measurements(measurement, 5))["photons_2"]
+    expected = reconstruct(read_bundle(bundles["tensorflow"]), half, "cpu", tmp_path, lambda *_: None)
+    assert np.abs(open_npz(root / PAIRS)["photons_2"] - expected.object).max() < 1e-4
 
 
 @pytest.mark.slow
