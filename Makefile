@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
-.PHONY: study test test-fast faults endtoend lint ui clean
+.PHONY: study test test-fast faults endtoend lint ui wheel clean
 
 study: $(INSTALLED)
 	$(BIN)/fly64 run
@@ -36,6 +36,10 @@ lint: $(INSTALLED)
 
 ui: $(INSTALLED)
 	$(BIN)/fly64 ui
+
+# A source archive and a wheel in dist/. `tests/test_release.py` builds them, too, and uses what it has built.
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --no-isolation
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import platform
 import shutil
@@ -27,6 +28,8 @@ from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import study_states
 
 ENGINES: Final = ("torch", "ptychi", "tensorflow")
+OPTIONAL: Final = {"tensorflow": "only the method legacy_pinn (`--backend tensorflow`) needs it, all else works"}
+"""Engines that some systems have no package of, and what is lost without them."""
 LEAST_FREE_BYTES: Final = 2 * 10**9
 FRAME_COPIES: Final = 6
 """Frames on disk, in copies of one dose's: simulated with patches (3), and the views' with theirs."""
@@ -179,5 +182,7 @@ def _engine(name: str) -> Diagnosis:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode == 0:
         return GOOD, f"{name} {metadata.version(name)}"
+    if name in OPTIONAL and importlib.util.find_spec(name) is None:
+        return WARNING, f"{name} is not installed: {OPTIONAL[name]}"
     last = answer.stderr.strip().splitlines()[-1:] or [f"status {answer.returncode}"]
     return BAD, f"{name} cannot be imported ({last[0]}): install the project again"
