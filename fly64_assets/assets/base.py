@@ -1,17 +1,28 @@
 """The base of a study: object, probe, positions."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from pydantic import Field
 
-from fly64_assets.assets.flow import GATE, AssetEvent, catalogue_entry, failed_gate, gate_spec, picture, record_metadata
+from fly64_assets.assets.engines import numbers, reporter
+from fly64_assets.assets.flow import (
+    GATE,
+    POOL,
+    AssetEvent,
+    catalogue_entry,
+    failed_gate,
+    gate_spec,
+    picture,
+    record_metadata,
+)
 from fly64_assets.automation.run_tags import BASE_TAG, keep_on_base
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.npz import load_base
-from fly64_assets.errors import Fly64Error
+from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.resources.study import ArtifactStoreResource, StudyResource
 from fly64_assets.store.artifacts import CHOSEN, IMPORTED, ArtifactStore
@@ -21,8 +32,22 @@ from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.intake import intake_file, intake_from_design
-from fly64_assets.study.states import active_layout, base_state
+from fly64_assets.study.intake_terms import ON_THE_CPU, Engine
+from fly64_assets.study.states import active_layout, base_state, unfit_base
 from fly64_assets.study.table import Stage
+
+CALIBRATION_FACTS: Final = (
+    "measured_photons",
+    "frames",
+    "calibration_seconds",
+    "stop_reason",
+    "kept_epoch",
+    "deviance",
+    "expected_deviance",
+    "halves_frc_half_bit_px",
+    "largest_position_shift_px",
+)
+"""Values of the record of a base with frames that the UI shows."""
 
 
 class BaseFile(dg.Config):
@@ -35,7 +60,10 @@ class BaseFile(dg.Config):
 def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
     """The asset ``base_dataset``."""
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
-        **catalogue_entry(stage, design), check_specs=[gate_spec(stage.asset)]
+        **catalogue_entry(stage, design),
+        check_specs=[gate_spec(stage.asset)],
+        required_resource_keys={"gpu"} if design.of_measured_frames else set(),
+        pool=POOL if design.of_measured_frames else None,
     )
 
     def base_dataset(
@@ -45,7 +73,7 @@ def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
             current = study.design()
             layout, record = current_base(store.store(current.name), current, config, context)
             context.instance.add_run_tags(context.run.run_id, {BASE_TAG: layout.base_id})
-            description = describe_base(layout)
+            description = describe_base(layout) | describe_calibration(layout, record)
         except Fly64Error as error:
             yield failed_gate(error)
             raise dg.Failure(str(error), allow_retries=False) from None
@@ -61,22 +89,37 @@ def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
 def current_base(
     store: ArtifactStore, design: StudyDesign, config: BaseFile, context: dg.AssetExecutionContext
 ) -> tuple[Layout, StageRecord]:
-    """The file that the run names, else the base that a user brought or chose, else the design's own."""
+    """The file that the run names, else the base that a user brought or chose, else the design's own.
+
+    Raises :class:`ArtifactError` where a base that a user brought cannot be that of a study of measured frames.
+    """
     active = store.active_base()
+    engine = ON_THE_CPU
+    if design.of_measured_frames:
+        engine = Engine(context.resources.gpu.execution(), reporter(context, "calibration"))
     if active is not None:
         keep_on_base(context.instance, context.run.run_id, active.base_id)
     if config.file:
         path = Path(config.file)
         record = intake_file(
-            store, design, path, expected=config.sha256 or None, announce=context.log.info, say=logged(context)
+            store,
+            design,
+            path,
+            expected=config.sha256 or None,
+            announce=context.log.info,
+            say=logged(context),
+            engine=engine,
         )
         return active_layout(store), record
     base_state(store, design)
     if active is not None and active.origin in (IMPORTED, CHOSEN):
         layout = active_layout(store)
         verified(layout.base)
-        return layout, store.required(layout, BASE)
-    record = intake_from_design(store, design, context.log.info, logged(context))
+        record = store.required(layout, BASE)
+        if why := unfit_base(design, layout, record):
+            raise ArtifactError(why)
+        return layout, record
+    record = intake_from_design(store, design, context.log.info, logged(context), engine)
     return active_layout(store), record
 
 
@@ -105,3 +148,16 @@ def describe_base(layout: Layout) -> dict[str, Any]:
         "object": picture(preview(base.object)),
         "scan": picture(scan_figure(base.modes, base.scan)),
     }
+
+
+def describe_calibration(layout: Layout, record: StageRecord) -> dict[str, Any]:
+    """Numbers, deviations and the picture of a calibration for the UI; nothing for a base without frames."""
+    if layout.measured_frames.name not in record.outputs:
+        return {}
+    verified(layout.calibration)
+    document = json.loads(layout.calibration.read_bytes())
+    shown = layout.calibration.with_suffix(".png")
+    verified(shown)
+    facts = {name: value for name, value in record.values.items() if name in CALIBRATION_FACTS}
+    deviations = {f"deviation_{name}": one["sentence"] for name, one in document["deviations"].items()}
+    return numbers(facts) | deviations | {"calibration": picture(shown.read_bytes())}

@@ -12,7 +12,7 @@ from fly64_assets.simulation.views import SplitView, split_view, view_metadata, 
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Cell
 from fly64_assets.study import stages
-from fly64_assets.study.intake import warned
+from fly64_assets.study.intake_terms import warned
 
 
 def cut_view(work: Work[Cell]) -> Mapping[str, Any]:

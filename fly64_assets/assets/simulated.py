@@ -18,7 +18,7 @@ from fly64_assets.store.keys import Dose
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.intake import warned
+from fly64_assets.study.intake_terms import warned
 
 
 def simulate_dose(work: Work[Dose]) -> Mapping[str, Any]:

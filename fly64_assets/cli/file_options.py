@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from fly64_assets.cli.console import MARKS, Positive, fail
 from fly64_assets.contract.corrections import MIRRORS, UNITS, Corrections
@@ -161,11 +162,29 @@ _FRAME_CORRECTIONS: Final = (
     click.option("--scale-probe", is_flag=True, help="Scale the probe to the counts, where it is in another unit."),
 )
 
+_FRAME_FORM_OPTIONS: Final = (
+    click.option("--counts", is_flag=True, help="The frames are photon counts, stored as floating-point numbers."),
+    click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner."),
+    click.option(
+        "--probe-from-frames", is_flag=True, help="The file has no probe: make one of the mean frame, in focus."
+    ),
+    click.option("--frames-last/--frames-first", default=None, help="Frames are stored (N, N, n), or (n, N, N)."),
+)
+
 _CORRECTIONS: Final = frozenset(field.name for field in fields(Corrections))
 """Parameters of the options that change the content."""
 
 _FORM: Final = ("rename", "probe_corner", "positions", "real_imaginary", "max_bytes")
 """Parameters of the options about the form of a file, as the conversion takes them."""
+
+_FRAME_FORM: Final = ("counts", "dc_corner", "probe_from_frames", "frames_last")
+"""The same of frames."""
+
+_OF_FRAMES: Final = (
+    *("mask", "good_pixels", "mask_values", "clip_negative", "gain", "drop_frames", "orientation", "centre"),
+    *("scale_probe", *_FRAME_FORM),
+)
+"""Parameters of the options that concern frames."""
 
 _READING: Final = ("beside", "pairs")
 """Parameters of the options about files of other programs (:class:`ReadingOptions`)."""
@@ -176,7 +195,7 @@ def form_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **others: Any) -> None:
-        form = {name: others.pop(name) for name in _FORM}
+        form = {name: others.pop(name) for name in (*_FORM, *(name for name in _FRAME_FORM if name in others))}
         reading = {name: others.pop(name) for name in _READING}
         corrections = {name: others.pop(name) for name in _CORRECTIONS & set(others)}
         if corrections["crop"] is not None and corrections["pad"] is not None:
@@ -191,10 +210,23 @@ def form_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def frame_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command with ``form_options`` those that change frames, too."""
-    for option in reversed(_FRAME_CORRECTIONS):
+    """Give a command with ``form_options`` those about frames, too."""
+    for option in reversed((*_FRAME_CORRECTIONS, *_FRAME_FORM_OPTIONS)):
         command = option(command)
     return command
+
+
+def without_frames(form: dict[str, Any], why: str) -> dict[str, Any]:
+    """The form of a file of which no frames are read: without the parameters about them.
+
+    Leaves with a usage error that says ``why`` if an option about frames was given.
+    """
+    context = click.get_current_context()
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    given = [options[name] for name in _OF_FRAMES if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: {why}")
+    return {name: value for name, value in form.items() if name not in _FRAME_FORM}
 
 
 def refuse_to_replace(targets: Iterable[Path], force: bool, *inputs: Path) -> None:

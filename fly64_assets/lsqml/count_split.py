@@ -19,6 +19,7 @@ from fly64_assets.physics.counts import RATE_FLOOR, frame_generator, thin_counts
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.scan import evenly_spread
+from fly64_assets.physics.windows import Scan
 
 FITTED_FRAMES: Final = 256
 """Frames in which the deviance of the fitted counts is evaluated after every epoch."""
@@ -71,24 +72,32 @@ class HeldOutCounts:
             rows = np.flatnonzero((self._held_out_frames >= part.start) & (self._held_out_frames < part.stop))
             self._held_out[rows] = taken[self._held_out_frames[rows] - part.start]
 
-    def deviances(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> Deviances:
-        """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's probe."""
+    def deviances(
+        self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scan: Scan | None = None
+    ) -> Deviances:
+        """Deviances of an object (H, W) and a probe (N, N) in the scale of the measurement's probe.
+
+        ``scan`` holds refined positions of all frames, by default they are those of the measurement.
+        """
+        scan = self._measurement.scan if scan is None else scan
         fitted = expected = 0.0
         for part in blocks(len(self._fitted_frames)):
             index = self._fitted_frames[part]
-            rates = (1 - self._fraction) * self._rates(obj, probe, index)
+            rates = (1 - self._fraction) * self._rates(obj, probe, scan[index])
             counts = self._measured(np.fft.fftshift(self.fitted[index], axes=(-2, -1)).astype(np.float64))
             fitted += float(deviance(counts, rates).sum())
             expected += float(expected_deviance(rates).sum())
         pixels = len(self._fitted_frames) * self._pixels
-        return Deviances(fitted / pixels, expected / pixels, self._held_out_deviance(obj, probe))
+        return Deviances(fitted / pixels, expected / pixels, self._held_out_deviance(obj, probe, scan))
 
-    def _held_out_deviance(self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating]) -> float:
+    def _held_out_deviance(
+        self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scan: Scan
+    ) -> float:
         if not self._fraction:
             return math.nan
         total = 0.0
         for part in blocks(len(self._held_out_frames)):
-            rates = self._fraction * self._rates(obj, probe, self._held_out_frames[part])
+            rates = self._fraction * self._rates(obj, probe, scan[self._held_out_frames[part]])
             # Nearly all pixels hold no held-out count, and their deviance is twice the rate.
             held_out = self._measured(self._held_out[part])
             occupied = held_out > 0
@@ -97,11 +106,10 @@ class HeldOutCounts:
         return total / (len(self._held_out_frames) * self._pixels)
 
     def _rates(
-        self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], index: NDArray[np.int64]
+        self, obj: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scan: Scan
     ) -> NDArray[np.float64]:
         """Expected counts of frames in their measured pixels, as :meth:`_measured` gives them."""
-        m = self._measurement
-        return self._measured(patch_counts(obj, probe, m.scan[index], m.intensity_scale))
+        return self._measured(patch_counts(obj, probe, scan, self._measurement.intensity_scale))
 
     @property
     def _pixels(self) -> int:

@@ -24,9 +24,12 @@ from fly64_assets.physics.illumination import illumination
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_scan, checked
 from fly64_assets.physics.probe_modes import MODES_AXES, orthogonal_modes
+from fly64_assets.physics.windows import Scan
 
 MARGIN: Final = 2
 """Pixels around the object: the library's sub-pixel windows may extend beyond it."""
+POSITION_MARGIN: Final = 12
+"""Pixels more where positions are refined, and by how many one may move."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Reconstruction:
         The library's options as used, each with the ``first_epoch`` that they were used in.
     seconds : float
         Wall-clock time of all epochs.
+    positions : (n, 2) float64
+        Window centres x, y [px] that belong to the object: those of the measurement, or the refined ones.
     """
 
     object: NDArray[np.complex64]
@@ -76,6 +81,7 @@ class Reconstruction:
     stop_reason: str
     options: tuple[dict[str, Any], ...]
     seconds: float
+    positions: NDArray[np.float64]
 
 
 def reconstruct(
@@ -87,6 +93,8 @@ def reconstruct(
     *,
     start: NDArray[np.complexfloating] | None = None,
     engine: str = "lsqml",
+    refine_positions: bool = False,
+    refit: bool = True,
 ) -> Reconstruction:
     """Reconstruct the object from all frames of a measurement with an iterative algorithm of pty-chi.
 
@@ -94,6 +102,8 @@ def reconstruct(
     its number, the largest number, and its deviances and loss. ``start`` (H, W) complex is an object to start from
     instead of ones, on the grid of the measurement. ``engine`` is one of pty-chi's that
     :data:`fly64_assets.lsqml.options.ENGINES` names; a study runs LSQML, benchmarks compare it with the others.
+    ``refine_positions`` moves the positions with the object, at most by :data:`POSITION_MARGIN` pixels. Without
+    ``refit`` the result is the kept epoch of the run without the held-out counts.
 
     Raises
     ------
@@ -118,28 +128,40 @@ def reconstruct(
     with torch_settings(execution), warnings.catch_warnings():
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
-        return _run(measurement, settings, execution, seed, progress, start, engine)
+        run = _Run(measurement, settings, execution, seed, start, engine, refine_positions)
+        return _run(run, progress, refit)
 
 
-def _run(
-    measurement: Measurement,
-    settings: LsqmlSettings,
-    execution: Execution,
-    seed: int,
-    progress: Progress,
-    start: NDArray[np.complexfloating] | None,
-    engine: str,
-) -> Reconstruction:
+@dataclass(frozen=True)
+class _Run:
+    """What all epochs of a reconstruction have in common."""
+
+    measurement: Measurement
+    settings: LsqmlSettings
+    execution: Execution
+    seed: int
+    start: NDArray[np.complexfloating] | None
+    engine: str
+    refine_positions: bool
+
+    @property
+    def margin(self) -> int:
+        """Pixels around the object in the library."""
+        return MARGIN + (POSITION_MARGIN if self.refine_positions else 0)
+
+
+def _run(run: _Run, progress: Progress, refit_kept: bool) -> Reconstruction:
     """Epochs until a rule ends them; then, where counts were held out, as many epochs as were kept with all counts."""
     started = time.perf_counter()
+    measurement, settings = run.measurement, run.settings
     fraction = held_out_fraction(settings.stopping)
-    split = HeldOutCounts(measurement, fraction, seed)
+    split = HeldOutCounts(measurement, fraction, run.seed)
     rows: list[tuple[float, ...]] = []
     options: list[dict[str, Any]] = []
     criterion = StoppingCriterion(settings.stopping, settings.epochs)
     kept = None
-    for state in _epochs(measurement, split, settings, execution, seed, start, engine):
-        epoch, deviances = len(rows) + 1, split.deviances(state.object, state.probe)
+    for state in _epochs(run, split):
+        epoch, deviances = len(rows) + 1, split.deviances(state.object, state.probe, state.scan)
         rows.append((state.loss, deviances.fitted, deviances.expected, deviances.held_out))
         options += state.options
         if criterion.update(epoch, deviances):
@@ -151,15 +173,13 @@ def _run(
     assert kept is not None
     final, deviances = kept
     refit: list[float] = []
-    if fraction:
+    if fraction and refit_kept:
         del split  # frees its counts before they are copied again
-        split = HeldOutCounts(measurement, 0.0, seed)
-        for final in islice(
-            _epochs(measurement, split, settings, execution, seed, start, engine), criterion.kept_epoch
-        ):
+        split = HeldOutCounts(measurement, 0.0, run.seed)
+        for final in islice(_epochs(run, split), criterion.kept_epoch):
             refit.append(final.loss)
             progress(len(rows) + len(refit), len(rows) + criterion.kept_epoch, {"loss": final.loss})
-        deviances = split.deviances(final.object, final.probe)
+        deviances = split.deviances(final.object, final.probe, final.scan)
     loss, deviance, expected, held_out = np.asarray(rows, np.float64).T
     return Reconstruction(
         object=final.object,
@@ -176,47 +196,45 @@ def _run(
         stop_reason=criterion.reason,
         options=tuple(options),
         seconds=time.perf_counter() - started,
+        positions=np.c_[final.scan.x, final.scan.y],
     )
 
 
 @dataclass(frozen=True)
 class _State:
-    """Object and probe after an epoch, the library's loss, and its options if they changed with this epoch."""
+    """Object, probe and positions after an epoch, the library's loss, and its options if they changed with it."""
 
     object: NDArray[np.complex64]
     probe: NDArray[np.complex64]
+    scan: Scan
     loss: float
     options: list[dict[str, Any]]
 
 
-def _epochs(
-    measurement: Measurement,
-    split: HeldOutCounts,
-    settings: LsqmlSettings,
-    execution: Execution,
-    seed: int,
-    start: NDArray[np.complexfloating] | None,
-    engine: str,
-) -> Iterator[_State]:
+def _epochs(run: _Run, split: HeldOutCounts) -> Iterator[_State]:
     """One epoch after the other on the fitted counts of a split, up to the largest number."""
+    measurement, settings, start = run.measurement, run.settings, run.start
     obj = np.ones(measurement.object_shape, np.complex64) if start is None else start.astype(np.complex64)
-    probe, task, models = measurement.modes, None, noise_models(settings)
+    probe, scan, task, models = measurement.modes, measurement.scan, None, noise_models(settings)
     illuminated = illumination(measurement.modes, measurement.scan) > 0
     for epoch in range(1, settings.epochs + 1):
         options = []
         if epoch in models:
             task = None  # frees its counts before the next task copies them
-            task = _task(measurement, split, settings, execution, seed, obj, models[epoch], probe, engine)
+            moving = scan if run.refine_positions else None
+            task = _task(
+                measurement, split, settings, run.execution, run.seed, obj, models[epoch], probe, run.engine, moving
+            )
             options.append({"first_epoch": epoch, **_plain(task.options.get_dict())})
         assert task is not None
         task.run(1)
         loss = float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])
-        obj, probe = _state(task, measurement, split, illuminated)
+        obj, probe, scan = _state(task, run, split, illuminated)
         if not (math.isfinite(loss) and np.isfinite(obj).all() and np.isfinite(probe).all()):
             raise EngineError(
                 f"the loss, the object or the probe is not finite after epoch {epoch}; the result was discarded"
             )
-        yield _State(obj, probe, loss, options)
+        yield _State(obj, probe, scan, loss, options)
 
 
 def noise_models(settings: LsqmlSettings) -> dict[int, str]:
@@ -245,23 +263,30 @@ def _task(
     noise_model: str,
     probe: NDArray[np.complexfloating],
     engine: str = "lsqml",
+    moving: Scan | None = None,
 ) -> Any:
-    """The library's task, with the study's windows and total variation, and a faster minibatch where there is one."""
+    """The library's task, with the study's windows and total variation, and a faster minibatch where there is one.
+
+    ``moving`` holds positions that are refined; by default those of the measurement are kept.
+    """
     import torch
     from ptychi.api.task import PtychographyTask
 
+    scan, margin = (measurement.scan, MARGIN) if moving is None else (moving, MARGIN + POSITION_MARGIN)
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     # The library's transform is not normalised, so that the sum of |P|^2 is the mean count of a frame over N^2.
     waves = (probe * (split.scale / measurement.patch_size)).reshape(-1, *probe.shape[-2:])
     bad = measurement.bad_pixels
+    options = engine_options(engine, settings, execution, measurement.frames, seed, noise_model, len(waves))
+    options.probe_position_options.optimizable = moving is not None
     task = PtychographyTask(
-        engine_options(engine, settings, execution, measurement.frames, seed, noise_model, len(waves)),
+        options,
         diffraction_data=split.fitted,
-        object_data=np.pad(obj, MARGIN, constant_values=1)[None],
+        object_data=np.pad(obj, margin, constant_values=1)[None],
         probe_data=waves[None].astype(np.complex64),
-        probe_position_x_px=(measurement.x + MARGIN).astype(np.float32),
-        probe_position_y_px=(measurement.y + MARGIN).astype(np.float32),
+        probe_position_x_px=(scan.x + margin).astype(np.float32),
+        probe_position_y_px=(scan.y + margin).astype(np.float32),
         valid_pixel_mask=None if bad is None else np.fft.ifftshift(~bad),
     )
     if execution.accelerator == "cpu":
@@ -275,8 +300,8 @@ def _task(
         from fly64_assets.lsqml.bilinear import use_bilinear_windows
 
         use_bilinear_windows(task)
-        case = execution.accelerator, engine, settings.batching, noise_model
-        if case == ("cpu", "lsqml", "compact", "gaussian") and probe.ndim != MODES_AXES:
+        case = execution.accelerator, engine, settings.batching, noise_model, moving
+        if case == ("cpu", "lsqml", "compact", "gaussian", None) and probe.ndim != MODES_AXES:
             from fly64_assets.lsqml import minibatch
 
             minibatch.use_fast_minibatches(task)
@@ -288,14 +313,29 @@ def _task(
 
 
 def _state(
-    task: Any, measurement: Measurement, split: HeldOutCounts, illuminated: NDArray[np.bool_]
-) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Present object on the measurement's grid, and probe in the measurement's scale."""
-    padded = task.get_data_to_cpu("object", as_numpy=True)[0]
-    obj = np.where(illuminated, padded[MARGIN:-MARGIN, MARGIN:-MARGIN], 1).astype(np.complex64)
+    task: Any, run: _Run, split: HeldOutCounts, illuminated: NDArray[np.bool_]
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64], Scan]:
+    """Present object on the measurement's grid, probe in the measurement's scale, and positions."""
+    measurement = run.measurement
+    inner = slice(run.margin, -run.margin)
+    obj = np.where(illuminated, task.get_data_to_cpu("object", as_numpy=True)[0][inner, inner], 1).astype(np.complex64)
     modes = task.get_data_to_cpu("probe", as_numpy=True)[0]
     probe = modes[0] if measurement.further_modes is None else modes
-    return obj, (probe * (measurement.patch_size / split.scale)).astype(np.complex64)
+    probe = (probe * (measurement.patch_size / split.scale)).astype(np.complex64)
+    return obj, probe, _moved(task, run) if run.refine_positions else measurement.scan
+
+
+def _moved(task: Any, run: _Run) -> Scan:
+    """Refined positions. Raises :class:`EngineError` where one has moved further than the library's margin."""
+    own = run.measurement
+    y, x = (task.get_data_to_cpu("probe_positions", as_numpy=True).T - run.margin).astype(np.float64)
+    largest = float(np.hypot(x - own.x, y - own.y).max())
+    if not largest < POSITION_MARGIN:
+        raise EngineError(
+            f"a position moved by {largest:.3g} px while it was refined; expected less than {POSITION_MARGIN} px: the "
+            "positions of the file, their unit or the orientation of the frames are wrong"
+        )
+    return Scan(x, y, own.object_shape, own.patch_size)
 
 
 def _ordered(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:

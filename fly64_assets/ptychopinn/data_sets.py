@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import open_archive
 from fly64_assets.contract.canonical import canonicalize
@@ -31,6 +33,16 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
     entry is refused, with ``strict`` by a warning too. Raises :class:`ContractError` if the file cannot be read or
     needs a guess, which the message names.
     """
+    arrays, entries = read_data_set(source, form, strict=strict)
+    if all(entry.verdict != REFUSED for entry in entries):
+        write_atomically(target, lambda file: write_npz(file, arrays))
+    return entries
+
+
+def read_data_set(
+    source: Path, form: Mapping[str, Any], *, strict: bool = False
+) -> tuple[dict[str, NDArray[Any]], tuple[Entry, ...]]:
+    """The same without writing: the arrays, and an entry for every key and every finding, which may refuse them."""
     found, form = opened(source, form, frames=True)
     arrays, done = canonicalize(found, **form)
     warned = tuple(found.findings) if isinstance(found, Source) else ()
@@ -42,9 +54,7 @@ def import_data_set(source: Path, target: Path, form: Mapping[str, Any], *, stri
     ]
     verdicts = {"error": REFUSED}
     entries += [Entry("(contract)", f.code, verdicts.get(f.severity, f.severity), f.message) for f in report.findings]
-    if all(entry.verdict != REFUSED for entry in entries):
-        write_atomically(target, lambda file: write_npz(file, arrays))
-    return tuple(entries)
+    return arrays, tuple(entries)
 
 
 def export_data_set(source: Path, target: Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.contract.canonical import canonicalize_base
-from fly64_assets.contract.findings import ContractReport, Finding, FormError, error, information
+from fly64_assets.contract.findings import ContractReport, FormError, error, information
 from fly64_assets.contract.metadata import build_metadata, decode_metadata, encode_metadata, geometry, transformation
 from fly64_assets.contract.npz import load_base, write_npz
 from fly64_assets.contract.scan_findings import LINE
 from fly64_assets.contract.schema import METADATA, Base, base_arrays, further, strongest
 from fly64_assets.contract.validate import validate_base
-from fly64_assets.errors import ContractError, Fly64Error
+from fly64_assets.errors import ArtifactError, ContractError, Fly64Error
 from fly64_assets.formats.reading.opening import files_beside, opened
-from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import select_spaced
 from fly64_assets.physics.scan import one_sided, split_indices, split_point
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
@@ -40,19 +39,17 @@ from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.intake_terms import ON_THE_CPU, Engine, Form, Say, base_facts, silent, unchanged_sha256, warned
+from fly64_assets.study.measured_intake import (
+    MeasuredImport,
+    intake_measured,
+    measured_name,
+    measured_problem,
+    no_frames_named,
+)
 
 SHAPE: Final = "STUDY.patch_size"
 SCAN: Final = "STUDY.scan"
-
-Form = Mapping[str, Any]
-"""What a user says about a file that the file does not show: arguments of :func:`canonicalize_base`."""
-
-Say = Callable[[Finding], None]
-"""Shows a finding that stops nothing."""
-
-
-def silent(_finding: Finding) -> None:
-    """Show nothing."""
 
 
 def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
@@ -64,12 +61,20 @@ def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
 
 
 def intake_from_design(
-    store: ArtifactStore, design: StudyDesign, announce: Announce | None = None, say: Say = silent
+    store: ArtifactStore,
+    design: StudyDesign,
+    announce: Announce | None = None,
+    say: Say = silent,
+    engine: Engine = ON_THE_CPU,
 ) -> StageRecord:
-    """Make or import the base that the design names, and make it the active one."""
+    """Make or import the base that the design names, and make it the active one; see :func:`intake_file`."""
     if not isinstance(design.base, BaseRecipe):
         assert design.base_path is not None
-        return intake_file(store, design, design.base_path, origin="design_file", announce=announce, say=say)
+        return intake_file(
+            store, design, design.base_path, origin="design_file", announce=announce, say=say, engine=engine
+        )
+    if design.of_measured_frames:
+        raise ArtifactError(no_frames_named(design))
     arrays = base_arrays(recipe_base(design.base, design.patch_size_pixels, design.name))
     name = base_id(design.name, hashlib.sha256(npz_bytes(arrays)).hexdigest())
     report = base_report(arrays, design)
@@ -88,20 +93,21 @@ def intake_file(
     announce: Announce | None = None,
     say: Say = silent,
     strict: bool = False,
+    engine: Engine = ON_THE_CPU,
 ) -> StageRecord:
     """Import a user's base file in any of the known forms, and make it the active one.
+
+    Of a study of measured frames it is a file of frames, which ``engine`` calibrates.
 
     ``form`` is None where the user has no options to say anything about it. Raises :class:`ContractError` if the file
     cannot be read, is not a base, or not one that the study can use, if its SHA256 is not the ``expected`` one, and
     with ``strict`` if there is a warning. What is found besides is shown by ``say``.
     """
+    if design.of_measured_frames:
+        wanted = MeasuredImport(path, origin, form, expected, strict)
+        return intake_measured(store, design, wanted, engine, announce, say)
     arrays, transformations = _canonical(path, form)
-    source = sha256_file(path)
-    if expected and source != expected:
-        raise ContractError(
-            f"{path}: its content changed after it was chosen (SHA256 {expected[:12]} then, {source[:12]} now); "
-            "import it again when it has its last form"
-        )
+    source = unchanged_sha256(path, expected)
     fields = {"base": {"name": path.name, "sha256": source}}
     physics = geometry(decode_metadata(arrays[METADATA]))
     metadata = build_metadata(arrays["probeGuess"].shape[-1], *transformations, physics=physics, fields=fields)
@@ -118,6 +124,8 @@ def intake_file(
 
 def base_name(design: StudyDesign, path: Path, say: Say = silent) -> str:
     """Name under which :func:`intake_file` would keep a base file; :class:`ContractError` if it would refuse it."""
+    if design.of_measured_frames:
+        return measured_name(design, path, say)
     report = base_report(_canonical(path, None)[0], design)
     report.raise_if_failed(f"base {path.name}")
     for finding in report.findings:
@@ -128,9 +136,11 @@ def base_name(design: StudyDesign, path: Path, say: Say = silent) -> str:
 def base_problem(design: StudyDesign, path: Path) -> str:
     """Why a file cannot become a base of this study, with every finding; empty if it can. Writes nothing."""
     try:
+        if design.of_measured_frames:
+            return measured_problem(design, path)
         arrays, _ = _canonical(path, None)
         base_report(arrays, design).raise_if_failed(path.name)
-        _facts(arrays)
+        base_facts(arrays)
     except Fly64Error as problem:
         return str(problem)
     except OSError:
@@ -218,7 +228,7 @@ def unused_scan(design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float
 def base_remarks(store: ArtifactStore, design: StudyDesign) -> tuple[str, ...]:
     """What a user should know about the active base before results are made of it."""
     active = store.active_base()
-    if active is None or design.scan == "base":
+    if active is None or design.scan != "uniform":
         return ()
     layout = store.layout(active.base_id)
     with suppress(Fly64Error):  # the stages that read a damaged base say so
@@ -272,27 +282,6 @@ def _keep(
         ) as build:
             if not build.done:
                 build.write(layout.base, lambda file: write_npz(file, arrays))
-                build.succeed(_facts(arrays) | {"origin": origin, "base_id": name} | warned(report.warnings))
+                build.succeed(base_facts(arrays) | {"origin": origin, "base_id": name} | warned(report.warnings))
     store.set_active_base(name, origin)
     return store.required(layout, BASE)
-
-
-def warned(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Warnings as a fact of a record, from which every command can show them; nothing where there are none."""
-    messages = [f"{finding.code}: {finding.message}" for finding in findings]
-    return {"warnings": messages} if messages else {}
-
-
-def _facts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    height, width = arrays["objectGuess"].shape
-    try:
-        diameter = probe_diameter_px(arrays["probeGuess"])
-    except ValueError as problem:
-        raise ContractError(f"the base cannot be used: {problem}") from problem
-    return {
-        "object_height_px": height,
-        "object_width_px": width,
-        "patch_size_px": int(arrays["probeGuess"].shape[-1]),
-        "positions": len(arrays["xcoords"]),
-        "probe_diameter_px": diameter,
-    }

@@ -52,6 +52,8 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
                 "again with `fly64 base import FILE`, or choose another with `fly64 base use ID`"
             )
         return State("missing", f"the record of base {active.base_id} is missing or damaged", record)
+    if why := unfit_base(design, layout, record):
+        return State("stale", why, record)
     inputs = {Path(name.removeprefix(EXTERNAL)): sha256 for name, sha256 in record.inputs.items()}
     expected: Mapping[str, Any] = {**record.parameters, "patch_size_pixels": design.patch_size_pixels}
     code_version = record.code_version
@@ -61,6 +63,33 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
         if source is not None and source.is_file():
             inputs = {source: sha256_file(source)}
     return store.state(layout, BASE, inputs, expected, code_version=code_version, quick=quick)
+
+
+def unfit_base(design: StudyDesign, layout: Layout, record: StageRecord) -> str:
+    """Why a base cannot be that of a study of measured frames as it is, and what to do; empty for one that can be.
+
+    A base with frames serves a study of simulated ones: it has an object, a probe and positions.
+    """
+    if not design.of_measured_frames:
+        return ""
+    again = "`fly64 base import FRAMES`"
+    if layout.measured_frames.name not in record.outputs:
+        return (
+            f"base {layout.base_id} holds no measured frames, and study {design.name} is one of measured frames "
+            f"(scan: measured): import them with {again}"
+        )
+    now, then = design.measured.calibration(), record.parameters.get("calibration", {})
+    changed = [
+        f"measured.{name} ({then.get(name)} then, {value} now)"
+        for name, value in now.items()
+        if then.get(name) != value
+    ]
+    if changed:
+        return (
+            f"the frames of base {layout.base_id} were calibrated with other settings: {', '.join(changed)}; import "
+            f"them again with {again}"
+        )
+    return ""
 
 
 def study_states(

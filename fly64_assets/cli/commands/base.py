@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
@@ -11,19 +11,32 @@ from click.core import ParameterSource
 from fly64_assets.cli.commands.files import json_failure, show_findings
 from fly64_assets.cli.console import Session, fail, file_argument, json_option, pass_session, print_json
 from fly64_assets.cli.driver.drive import import_base
-from fly64_assets.cli.file_options import force_option, form_options, refuse_to_replace, strict_option
+from fly64_assets.cli.file_options import (
+    force_option,
+    form_options,
+    frame_options,
+    refuse_to_replace,
+    strict_option,
+    without_frames,
+)
 from fly64_assets.contract.findings import ContractReport, FormError, error
 from fly64_assets.simulation.recipe import LARGEST_OBJECT_PX, PICTURES, BaseRecipe
 from fly64_assets.store.artifacts import CHOSEN
 from fly64_assets.store.keys import BASE
 from fly64_assets.study.design import StudyDesign
 
+NO_FRAMES: Final = (
+    "{study} reads no frames, which are simulated from the base; that is for studies of measured frames "
+    "(scan: measured, as --study measured)"
+)
+
 
 @click.group()
 def base() -> None:
     """Make, import, check and choose bases.
 
-    A base is an object, a probe and scan positions, from which frames are simulated.
+    A base is an object, a probe and scan positions, from which frames are simulated; for a study of measured frames
+    (scan: measured) it is a file of frames, from which object and probe are calibrated.
 
     \b
     Example:
@@ -85,23 +98,32 @@ def _of_option(problem: str) -> str:
 @base.command("import")
 @file_argument
 @form_options
+@frame_options
 @strict_option
 @pass_session
 def base_import(session: Session, file: Path, form: dict[str, Any], strict: bool) -> None:
     """Bring a base file in any known form into the study, and make it the active base; print every finding.
 
+    Of a study of measured frames (scan: measured) it is a file of frames in any form that `fly64 import` reads, with
+    the same options; probe and reference object are calibrated from all their counts, which takes minutes.
+
     \b
     Example:
       fly64 base import my_base.npz
       fly64 run
+      fly64 --study measured base import scan.cxi --probe-from-frames
     """
-    import_base(session, session.design(), file, form, strict=strict)
+    design = session.design()
+    if not design.of_measured_frames:
+        form = without_frames(form, NO_FRAMES.format(study=f"study {design.name} (scan: {design.scan})"))
+    import_base(session, design, file, form, strict=strict)
 
 
 @base.command("check")
 @file_argument
 @json_option
 @form_options
+@frame_options
 @strict_option
 @click.option("--patch-size", type=int, help="Expected window side N; default: the study's, or the probe's own.")
 @pass_session
@@ -110,7 +132,8 @@ def base_check(
 ) -> None:
     """Check whether a file can serve as a base, and print every finding.
 
-    Of the study that --study names, if it does; otherwise of any study.
+    Of the study that --study names, if it does; otherwise of any study of simulated frames. Of a study of measured
+    frames it says which doses and views the file can carry, before anything is calibrated.
 
     \b
     Example:
@@ -125,6 +148,11 @@ def base_check(
     design = session.design() if named else None
     if design is not None and patch_size not in (None, design.patch_size_pixels):
         raise click.UsageError(f"study {design.name} has N = {design.patch_size_pixels}, not --patch-size {patch_size}")
+    if design is not None and design.of_measured_frames:
+        check_measured(design, file, form, as_json, strict=strict)
+        return
+    simulated = "this check" if design is None else f"study {design.name} (scan: {design.scan})"
+    form = without_frames(form, NO_FRAMES.format(study=simulated))
     try:
         with json_failure(as_json):
             found, form = opened(file, form, frames=False)
@@ -138,6 +166,18 @@ def base_check(
             click.echo(f"  · on import: {step['operation'].replace('_', ' ')}{f' ({details})' if details else ''}")
     report = base_report(arrays, design, patch_size)
     show_findings(file, report.strict() if strict else report, as_json, "can serve as a base")
+
+
+def check_measured(design: StudyDesign, file: Path, form: dict[str, Any], as_json: bool, *, strict: bool) -> None:
+    """Print what a file of measured frames can carry of a study, and leave with 1 if it cannot be its base."""
+    from fly64_assets.study.measured_intake import judged
+
+    try:
+        with json_failure(as_json):
+            report = judged(file, design, form, strict=strict)[1]
+    except FormError as problem:
+        report = ContractReport((error(problem.code, str(problem)),))
+    show_findings(file, report, as_json, f"can carry study {design.name}")
 
 
 @base.command("list")
@@ -164,7 +204,11 @@ def base_list(session: Session, as_json: bool) -> None:
         click.echo(f"study {store.study} has no base yet; `fly64 run` makes the design's own")
     for row in rows:
         size = f"{row['object_height_px']} x {row['object_width_px']} px"
-        click.echo(f"{'*' if row['active'] else ' '} {row['base']:40} {size:16} {row['positions']:>6} positions")
+        photons = row.get("measured_photons")
+        frames = "" if photons is None else f", measured frames with {photons:.4g} photons"
+        click.echo(
+            f"{'*' if row['active'] else ' '} {row['base']:40} {size:16} {row['positions']:>6} positions{frames}"
+        )
 
 
 @base.command("use")

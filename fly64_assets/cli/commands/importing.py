@@ -29,25 +29,10 @@ archive_argument = click.argument("out", type=click.Path(path_type=Path, dir_oka
 @archive_argument
 @form_options
 @frame_options
-@click.option("--counts", is_flag=True, help="The frames are photon counts, stored as floating-point numbers.")
-@click.option("--dc-corner", is_flag=True, help="The frames have the DC in the corner.")
-@click.option("--probe-from-frames", is_flag=True, help="The file has no probe: make one of the mean frame, in focus.")
-@click.option("--frames-last/--frames-first", default=None, help="Frames are stored (N, N, n), or (n, N, N).")
 @strict_option
 @force_option
 @json_option
-def import_data(
-    file: Path,
-    out: Path,
-    form: dict[str, Any],
-    counts: bool,
-    dc_corner: bool,
-    probe_from_frames: bool,
-    frames_last: bool | None,
-    strict: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
+def import_data(file: Path, out: Path, form: dict[str, Any], strict: bool, force: bool, as_json: bool) -> None:
     """Turn measured data into a data set that obeys DATA-001.
 
     Says what became of every key. Reads NPZ, CXI, NeXus, HDF5 (ptychodus, PtyPy, PtyLab), MATLAB, NPY and TIFF files,
@@ -67,8 +52,6 @@ def import_data(
     from fly64_assets.ptychopinn.data_sets import import_data_set
 
     refuse_to_replace([out], force, file)
-    form |= {"frames_last": frames_last, "counts": counts, "dc_corner": dc_corner}
-    form["probe_from_frames"] = probe_from_frames
     new_folder = not out.parent.exists()
     try:
         entries = import_data_set(file, out, form, strict=strict)

@@ -19,6 +19,7 @@ from fly64_assets.cli.driver.progress import StudyBars
 from fly64_assets.cli.driver.runs import run_assets
 from fly64_assets.cli.driver.schedule import Filters, Run, cell_runs, stage_run
 from fly64_assets.cli.file_options import say_finding
+from fly64_assets.engines.process import Progress
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.store.atomic import explained, make_folder
 from fly64_assets.store.file_system import examined
@@ -52,21 +53,56 @@ class _WithoutBase(ArtifactStore):
 
 
 def import_base(
-    session: Session, design: StudyDesign, file: Path, form: Mapping[str, Any] | None, *, strict: bool = False
+    session: Session,
+    design: StudyDesign,
+    file: Path,
+    form: Mapping[str, Any] | None,
+    *,
+    strict: bool = False,
+    gpu: Mapping[str, Any] | None = None,
 ) -> None:
     """Bring a base file into the study, make it the active base, and say so with everything that was found.
 
-    ``form`` is what the user says about the form of the file, None where the command has no options for that.
+    ``form`` is what the user says about the form of the file, None where the command has no options for that. Measured
+    frames are calibrated with the settings ``gpu`` of the resource of that name.
     """
+    from fly64_assets.resources.gpu import GpuResource
     from fly64_assets.study.intake import intake_file
+    from fly64_assets.study.intake_terms import ON_THE_CPU, Engine
 
     store = session.store(design)
-    values = intake_file(store, design, file, form=form, announce=click.echo, say=say_finding, strict=strict).values
+    engine = ON_THE_CPU
+    if design.of_measured_frames:
+        engine = Engine(GpuResource(**(gpu or {})).execution(), printed("calibration"))
+    record = intake_file(
+        store, design, file, form=form, announce=click.echo, say=say_finding, strict=strict, engine=engine
+    )
+    values = record.values
     click.echo(
         f"{values['base_id']} is the active base of study {design.name}: object {values['object_height_px']} x "
         f"{values['object_width_px']} px, N = {values['patch_size_px']}, {values['positions']} positions, "
         f"probe {values['probe_diameter_px']:.1f} px"
     )
+    if "measured_photons" in values:
+        click.echo(
+            f"  {values['frames']} measured frames with {values['measured_photons']:.4g} photons each on average; "
+            f"deviance {values['deviance']:.4g} per pixel ({values['expected_deviance']:.4g} expected) after "
+            f"{values['calibration_seconds']:.0f} s: {values['stop_reason']}"
+        )
+
+
+def printed(label: str) -> Progress:
+    """Prints progress at every tenth."""
+    tenth = 0
+
+    def report(done: int, total: int, values: Mapping[str, float]) -> None:
+        nonlocal tenth
+        if 10 * done // total > tenth:
+            tenth = 10 * done // total
+            numbers = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
+            click.echo(f"  {label}: {done} of {total} ({numbers})" if numbers else f"  {label}: {done} of {total}")
+
+    return report
 
 
 def states_for(options: RunOptions, design: StudyDesign, filters: Filters) -> dict[Key, State]:
@@ -81,7 +117,7 @@ def states_for(options: RunOptions, design: StudyDesign, filters: Filters) -> di
             known = name in store.bases()
             store = store.on(name, IMPORTED) if known else _WithoutBase(store.data_root, store.study)
         else:
-            import_base(options.session, design, options.base_file, None)
+            import_base(options.session, design, options.base_file, None, gpu=options.gpu)
     return study_states(store, design, methods=filters.methods)
 
 

@@ -1,0 +1,76 @@
+"""What the intake of bases and that of measured frames share: terms of their arguments, facts of their records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from fly64_assets.contract.findings import Finding
+from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.process import Progress
+from fly64_assets.errors import ContractError
+from fly64_assets.physics.illumination import probe_diameter_px
+from fly64_assets.store.hashing import sha256_file
+
+Form = Mapping[str, Any]
+"""What a user says about a file that the file does not show: arguments of the conversion (``contract.canonical``)."""
+
+Say = Callable[[Finding], None]
+"""Shows a finding that stops nothing."""
+
+
+def silent(_finding: Finding) -> None:
+    """Show nothing."""
+
+
+def _unheard(_done: int, _total: int, _values: Mapping[str, float]) -> None:
+    """Take no notice of progress."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where a calibration runs, and who hears of its progress."""
+
+    execution: Execution = field(default_factory=Execution)
+    progress: Progress = _unheard
+
+
+ON_THE_CPU: Final = Engine()
+"""One thread of the CPU, and nobody listens."""
+
+
+def unchanged_sha256(path: Path, expected: str | None) -> str:
+    """SHA256 of a file; :class:`ContractError` if it is not the ``expected`` one, where there is one."""
+    source = sha256_file(path)
+    if expected and source != expected:
+        raise ContractError(
+            f"{path}: its content changed after it was chosen (SHA256 {expected[:12]} then, {source[:12]} now); "
+            "import it again when it has its last form"
+        )
+    return source
+
+
+def warned(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Warnings as a fact of a record, from which every command can show them; nothing where there are none."""
+    messages = [f"{finding.code}: {finding.message}" for finding in findings]
+    return {"warnings": messages} if messages else {}
+
+
+def base_facts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Sizes of a base for its record."""
+    height, width = arrays["objectGuess"].shape
+    try:
+        diameter = probe_diameter_px(arrays["probeGuess"])
+    except ValueError as problem:
+        raise ContractError(f"the base cannot be used: {problem}") from problem
+    return {
+        "object_height_px": height,
+        "object_width_px": width,
+        "patch_size_px": int(arrays["probeGuess"].shape[-1]),
+        "positions": len(arrays["xcoords"]),
+        "probe_diameter_px": diameter,
+    }
