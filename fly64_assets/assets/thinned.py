@@ -15,7 +15,7 @@ from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Dose
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
-from fly64_assets.study.intake import warned
+from fly64_assets.study.intake_terms import warned
 
 
 def thin_dose(work: Work[Dose]) -> Mapping[str, Any]:

@@ -9,7 +9,16 @@ import click
 from click.core import ParameterSource
 
 from fly64_assets.cli.commands.files import json_failure, show_findings
-from fly64_assets.cli.console import Session, fail, file_argument, json_option, pass_session, print_json
+from fly64_assets.cli.console import (
+    MARKS,
+    Session,
+    fail,
+    file_argument,
+    first_line,
+    json_option,
+    pass_session,
+    print_json,
+)
 from fly64_assets.cli.driver.drive import import_base
 from fly64_assets.cli.file_options import (
     force_option,
@@ -195,14 +204,20 @@ def base_list(session: Session, as_json: bool) -> None:
     active = noted.base_id if noted else None
     rows = []
     for name in store.bases():
-        record = store.required(store.layout(name), BASE)
-        rows.append({"base": name, "active": name == active, **record.values})
+        record = store.record(store.layout(name), BASE)
+        if record is None or record.outcome == "failed":
+            rows.append({"base": name, "active": name == active, "failed": record.reason if record else "damaged"})
+        else:
+            rows.append({"base": name, "active": name == active, **record.values})
     if as_json:
         print_json({"bases": rows})
         return
     if not rows:
         click.echo(f"study {store.study} has no base yet; `fly64 run` makes the design's own")
     for row in rows:
+        if "failed" in row:
+            click.echo(f"{MARKS['bad']} {row['base']:40} failed: {first_line(str(row['failed']))}")
+            continue
         size = f"{row['object_height_px']} x {row['object_width_px']} px"
         photons = row.get("measured_photons")
         frames = "" if photons is None else f", measured frames with {photons:.4g} photons"
@@ -225,5 +240,6 @@ def base_use(session: Session, base_id: str) -> None:
     if base_id not in store.bases():
         known = ", ".join(store.bases()) or "none yet"
         fail(f"base {base_id} is not in study {store.study}; known: {known}", status=2)
+    store.required(store.layout(base_id), BASE)
     store.set_active_base(base_id, CHOSEN)
     click.echo(f"{base_id} is the active base of study {store.study}")

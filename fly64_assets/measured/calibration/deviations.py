@@ -88,7 +88,9 @@ def further_mode(
 
     Both go on for as many epochs, so that what the mode explains is told apart from what more epochs do.
     """
-    settings = LsqmlSettings(epochs=MODE_EPOCHS, probe="refined", stopping="epochs")
+    settings = LsqmlSettings(
+        epochs=MODE_EPOCHS, probe="refined", stopping="epochs", noise_model="poisson", gaussian_epochs=0
+    )
     more = with_probe(measurement, _with_further(all_modes(measurement)))
     runs = []
     for number, one in enumerate((measurement, more)):

@@ -79,7 +79,7 @@ def _calibrated(
         refine_positions=settings["refine_positions"],
     )
     obj, found, _ = normalised(reference.object, reference.measurement, fit=True)
-    agreement = halves(found, execution, course.part("halves")).to_dict()
+    agreement = halves(found, execution, course.part("halves"), reference.run.kept_epoch).to_dict()
     residual = backgrounds(obj, found)
     picture = residual.pop("picture")
     residual["mode"] = further_mode(obj, found, execution, course.part("deviations"))

@@ -22,8 +22,12 @@ from fly64_assets.physics.probe_modes import modes_of
 
 SEED: Final = 19
 """Of the counts that are held out and the order of batches: no setting of a study, so that a calibration is one."""
-HALF_EPOCHS: Final = 100
-"""Largest number of epochs of each half of the frames; counts kept aside end them before."""
+GAUSSIAN_EPOCHS: Final = 20
+"""Epochs with the Gaussian noise model that lead to where the Poisson model is stable; at most a third of all.
+
+The Gaussian model of amplitudes is biased where pixels hold few counts (the mean root of a Poisson count is less than
+the root of its mean), so that its object and probe lack light there, which would look like a background.
+"""
 MOST_SHIFT: Final = 1 / 16
 """Largest shift of a refined position, over the side of a frame: more is another position."""
 
@@ -57,7 +61,7 @@ def calibrate(
 
     Raises :class:`EngineError` if a position moves further than positions err, or the measurement is unfit.
     """
-    settings = LsqmlSettings(epochs=epochs, probe="refined")
+    settings = poisson_settings(epochs, probe="refined")
     run = reconstruct(measurement, settings, execution, SEED, progress, refine_positions=refine_positions)
     x, y = _on_grid(run.positions, measurement)
     shifts = np.hypot(x - measurement.x, y - measurement.y)
@@ -72,6 +76,12 @@ def calibrate(
     return Reference(run.object, replace(with_probe(measurement, run.probe), x=x, y=y), run, shifts)
 
 
+def poisson_settings(epochs: int, **others: Any) -> LsqmlSettings:
+    """LSQML from a uniform object with Poisson noise, after a Gaussian beginning."""
+    gaussian = max(1, min(GAUSSIAN_EPOCHS, epochs // 3))
+    return LsqmlSettings(epochs=epochs, noise_model="poisson", gaussian_epochs=gaussian, **others)
+
+
 def _on_grid(positions: NDArray[np.float64], measurement: Measurement) -> tuple[NDArray[np.float64], ...]:
     """Coordinates x and y (n,) of positions (n, 2), moved onto the grid where their windows leave it."""
     half, (height, width) = measurement.patch_size / 2, measurement.object_shape
@@ -80,8 +90,8 @@ def _on_grid(positions: NDArray[np.float64], measurement: Measurement) -> tuple[
     )
 
 
-def halves(measurement: Measurement, execution: Execution, progress: Progress) -> HalfSets:
-    """Ring correlation of two reconstructions of every other frame with the calibrated probe.
+def halves(measurement: Measurement, execution: Execution, progress: Progress, epochs: int) -> HalfSets:
+    """Ring correlation of two reconstructions of every other frame, each in ``epochs``, with the calibrated probe.
 
     Raises ValueError for fewer than two frames, and :class:`EngineError` where a half cannot be reconstructed.
     """
@@ -93,7 +103,7 @@ def halves(measurement: Measurement, execution: Execution, progress: Progress) -
         def report(done: int, total: int, values: Mapping[str, float], number: int = number) -> None:
             progress(number * total + done, 2 * total, values)
 
-        settings = LsqmlSettings(epochs=HALF_EPOCHS)
+        settings = poisson_settings(epochs, stopping="epochs")
         objects.append(reconstruct(part, settings, execution, SEED, report).object)
     return compare_halves(
         (objects[0], objects[1]),
