@@ -5,14 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from fixtures.judged import judged_cell
+from fixtures.judged import judged_cell, judged_input, judged_truth, no_limit, noisy
 
-from fly64_assets.evaluation.counts.judge import COUNT_METRICS, NO_TRUTH, PRIMARY
+from fly64_assets.evaluation.counts.judge import COUNT_METRICS, NO_TRUTH, PRIMARY, judge_split, uniform_object
 from fly64_assets.evaluation.scores.compare import COMPLEX_METRICS, CSV_COLUMNS, PICTURE_METRICS, REFERENCE, UNIFORM
+from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
+from fly64_assets.physics.forward import exit_wave_energies
 
 SCORED = ("pinn", "lsqml", "flat", "reference")
+
+
+def judged(data, reference=None):
+    known = judged_truth().object if reference is None else reference
+    settings = {"evaluation": EvaluationSettings(), "metrics": MetricsConfig(), "limit": no_limit}
+    return judge_split("train", known, data, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +88,65 @@ def test_a_view_that_keeps_every_frame_has_none_to_be_judged_by():
     found = scores(judged_cell("baseline").to_dict())
     assert found["pinn", "counts", "left_out"] == (None, "the view keeps every frame of this half: none was left out")
     assert found["pinn", "counts", "complement"][0] > 0
+
+
+def test_the_document_says_which_counts_judged(document):
+    split, data = document["splits"]["train"], judged_input("train")
+    rows = np.isin(data.measured.scan_index, data.measurement.scan_index)
+    measured, seen = data.measured.counts()[rows].sum(axis=(1, 2)), data.measurement.counts().sum(axis=(1, 2))
+    found = split["measured"]
+    assert found["measured_photons"] == pytest.approx(seen.mean() / 0.1) == pytest.approx(measured.mean(), rel=0.03)
+    assert found["fraction"] == pytest.approx(0.1)
+    assert 0 < found["left_out_frames"] <= len(data.half) - data.measurement.frames
+    worst = [frame["complement"] for frame in found["worst_frames"]["lsqml"]]
+    assert worst == sorted(worst, reverse=True)
+    mean = next(r["value"] for r in split["rows"] if (r["arm"], r["metric"]) == ("lsqml", "complement"))
+    assert worst[0] > mean
+    # What noise lacks of the counts the background has.
+    assert found["unexplained"]["flat"] > found["unexplained"]["lsqml"] > found["unexplained"]["reference"]
+
+
+def test_the_uniform_object_gives_as_many_photons_as_were_seen():
+    m = judged_input("train").measurement
+    flat = uniform_object(m)
+    energies = exit_wave_energies(flat, m.probe, m.scan) * m.intensity_scale**2
+    assert energies.sum() == pytest.approx(m.counts().sum(), rel=1e-5)
+    masked = judged_input("train", masked=True).measurement
+    assert abs(uniform_object(masked)[0, 0]) == pytest.approx(abs(flat[0, 0]), rel=0.02)
+
+
+def test_an_object_that_is_the_uniform_one_is_level_with_it():
+    data = judged_input("train")
+    flat = uniform_object(data.measurement)
+    found = judged(judged_input("train", pinn=flat, lsqml=flat * np.exp(2j))).methods
+    assert [found[name].verdict for name in ("pinn", "lsqml")] == ["level with flat"] * 2
+
+
+def test_chance_decides_no_contest():
+    """Two objects with the same amount of noise: a winner has to be better by more than the frames vary."""
+    truth = judged_truth().object
+    winners = []
+    for seed in range(20, 26):
+        found = judged(judged_input("train", pinn=noisy(truth, 0.1, seed), lsqml=noisy(truth, 0.1, seed + 50)))
+        winners.append(found.contests[0]["winner"])
+    assert winners.count(None) >= 5
+
+
+def test_only_a_refined_probe_makes_the_place_of_an_object_an_ambiguity():
+    truth = judged_truth().object
+    data = judged_input("train", pinn=truth, lsqml=np.roll(truth, 1, axis=0))
+    known, refined = judged(data), judged(replace(data, refined_probe=frozenset({"lsqml"})))
+    values = [found.value("lsqml", "counts", "complement_relative") for found in (known, refined)]
+    assert values[0] > 5 * values[1] > 0
+
+
+def test_an_object_that_is_not_finite_somewhere_has_no_likelihood():
+    truth = judged_truth().object.copy()
+    truth[0, 0] = np.nan
+    found = judged(judged_input("train", pinn=truth, lsqml=noisy(judged_truth().object, 0.1, 4)))
+    rows = {(r.method, r.metric): r for r in found.rows}
+    assert rows["pinn", "complement"].value is None
+    assert rows["pinn", "complement"].reason == "the reconstruction is not finite outside the region"
+    assert found.methods["pinn"].verdict is None
+    assert found.contests == ()
+    assert rows["lsqml", "complement"].value > 0
