@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from fly64_assets.assets.base import base_asset
+from fly64_assets.assets.base import base_asset, current_base
 from fly64_assets.assets.comparison import compare
 from fly64_assets.assets.engines import step_tags
 from fly64_assets.assets.flow import POOL, Compute, stage_asset
@@ -19,6 +19,7 @@ from fly64_assets.assets.networks import reconstruct_with_network, train_network
 from fly64_assets.assets.overlap import cut_view
 from fly64_assets.assets.report import write_report
 from fly64_assets.assets.simulated import simulate_dose
+from fly64_assets.automation.catalogue import definition_metadata
 from fly64_assets.automation.graph import INGEST, build_jobs, nightly_audit
 from fly64_assets.automation.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.checks.factory import asset_check
@@ -56,7 +57,14 @@ def default_resources() -> dict[str, Any]:
 
 def build_assets(design: StudyDesign, *, slots: bool = True) -> dict[str, dg.AssetsDefinition]:
     """All assets by name, partitioned as the design says; with ``slots`` engines take one of the pool."""
-    return {name: _asset(stage, design, POOL if slots else None) for name, stage in STAGES.items()}
+    pool = POOL if slots else None
+    return {name: _described(_asset(stage, design, pool), stage) for name, stage in STAGES.items()}
+
+
+def _described(asset: dg.AssetsDefinition, stage: Stage) -> dg.AssetsDefinition:
+    """The asset with what the catalogue shows of it before it has results."""
+    metadata = definition_metadata(stage, COMPUTE.get(stage.kind, current_base))
+    return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata=metadata))
 
 
 def _asset(stage: Stage, design: StudyDesign, pool: str | None) -> dg.AssetsDefinition:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import dagster as dg
 
+from fly64_assets.automation.catalogue import row_counts
 from fly64_assets.automation.graph import (
     checked_partition,
     condition_of,
@@ -187,7 +188,7 @@ def materialize(
             described = dict(newest.metadata)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),
-        metadata=described | record_metadata(layout, records),
+        metadata=described | row_counts(records) | record_metadata(layout, records),
         check_results=[dg.AssetCheckResult(passed=True, check_name=GATE)],
     )
 

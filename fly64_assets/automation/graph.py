@@ -95,12 +95,13 @@ def condition_of(stage: Stage) -> dg.AutomationCondition[Any] | None:
         return None
     eager, missing = dg.AutomationCondition.eager(), dg.AutomationCondition.any_deps_missing()
     if stage.kind == "report":
-        return eager.without(~missing)
-    gates = dg.AutomationCondition.all_deps_blocking_checks_passed()
+        return eager.without(~missing).with_label("a comparison is new, and none is at work")
+    gates, passed = dg.AutomationCondition.all_deps_blocking_checks_passed(), "the gates of all inputs passed"
     if stage.kind == "comparison":
         on_request = dg.AssetSelection.assets(*(each.asset for each in STAGES.values() if each.on_request))
-        return eager.replace(missing, missing.ignore(on_request)) & gates.ignore(on_request)
-    return eager & gates
+        default = eager.replace(missing, missing.ignore(on_request)) & gates.ignore(on_request).with_label(passed)
+        return default.with_label("all methods but those on request are there with their gates passed, and one is new")
+    return (eager & gates.with_label(passed)).with_label("all inputs are there with their gates passed, and one is new")
 
 
 # -- jobs ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a person finds in the catalogue: owners, tags, descriptions, pools, jobs, schedules and sensors."""
 
 import json
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -9,6 +10,7 @@ from fly64_assets.assets.engines import step_tags
 from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
 from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
+from fly64_assets.evaluation.report.summary import study_table
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import JOBS, STAGES
@@ -31,6 +33,51 @@ def test_every_asset_can_be_understood(definitions, asset):
     assert node.group_name == STAGES[asset].group
     assert len(node.description) > 80
     assert node.code_version
+
+
+@pytest.mark.parametrize("asset", STAGES)
+def test_links_lead_to_the_functions_that_do_the_work(definitions, asset):
+    links = definitions.resolve_asset_graph().get(dg.AssetKey(asset)).metadata["dagster/code_references"]
+    names = [link.label.rpartition(" ")[2] for link in links.code_references]
+    for link, name in zip(links.code_references, names, strict=True):
+        assert Path(link.file_path).read_text().splitlines()[link.line_number - 1].startswith(f"def {name}(")
+    assert len(names) == 1 + (asset in ENGINES)
+    if asset in ENGINES:
+        assert names[1].endswith("_job")
+        assert links.code_references[1].file_path.endswith(STAGES[asset].engine.replace(".", "/") + ".py")
+
+
+def test_tables_of_scores_show_their_columns(definitions):
+    graph = definitions.resolve_asset_graph()
+    tables = {}
+    for asset in STAGES:
+        schema = graph.get(dg.AssetKey(asset)).metadata.get("dagster/column_schema")
+        if schema:
+            tables[asset] = schema.schema if hasattr(schema, "schema") else schema
+    report, comparison = tables["study_report"], tables["comparison"]
+    assert set(tables) == {"study_report", *(name for name in STAGES if STAGES[name].kind == "comparison")}
+    written = study_table([]).decode().strip().split(",")
+    assert [column.name for column in report.columns] == written
+    assert {column.name: column.type for column in report.columns if column.type != "string"} == {
+        "dose": "int",
+        "repeat": "int",
+        "frames": "int",
+        "photons_per_pixel": "float",
+        "covered_fraction": "float",
+        "value": "float",
+    }
+    assert [column.name for column in comparison.columns] == ["arm", "split", "part", "metric", "value"]
+    assert all(column.description for column in (*report.columns, *comparison.columns))
+
+
+def test_conditions_of_automation_have_names(definitions):
+    graph = definitions.resolve_asset_graph()
+    conditions = {asset: graph.get(dg.AssetKey(asset)).automation_condition for asset in STAGES}
+    labels = {asset: condition.get_label() for asset, condition in conditions.items() if condition is not None}
+    assert labels["simulated_dataset"] == "all inputs are there with their gates passed, and one is new"
+    assert labels["study_report"] == "a comparison is new, and none is at work"
+    assert "but those on request" in labels["comparison"]
+    assert all(labels.values())
 
 
 @pytest.mark.parametrize("asset", STAGES)

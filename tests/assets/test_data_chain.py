@@ -20,6 +20,12 @@ def data_version(result, asset):
     return event.tags["dagster/data_version"]
 
 
+def rows(result, asset):
+    """Rows of the partition as the catalogue shows them."""
+    (event,) = result.asset_materializations_for_node(asset)
+    return event.metadata["dagster/partition_row_count"].value
+
+
 def checks_of(result):
     return {
         (evaluation.asset_check_key.name, evaluation.partition): evaluation
@@ -54,6 +60,7 @@ def test_chain_gates_skips_and_checks(graph):
     for dose in ("1000", "10000"):
         result = graph.run("simulated_dataset", partition=dose)
         assert result.success
+        assert rows(result, "simulated_dataset") == 200
         assert all(evaluation.passed for evaluation in checks_of(result).values())
         assert {name for name, _ in checks_of(result)} == {"gate", "sha256", "data_001", "physics"}
 
@@ -69,12 +76,17 @@ def test_chain_gates_skips_and_checks(graph):
     assert train.metadata["view"] == "dense"
     assert train.metadata["data_transformations"][-1]["operation"] == "view"
     assert train.patches is not None
+    test = load_dataset(layout.view_frames(Half(1000, "dense", "test")))
+    assert rows(result, "overlap_view") == train.frames + test.frames
     record = graph.store.required(layout, StageKey("view", Cell(1000, "dense")))
     assert record.values["splits"]["train"]["n_accepted"] == train.frames
     assert record.inputs.keys() == {"dose_1000/patched_train.npz", "dose_1000/patched_test.npz"}
 
     # A view that cannot exist is a skipped record with the measured number, and so is everything after it.
-    assert graph.run("overlap_view", "pinn_bundle", "pinn_reconstruction", partition="1000|sparse").success
+    result = graph.run("overlap_view", "pinn_bundle", "pinn_reconstruction", partition="1000|sparse")
+    assert result.success
+    (event,) = result.asset_materializations_for_node("overlap_view")
+    assert "dagster/partition_row_count" not in event.metadata
     for key in (
         StageKey("view", Cell(1000, "sparse")),
         StageKey("training", Cell(1000, "sparse"), "pinn", 2),

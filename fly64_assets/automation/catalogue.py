@@ -1,0 +1,98 @@
+"""What Dagster's catalogue shows of an asset beside its results: where its code is, its columns, how many rows it has.
+
+Does not belong here: pictures and numbers of a result (``assets``).
+"""
+
+import importlib.util
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+
+from fly64_assets.evaluation.report.summary import TABLE_COLUMNS, TABLE_NUMBERS
+from fly64_assets.evaluation.scores.compare import CSV_COLUMNS
+from fly64_assets.store.records import StageRecord
+from fly64_assets.study.table import Stage
+
+CODE: Final = "dagster/code_references"
+COLUMNS: Final = "dagster/column_schema"
+PARTITION_ROWS: Final = "dagster/partition_row_count"
+
+ENGINE_JOBS: Final = {"training": "train_job", "inference": "infer_job", "reconstruction": "reconstruct_job"}
+"""What an engine runs, by the kind of the stage."""
+
+TABLES: Final = {"comparison": CSV_COLUMNS, "report": TABLE_COLUMNS}
+"""Columns of the table of scores that a kind of stage writes."""
+
+MEANINGS: Final = {
+    "dose": "Photons per frame that reach the detector.",
+    "view": "Overlap view of the scan; baseline is the full scan.",
+    "repeat": "Repeat of the study, from 1: other noise, other training.",
+    "split": "Half of the scan: networks learn on train, all methods reconstruct both.",
+    "frames": "Frames of this half and view.",
+    "photons_per_pixel": "Photons by which an evaluated object pixel was seen, on average.",
+    "covered_fraction": "Part of the scanned area that is illuminated well enough to be evaluated.",
+    "limit": "State of the photon limit: regular, or why there is none.",
+    "arm": "Method, or a reference such as the uniform object (flat).",
+    "part": "What is scored: phase, amplitude, or the complex object.",
+    "metric": "Name of the score.",
+    "value": "The score; empty where there is none.",
+    "reason": "Why there is no value.",
+}
+
+
+def definition_metadata(stage: Stage, function: Callable[..., Any]) -> dict[str, Any]:
+    """Metadata of an asset's definition: links to the function that does the work, and the columns of its table."""
+    metadata: dict[str, Any] = {CODE: code_of(stage, function)}
+    if stage.kind in TABLES:
+        metadata[COLUMNS] = columns(TABLES[stage.kind])
+    return metadata
+
+
+def code_of(stage: Stage, function: Callable[..., Any]) -> dg.CodeReferencesMetadataValue:
+    """The asset's function, and for an engine the job that its process runs; no engine is imported."""
+    references = [_reference(Path(inspect.getfile(function)), function.__name__, "what the asset does")]
+    if stage.engine:
+        spec = importlib.util.find_spec(stage.engine)
+        assert spec is not None
+        assert spec.origin is not None
+        references.append(_reference(Path(spec.origin), ENGINE_JOBS[stage.kind], "what its engine runs"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.CodeReferencesMetadataValue(code_references=[*references])
+
+
+def _reference(file: Path, name: str, label: str) -> dg.LocalFileCodeReference:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.startswith(f"def {name}("))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=f"{label}: {name}")
+
+
+def columns(names: Sequence[str]) -> dg.TableSchema:
+    """Columns of a table of scores, with their types and meanings."""
+    types = {int: "int", float: "float"}
+    return dg.TableSchema(
+        [dg.TableColumn(name, types.get(TABLE_NUMBERS.get(name, str), "string"), MEANINGS[name]) for name in names]
+    )
+
+
+def row_counts(records: Sequence[StageRecord]) -> dict[str, int]:
+    """Frames of a partition, over both halves and all repeats; nothing for stages without frames, or skipped ones."""
+    counts = [count for record in records for count in _frames(record)]
+    return {PARTITION_ROWS: sum(counts)} if counts else {}
+
+
+def _frames(record: StageRecord) -> list[int]:
+    values: Mapping[str, Any] = record.values
+    if record.outcome != "succeeded":
+        return []
+    if record.key.stage == "simulated":
+        return [int(value) for name, value in values.items() if name in ("frames_train", "frames_test")]
+    if record.key.stage == "view":
+        return [int(facts["n_accepted"]) for facts in values["splits"].values() if facts["outcome"] == "succeeded"]
+    return []
