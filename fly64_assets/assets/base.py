@@ -62,13 +62,13 @@ def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
         check_specs=[gate_spec(stage.asset)],
-        required_resource_keys={"gpu"} if design.of_measured_frames else set(),
+        required_resource_keys={"study", "store", *(("gpu",) if design.of_measured_frames else ())},
         pool=POOL if design.of_measured_frames else None,
     )
 
-    def base_dataset(
-        context: dg.AssetExecutionContext, config: BaseFile, study: StudyResource, store: ArtifactStoreResource
-    ) -> Iterator[AssetEvent]:
+    def base_dataset(context: dg.AssetExecutionContext, config: BaseFile) -> Iterator[AssetEvent]:
+        study: StudyResource = context.resources.study
+        store: ArtifactStoreResource = context.resources.store
         try:
             current = study.design()
             layout, record = current_base(store.store(current.name), current, config, context)
