@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.corrections import NONE
-from fly64_assets.contract.findings import ContractReport, Finding, FormError, Severity
+from fly64_assets.contract.findings import ContractReport, Finding, FormError, Severity, information
 from fly64_assets.contract.metadata import (
     STAND_IN_OBJECT,
     decode_metadata,
@@ -27,6 +27,7 @@ from fly64_assets.contract.metadata import (
     transformation,
 )
 from fly64_assets.contract.npz import open_npz, write_data_set, write_npz
+from fly64_assets.contract.probe_findings import PHOTONS
 from fly64_assets.contract.schema import Base, base_arrays, further, small_arrays, strongest
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.engines.process import run_isolated
@@ -136,7 +137,7 @@ def judged(
             where = f"that is an option of `fly64 base import {path}`"
             raise FormError(problem.code, f"{problem} ({where})") from problem
         raise
-    found = [_finding(entry) for entry in entries if entry.verdict not in (UNDERSTOOD, IGNORED)]
+    found = [_finding(entry, design) for entry in entries if entry.verdict not in (UNDERSTOOD, IGNORED)]
     if all(finding.severity != "error" for finding in found):
         found += measured_findings(arrays, design)
     report = ContractReport(tuple(found))
@@ -161,9 +162,11 @@ def measured_problem(design: StudyDesign, path: Path) -> str:
     return ""
 
 
-def _finding(entry: Entry) -> Finding:
+def _finding(entry: Entry, design: StudyDesign) -> Finding:
     severities: dict[str, Severity] = {REFUSED: "error", "warning": "warning"}
     code = str(entry.value) if entry.key == "(contract)" else "IMPORT"
+    if code == PHOTONS and design.measured.calibrate:
+        return information(code, "the probe of the file is in another unit than the counts; the calibration scales it")
     message = entry.text if code != "IMPORT" else f"{entry.key}: {entry.value}: {entry.text}"
     return Finding(code, severities.get(entry.verdict, "info"), message)
 

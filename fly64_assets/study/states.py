@@ -52,7 +52,8 @@ def base_state(store: ArtifactStore, design: StudyDesign, *, quick: bool = False
                 "again with `fly64 base import FILE`, or choose another with `fly64 base use ID`"
             )
         return State("missing", f"the record of base {active.base_id} is missing or damaged", record)
-    if why := unfit_base(design, layout, record):
+    why = unfit_base(design, layout, record) if pinned else ""
+    if why:
         return State("stale", why, record)
     inputs = {Path(name.removeprefix(EXTERNAL)): sha256 for name, sha256 in record.inputs.items()}
     expected: Mapping[str, Any] = {**record.parameters, "patch_size_pixels": design.patch_size_pixels}

@@ -25,7 +25,7 @@ from fly64_assets.physics.measurement import Measurement
 ARRAYS: Final = "calibration.npz"
 DOCUMENT: Final = "calibration.json"
 PICTURE: Final = "calibration.png"
-PARTS: Final = {"orientation": 15, "calibration": 50, "halves": 20, "deviations": 15}
+PARTS: Final = {"orientation": 10, "calibration": 60, "halves": 25}
 """Shares of the time in per cent, by what is done."""
 
 
@@ -80,9 +80,10 @@ def _calibrated(
     )
     obj, found, _ = normalised(reference.object, reference.measurement, fit=True)
     agreement = halves(found, execution, course.part("halves"), reference.run.kept_epoch).to_dict()
+    print("deviations: begins", flush=True)
     residual = backgrounds(obj, found)
     picture = residual.pop("picture")
-    residual["mode"] = further_mode(obj, found, execution, course.part("deviations"))
+    residual["mode"] = further_mode(obj, found)
     modes = residual["mode"].pop("modes")
     document = _described(obj, found) | {
         "calibrated": True,

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.physics.forward import blocks, patch_counts
-from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, patch_counts
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.probe_modes import MODES_AXES
 
@@ -41,12 +40,13 @@ def normalised(
 ) -> tuple[NDArray[np.complex64], Measurement, float]:
     """Object (H, W) and measurement in the scale in which s^2 sum |P|^2 is the mean number of counts of a frame.
 
-    The root mean square of the object's amplitude, weighted with the illumination, becomes one; the counts that object
-    and probe let expect stay. With ``fit`` the probe is scaled so that they add up to the measured ones, which is the
-    maximum of the Poisson likelihood over the scale. Returns the factor of the probe, too.
+    The root mean square of the object's amplitude in the windows, weighted with |P|^2, becomes one; the counts that
+    object and probe let expect stay. With ``fit`` the probe is scaled so that those add up to the measured ones, which
+    is the maximum of the Poisson likelihood over the scale. Where pixels are bad, s^2 sum |P|^2 counts the light on
+    them too. Returns the factor of the probe as well.
     """
-    weight = illumination(measurement.modes, measurement.scan)
-    amplitude = math.sqrt(float((weight * np.abs(obj.astype(np.complex128)) ** 2).sum() / weight.sum()))
+    energies = exit_wave_energies(obj, measurement.modes, measurement.scan)
+    amplitude = math.sqrt(exact_mean(energies) / float((np.abs(measurement.modes.astype(np.complex128)) ** 2).sum()))
     factor = amplitude
     if fit:
         factor *= math.sqrt(mean_counts(measurement) / expected_mean_counts(obj, measurement))
