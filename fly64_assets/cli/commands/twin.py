@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from fly64_assets.cli.driver.drive import RunOptions, carry_out
+from fly64_assets.cli.driver.drive import RunOptions, carry_out, import_base
 from fly64_assets.cli.driver.schedule import to_build
-from fly64_assets.cli.file_options import say_finding
 from fly64_assets.cli.options import chosen, dose_option, driven, view_option
 from fly64_assets.study.states import study_states
 from fly64_assets.study.table import ON_REQUEST
@@ -35,7 +34,6 @@ def twin(options: RunOptions, **asked: Any) -> None:
       fly64 --study measured twin --dry-run
     """
     from fly64_assets.study import twin as twins
-    from fly64_assets.study.intake import intake_file
 
     session, design = options.session, options.session.design()
     filters = chosen(design, (), **asked)
@@ -54,7 +52,7 @@ def twin(options: RunOptions, **asked: Any) -> None:
     of_twin = replace(options, session=replace(session, study=str(made.path)))
     twin_store = session.store(made.design)
     if not options.dry_run:
-        intake_file(twin_store, made.design, made.frames, announce=click.echo, say=say_finding)
+        import_base(of_twin.session, made.design, made.frames, None, gpu=options.gpu)
     states = study_states(twin_store, made.design, methods=filters.methods)
     keys = to_build(made.design, states, filters)
     status = 0
