@@ -31,6 +31,7 @@ from fly64_assets.study.table import ON_REQUEST, STAGES
 def compare(work: Work[Cell]) -> Mapping[str, Any]:
     """Score every method of a cell, and write the scores, figures and bounds."""
     from fly64_assets.evaluation.report.figures import cell_pictures, phase_strip
+    from fly64_assets.evaluation.report.measured.pictures import residual_pictures
 
     layout, design = work.layout, work.design
     verified(layout.base)
@@ -40,7 +41,7 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
         compared,
         coverage_threshold=design.evaluation.coverage_threshold,
         histories={split: _histories(work, split) for split in compared.splits},
-    )
+    ) | residual_pictures(compared, splits)
     for name, content in pictures.items():
         work.build.write_bytes(layout.output(work.key, name), content, data=False)
     for split, result in compared.splits.items():
@@ -57,6 +58,8 @@ def compare(work: Work[Cell]) -> Mapping[str, Any]:
         description[f"phase_{split}"] = picture(phase_strip(result))
         if f"limit_{split}.png" in pictures:
             description[f"limit_{split}"] = picture(pictures[f"limit_{split}.png"])
+        if f"residuals_{split}.png" in pictures:
+            description[f"residuals_{split}"] = picture(pictures[f"residuals_{split}.png"])
         description |= {
             name: dg.MetadataValue.json(value) if isinstance(value, dict) else value
             for name, value in result.headlines().items()

@@ -1,31 +1,119 @@
 """The report over all cells of the study."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import dagster as dg
+
 from fly64_assets.assets.flow import Work, picture
+from fly64_assets.contract.npz import open_npz
 from fly64_assets.evaluation.report.figures import picture_name
 from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey, Study
 from fly64_assets.store.sidecars import library_versions, verified
 from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import study_states
 from fly64_assets.study.table import STAGES, Key, design_cells
 
 
 def write_report(work: Work[Study]) -> Mapping[str, Any]:
     """Write the page over all cells, the same as Markdown, and the tables."""
-    from fly64_assets.evaluation.report.page import render_markdown, render_report
-    from fly64_assets.evaluation.report.plots import study_plots
-    from fly64_assets.evaluation.report.summary import study_summary, study_table
+    from fly64_assets.evaluation.report.summary import study_table
 
     design, layout, key = work.design, work.layout, work.key
     states = study_states(work.store, design, quick=True)
     cells = [_cell(work, states, cell) for dose in design.doses for cell in design_cells(design, dose)]
-    views = [
+    found = _Study(cells, _views(design), _provenance(work, states), _figures(work))
+    written = _measured_report(work, found) if design.of_measured_frames else _simulated_report(design, found)
+    work.build.write_bytes(layout.output(key, "index.html"), written.page.encode(), data=False)
+    work.build.write_bytes(layout.output(key, "report.md"), written.markdown.encode(), data=False)
+    work.build.write_bytes(layout.output(key, "study_metrics.csv"), study_table(cells), data=False)
+    work.build.write_json(layout.output(key, "metrics_summary.json"), written.summary, data=False)
+    missing = [f"{cell['dose']}/{cell['view']}" for cell in cells if not cell["comparisons"]]
+    work.build.succeed({"cells": len(cells), "cells_without_comparison": missing})
+    return {
+        "cells": len(cells),
+        "cells_compared": len(cells) - len(missing),
+        "cells_without_comparison": ", ".join(missing) or "none",
+        **written.shown,
+    }
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What a report is made of: its cells, views, provenance, and the pictures of its cells."""
+
+    cells: Sequence[Mapping[str, Any]]
+    views: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
+    figures: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class _Report:
+    """A report as it is written, and what Dagster's UI shows of it."""
+
+    summary: Mapping[str, Any]
+    page: str
+    markdown: str
+    shown: Mapping[str, Any]
+
+
+def _simulated_report(design: StudyDesign, found: _Study) -> _Report:
+    from fly64_assets.evaluation.report.page import render_markdown, render_report
+    from fly64_assets.evaluation.report.plots import study_plots
+    from fly64_assets.evaluation.report.summary import study_summary
+
+    summary = study_summary(
+        design.name, design.doses, found.views, found.cells, design=design.to_dict(), provenance=found.provenance
+    )
+    plots = study_plots(summary)
+    page = render_report(summary, {**found.figures, **plots})
+    shown = {"phase_error_against_dose": picture(plots["study/dose/test"])}
+    return _Report(summary, page, render_markdown(summary), shown)
+
+
+def _measured_report(work: Work[Study], found: _Study) -> _Report:
+    from fly64_assets.evaluation.report.measured.page import render_measured_markdown, render_measured_report
+    from fly64_assets.evaluation.report.measured.plots import measured_plots
+    from fly64_assets.evaluation.report.measured.probe import probe_figure, probe_health
+    from fly64_assets.evaluation.report.measured.summary import measured_summary
+
+    design, document = work.design, work.layout.calibration
+    files = [document, document.with_suffix(".npz"), document.with_suffix(".png")]
+    for path in files:
+        verified(path)
+    arrays = open_npz(files[1])
+    probes = arrays["first_probe"], arrays["probe"]
+    summary = measured_summary(
+        design.name,
+        design.doses,
+        found.views,
+        found.cells,
+        design=design.to_dict(),
+        provenance=found.provenance,
+        calibration=json.loads(document.read_bytes()),
+        probes=probe_health(*probes),
+    )
+    plots = measured_plots(summary)
+    drawn = {"study/probe": probe_figure(*probes), "study/calibration": files[2].read_bytes()}
+    page = render_measured_report(summary, {**found.figures, **plots, **drawn})
+    sentences = "\n\n".join(verdict["sentence"] for verdict in summary["verdicts"])
+    shown = {
+        "best_methods": dg.MetadataValue.md(sentences),
+        "kept_aside_counts_against_dose": picture(plots[f"study/likelihood/{JUDGED_SPLIT}"]),
+        "resolution_against_dose": picture(plots["study/resolution"]),
+    }
+    return _Report(summary, page, render_measured_markdown(summary), shown)
+
+
+def _views(design: StudyDesign) -> list[dict[str, Any]]:
+    return [
         {
             "name": view,
             "gridsize": design.gridsize(view),
@@ -34,23 +122,6 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
         }
         for view in design.views
     ]
-    summary = study_summary(
-        design.name, design.doses, views, cells, design=design.to_dict(), provenance=_provenance(work, states)
-    )
-    plots = study_plots(summary)
-    page = render_report(summary, _figures(work) | plots)
-    work.build.write_bytes(layout.output(key, "index.html"), page.encode(), data=False)
-    work.build.write_bytes(layout.output(key, "report.md"), render_markdown(summary).encode(), data=False)
-    work.build.write_bytes(layout.output(key, "study_metrics.csv"), study_table(cells), data=False)
-    work.build.write_json(layout.output(key, "metrics_summary.json"), summary, data=False)
-    missing = [f"{cell['dose']}/{cell['view']}" for cell in cells if not cell["comparisons"]]
-    work.build.succeed({"cells": len(cells), "cells_without_comparison": missing})
-    return {
-        "cells": len(cells),
-        "cells_compared": len(cells) - len(missing),
-        "cells_without_comparison": ", ".join(missing) or "none",
-        "phase_error_against_dose": picture(plots["study/dose/test"]),
-    }
 
 
 def _cell(work: Work[Study], states: Mapping[Key, State], cell: Cell) -> dict[str, Any]:
@@ -84,7 +155,8 @@ def _stage(state: State) -> dict[str, Any]:
     return {
         "outcome": record.outcome if record else "missing",
         "reason": (record.reason if record else state.reason) or None,
-        "seconds": record.seconds if record else None,
+        # Halves are reconstructed for their ring correlation alone.
+        "seconds": record.seconds - record.values.get("pairs_seconds", 0) if record else None,
         "stale": state.name == "stale",
         "stale_reason": state.reason if state.name == "stale" else None,
     }

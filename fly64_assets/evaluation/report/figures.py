@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.engines.figures import draw_object, draw_picture, percentile_limits, png
-from fly64_assets.evaluation.scores.compare import CellComparison, SplitComparison
+from fly64_assets.evaluation.scores.compare import REFERENCE, TRUTH, CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
 from fly64_assets.physics.illumination import illumination
@@ -43,7 +43,18 @@ QUANTITIES: Final = {"phase": "phase", "error": "phase error", "amplitude": "amp
 """What is drawn of a reconstruction, with its label."""
 
 LABELS: Final = {"phase": "phase [rad]", "error": "phase error [rad]", "amplitude": "amplitude"}
+LABELS_TO_REFERENCE: Final = LABELS | {"error": "phase - reference [rad]"}
+"""Labels where there is no truth."""
 MAPS: Final = {"phase": "cividis", "error": "coolwarm", "amplitude": "gray"}
+
+RINGS: Final = {
+    TRUTH: {"phase": "ring correlation with the truth, phase", "complex": "ring correlation with the truth, complex"},
+    REFERENCE: {
+        "photons": "ring correlation, halves of the photons",
+        "frames": "ring correlation, halves of the frames",
+    },
+}
+"""Curves of a cell's figure with their titles, by what the methods are compared with."""
 
 Histories = Mapping[str, Mapping[str, Sequence[float]]]
 """Loss curves: method -> series -> values per epoch."""
@@ -116,9 +127,9 @@ def picture_name(file: str) -> str | None:
     'test/lsqml/phase'
     """
     kind, _, rest = file.removesuffix(".png").partition("_")
-    if not file.endswith(".png") or kind not in ("comparison", "limit", "tile"):
+    if not file.endswith(".png") or kind not in ("comparison", "limit", "tile", "residuals"):
         return None
-    return f"{rest}/limit" if kind == "limit" else rest.replace(".", "/")
+    return f"{rest}/{kind}" if kind in ("limit", "residuals") else rest.replace(".", "/")
 
 
 def loss_history(recorded: str | NDArray[np.floating]) -> dict[str, list[float]]:
@@ -149,10 +160,10 @@ def cell_figure(
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall - 2.7, 2.7])[:, 0]
     _draw_objects(top, top.subplots(3, columns, squeeze=False), comparison, ("phase", "error", "amplitude"))
     panels = bottom.subplots(1, 2 + len(histories), squeeze=False)[0]
-    for panel, part in zip(panels, ("phase", "complex"), strict=False):
-        curves = {method: comparison.curves.get(method, {}).get(part) for method in methods}
+    for panel, (kind, title) in zip(panels, RINGS[comparison.standard].items(), strict=False):
+        curves = {method: comparison.curves.get(method, {}).get(kind) for method in methods}
         draw_correlations(panel, methods, {m: c.to_dict() for m, c in curves.items() if isinstance(c, RingCorrelation)})
-        _labels(panel, f"ring correlation with the {comparison.standard}, {part}", "frequency [1/px]", "FRC")
+        _labels(panel, title, "frequency [1/px]", "FRC")
     for panel, (method, series) in zip(panels[2:], histories.items(), strict=True):
         for i, (name, values) in enumerate(series.items()):
             epochs = np.arange(1, len(values) + 1)
@@ -193,7 +204,8 @@ def _limit_figure(comparison: SplitComparison, *, dose: int, view: str) -> bytes
             raise ValueError(f"there is no photon limit to draw: {comparison.limit.reason}")
         low, high = percentile_limits(least[comparison.region.mask])
         image = _draw(axis, comparison, least, "cividis", norm=LogNorm(low, max(high, 1.01 * low)))
-        axis.set_title(f"photon limit of the {part}, {dose:,} photons per frame, {view}", fontsize=8)
+        where = ", at the reference" if comparison.standard == REFERENCE else ""
+        axis.set_title(f"photon limit of the {part}{where}, {dose:,} photons per frame, {view}", fontsize=8)
         figure.colorbar(image, ax=axis, shrink=0.9).set_label(LABELS[part], fontsize=7)
     return png(figure, max_bytes=PREVIEW_BYTES)
 
@@ -211,7 +223,7 @@ def tiles(comparison: SplitComparison) -> dict[tuple[str, str], bytes]:
             axis = figure.subplots()
             low, high = limits[quantity]
             image = _draw(axis, comparison, picture, MAPS[quantity], vmin=low, vmax=high)
-            _colour_bar(figure, image, axis, quantity, 0.02)
+            _colour_bar(figure, image, axis, _labels_of(comparison)[quantity], 0.02)
             made[name, quantity] = png(figure, dpi=110, max_bytes=PREVIEW_BYTES)
     return made
 
@@ -250,10 +262,14 @@ def _draw(axis: Axes, comparison: SplitComparison, picture: NDArray[np.float64],
     )
 
 
-def _colour_bar(figure: Any, image: Any, axes: Any, quantity: str, pad: float) -> None:
+def _colour_bar(figure: Any, image: Any, axes: Any, label: str, pad: float) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=pad)
-    bar.set_label(LABELS[quantity], fontsize=7)
+    bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7)
+
+
+def _labels_of(comparison: SplitComparison) -> dict[str, str]:
+    return LABELS_TO_REFERENCE if comparison.standard == REFERENCE else LABELS
 
 
 def _object_pictures(comparison: SplitComparison) -> tuple[Pictures, dict[str, tuple[float, float]]]:
@@ -286,7 +302,7 @@ def _draw_objects(figure: Any, axes: NDArray[Any], comparison: SplitComparison, 
                 low, high = limits[quantity]
                 image = _draw(axis, comparison, pictures[quantity][name], MAPS[quantity], vmin=low, vmax=high)
         if image is not None:
-            _colour_bar(figure, image, list(row), quantity, 0.01)
+            _colour_bar(figure, image, list(row), _labels_of(comparison)[quantity], 0.01)
     axes[1][0].axis("off")
     for column, name in zip(axes.T, names, strict=True):
         column[0].set_title(name, fontsize=9)

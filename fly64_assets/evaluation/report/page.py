@@ -60,6 +60,24 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
     ``DOSE/VIEW/NAME``, the NAME as :func:`~fly64_assets.evaluation.report.figures.picture_name` gives it to the files
     of a cell, and those of :func:`~fly64_assets.evaluation.report.plots.study_plots`; missing ones are left out.
     """
+    return render_page(
+        "report.html.j2",
+        summary,
+        figures,
+        shown=[TRUTH, *summary["arms"]],
+        truth=TRUTH,
+        quantities=QUANTITIES,
+        metrics=[" ".join(entry) for entry in SHOWN_METRICS],
+        units=UNITS,
+    )
+
+
+def render_page(template: str, summary: Mapping[str, Any], figures: Mapping[str, bytes], **values: Any) -> str:
+    """A page of the folder ``templates``, with what all reports show and its own ``values``.
+
+    A template that extends ``page.html.j2`` needs ``shown``, the names between which its pictures are switched, and
+    ``quantities`` with their labels.
+    """
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -68,20 +86,16 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
     environment.filters |= {"figure": number, "share": share, "metric": _metric}
     environment.filters["bytes"] = lambda value: f"{value / 1e6:,.2f} MB"
     environment.globals["spread"] = _metric
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(
         summary=summary,
         cells={(cell["dose"], cell["view"]): cell for cell in summary["cells"]},
         splits=SPLITS,
         split_titles=SPLIT_TITLES,
         judged=JUDGED_SPLIT,
-        metrics=[" ".join(entry) for entry in SHOWN_METRICS],
-        units=UNITS,
         uniform=UNIFORM,
-        truth=TRUTH,
-        shown=[TRUTH, *summary["arms"]],
         names={UNIFORM: "uniform object"},
+        **{"seed_names": {}, **values},
         verdicts=VERDICT_TEXTS,
-        quantities=QUANTITIES,
         pictures={name: data_uri(png, lossless=name.startswith("study/")) for name, png in figures.items()},
     )
 
@@ -117,11 +131,17 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         blocks += [f"## Phase RMSE [rad], {SPLIT_TITLES[split]}", _errors(summary, split)]
         blocks += [f"## Efficiency (bound / mean squared phase error), {split} split", _efficiencies(summary, split)]
     blocks += [f"Overlap of discs, {sentence}." for sentence in summary["overlap_counts"]]
+    blocks += [summary["limit_scope"], *record_blocks(summary)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def record_blocks(summary: Mapping[str, Any]) -> list[str]:
+    """Times, skips, failures, out-of-date results and provenance of a study as blocks of Markdown."""
     times = []
     for cell in summary["cells"]:
         seconds = ", ".join(f"{name} {number(value)}" for name, value in cell["seconds"].items())
         times.append(f"- {cell['dose']:,}/{cell['view']}: {seconds or 'nothing has run'}")
-    blocks += [summary["limit_scope"], "## Time [s]", "\n".join(times)]
+    blocks = ["## Time [s]", "\n".join(times)]
     for title, key in (("Skipped", "skips"), ("Failed", "failures"), ("Out of date", "stale")):
         if summary[key]:
             entries = [f"- {entry['cell']}, {entry['stage']}: {entry['reason']}" for entry in summary[key]]
@@ -133,8 +153,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
         f"{len(provenance['artifacts'])} artifacts, listed in `SHA256SUMS`",
     )
-    blocks += ["## Provenance", "\n".join(f"- {line}" for line in lines)]
-    return "\n\n".join(blocks) + "\n"
+    return [*blocks, "## Provenance", "\n".join(f"- {line}" for line in lines)]
 
 
 def _errors(summary: Mapping[str, Any], split: str) -> str:

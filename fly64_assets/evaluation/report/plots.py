@@ -39,7 +39,7 @@ def dose_figure(summary: Mapping[str, Any], split: str) -> bytes:
         for axis, view in zip(row, views, strict=True):
             _dose_panel(axis, summary, view, split, part)
         row[0].set_ylabel(f"{label}, {split}")
-    _shared_legend(figure, axes.ravel().tolist())
+    shared_legend(figure, axes.ravel().tolist())
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
@@ -49,7 +49,7 @@ def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
     axis = figure.subplots()
     axis.set(xscale="log", yscale="log", xlabel="expected photons per pixel", ylabel=f"phase RMSE [rad], {split}")
     views = [view["name"] for view in summary["views"]]
-    scored = [(cell, scores) for cell, scores in _splits(summary, split) if scores["photons_per_pixel"]]
+    scored = [(cell, scores) for cell, scores in scored_cells(summary, split) if scores["photons_per_pixel"]]
     for method in summary["arms"]:
         colour = method_style(summary["arms"], method)["color"]
         for i, view in enumerate(views):
@@ -73,12 +73,12 @@ def photon_figure(summary: Mapping[str, Any], split: str) -> bytes:
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
-def correlation_figure(summary: Mapping[str, Any], split: str) -> bytes:
-    """Ring correlation with the truth, a panel per cell, complex fields."""
+def correlation_figure(summary: Mapping[str, Any], split: str, kind: str | None = None) -> bytes:
+    """Ring correlation of complex fields, a panel per cell: with the truth, or the one of a ``kind`` among several."""
     doses, views = summary["doses"], [view["name"] for view in summary["views"]]
     figure = new_figure(3.4 * len(views), 2.1 * len(doses) + 0.5)
     axes = figure.subplots(len(doses), len(views), sharex=True, sharey=True, squeeze=False)
-    by_cell = {(cell["dose"], cell["view"]): scores for cell, scores in _splits(summary, split)}
+    by_cell = {(cell["dose"], cell["view"]): scores for cell, scores in scored_cells(summary, split)}
     for row, dose in zip(axes, doses, strict=True):
         for axis, view in zip(row, views, strict=True):
             scores = by_cell.get((dose, view))
@@ -88,6 +88,8 @@ def correlation_figure(summary: Mapping[str, Any], split: str) -> bytes:
                 axis.text(0.5, 0.5, "no result", ha="center", va="center", transform=axis.transAxes, fontsize=8)
                 continue
             curves = {m: scores["frc"].get(m, {}) for m in summary["arms"]}
+            if kind is not None:
+                curves = {m: kinds.get(kind, {}) for m, kinds in curves.items()}
             draw_correlations(axis, summary["arms"], {m: c for m, c in curves.items() if "correlation" in c})
             axis.grid(True, alpha=0.25)
     for axis in axes[-1]:
@@ -95,12 +97,12 @@ def correlation_figure(summary: Mapping[str, Any], split: str) -> bytes:
     for axis in axes[:, 0]:
         axis.set_ylabel("FRC", fontsize=7)
     axes[0][0].set(xlim=(0, 0.5), ylim=(-0.15, 1.05))
-    _shared_legend(figure, axes.ravel().tolist())
+    shared_legend(figure, axes.ravel().tolist())
     return png(figure, dpi=100, max_bytes=PREVIEW_BYTES)
 
 
 def _dose_panel(axis: Axes, summary: Mapping[str, Any], view: str, split: str, part: str) -> None:
-    cells = [(cell, scores) for cell, scores in _splits(summary, split) if cell["view"] == view]
+    cells = [(cell, scores) for cell, scores in scored_cells(summary, split) if cell["view"] == view]
     # Fixed before anything is drawn: a panel may hold a single point, whose own limits would be one number.
     axis.set(xscale="log", yscale="log", xlim=(min(summary["doses"]) / 1.6, max(summary["doses"]) * 1.6))
     for method in summary["arms"]:
@@ -128,7 +130,7 @@ def _dose_panel(axis: Axes, summary: Mapping[str, Any], view: str, split: str, p
     axis.grid(True, which="both", alpha=0.25)
 
 
-def _shared_legend(figure: Any, axes: Sequence[Any]) -> None:
+def shared_legend(figure: Any, axes: Sequence[Any]) -> None:
     """One legend below all panels, each entry once."""
     entries: dict[str, Any] = {}
     for axis in axes:
@@ -139,7 +141,8 @@ def _shared_legend(figure: Any, axes: Sequence[Any]) -> None:
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
-def _splits(summary: Mapping[str, Any], split: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def scored_cells(summary: Mapping[str, Any], split: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Cells that have scores of a split, with these scores."""
     return [(cell, cell["splits"][split]) for cell in summary["cells"] if split in cell["splits"]]
 
 
