@@ -94,7 +94,14 @@ def test_another_command_names_what_exists(command):
         options = [word for word in words[1:] if word.startswith("--")] if program == "python" else []
         assert [option for option in options if f'"{option}"' not in text] == []
     elif words:
-        known = (["asset", "materialize"], ["definitions", "validate"], ["dev"], ["launch"], ["check", "defs"])
+        known = (
+            ["asset", "materialize"],
+            ["definitions", "validate"],
+            ["dev"],
+            ["launch"],
+            ["check", "defs"],
+            ["list", "defs"],
+        )
         assert any(words[: len(one)] == one for one in known), command
 
 
