@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from fly64_assets.contract.findings import ContractReport, Expectations
 from fly64_assets.contract.metadata import (
     DETECTOR,
+    STAND_IN_OBJECT,
     derive_metadata,
+    has_stand_in_object,
     physics_parameters,
     positive_parameter,
     transformation,
 )
 from fly64_assets.contract.npz import write_data_set
-from fly64_assets.contract.schema import Dataset, small_arrays
+from fly64_assets.contract.schema import OBJECT, Dataset, small_arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.measured.thinning import Thinning, rows_of, thinned
 from fly64_assets.physics.counts import stored_amplitude
@@ -40,7 +42,7 @@ class ThinnedScan:
     Attributes
     ----------
     measured : Dataset
-        All measured frames at full counts; its object is a stand-in and is handed on as it is.
+        All measured frames at full counts. Its object is not used: files of a dose hold ones instead.
     thinning : Thinning
         Which photons belong to the dose.
     axis, point : str, float [px]
@@ -132,8 +134,10 @@ def split_metadata(
         **scan.measured.metadata,
         "physics_parameters": {name: value for name, value in known.items() if name not in DETECTOR},
     }
+    stands_in = [] if has_stand_in_object(measured) else [transformation(STAND_IN_OBJECT, {"key": OBJECT})]
     return derive_metadata(
         measured,
+        *stands_in,
         scan.thinning.step(),
         transformation("canonicalise", {"amplitude": "float32(sqrt(counts) / s)", "dc": "centre"}),
         transformation("split", halved),
@@ -183,7 +187,7 @@ def write_split(
     return write_data_set(
         file,
         small_arrays(
-            measured.object,
+            np.ones(measured.object.shape, np.complex64),
             measured.modes,
             measured.x[rows],
             measured.y[rows],
