@@ -33,7 +33,7 @@ LEAST_FRAMES: Final = 16
 """Frames below which orientations are not compared."""
 LEAST_GAIN: Final = 100.0
 """Twice the natural logarithm of the likelihood ratio of the kept-aside counts from which it is no chance."""
-LEAST_SHARE: Final = 0.05
+LEAST_SHARE: Final = 0.02
 """Share of its deviance that the file's own orientation must lose."""
 
 PAIRS: Final[tuple[tuple[str, str], ...]] = (
