@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,10 @@ from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import BASE, Cell, StageKey
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study.design import StudyDesign, load_design
-from fly64_assets.study.twin import make_twin, measured_layout, require_compared, twin_design
+from fly64_assets.study.twin import make_twin, measured_layout, require_compared, twin_design, write_twin_report
 
 BASE_ID = "scan_0123abcd"
+KNOWN = {"inputs": {}, "parameters": {}, "design_sha256": "", "code_version": "1", "seeds": {}}
 
 
 @pytest.fixture
@@ -37,11 +39,11 @@ def measured_store(tmp_path, design):
 def filled(store, reference, frames=True):
     layout = store.layout(BASE_ID)
     arrays = simulated_measurement(measured_truth(), PHOTONS, SEED, gap_and_beamstop(), np.arange(FRAMES) + 7)
-    known = {"inputs": {}, "parameters": {}, "design_sha256": "", "code_version": "1", "seeds": {}}
-    with store.build(layout, BASE, **known) as build:
+    with store.build(layout, BASE, **KNOWN) as build:
         build.write(layout.base, lambda file: write_npz(file, base_arrays(reference)))
         if frames:
             build.write(layout.measured_frames, lambda file: write_npz(file, arrays))
+        build.write_json(layout.calibration, {"deviance": 1.4, "expected_deviance": 0.9}, data=False)
         build.succeed({"origin": IMPORTED})
     store.set_active_base(BASE_ID, IMPORTED)
     return store
@@ -93,6 +95,43 @@ def test_files_of_the_twin_are_sound_and_in_use(measured_store, design):
     assert find_garbage(measured_store) == []
 
 
+def compared(store, layout, view, scores):
+    """A comparison of measured frames, as its stage leaves it."""
+    arms = {name: {"outcome": "compared", "reason": None, "verdict": None} for name in scores}
+    rows = [
+        {"arm": name, "part": "counts", "metric": metric, "value": value / scale, "reason": None}
+        for name, value in scores.items()
+        for metric, scale in (("complement", 1), ("complement_relative", 100))
+    ]
+    winner, loser = sorted(scores, key=scores.get)
+    contests = [{"score": "complement", "winner": winner, "loser": loser, "sentence": ""}]
+    split = {"outcome": "compared", "reason": None, "arms": arms, "rows": rows, "contests": contests}
+    key = StageKey("comparison", Cell(1000, view))
+    with store.build(layout, key, **KNOWN) as build:
+        build.write_json(layout.output(key, "comparison.json"), {"version": 2, "splits": {"test": split}})
+        build.succeed({})
+    return key
+
+
+def test_report_puts_both_studies_side_by_side(tmp_path, measured_store, design):
+    layout = measured_layout(measured_store, design)
+    made = make_twin(layout, design)
+    other = filled(ArtifactStore(tmp_path / "data", made.design.name), measured_truth())
+    keys = [compared(measured_store, layout, view, {"pinn": 20.0, "lsqml": 40.0}) for view in ("baseline", "dense")]
+    compared(other, other.layout(BASE_ID), "baseline", {"pinn": 10.0, "lsqml": 20.0})
+    page = write_twin_report(measured_store, design, other, made, keys)
+    assert page == layout.folder / "twin" / "twin.html"
+    found = json.loads(page.with_name("twin.json").read_text())
+    (cell, missing) = found["cells"]
+    assert (cell["pairs"][0]["agreement"], cell["pairs"][0]["ratio"]) == ("same", 0.5)
+    assert missing["reason"] == "twin: dose_1000/dense: comparison has not run"
+    assert "1.4000 per pixel, and 0.9000" in page.read_text()
+    assert "scan_twin" in page.with_name("twin.md").read_text()
+    assert verify_folder(layout.folder).ok
+    assert find_garbage(measured_store) == []
+    assert "../twin/twin.html" in layout.checksums.read_text()
+
+
 def test_a_study_that_simulates_its_frames_is_refused(measured_store, design):
     with pytest.raises(ArtifactError, match=r"study scan simulates its frames \(scan: uniform\)"):
         measured_layout(measured_store, replace(design, scan="uniform"))
@@ -111,8 +150,7 @@ def test_a_twin_of_a_twin_is_refused(tmp_path, measured_store, design):
     store = ArtifactStore(tmp_path / "data", made.design.name)
     layout = store.layout(BASE_ID)
     content = made.frames.read_bytes()
-    known = {"inputs": {}, "parameters": {}, "design_sha256": "", "code_version": "1", "seeds": {}}
-    with store.build(layout, BASE, **known) as build:
+    with store.build(layout, BASE, **KNOWN) as build:
         build.write(layout.base, lambda file: write_npz(file, base_arrays(measured_truth())))
         build.write_bytes(layout.measured_frames, content)
         build.succeed({"origin": IMPORTED})

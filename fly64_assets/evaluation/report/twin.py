@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.stats
 
-from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM
+from fly64_assets.evaluation.scores.compare import REFERENCES
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, difference, mean, split_samples
 from fly64_assets.physics.scan import JUDGED_SPLIT
 
@@ -131,9 +131,7 @@ def _cell(name: CellName, measured: Side, twin: Side) -> dict[str, Any]:
         return cell
     sides = {"measured": measured.cells[name], "twin": twin.cells[name]}
     samples = {side: split_samples(documents, JUDGED_SPLIT) for side, documents in sides.items()}
-    # Uniform object and reference are no methods; either may stand under the name of the other kind of study.
-    references = {UNIFORM, TRUTH, "reference"}
-    methods = [method for method in _methods(sides.values()) if method not in references]
+    methods = [method for method in _methods(sides.values()) if method not in REFERENCES]
     pairs = [_pair(one, other, sides, samples) for one, other in combinations(methods, 2)]
     return cell | {
         "methods": {method: _scores(method, sides, samples) for method in methods},
