@@ -27,8 +27,8 @@ from fly64_assets.physics.windows import read
 
 FRAMES_AT_ONCE: Final = 64
 """Frames per block; no result depends on it."""
-BACKGROUND_FRAMES: Final = 256
-"""Frames to which a background is fitted, evenly spread over the scan."""
+BACKGROUND_VALUES: Final = 2**20
+"""Measured values to which a background is fitted: 256 frames of 64 x 64 pixels, evenly spread over the scan."""
 COVERED: Final = 0.9
 """Least share of a left-out frame's light that must have passed the evaluated pixels for the frame to count."""
 
@@ -150,7 +150,7 @@ def frame_likelihoods(
 def _background(field: Field, counts: IndependentCounts, frames: NDArray[np.int64]) -> Real:
     """Background (N, N) of an object in the complement of some frames (k,), for an intensity scale of 1."""
     m, scale = counts.seen, counts.complement_scale
-    some = frames[evenly_spread(len(frames), BACKGROUND_FRAMES)]
+    some = frames[evenly_spread(len(frames), max(1, BACKGROUND_VALUES // m.patch_size**2))]
     rates = np.concatenate([_rates(field, m, some[part], scale) for part in blocks(len(some), FRAMES_AT_ONCE)])
     return fitted_background(rates, counts.complement(some), m.bad_pixels) / scale**2
 

@@ -84,11 +84,8 @@ def test_one_difference_in_every_frame_is_certain():
 
 
 def test_holm_is_between_one_test_and_bonferroni():
+    assert holm([0.01, 0.04, 0.03, 0.9]) == pytest.approx([0.04, 0.09, 0.09, 0.9])
     chances = np.random.default_rng(5).uniform(size=12).tolist()
     adjusted = holm(chances)
     assert all(p <= q <= min(1, 12 * p) for p, q in zip(chances, adjusted, strict=True))
-    assert (
-        np.argsort(adjusted, kind="stable").tolist() == np.argsort(chances, kind="stable").tolist()
-        or max(adjusted) == 1
-    )
     assert adjusted[int(np.argmin(chances))] == pytest.approx(12 * min(chances))
