@@ -14,7 +14,7 @@ import scipy.ndimage
 from fly64_assets.contract import schema, structure, values
 from fly64_assets.contract.conversion import Conversion
 from fly64_assets.contract.corrections import METRES, Corrections, Mirror, Unit
-from fly64_assets.contract.frames import REAL_KINDS, squeezed
+from fly64_assets.contract.frames import REAL_KINDS, is_frames_last, squeezed
 from fly64_assets.contract.metadata import DISTANCE, ENERGY, PIXEL_SIZE, WAVELENGTH, positive_parameter
 from fly64_assets.contract.places import pixel_list
 from fly64_assets.contract.positions import Origin, window_range
@@ -76,8 +76,7 @@ class ObjectSteps(Conversion):
         modes = None if probe is None else squeezed(probe, STACKED)
         if modes is None or modes.ndim != STACKED or modes.dtype.kind != "c":
             return
-        rows, columns, last = modes.shape
-        if rows == columns != last and 1 not in modes.shape:
+        if is_frames_last(modes.shape, None) and 1 not in modes.shape:
             self.arrays[schema.PROBE] = np.ascontiguousarray(np.moveaxis(modes, -1, 0))
             self.record("move_modes_axis_first", key=schema.PROBE, shape=list(modes.shape))
 

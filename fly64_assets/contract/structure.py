@@ -12,6 +12,7 @@ from fly64_assets.contract.findings import Expectations, Finding, error, informa
 from fly64_assets.contract.frames import (
     REAL_KINDS,
     Frames,
+    is_frames_last,
     looks_like_frames,
     looks_like_object,
     looks_like_positions,
@@ -20,6 +21,7 @@ from fly64_assets.contract.frames import (
     unknown_keys,
 )
 from fly64_assets.contract.schema import Arrays
+from fly64_assets.physics.probe_modes import MODES_AXES
 
 KEYS: Final = "DATA-001.keys"
 DTYPE: Final = "DATA-001.dtype"
@@ -118,8 +120,13 @@ def size_findings(arrays: Arrays, size: int | None, margin: int = 1) -> Iterator
     modes = {key: schema.strongest(array) for key, array in arrays.items() if key == schema.PROBE}
     planes = {key: array for key, array in {**arrays, **modes}.items() if array.ndim == 2}
     probe, obj = planes.get(schema.PROBE), planes.get(schema.OBJECT)
-    if schema.PROBE in arrays and not arrays[schema.PROBE].size:
-        yield error(SHAPE, f"{schema.PROBE} has shape {arrays[schema.PROBE].shape}: there is no probe in it")
+    shape = arrays[schema.PROBE].shape if schema.PROBE in arrays else ()
+    if 0 in shape:
+        yield error(SHAPE, f"{schema.PROBE} has shape {shape}: there is no probe in it")
+    elif len(shape) == MODES_AXES and is_frames_last(shape, None):
+        yield error(
+            SHAPE, f"{schema.PROBE} has shape {shape}; expected (M, N, N): the import moves modes to the first axis"
+        )
     elif size is not None and probe is not None and probe.shape != (size, size):
         yield error(SHAPE, f"{schema.PROBE} has shape {probe.shape}; expected ({size}, {size}), the size of a frame")
     elif probe is not None and probe.shape[0] != probe.shape[1]:

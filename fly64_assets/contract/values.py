@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fly64_assets.contract import positions, schema
 from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.findings import Finding, error, information, warning
-from fly64_assets.contract.frames import REAL_KINDS, Frames, probe_of
+from fly64_assets.contract.frames import REAL_KINDS, Frames, is_frames_last, probe_of
 from fly64_assets.contract.masks import without_bad
 from fly64_assets.contract.schema import Arrays
 from fly64_assets.contract.statistics import FrameStatistics, Tally
@@ -156,6 +156,8 @@ def has_probe(arrays: Arrays) -> bool:
     """Whether there is a probe of numbers, of one mode or of several."""
     probe = arrays.get(schema.PROBE)
     if probe is None or probe.dtype.kind not in "fc":
+        return False
+    if probe.ndim == MODES_AXES and is_frames_last(probe.shape, None):  # whose windows lie along other axes
         return False
     return probe.ndim == schema.axes_of(schema.PROBE, probe) and probe.size > 0
 

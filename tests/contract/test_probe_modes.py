@@ -145,6 +145,10 @@ def test_modes_on_the_last_axis_are_moved_and_are_not_taken_for_fft_order(save, 
     found, done = read(save(arrays | {"probeGuess": last}))
     np.testing.assert_array_equal(found["probeGuess"], expected["probeGuess"])
     assert step_of(done, "move_modes_axis_first")["shape"] == [16, 16, 2]
+    judge = validate if read is canonicalize else validate_base
+    stored = expected | {"probeGuess": np.moveaxis(expected["probeGuess"], 0, -1)}
+    (said,) = [finding.message for finding in judge(stored).errors]
+    assert "shape (16, 16, 2); expected (M, N, N): the import moves modes" in said
     one, _ = read(save(arrays | {"probeGuess": last}), corrections=Corrections(probe_mode=1))
     np.testing.assert_allclose(one["probeGuess"], expected["probeGuess"][1], atol=1e-6)
 
