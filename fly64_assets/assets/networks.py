@@ -71,6 +71,8 @@ def reconstruct_with_network(work: Work[Cell]) -> Mapping[str, Any]:
         build.adopt(build.scratch / f"{split}.npz", layout.result(key, split))
         adopt_pairs(work, split)
         values["splits"][split] = facts
+        if "pairs_seconds" in facts:  # where the other methods record them
+            values["pairs_seconds"] = facts["pairs_seconds"]
         description |= {f"{name}_{split}": value for name, value in numbers(facts).items()}
     build.succeed(values)
     return description
