@@ -45,23 +45,12 @@ def render_measured_report(summary: Mapping[str, Any], figures: Mapping[str, byt
         resolution=RESOLUTION,
         score_text=score_text,
         halves=HALVES,
-        skipped_doses=skipped_doses(summary),
+        verdicts_by_dose={verdict["dose"]: verdict for verdict in summary["verdicts"]},
         shown_residuals=next((name for name in reversed(residuals) if name in figures), None),
         calibration_lines=calibration_lines(summary["calibration"]),
         probe_lines=probe_lines(summary["probes"]),
         seed_names={"simulation": "thinning"},
     )
-
-
-def skipped_doses(summary: Mapping[str, Any]) -> dict[int, str]:
-    """Reasons of the doses that have no result in any view, all for the same reason."""
-    found = {}
-    for dose in summary["doses"]:
-        cells = [cell for cell in summary["cells"] if cell["dose"] == dose]
-        reasons = {cell["reason"].partition(": ")[2] or cell["reason"] for cell in cells}
-        if len(reasons) == 1 and not any(cell["splits"] for cell in cells):
-            found[dose] = reasons.pop()
-    return found
 
 
 def render_measured_markdown(summary: Mapping[str, Any]) -> str:

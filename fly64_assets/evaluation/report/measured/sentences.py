@@ -30,10 +30,15 @@ MEANING: Final = (
     "the counts kept aside of a frame are e = 2.7 times less probable by the method's object than by the reference "
     "object."
 )
-REFERENCE_BIAS: Final = (
+CALIBRATED_REFERENCE: Final = (
     "The reference object was reconstructed from all counts, those kept aside included, by the solver of the "
     "calibration (LSQML): it is no truth, it has seen the counts that judge the methods, and a small distance to it "
     "favours methods that make the same errors as that solver."
+)
+GIVEN_REFERENCE: Final = (
+    "The reference object is that of the file (measured.calibrate: false): where it was made from these counts, "
+    "it has seen those that judge the methods, and a small distance to it favours methods that make the same errors as "
+    "the solver that made it."
 )
 
 
@@ -41,20 +46,23 @@ def verdict(dose: int, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Who predicts the counts kept aside of the test half best at one dose: in one sentence, and for each view.
 
     ``views`` holds for each view ``leaders``, the best method or those that are not distinguishable from it, empty if
-    there is none; ``headline`` and ``details``, which say it in short and with the numbers.
+    there is none; ``headline`` and ``details``, which say it in short and with the numbers. Where no view has a result
+    for one and the same reason, ``views`` is empty and ``reason`` says why.
     """
     found = [cell for cell in cells if cell["dose"] == dose]
     head = f"At {dose:,} photons per frame"
     reasons = {brief(cell) for cell in found}
     if len(reasons) == 1 and not any(_scores(cell) for cell in found):
-        return {"dose": dose, "sentence": f"{head} there is no result in any view: {reasons.pop()}.", "views": {}}
+        reason = reasons.pop()
+        sentence = f"{head} there is no result in any view: {reason}."
+        return {"dose": dose, "sentence": sentence, "reason": reason, "views": {}}
     views = {cell["view"]: _best_in(cell) for cell in found}
     parts = [f"{view}: {one['headline']} ({one['details']})" for view, one in views.items()]
     sentence = (
         f"{head}, by counts kept aside of the test half, on which no method was trained (nats per frame above the "
         f"reference, lower is better): {'; '.join(parts)}."
     )
-    return {"dose": dose, "sentence": sentence, "views": views}
+    return {"dose": dose, "sentence": sentence, "reason": None, "views": views}
 
 
 def _best_in(cell: Mapping[str, Any]) -> dict[str, Any]:

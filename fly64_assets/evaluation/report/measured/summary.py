@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.measured.sentences import (
+    CALIBRATED_REFERENCE,
     COMPLEMENT,
+    GIVEN_REFERENCE,
     LEFT_OUT,
     MEANING,
-    REFERENCE_BIAS,
     repeated_contests,
     seeds,
     verdict,
@@ -56,7 +57,7 @@ def measured_summary(
         "deciding": COMPLEMENT,
         "verdicts": [verdict(dose, rows) for dose in doses],
         "meaning": MEANING,
-        "reference_bias": REFERENCE_BIAS,
+        "reference_bias": CALIBRATED_REFERENCE if calibration["calibrated"] else GIVEN_REFERENCE,
         "seeds": seeds(provenance["seeds"], design["measured"]["thinning"]),
         **study_records(cells, rows),
         "calibration": dict(calibration),
