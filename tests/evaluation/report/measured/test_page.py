@@ -146,5 +146,5 @@ def test_the_table_for_a_notebook_holds_every_score(document):
 def test_a_page_of_a_study_in_which_nothing_has_run(summary_of, cell):
     empty = summary_of([cell(1000, view) for view in ("baseline", "dense", "sparse")], doses=(1000,))
     page = render_measured_report(empty, measured_plots(empty))
-    assert "no result in any view</strong><br><span class=\"soft\">not compared yet" in page
+    assert 'no result in any view</strong><br><span class="soft">not compared yet' in page
     assert "no result" in render_measured_markdown(empty)
