@@ -10,6 +10,8 @@ contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed
 bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
 detector_gaps.csv   what gaps of the detector cost: ``benchmarks/detector_gaps.py``
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
+judge.csv           whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
+judge_null.csv      how often they call equal objects different: the same with ``--null``
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 ==================  ==================================================================================================
@@ -432,6 +434,45 @@ def detector_gaps(_contest: Contest) -> str:
     return table(columns, rows)
 
 
+def judge(_contest: Contest) -> str:
+    """Rank correlation of the likelihood of fresh counts with the phase error, by object and kind of candidates."""
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in rows_of("judge.csv"):
+        groups.setdefault((row["object"], row["candidates"]), {}).setdefault(row["background"], []).append(row)
+    rows = []
+    for (name, kind), by_background in groups.items():
+        line = [name, kind, str(len(by_background["fresh"]))]
+        for found in (by_background[background] for background in ("fresh", "none", "seen")):
+            ranks, local, losses = ([float(row[c]) for row in found] for c in ("spearman", "spearman_local", "loss"))
+            line.append(
+                f"{statistics.mean(ranks):.2f} ({min(ranks):.2f}), {statistics.mean(local):.2f}, "
+                f"{statistics.mean(losses):.1%}"
+            )
+        rows.append(line)
+    text = "{}: mean (least), local, loss"
+    return table(
+        ["object", "candidates", "cells", *map(text.format, ("the judge", "no background", "of the seen counts"))], rows
+    )
+
+
+def null(_contest: Contest) -> str:
+    """How often equally good objects are called different, by view and width of their errors."""
+    rows = [
+        [
+            row["view"], row["frames"], row["areas"], f"{float(row['width_px']):g}", row["independent_frames"],
+            f"{float(row['alarms_of_frames']):.0%}", f"{float(row['alarms']):.0%}",
+        ]
+        for row in rows_of("judge_null.csv")
+    ]  # fmt: skip
+    return table(
+        [
+            "view", "frames", "independent areas", "width of the errors [px]", "independent frames",
+            "every frame for itself", "the test",
+        ],
+        rows,
+    )  # fmt: skip
+
+
 def peer_errors(chosen: Row | None, best: Row | None) -> str:
     """Phase RMSE, and in brackets that of the setting that only the truth can choose."""
     if chosen is None:
@@ -461,6 +502,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "spread": spread,
     "minutes": minutes,
     "detector_gaps": detector_gaps,
+    "judge": judge,
+    "null": null,
     "peers": peers("", peer_errors),
     "peers_whole": peers("_whole", peer_errors),
     "peers_choices": peers("", peer_choices),

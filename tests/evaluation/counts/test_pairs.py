@@ -8,7 +8,7 @@ from fixtures.judged import noisy
 
 from fly64_assets.evaluation.counts.pairs import PAIRS, pair_curves, pair_scores
 from fly64_assets.evaluation.scores.region import Rectangle, Region
-from fly64_assets.evaluation.scores.resolution import NYQUIST_PERIOD_PX
+from fly64_assets.evaluation.scores.resolution import NYQUIST_PERIOD_PX, resolution
 
 MASK = np.ones((96, 96), bool)
 REGION = Region(MASK, Rectangle(0, 0, 96, 96), 1.0, 0.1, 20.0, np.ones(MASK.shape), 0)
@@ -31,6 +31,8 @@ def test_what_both_halves_hold_is_resolved_and_noise_is_not(truth):
         assert found[pair].correlation[1:8].min() > 0.9
     scores = pair_scores(found, 0.5)
     assert set(scores) == {("complex", f"frc_{pair}_{at}") for pair in PAIRS for at in ("half_bit", "05")}
+    assert scores["complex", "frc_frames_half_bit"] == resolution(found["frames"])
+    assert scores["complex", "frc_frames_05"] == resolution(found["frames"], 0.5)
     worse = pair_scores(curves(objects(truth, 0.2)), 0.5)
     for key, score in scores.items():
         assert NYQUIST_PERIOD_PX < score.value < worse[key].value
