@@ -105,6 +105,8 @@ def twin_figure(summary: Mapping[str, Any]) -> bytes:
     figure = new_figure(3.4 * (len(views) + 1), 3.9)
     axes = figure.subplots(1, len(views) + 1, squeeze=False)[0]
     for axis, view in zip(axes[:-1], views, strict=True):
+        if axis is not axes[0]:
+            axis.sharey(axes[0])
         _dose_panel(axis, [cell for cell in cells if cell["view"] == view], summary["methods"])
         axis.set_title(view, fontsize=9)
     if views:
