@@ -51,6 +51,8 @@ JOB: Final = "fly64_assets.measured.calibration.job:calibrate_job"
 LOG: Final = "calibration.log"
 ARRAYS: Final = "calibration.npz"
 PICTURE: Final = "calibration.png"
+LIMIT: Final = "max_bytes"
+"""What a user says of a file that changes no result."""
 CALIBRATE: Final = "calibrate"
 """Operation in the history of the files of such a base."""
 
@@ -172,20 +174,17 @@ def _finding(entry: Entry, design: StudyDesign) -> Finding:
 
 
 def _said(form: Form) -> dict[str, Any]:
-    """What a user said of a file, in plain JSON types; options that were not given are left out."""
+    """What a user said of a file, in plain JSON types; options that were not given, or change nothing, are left out."""
     said: dict[str, Any] = {}
     for name, value in form.items():
         plain = value
         if is_dataclass(value) and not isinstance(value, type):
             blank = type(value)()
-            plain = {
-                f.name: getattr(value, f.name)
-                for f in fields(value)
-                if getattr(value, f.name) != getattr(blank, f.name)
-            }
-        if plain not in (None, False, (), {}, []):
-            said[name] = plain
-    return _plain(said)  # type: ignore[no-any-return]
+            plain = {f.name: getattr(value, f.name) for f in fields(value) if f.name != LIMIT}
+            plain = {name: one for name, one in plain.items() if one != getattr(blank, name)}
+        if name != LIMIT and plain not in (None, False, (), {}, []):
+            said[name] = _plain(plain)
+    return said
 
 
 def _plain(value: Any) -> Any:
