@@ -44,7 +44,7 @@ def test_a_killed_calibration_leaves_the_base_that_was_there(tmp_path):
     second = write_measured(tmp_path / "second.npz", seed=5, with_object=False).path
     process = command(second)
     deadline = time.monotonic() + SECONDS
-    while not [log for log in store.folder.rglob("calibration.log") if "calibration: begins" in log.read_text()]:
+    while not [log for log in store.folder.rglob("calibration.log") if "orientation: begins" in log.read_text()]:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
