@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -33,21 +33,9 @@ from fly64_assets.store.sidecars import verified
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.intake import intake_file, intake_from_design
 from fly64_assets.study.intake_terms import ON_THE_CPU, Engine
+from fly64_assets.study.manifests import CALIBRATION_FACTS
 from fly64_assets.study.states import active_layout, base_state, unfit_base
 from fly64_assets.study.table import Stage
-
-CALIBRATION_FACTS: Final = (
-    "measured_photons",
-    "frames",
-    "calibration_seconds",
-    "stop_reason",
-    "kept_epoch",
-    "deviance",
-    "expected_deviance",
-    "halves_frc_half_bit_px",
-    "largest_position_shift_px",
-)
-"""Values of the record of a base with frames that the UI shows."""
 
 
 class BaseFile(dg.Config):

@@ -9,6 +9,7 @@ record has none):
 =================  ==================================================================================================
 stage              values
 =================  ==================================================================================================
+``base``           of measured frames: :data:`CALIBRATION_FACTS`
 ``view``           ``splits``: {``train``: {``outcome``, ``reason``, ``selection_strategy``, ``acceptance_rate``,
                    ``spacing_threshold`` [px], ``n_accepted``, ``n_rejected``, ``n_offered``}, ``test``: {...}}
 ``training``       ``final_loss``, ``epochs_completed``, ``backend`` (otherwise the method's name)
@@ -40,6 +41,19 @@ from fly64_assets.study.stages import study_keys
 from fly64_assets.study.table import Key
 
 SPLIT_FIELDS: Final = ("selection_strategy", "acceptance_rate", "spacing_threshold", "n_accepted", "n_rejected")
+
+CALIBRATION_FACTS: Final = (
+    "measured_photons",
+    "frames",
+    "calibration_seconds",
+    "stop_reason",
+    "kept_epoch",
+    "deviance",
+    "expected_deviance",
+    "halves_frc_half_bit_px",
+    "largest_position_shift_px",
+)
+"""Values of the record of a base with measured frames: how many photons there were, and how good the calibration is."""
 
 Records = Sequence[StageRecord]
 
@@ -116,12 +130,18 @@ def skip_summary(records: Records) -> dict[str, Any]:
 
 
 def run_manifest(layout: Layout, records: Records) -> dict[str, Any]:
-    """``run_manifest.json``: the base and, per dose, the simulated files with their hashes."""
+    """``run_manifest.json``: the base and, per dose, the files of frames with their hashes.
+
+    ``calibration``, only for a base with measured frames, holds the facts of its record.
+    """
+    bases = _of(records, "base")
+    facts = {name: record.values[name] for record in bases for name in CALIBRATION_FACTS if name in record.values}
     return {
         "timestamp": now(),
         "study": layout.study,
         "base_id": layout.base_id,
-        "base": [file for record in _of(records, "base") for file in _files(layout, record.outputs)],
+        "base": [file for record in bases for file in _files(layout, record.outputs)],
+        **({"calibration": facts} if facts else {}),
         "doses": [
             {"dose": record.key.dose, **_result(record), "files": _files(layout, record.outputs)}
             for record in _of(records, "simulated")

@@ -293,6 +293,10 @@ STAGES: Final[Mapping[str, Stage]] = {
             "design's recipe (pictures for amplitude and phase), or imported from a file: one that the run config "
             "names, one put into the watched folder, or with `fly64 base import FILE`. An imported base stays the "
             "active one until another is chosen.",
+            of_measured="Measured frames with their mask and positions, and what their calibration found: the probe, a "
+            "reference object from all counts, by option the positions, and how good they are. Imported with `fly64 "
+            "base import FRAMES`, or from a file that the run config or the design names. It stays the active base "
+            "until another is chosen.",
             settings=_base_settings,
             job="ingest",
         ),
@@ -327,6 +331,10 @@ STAGES: Final[Mapping[str, Stage]] = {
             "comparison",
             "comparison",
             "Every method against the truth on one evaluation region, beside a uniform object as the baseline. Methods "
+            "that are missing, failed or skipped are named with their reason; the others are compared.",
+            of_measured="Every method by counts that no method has seen: those taken away of the same frames, and "
+            "frames that the view left out, beside a uniform object as the baseline and the reference object of the "
+            "calibration. Resolution is that of reconstructions from halves of the photons and of the frames. Methods "
             "that are missing, failed or skipped are named with their reason; the others are compared.",
             group="report",
             needs=("overlap_view", *(stage.asset for stage in _METHODS if stage.kind != "training")),

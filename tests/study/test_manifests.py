@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fly64_assets.errors import EngineError
-from fly64_assets.store.keys import Cell, Dose, Half, StageKey
+from fly64_assets.store.keys import BASE, Cell, Dose, Half, StageKey
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.sidecars import verified
 from fly64_assets.study.manifests import write_manifests
@@ -307,3 +307,11 @@ def test_repeats_have_their_own_rows_and_paths(cells: Cells, layout: Layout, wor
         "training/dose_1000/dense/gs2/pinn/wts.h5.zip",
         "repeat_2/training/dose_1000/dense/gs2/pinn/wts.h5.zip",
     ]
+
+
+def test_a_base_of_measured_frames_brings_the_facts_of_its_calibration(cells: Cells, workshop: Any) -> None:
+    workshop.base()
+    assert "calibration" not in cells.manifests()["run"]
+    facts = {"measured_photons": 456789.0, "frames": 516, "calibration_seconds": 300.0, "stop_reason": "converged"}
+    workshop.make(BASE, {workshop.layout.base: b"other"}, values=facts | {"origin": "imported"})
+    assert cells.manifests()["run"]["calibration"] == facts

@@ -125,7 +125,7 @@ def reconstruct(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
 @allow_missing_option
 @driven
 def compare(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
-    """Compare with the truth, and write the report.
+    """Compare all methods, and write the report.
 
     With --allow-missing a cell that lacks a method is compared without it; the report names what is missing.
 

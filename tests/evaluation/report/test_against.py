@@ -95,3 +95,36 @@ def test_the_text_holds_every_score_and_the_document_is_json():
     assert "| 1,000 / dense | test | pinn | 0.1000 ± 0.0100 | 0.2000 ± 0.0100 | -50.0 % | better |" in text
     assert "| 1,000 / dense | test | lsqml | 0.2000 | – | – | only here |" in text
     assert "1 better, 1 only here" in text
+
+
+def measured(errors, name="star"):
+    """A study of measured frames: (dose, view) -> method -> (nats per frame above the reference, error over frames)."""
+    found = study({}, name=name)
+    found["deciding"] = "counts complement"
+    for (dose, view), methods in errors.items():
+        arms = {
+            method: {"values": {"counts complement": value, "counts complement_error": error}, "standard_errors": {}}
+            for method, (value, error) in methods.items()
+        }
+        found["cells"].append({"dose": dose, "view": view, "splits": {"test": {"arms": arms}}})
+    return found
+
+
+def test_studies_of_measured_frames_are_compared_by_counts_kept_aside():
+    cell = (1000, "dense")
+    ours = measured({cell: {"pinn": (40.0, 2.0), "lsqml": (50.0, 2.0), "tv_ml": (-1.0, 0.1), "reference": (0.0, 0.0)}})
+    theirs = measured(
+        {cell: {"pinn": (60.0, 2.0), "lsqml": (48.0, 2.0), "tv_ml": (-2.0, 0.1), "reference": (0.0, 0.0)}}
+    )
+    found = compare_studies(ours, theirs)
+    assert verdicts(found) == {(*cell, "pinn"): "better", (*cell, "lsqml"): "level", (*cell, "tv_ml"): "worse"}
+    text = render_against(found)
+    assert "## Counts kept aside [nats per frame above the reference]" in text
+    assert "| 1,000 / dense | test | pinn | 40.0 ± 2.0 | 60.0 ± 2.0 | -33.3 % | better |" in text
+    assert "| tv_ml | -1.00 ± 0.10 | -2.00 ± 0.10 | – | worse |" in text
+
+
+def test_measured_and_simulated_studies_share_no_score():
+    found = compare_studies(measured({(1000, "dense"): {"pinn": (1.0, 0.1)}}), study({(1000, "dense"): {"pinn": 0.1}}))
+    assert found["scores"] == []
+    assert "they have no deciding score in common" in render_against(found)
