@@ -81,7 +81,7 @@ def _simulated_report(design: StudyDesign, found: _Study) -> _Report:
 def _measured_report(work: Work[Study], found: _Study) -> _Report:
     from fly64_assets.evaluation.report.measured.page import render_measured_markdown, render_measured_report
     from fly64_assets.evaluation.report.measured.plots import measured_plots
-    from fly64_assets.evaluation.report.measured.probe import probe_figure, probe_health
+    from fly64_assets.evaluation.report.measured.probe import in_counts, probe_figure, probe_health
     from fly64_assets.evaluation.report.measured.summary import measured_summary
 
     design, document = work.design, work.layout.calibration
@@ -89,7 +89,8 @@ def _measured_report(work: Work[Study], found: _Study) -> _Report:
     for path in files:
         verified(path)
     arrays = open_npz(files[1])
-    probes = arrays["first_probe"], arrays["probe"]
+    calibration = json.loads(document.read_bytes())
+    probes = in_counts(arrays["first_probe"], arrays["probe"], calibration["measured_photons"])
     summary = measured_summary(
         design.name,
         design.doses,
@@ -97,7 +98,7 @@ def _measured_report(work: Work[Study], found: _Study) -> _Report:
         found.cells,
         design=design.to_dict(),
         provenance=found.provenance,
-        calibration=json.loads(document.read_bytes()),
+        calibration=calibration,
         probes=probe_health(*probes),
     )
     plots = measured_plots(summary)

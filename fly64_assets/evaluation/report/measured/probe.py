@@ -22,6 +22,21 @@ DARK: Final = 0.02
 TITLES: Final = ("first probe", "calibrated probe")
 
 
+def in_counts(
+    first: NDArray[np.complexfloating], calibrated: NDArray[np.complexfloating], photons: float
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Both probes in the unit in which the sum of |P|^2 of the calibrated one is the mean ``photons`` of a frame.
+
+    Examples
+    --------
+    >>> one, other = in_counts(np.ones((2, 2)), 2 * np.ones((2, 2)), 400.0)
+    >>> float((abs(one) ** 2).sum()), float((abs(other) ** 2).sum())
+    (100.0, 400.0)
+    """
+    unit = np.sqrt(photons / (np.abs(calibrated.astype(np.complex128)) ** 2).sum())
+    return first * np.complex128(unit), calibrated * np.complex128(unit)
+
+
 def probe_health(first: NDArray[np.complexfloating], calibrated: NDArray[np.complexfloating]) -> dict[str, Any]:
     """Numbers on both probes, (N, N) or (M, N, N), in the unit in which the sum of |P|^2 is counts of a frame.
 
