@@ -24,7 +24,7 @@ from fly64_assets.contract.scan_findings import LINE
 from fly64_assets.contract.schema import METADATA, Base, base_arrays, further, strongest
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ArtifactError, ContractError, Fly64Error
-from fly64_assets.formats.reading.opening import files_beside, opened
+from fly64_assets.formats.reading.opening import opened
 from fly64_assets.physics.overlap import select_spaced
 from fly64_assets.physics.scan import one_sided, split_indices, split_point
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
@@ -39,7 +39,18 @@ from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.intake_terms import ON_THE_CPU, Engine, Form, Say, base_facts, silent, unchanged_sha256, warned
+from fly64_assets.study.intake_terms import (
+    ON_THE_CPU,
+    Engine,
+    Form,
+    Say,
+    base_facts,
+    further_files,
+    silent,
+    stated,
+    unchanged_sha256,
+    warned,
+)
 from fly64_assets.study.measured_intake import (
     MeasuredImport,
     intake_measured,
@@ -116,9 +127,10 @@ def intake_file(
     (report.strict() if strict else report).raise_if_failed(f"base {base_id(path, source)}")
     for finding in report.findings:
         say(finding)
-    parameters = {"patch_size_pixels": design.patch_size_pixels}
+    said = stated(form or {})
+    parameters = {"patch_size_pixels": design.patch_size_pixels} | ({"form": said} if said else {})
     name = base_id(path, source)
-    inputs = {path.resolve(): source} | {file.resolve(): sha256_file(file) for file in files_beside(form or {})}
+    inputs = {path.resolve(): source} | {file.resolve(): sha256_file(file) for file in further_files(form or {})}
     return _keep(store, design, arrays, name, origin, inputs, parameters, announce, report)
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from fly64_assets.contract.corrections import NONE
 from fly64_assets.contract.findings import Finding
 from fly64_assets.engines.execution import Execution
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import ContractError
+from fly64_assets.formats.reading.opening import files_beside
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.store.hashing import sha256_file
 
 Form = Mapping[str, Any]
 """What a user says about a file that the file does not show: arguments of the conversion (``contract.canonical``)."""
+
+LIMIT: Final = "max_bytes"
+"""What a user says of a file that changes no result."""
 
 Say = Callable[[Finding], None]
 """Shows a finding that stops nothing."""
@@ -74,3 +79,34 @@ def base_facts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         "positions": len(arrays["xcoords"]),
         "probe_diameter_px": diameter,
     }
+
+
+def stated(form: Form) -> dict[str, Any]:
+    """What a user said of a file, in plain JSON types; options that were not given, or change nothing, are left out."""
+    said: dict[str, Any] = {}
+    for name, value in form.items():
+        plain = value
+        if is_dataclass(value) and not isinstance(value, type):
+            blank = type(value)()
+            plain = {f.name: getattr(value, f.name) for f in fields(value) if f.name != LIMIT}
+            plain = {name: one for name, one in plain.items() if one != getattr(blank, name)}
+        if name != LIMIT and plain not in (None, False, (), {}, []):
+            said[name] = _plain(plain)
+    return said
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    return value.name if isinstance(value, Path) else value
+
+
+def further_files(form: Form) -> tuple[Path, ...]:
+    """Files besides the frames that decide what a base of them is: those beside it, and masks."""
+    corrections = form.get("corrections", NONE)
+    masks = [Path(given) for given in (corrections.mask, corrections.good_pixels) if given is not None]
+    return (*files_beside(form), *(file for file in masks if file.is_file()))

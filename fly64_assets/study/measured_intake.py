@@ -7,7 +7,7 @@ Belongs here: the order of the steps and the files of the base. Does not belong 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.archive import row_blocks
-from fly64_assets.contract.corrections import NONE
 from fly64_assets.contract.findings import ContractReport, Finding, FormError, Severity, information
 from fly64_assets.contract.metadata import (
     STAND_IN_OBJECT,
@@ -32,7 +31,6 @@ from fly64_assets.contract.schema import Base, base_arrays, further, small_array
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import Fly64Error
-from fly64_assets.formats.reading.opening import files_beside
 from fly64_assets.ptychopinn.data_sets import read_data_set
 from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.artifacts import ArtifactStore
@@ -44,15 +42,22 @@ from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.intake_terms import Engine, Form, Say, base_facts, unchanged_sha256, warned
+from fly64_assets.study.intake_terms import (
+    Engine,
+    Form,
+    Say,
+    base_facts,
+    further_files,
+    stated,
+    unchanged_sha256,
+    warned,
+)
 from fly64_assets.study.measured_check import measured_findings
 
 JOB: Final = "fly64_assets.measured.calibration.job:calibrate_job"
 LOG: Final = "calibration.log"
 ARRAYS: Final = "calibration.npz"
 PICTURE: Final = "calibration.png"
-LIMIT: Final = "max_bytes"
-"""What a user says of a file that changes no result."""
 CALIBRATE: Final = "calibrate"
 """Operation in the history of the files of such a base."""
 
@@ -95,7 +100,7 @@ def intake_measured(
     source = unchanged_sha256(path, wanted.expected)
     name = base_id(path, source)
     layout, parameters = store.layout(name), measured_parameters(design, form)
-    inputs = {path.resolve(): source} | {file.resolve(): sha256_file(file) for file in _further_files(form)}
+    inputs = {path.resolve(): source} | {file.resolve(): sha256_file(file) for file in further_files(form)}
     version = stages.code_version(BASE)
     if not store.state(layout, BASE, inputs, parameters, code_version=version).done:
         arrays, report = judged(path, design, wanted.form, strict=wanted.strict)
@@ -121,7 +126,7 @@ def intake_measured(
 
 def measured_parameters(design: StudyDesign, form: Form) -> dict[str, Any]:
     """What a base of measured frames depends on besides its file: the calibration, and what a user says of the file."""
-    said = _said(form)
+    said = stated(form)
     return stages.parameters(design, BASE) | ({"form": said} if said else {})
 
 
@@ -171,37 +176,6 @@ def _finding(entry: Entry, design: StudyDesign) -> Finding:
         return information(code, "the probe of the file is in another unit than the counts; the calibration scales it")
     message = entry.text if code != "IMPORT" else f"{entry.key}: {entry.value}: {entry.text}"
     return Finding(code, severities.get(entry.verdict, "info"), message)
-
-
-def _said(form: Form) -> dict[str, Any]:
-    """What a user said of a file, in plain JSON types; options that were not given, or change nothing, are left out."""
-    said: dict[str, Any] = {}
-    for name, value in form.items():
-        plain = value
-        if is_dataclass(value) and not isinstance(value, type):
-            blank = type(value)()
-            plain = {f.name: getattr(value, f.name) for f in fields(value) if f.name != LIMIT}
-            plain = {name: one for name, one in plain.items() if one != getattr(blank, name)}
-        if name != LIMIT and plain not in (None, False, (), {}, []):
-            said[name] = _plain(plain)
-    return said
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    return value.name if isinstance(value, Path) else value
-
-
-def _further_files(form: Form) -> tuple[Path, ...]:
-    """Files besides the frames that decide what a base of them is: those beside it, and masks."""
-    corrections = form.get("corrections", NONE)
-    masks = [Path(given) for given in (corrections.mask, corrections.good_pixels) if given is not None]
-    return (*files_beside(form), *(file for file in masks if file.is_file()))
 
 
 def _calibrated(

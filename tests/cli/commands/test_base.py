@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from fly64_assets.cli.main import main
+from fly64_assets.contract.metadata import decode_metadata
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.schema import BASE_KEYS
 from fly64_assets.simulation.frames import simulate
@@ -69,6 +70,17 @@ def test_foreign_keys_are_renamed_on_request(fly64, base_file, tmp_path):
     assert fly64("base", "check", path, *renames).exit_code == 0
     assert fly64("base", "import", path, *renames).exit_code == 0
     assert fly64("base", "import", path, "--rename", "object").exit_code == 2
+
+
+def test_what_is_said_of_a_file_is_a_part_of_what_its_base_depends_on(fly64, base_file, tmp_path):
+    pixels = []
+    for size in ("1e-8", "2e-8", "2e-8"):
+        assert fly64("base", "import", base_file, "--pixel-size", size).exit_code == 0
+        (base,) = (tmp_path / "data").rglob("base.npz")
+        metadata = decode_metadata(open_npz(base)["_metadata"])
+        pixels.append((metadata["physics_parameters"]["pixel_size_m"], base.stat().st_mtime_ns))
+    assert [size for size, _ in pixels] == [1e-8, 2e-8, 2e-8]
+    assert pixels[1] == pixels[2]  # the same words again build nothing
 
 
 def test_a_damaged_imported_base_is_never_replaced_by_another(fly64, base_file, tmp_path):
