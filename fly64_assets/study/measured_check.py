@@ -17,7 +17,8 @@ from fly64_assets.contract import schema
 from fly64_assets.contract.findings import Finding, error, information, warning
 from fly64_assets.contract.metadata import decode_metadata, has_stand_in_object, positive_parameter
 from fly64_assets.contract.npz import dataset_of
-from fly64_assets.errors import ProbeError
+from fly64_assets.errors import ContractError, ProbeError
+from fly64_assets.measured.thinning import rows_of
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.overlap import select_spaced
@@ -44,6 +45,7 @@ def measured_findings(arrays: Mapping[str, NDArray[Any]], design: StudyDesign) -
     dataset = dataset_of(arrays)
     measurement = dataset.measurement()
     return [
+        *_index_findings(measurement),
         *_count_findings(measurement, design),
         *_view_findings(measurement, design),
         *_scan_findings(measurement),
@@ -76,6 +78,13 @@ def _unusable(arrays: Mapping[str, NDArray[Any]], design: StudyDesign) -> Iterat
     x, y = arrays[schema.XCOORDS], arrays[schema.YCOORDS]
     if why := one_sided(x, y, design.train_test_split_axis):
         yield error(SCAN, f"one half of the scan is empty: {why}")
+
+
+def _index_findings(measurement: Measurement) -> Iterator[Finding]:
+    try:
+        rows_of(measurement, measurement.scan_index)
+    except ContractError as problem:
+        yield error(FRAMES, f"{problem}; a file without scan_index gets numbers from 0")
 
 
 def _count_findings(measurement: Measurement, design: StudyDesign) -> Iterator[Finding]:

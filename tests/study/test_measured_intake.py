@@ -184,6 +184,8 @@ def test_the_object_of_the_file_changes_nothing_that_a_method_reads(taken, own, 
         ({}, {"dose_list": (1e5, 1e6)}, r"no dose of the study \(100000, 1e\+06\) is below the measured 2\.\d+e\+04"),
         ({"xcoords": 0}, {"train_test_split_axis": "x"}, r"one half of the scan is empty"),
         ({"bad_pixels": 1}, {}, r"and none is left; probably the mask is inverted"),
+        ({"scan_index": 7}, {}, r"scan_index 7 .* occurs 60 time\(s\); expected every index once .*; a file without"),
+        ({"scan_index": -1}, {}, r"scan_index -1 of the measured frames .* none below 0"),
         ({"objectGuess": None}, {}, r"the file has no object, and measured\.calibrate: false"),
     ],
 )
@@ -196,7 +198,7 @@ def test_what_cannot_carry_a_study_is_refused_before_anything_is_calibrated(own,
         elif key == "bad_pixels":
             arrays[key] = np.ones((64, 64), bool)
         else:
-            arrays[key] = np.full_like(arrays[key], 66.0)
+            arrays[key] = np.full_like(arrays[key], value or 66.0)
     np.savez(path, **arrays)
     design = design_of(TRUTH, **fields)
     with pytest.raises(ContractError, match=said):
