@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.counts.paired import FrameTest, SharedLight, holm
-from fly64_assets.evaluation.scores.verdicts import ALPHA, EQUAL
+from fly64_assets.evaluation.scores.verdicts import ALPHA, EQUAL, Difference, difference
 
 LABELS: Final = {"complement": "complement", "left_out": "left-out frames"}
 """Kinds of counts in sentences."""
@@ -92,6 +92,18 @@ class FrameJudge:
                 verdict = "better than flat" if test.mean < 0 else "worse than flat"
             found[name] = verdict, asdict(test) | {"p": p}
         return found
+
+
+def repeated_tests(samples: Mapping[str, Mapping[int, float]], shared: float) -> dict[frozenset[str], Difference]:
+    """Paired tests over repeats of every pair of methods that has one, with Holm's probabilities.
+
+    ``samples`` holds a score by method and repeat, ``shared`` is the share of the measured photons that the methods
+    had, and so that of its photons that a repeat has in common with another one.
+    """
+    pairs = {pair: difference(samples[pair[0]], samples[pair[1]], shared=shared) for pair in combinations(samples, 2)}
+    found = {frozenset(pair): test for pair, test in pairs.items() if test.p is not None}
+    adjusted = holm([test.p for test in found.values() if test.p is not None])
+    return {pair: Difference(test.repeats, p) for (pair, test), p in zip(found.items(), adjusted, strict=True)}
 
 
 def adjusted_probabilities(tests: Sequence[FrameTest]) -> list[float | None]:

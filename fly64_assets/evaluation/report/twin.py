@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import scipy.stats
 
+from fly64_assets.evaluation.counts.contests import repeated_tests
 from fly64_assets.evaluation.scores.compare import REFERENCES
-from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, difference, mean, split_samples
+from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, mean, split_samples
 from fly64_assets.physics.scan import JUDGED_SPLIT
 
 SCORE: Final = "complement"
@@ -221,10 +222,12 @@ def _winner(one: str, other: str, documents: Comparisons, samples: Samples) -> s
             if contest.get("score") == SCORE and {contest["winner"], contest["loser"]} == {one, other}:
                 return str(contest["winner"])
         return None
-    both = [samples.get(method, {}).get(DECIDING, {}) for method in (one, other)]
-    if not difference(*both).significant:
+    scores = {name: found.get(DECIDING, {}) for name, found in samples.items() if name not in REFERENCES}
+    fraction = float(next(iter(documents.values()))["splits"][JUDGED_SPLIT]["measured"]["fraction"])
+    test = repeated_tests(scores, fraction).get(frozenset((one, other)))
+    if test is None or not test.significant:
         return None
-    first, second = (float(np.mean(list(values.values()))) for values in both)
+    first, second = (float(np.mean(list(scores[method].values()))) for method in (one, other))
     return one if first < second else other
 
 

@@ -17,7 +17,7 @@ CALIBRATION = {
 }
 
 
-def document(scores, *, undecided=(), whole=100.0, verdicts=None):
+def document(scores, *, undecided=(), whole=100.0, verdicts=None, fraction=0.002):
     """A comparison document of measured frames: complement in nats per frame, and the tests of every pair."""
     arms = {name: {"outcome": "compared", "reason": None, "verdict": "better than flat"} for name in scores}
     for name, verdict in (verdicts or {}).items():
@@ -37,7 +37,7 @@ def document(scores, *, undecided=(), whole=100.0, verdicts=None):
         entry = {"winner": winner, "loser": loser, "sentence": ""}
         contests += [{"score": score, **entry} for score in ("complement", "left_out")]
     split = {"split": "test", "outcome": "compared", "reason": None, "arms": arms, "rows": rows, "contests": contests}
-    return {"version": 2, "splits": {"test": split}}
+    return {"version": 2, "splits": {"test": split | {"measured": {"fraction": fraction}}}}
 
 
 def summary(measured, twin, reasons=None, calibration=CALIBRATION):
@@ -92,6 +92,11 @@ def test_over_repeats_the_paired_test_decides():
     found = twin_summary(Side("a", "a_1", cells, {}), Side("a_twin", "a_2", mixed, {}), calibration={})
     (pair,) = found["cells"][0]["pairs"]
     assert (pair["measured"]["winner"], pair["twin"]["winner"]) == ("pinn", None)
+    # What repeats have in common is not in their scatter: near the measured dose the same differences say less.
+    scores = ({"pinn": 10.0, "lsqml": value} for value in (12.0, 12.5, 13.5))
+    near = {(1000, "dense"): {n: document(one, fraction=0.8) for n, one in enumerate(scores, 1)}}
+    found = twin_summary(Side("a", "a_1", near, {}), Side("a_twin", "a_2", mixed, {}), calibration={})
+    assert found["cells"][0]["pairs"][0]["measured"]["winner"] is None
 
 
 def test_a_verdict_against_the_uniform_object_that_differs_is_a_deviation():

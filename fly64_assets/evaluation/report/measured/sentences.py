@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fly64_assets.evaluation.counts.contests import repeated_tests
 from fly64_assets.evaluation.counts.judge import PRIMARY
 from fly64_assets.evaluation.report.sentences import brief, listed
 from fly64_assets.evaluation.scores.compare import REFERENCES, UNIFORM
-from fly64_assets.evaluation.scores.verdicts import ALPHA, difference
+from fly64_assets.evaluation.scores.verdicts import ALPHA
 from fly64_assets.physics.scan import JUDGED_SPLIT
 
 COMPLEMENT: Final = PRIMARY
@@ -168,11 +169,17 @@ class PairTest:
 
 
 def pair_test(split: Mapping[str, Any], score: str, first: str, second: str) -> PairTest | None:
-    """The test of two methods, None where there is none."""
+    """The test of two methods, None where there is none; adjusted for the number of pairs (Holm)."""
     if len(split["repeats"]) > 1:
-        samples = [split["arms"][name]["samples"].get(score, {}) for name in (first, second)]
-        found = difference(*({int(repeat): value for repeat, value in one.items()} for one in samples))
-        return None if found.p is None else PairTest(found.p, found.p < ALPHA, f"{found.repeats} repeats")
+        samples = {
+            name: {int(repeat): value for repeat, value in entry["samples"].get(score, {}).items()}
+            for name, entry in split["arms"].items()
+            if name not in REFERENCES
+        }
+        found = repeated_tests(samples, split["measured"]["fraction"]).get(frozenset((first, second)))
+        return (
+            None if found is None or found.p is None else PairTest(found.p, found.p < ALPHA, f"{found.repeats} repeats")
+        )
     tests = [test for test in split["tests"] if f"counts {test['score']}" == score]
     for test in tests:
         if {first, second} == {test["winner"], test["loser"]}:
@@ -235,8 +242,9 @@ def seeds(found: Mapping[str, Any], rule: str) -> str:
     return (
         f"Means ± standard errors over {len(repeats)} repeats ({listed(repeats)}): frames {thinned}, training and "
         f"count splits of seeds {listed(training)}; pictures are of the first. Repeats draw other photons of the same "
-        "measurement. Methods are called not distinguishable where a paired t-test over the repeats finds their "
-        "difference no larger than chance."
+        "measurement and share some, so that ± is too small at doses near the measured one; a paired t-test over the "
+        "repeats allows for it. Methods are called not distinguishable where it finds their difference no larger than "
+        "chance."
     )
 
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from fly64_assets.evaluation.report.measured.sentences import nats, seeds
+from fly64_assets.evaluation.report.measured.sentences import nats, pair_test, seeds
 
 
 def views(summary, dose):
@@ -126,6 +126,28 @@ def test_repeats_decide_by_their_own_scatter(summary_of, cell, document, contest
     )
     assert "3 repeats (1, 2 and 3)" in summary["seeds"]
     json.dumps(summary, allow_nan=False)
+
+
+def test_repeats_that_share_photons_and_several_pairs_are_no_better_evidence(summary_of, cell, document):
+    """The same scatter at another dose: what the thinnings share is not in it. And of three pairs each counts less."""
+
+    def tests_at(dose, *others):
+        documents = {}
+        for repeat, offset in enumerate((0.0, 1.0, 0.4), 1):
+            scores = {"lsqml": score(40.0), "pinn": score(43 + offset)} | {name: score(43 - offset) for name in others}
+            documents[repeat] = document(dose, "dense", scores, [])
+        one = cell(dose, "dense") | {"comparisons": documents}
+        seeds = {"simulation": 42, "repeats": [1, 2, 3], "training": [123, 7, 8]}
+        split = summary_of([one], doses=(dose,), seeds=seeds)["cells"][0]["splits"]["test"]
+        return pair_test(split, "counts complement", "lsqml", "pinn")
+
+    # t = 3.4667 / (0.5033 / sqrt(3)) with two degrees of freedom; at 0.8757 of the photons the error is 4.7 times that.
+    low, near, three = tests_at(1000), tests_at(400_000), tests_at(1000, "tv_ml")
+    assert low.p == pytest.approx(0.0070, abs=0.0002)
+    assert low.significant
+    assert near.p == pytest.approx(0.128, abs=0.003)
+    assert not near.significant
+    assert low.p < three.p <= 3 * low.p
 
 
 def test_seeds_are_of_the_thinning_and_say_how_doses_share_photons():
