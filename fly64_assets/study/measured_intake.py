@@ -34,6 +34,7 @@ from fly64_assets.errors import Fly64Error
 from fly64_assets.ptychopinn.data_sets import read_data_set
 from fly64_assets.ptychopinn.importing import IGNORED, REFUSED, UNDERSTOOD, Entry
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.atomic import explained
 from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import BASE
@@ -183,7 +184,7 @@ def _calibrated(
 ) -> dict[str, Any]:
     """Run the calibration on converted frames, write the files of the base, and return its facts."""
     frames, log = build.scratch / "frames.npz", build.scratch / LOG
-    with frames.open("wb") as file:
+    with explained(layout.measured_frames, frames), frames.open("wb") as file:
         write_npz(file, arrays)
     request = {
         "measurement": str(frames),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -206,6 +207,18 @@ def test_what_cannot_carry_a_study_is_refused_before_anything_is_calibrated(own,
     assert own.bases() == ()
     assert not list(own.folder.glob("*")) if own.folder.exists() else True
     assert base_problem(design, path)
+
+
+def test_a_full_disk_before_the_calibration_is_one_sentence(own, tmp_path):
+    path = write_measured(tmp_path / "frames.npz").path
+    design, limits = design_of(TRUTH), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(ArtifactError, match=r"measured_frames\.npz could not be written \(File too large\)"):
+            intake_file(own, design, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert own.active_base() is None
 
 
 def test_a_good_file_has_no_problem_and_its_name_is_known_before(own, tmp_path):
