@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fly64_assets.evaluation.counts.background import fitted_background
 from fly64_assets.lsqml.count_split import FITTED_FRAMES, deviance, expected_deviance
 from fly64_assets.measured.calibration.reference import all_modes
 from fly64_assets.physics.counts import RATE_FLOOR
@@ -39,22 +40,12 @@ def backgrounds(obj: NDArray[np.complexfloating], measurement: Measurement) -> d
     Returns the deviance per measured pixel before and after each, and its expectation; ``counts`` is what each adds to
     a frame. Fitted to at most :data:`FITTED_FRAMES` frames, evenly spread over the scan.
     """
-    import torch
-
-    from fly64_assets.pinn.unrolled.model_error import fitted_background
-
     chosen = evenly_spread(measurement.frames, FITTED_FRAMES)
     rates = patch_counts(obj, measurement.modes, measurement.scan[chosen], measurement.intensity_scale)
     counts, bad = measurement.counts(chosen), measurement.bad_pixels
     good = np.ones(rates.shape[1:], np.bool_) if bad is None else ~bad
     constant = _constant(rates[:, good], counts[:, good])
-    corner_rates, corner_counts = (
-        torch.from_numpy(np.fft.ifftshift(each, axes=(-2, -1)).astype(np.float32)) for each in (rates, counts)
-    )
-    masked = None if bad is None else torch.from_numpy(np.fft.ifftshift(bad))
-    smooth = np.fft.fftshift(
-        fitted_background(corner_rates, corner_counts, ITERATIONS, bad_pixels=masked).numpy()
-    ).astype(np.float64)
+    smooth = fitted_background(rates, counts, bad)
     before = _deviances(rates[:, good], counts[:, good])
     found = {}
     for name, added in (("constant", np.full(good.shape, constant)), ("smooth", smooth)):
