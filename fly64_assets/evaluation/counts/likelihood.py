@@ -18,6 +18,7 @@ from fly64_assets.errors import ContractError
 from fly64_assets.evaluation.counts.background import fitted_background
 from fly64_assets.evaluation.scores.bands import Field, rows_of
 from fly64_assets.evaluation.scores.metrics import object_rows
+from fly64_assets.measured import thinning
 from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.physics.forward import blocks, patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -64,19 +65,8 @@ class IndependentCounts:
         return math.sqrt(self.measured.intensity_scale**2 - self.seen.intensity_scale**2)
 
     def rows(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of ``measured`` that hold frames, given by their index in the scan.
-
-        Raises :class:`ContractError` where a frame is missing.
-        """
-        order = np.argsort(self.measured.scan_index, kind="stable")
-        places = np.searchsorted(self.measured.scan_index, frames, sorter=order)
-        rows = order[np.minimum(places, len(order) - 1)]
-        missing = frames[self.measured.scan_index[rows] != frames]
-        if len(missing):
-            raise ContractError(
-                f"{len(missing)} frames of the view, the first {missing[0]}, are not among the measured"
-            )
-        return rows
+        """Rows of ``measured`` that hold frames, given by their index in the scan (:func:`thinning.rows_of`)."""
+        return thinning.rows_of(self.measured, frames)
 
     def complement(self, part: NDArray[np.int64]) -> Real:
         """Counts (b, N, N) of rows of ``seen`` that were thinned away: measured less seen.

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from fly64_assets.evaluation.counts.background import fitted_background as judged_background
 from fly64_assets.physics import forward
 from fly64_assets.physics.counts import negative_log_likelihood
 from fly64_assets.physics.windows import Scan
-from fly64_assets.pinn.unrolled.model_error import fitted_background
+from fly64_assets.pinn.unrolled.model_error import EM_ITERATIONS, fitted_background
 
 N = 32
 
@@ -77,3 +78,17 @@ def test_an_object_known_on_average_beats_made_up_details(obj, probe):
     assert without["made up"] < without["average"] - 100
     assert fitted["average"] < fitted["made up"] - 10
     assert fitted["average"] < without["average"] - 100
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_the_judge_of_measured_frames_fits_the_same_background(gap):
+    rng = np.random.default_rng(5)
+    rates = rng.gamma(0.5, 2.0, (20, N, N))
+    counts = rng.poisson(rates + np.fft.fftshift(smooth_background(200.0))).astype(np.float64)
+    bad = np.zeros((N, N), bool)
+    bad[10:12], bad[15:26, 15:26] = gap, gap
+    counts[:, bad] = 0
+    corner = [torch.from_numpy(np.fft.ifftshift(each, axes=(-2, -1)).astype(np.float32)) for each in (rates, counts)]
+    found = fitted_background(*corner, EM_ITERATIONS, bad_pixels=torch.from_numpy(np.fft.ifftshift(bad)))
+    judged = judged_background(rates, counts, bad)
+    assert np.fft.fftshift(found.numpy()) == pytest.approx(judged, rel=1e-4, abs=1e-7)
