@@ -127,9 +127,12 @@ class Conversion:
         guesses = self.guesses(missing)
         if schema.FRAMES in missing and schema.OBJECT in self.arrays:
             guesses.append("an object without frames is a base: `fly64 base import` takes it")
+        elif schema.FRAMES in missing and not guesses:
+            guesses.append("frames in another file: --with FILE; under another name: --rename NAME=diffraction")
         if schema.OBJECT in missing and schema.FRAMES not in keys:
             guesses.append(
-                "a base needs an object; frames without one are a measurement: `fly64 import` makes a data set"
+                "a base needs an object; frames without one are a measurement: `fly64 import` makes a data set, and a "
+                "study with scan: measured (`fly64 --study measured base check`) takes them as they are"
             )
         advice = f"; {'; '.join(guesses)}" if guesses else ""
         found = ", ".join(sorted(self.arrays)) or "no array"

@@ -63,9 +63,9 @@ def _unusable(arrays: Mapping[str, NDArray[Any]], design: StudyDesign) -> Iterat
     elif size != design.patch_size_pixels:
         yield error(
             FRAMES,
-            f"the frames are {size} px wide, and the study has patch_size_pixels = {design.patch_size_pixels}: set it "
-            f"to {size} in the design, or give --{'crop' if size > design.patch_size_pixels else 'pad'} "
-            f"{design.patch_size_pixels}",
+            f"the frames are {size} px wide, and the study has patch_size_pixels = {design.patch_size_pixels}: write a "
+            f"design with scan: measured and patch_size_pixels: {size} (--study FILE), or give "
+            f"--{'crop' if size > design.patch_size_pixels else 'pad'} {design.patch_size_pixels}",
         )
     if count < LEAST_FRAMES:
         yield error(FRAMES, f"there are {count} frames; a study needs at least {LEAST_FRAMES}")
@@ -73,7 +73,8 @@ def _unusable(arrays: Mapping[str, NDArray[Any]], design: StudyDesign) -> Iterat
         yield error(
             FRAMES,
             "the scale of the frames is not known (their values are no whole numbers of photons), and only photons can "
-            "be thinned: give --gain UNITS if they are in UNITS of the detector for one photon, or --counts",
+            "be thinned: give --gain UNITS if they are in UNITS of the detector for one photon; of "
+            "amplitudes store the squares, the counts, as integers",
         )
     x, y = arrays[schema.XCOORDS], arrays[schema.YCOORDS]
     if why := one_sided(x, y, design.train_test_split_axis):
@@ -110,10 +111,11 @@ def _count_findings(measurement: Measurement, design: StudyDesign) -> Iterator[F
         )
     elif missing:
         yield warning(
-            DOSES, f"doses {words} exist; {missing} will be skipped: {mean:.4g} photons per frame were measured"
+            DOSES,
+            f"doses of {words} photons per frame can be made; {missing} will be skipped: {mean:.4g} were measured",
         )
     else:
-        yield information(DOSES, f"all doses exist: {words}")
+        yield information(DOSES, f"all doses can be made of the measured counts: {words} photons per frame")
 
 
 def _view_findings(measurement: Measurement, design: StudyDesign) -> Iterator[Finding]:
@@ -146,7 +148,8 @@ def _scan_findings(measurement: Measurement) -> Iterator[Finding]:
     overlap, sampling = 1 - step / diameter, measurement.patch_size / diameter
     said = (
         f"the nearest position is {step:.3g} px away (median), {step / diameter:.2g} of the first probe's diameter of "
-        f"{diameter:.3g} px, a linear overlap of {max(overlap, 0.0):.0%}; its window is {sampling:.2g} diameters wide"
+        f"{diameter:.3g} px, a linear overlap of {max(overlap, 0.0):.0%}; the window of "
+        f"{measurement.patch_size} px is {sampling:.2g} diameters wide"
     )
     if overlap < LEAST_OVERLAP:
         yield warning(SCAN, f"{said}: below {LEAST_OVERLAP:.0%} probe and object are hardly found together")

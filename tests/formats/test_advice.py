@@ -195,6 +195,7 @@ def test_errors_name_the_cause_alone(imports, fly64, cxi, letter, tmp_path):
     answer = fly64("--data-root", tmp_path, "base", "check", measurement)
     assert answer.exit_code == 1
     assert "frames without one are a measurement: `fly64 import` makes a data set" in answer.output
+    assert "a study with scan: measured (`fly64 --study measured base check`) takes them" in answer.output
 
 
 def test_what_is_read_is_not_called_ignored(imports, fly64, letter, tmp_path):
@@ -210,3 +211,12 @@ def test_what_is_read_is_not_called_ignored(imports, fly64, letter, tmp_path):
     np.savez(tmp_path / "last.npz", diffraction=last, xcoords=letter.x, ycoords=letter.y)
     answer = fly64("contract", "check", tmp_path / "last.npz")
     assert "(FORMAT-001; `fly64 import` turns it)" in answer.output
+
+
+def test_a_reconstruction_without_its_frames_is_told_where_they_may_be(imports, letter, tmp_path):
+    layouts.product_h5(tmp_path / "product.h5", letter)
+    with h5py.File(tmp_path / "product.h5", "r+") as file:
+        file["object"][...] = 1.0
+    answer = imports(tmp_path / "product.h5")
+    assert answer.exit_code == 1
+    assert "frames in another file: --with FILE" in answer.output

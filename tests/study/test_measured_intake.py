@@ -185,6 +185,7 @@ def test_the_object_of_the_file_changes_nothing_that_a_method_reads(taken, own, 
         ({}, {"dose_list": (1e5, 1e6)}, r"no dose of the study \(100000, 1e\+06\) is below the measured 2\.\d+e\+04"),
         ({"xcoords": 0}, {"train_test_split_axis": "x"}, r"one half of the scan is empty"),
         ({"bad_pixels": 1}, {}, r"and none is left; probably the mask is inverted"),
+        ({"diffraction": "amplitudes"}, {}, r"--gain UNITS .*; of amplitudes store the squares"),
         ({"scan_index": 7}, {}, r"scan_index 7 .* occurs 60 time\(s\); expected every index once .*; a file without"),
         ({"scan_index": -1}, {}, r"scan_index -1 of the measured frames .* none below 0"),
         ({"objectGuess": None}, {}, r"the file has no object, and measured\.calibrate: false"),
@@ -196,6 +197,9 @@ def test_what_cannot_carry_a_study_is_refused_before_anything_is_calibrated(own,
     for key, value in change.items():
         if value is None:
             del arrays[key]
+        elif value == "amplitudes":
+            arrays[key] = np.sqrt(np.asarray(arrays[key], float) ** 2 + 0.3).astype(np.float32)
+            del arrays["_metadata"]
         elif key == "bad_pixels":
             arrays[key] = np.ones((64, 64), bool)
         else:
@@ -228,7 +232,7 @@ def test_a_good_file_has_no_problem_and_its_name_is_known_before(own, tmp_path):
     assert base_name(design_of(TRUTH), path, found.append).startswith("frames_")
     messages = "\n".join(finding.message for finding in found)
     assert "60 frames of 64 px with 2.0" in messages
-    assert "all doses exist: 1000, 10000" in messages
+    assert "all doses can be made of the measured counts: 1000, 10000 photons per frame" in messages
     assert "view sparse: 2 train and 2 test frames; it will be skipped" in messages
     assert "a linear overlap of" in messages
 

@@ -53,7 +53,7 @@ def test_check_says_what_the_file_can_carry_and_writes_nothing(fly64, design, fr
     answer = fly64("base", "check", frames, study=design)
     assert answer.exit_code == 0, answer.output
     assert "60 frames of 64 px with 2.0" in answer.output
-    assert "doses 1000, 10000 exist; 1e+06 will be skipped: 2.0" in answer.output
+    assert "doses of 1000, 10000 photons per frame can be made; 1e+06 will be skipped: 2.0" in answer.output
     assert "view sparse: 2 train and 2 test frames; it will be skipped where there are fewer than 4" in answer.output
     assert "a linear overlap of" in answer.output
     assert answer.output.endswith("frames.npz: can carry study small\n")

@@ -6,9 +6,12 @@ Belongs here: the facts of ``calibration.json`` as lines of text. Does not belon
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from fly64_assets.evaluation.report.page import NO_VALUE, number, share
+
+LEAST_SHARE: Final = 1e-4
+"""Share of the power below which only rounding is left to show, and no number is given."""
 
 
 def calibration_lines(calibration: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -52,10 +55,13 @@ def _origin(calibration: Mapping[str, Any]) -> str:
 
 
 def _fit(calibration: Mapping[str, Any]) -> str:
-    return (
-        f"deviance per measured pixel {calibration['deviance']:.4g}, of which counting noise explains "
-        f"{calibration['expected_deviance']:.4g}"
+    found, expected = calibration["deviance"], calibration["expected_deviance"]
+    meaning = (
+        "what is above that the model does not hold (see the deviations)"
+        if found > expected
+        else "object and probe follow a part of the noise, and no misfit shows"
     )
+    return f"deviance per measured pixel {found:.4g}, of which counting noise explains {expected:.4g}: {meaning}"
 
 
 def _halves(halves: Mapping[str, Any] | None) -> str:
@@ -78,7 +84,7 @@ def _orientation(orientations: Mapping[str, Any] | None) -> str:
         return ""
     own = next(iter(found))
     others = ", ".join(f"{name} {value:.4g}" for name, value in found.items() if name != own)
-    return f"{own} has the deviance {found[own]:.4g} per pixel of counts kept aside; the others: {others}"
+    return f"{own} has the deviance {found[own]:.4g} per pixel of counts kept aside, and the least fits best: {others}"
 
 
 def probe_lines(health: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -95,4 +101,4 @@ def probe_lines(health: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _per_cent(value: float) -> str:
-    return f"{100 * value:.2g} %"
+    return "< 0.01 %" if value < LEAST_SHARE else f"{100 * value:.2g} %"
