@@ -12,11 +12,14 @@ study: $(INSTALLED)
 	$(BIN)/fly64 run
 	@echo "open the UI with: make ui"
 
+# Tests of one module stay in one process, which has what they share; more processes than cores only wait.
+WORKERS := -n auto --maxprocesses 4 --dist loadscope
+
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS)
 
 test-fast: lint
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS) -m "not slow"
 
 # Fault injection in full: every stage, the engines among them; the table of faults goes to faults.md.
 faults: $(INSTALLED)
