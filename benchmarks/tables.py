@@ -14,6 +14,7 @@ judge.csv           whether fresh counts rank objects as the truth does: ``bench
 judge_null.csv      how often they call equal objects different: the same with ``--null``
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
+siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
 ==================  ==================================================================================================
 
 Usage: python benchmarks/tables.py [--check]
@@ -473,6 +474,51 @@ def null(_contest: Contest) -> str:
     )  # fmt: skip
 
 
+def star_cells() -> dict[tuple[str, str], dict[tuple[str, str], Row]]:
+    """Rows of siemens_star.csv by cell, and by method and score."""
+    found: dict[tuple[str, str], dict[tuple[str, str], Row]] = {}
+    for row in rows_of("siemens_star.csv"):
+        cell = found.setdefault((row["dose"], row["view"]), {})
+        cell[row["arm"], f"{row['part']} {row['metric']}"] = row
+    return found
+
+
+def star(_contest: Contest) -> str:
+    """Measured frames: how much worse than the reference each method predicts the counts kept aside."""
+    rows = []
+    for (dose, view), scores in star_cells().items():
+        entries = []
+        for method in (*EFFICIENT, "flat"):
+            values = {
+                name: float(scores[method, f"counts {name}"]["value"] or "nan")
+                for name in ("complement", "complement_error", "complement_relative")
+            }
+            nats, error, relative = values.values()
+            entries.append(f"{nats:,.0f} ± {error:,.0f}" + ("" if method == "flat" else f" ({relative:.3f})"))
+        rows.append([f"{int(dose):,}", view, next(iter(scores.values()))["frames"], *entries])
+    names = [*(TITLES[method] for method in EFFICIENT), TITLES["uniform"]]
+    return table(["photons / frame", "view", "frames", *names], rows)
+
+
+def star_resolution(_contest: Contest) -> str:
+    """Measured frames: what two reconstructions from halves have in common, and the distance to the reference."""
+    rows = []
+    for (dose, view), scores in star_cells().items():
+        entries = []
+        for method in EFFICIENT:
+            found = [
+                scores[method, f"{part} {metric}"]["value"]
+                for part, metric in (
+                    ("complex", "frc_photons_half_bit"), ("complex", "frc_frames_half_bit"),
+                    ("phase", "rmse_to_reference"),
+                )
+            ]  # fmt: skip
+            photons, frames, distance = (one(float(value) if value else None, ".2f") for value in found)
+            entries.append(f"{photons} / {frames} / {distance}")
+        rows.append([f"{int(dose):,}", view, *entries])
+    return table(["photons / frame", "view", *(TITLES[method] for method in EFFICIENT)], rows)
+
+
 def peer_errors(chosen: Row | None, best: Row | None) -> str:
     """Phase RMSE, and in brackets that of the setting that only the truth can choose."""
     if chosen is None:
@@ -504,6 +550,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "detector_gaps": detector_gaps,
     "judge": judge,
     "null": null,
+    "star": star,
+    "star_resolution": star_resolution,
     "peers": peers("", peer_errors),
     "peers_whole": peers("_whole", peer_errors),
     "peers_choices": peers("", peer_choices),

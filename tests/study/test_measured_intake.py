@@ -170,7 +170,7 @@ def test_what_a_user_says_of_a_file_belongs_to_its_base(own, tmp_path):
 def test_the_object_of_the_file_changes_nothing_that_a_method_reads(taken, own, tmp_path):
     store, path, record = taken
     arrays, other = open_npz(path), tmp_path / "other.npz"
-    np.savez(other, **arrays | {"objectGuess": (arrays["objectGuess"] * 1j).astype(np.complex64)})
+    np.savez(other, **arrays | {"objectGuess": (0.7j * arrays["objectGuess"] ** 2).astype(np.complex64)})
     another = intake_file(own, design_of(TRUTH), other)
     files = (store.layout(record.values["base_id"]), own.layout(another.values["base_id"]))
     first, second = (open_npz(layout.measured_frames) for layout in files)

@@ -56,8 +56,8 @@ BIASED: Final = "biased towards the solver that made the reference"
 WORST_FRAMES: Final = 3
 """Frames that are listed for every method."""
 REFERENCE_NOTE: Final = (
-    "The reference is the object that the calibration found from all counts, those that judge among them: it predicts "
-    "them better than an object could that has not seen them. It is no truth."
+    "The reference is the object that the calibration found, without a prior, from all counts, those that judge among "
+    "them. It is no truth and no bound: an object with less noise can predict the counts better; its value is below 0."
 )
 TEST_NOTE: Final = (
     "t-test on the differences of every frame; frames that share light count together, as many as there are "

@@ -17,7 +17,7 @@ from fly64_assets.engines.process import Progress
 from fly64_assets.lsqml.count_split import HeldOutCounts
 from fly64_assets.measured.calibration.deviations import backgrounds, further_mode, sentences
 from fly64_assets.measured.calibration.figure import calibration_figure
-from fly64_assets.measured.calibration.normalisation import in_counts_scale, mean_counts, normalised
+from fly64_assets.measured.calibration.normalisation import fitted_object, in_counts_scale, mean_counts, normalised
 from fly64_assets.measured.calibration.orientation import compare_orientations
 from fly64_assets.measured.calibration.reference import SEED, Reference, calibrate, halves
 from fly64_assets.physics.measurement import Measurement
@@ -78,7 +78,7 @@ def _calibrated(
         epochs=settings["epochs"],
         refine_positions=settings["refine_positions"],
     )
-    obj, found, _ = normalised(reference.object, reference.measurement, fit=True)
+    obj, found = normalised(reference.object, reference.measurement)
     agreement = halves(found, execution, course.part("halves"), reference.run.kept_epoch).to_dict()
     print("deviations: begins", flush=True)
     residual = backgrounds(obj, found)
@@ -110,8 +110,13 @@ def _calibrated(
 
 
 def _taken(measurement: Measurement, path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The object, probe and positions of the file, in the scale of a calibration."""
-    obj, found, factor = normalised(load_dataset(path, hashed=True).object, measurement, fit=False)
+    """The object, probe and positions of the file.
+
+    The probe is scaled by the counts alone and the object to it, so that methods, who get the probe, get nothing of
+    the object.
+    """
+    found, factor = in_counts_scale(measurement)
+    obj = fitted_object(load_dataset(path, hashed=True).object, found)
     residual = backgrounds(obj, found)
     picture = residual.pop("picture")
     document = _described(obj, found) | {

@@ -35,23 +35,24 @@ def in_counts_scale(measurement: Measurement) -> tuple[Measurement, float]:
     return with_probe(measurement, probe * factor), factor
 
 
-def normalised(
-    obj: NDArray[np.complexfloating], measurement: Measurement, *, fit: bool
-) -> tuple[NDArray[np.complex64], Measurement, float]:
+def normalised(obj: NDArray[np.complexfloating], measurement: Measurement) -> tuple[NDArray[np.complex64], Measurement]:
     """Object (H, W) and measurement in the scale in which s^2 sum |P|^2 is the mean number of counts of a frame.
 
-    The root mean square of the object's amplitude in the windows, weighted with |P|^2, becomes one; the counts that
-    object and probe let expect stay. With ``fit`` the probe is scaled so that those add up to the measured ones, which
-    is the maximum of the Poisson likelihood over the scale. Where pixels are bad, s^2 sum |P|^2 counts the light on
-    them too. Returns the factor of the probe as well.
+    The root mean square of the object's amplitude in the windows, weighted with |P|^2, becomes one, and the probe is
+    scaled so that the counts which both let expect add up to the measured ones: the maximum of the Poisson likelihood
+    over the scale. Where pixels are bad, s^2 sum |P|^2 counts the light on them too.
     """
     energies = exit_wave_energies(obj, measurement.modes, measurement.scan)
     amplitude = math.sqrt(exact_mean(energies) / float((np.abs(measurement.modes.astype(np.complex128)) ** 2).sum()))
-    factor = amplitude
-    if fit:
-        factor *= math.sqrt(mean_counts(measurement) / expected_mean_counts(obj, measurement))
+    factor = amplitude * math.sqrt(mean_counts(measurement) / expected_mean_counts(obj, measurement))
     found = with_probe(measurement, measurement.modes.astype(np.complex128) * factor)
-    return (obj / amplitude).astype(np.complex64), found, factor
+    return (obj / amplitude).astype(np.complex64), found
+
+
+def fitted_object(obj: NDArray[np.complexfloating], measurement: Measurement) -> NDArray[np.complex64]:
+    """An object (H, W) in the scale in which it and the probe, which stays, let expect the measured counts."""
+    factor = math.sqrt(mean_counts(measurement) / expected_mean_counts(obj, measurement))
+    return (obj * factor).astype(np.complex64)
 
 
 def mean_counts(measurement: Measurement) -> float:

@@ -11,6 +11,7 @@ from fixtures.measured import gap_and_beamstop, measured_truth
 from fly64_assets.contract.npz import dataset_of
 from fly64_assets.measured.calibration.normalisation import (
     expected_mean_counts,
+    fitted_object,
     in_counts_scale,
     mean_counts,
     normalised,
@@ -38,22 +39,19 @@ def test_only_measured_pixels_are_compared():
     assert power(found) > 1.01 * mean_counts(masked)
 
 
-def test_normalising_changes_no_expected_count_and_gives_the_object_mean_intensity_one(truth, measurement):
-    before = expected_mean_counts(truth.object, measurement)
-    obj, found, factor = normalised(3.0 * truth.object, with_probe(measurement, measurement.probe / 3), fit=False)
+def test_normalised_the_object_has_mean_intensity_one_and_the_probe_expects_the_measured_counts(truth, measurement):
+    obj, found = normalised(3.0 * truth.object, with_probe(measurement, measurement.probe / 2))
     weight = np.abs(found.probe) ** 2
     in_windows = (weight * np.abs(read(obj, found.scan)) ** 2).sum() / (len(found.scan) * weight.sum())
     assert in_windows == pytest.approx(1, rel=1e-5)
-    assert expected_mean_counts(obj, found) == pytest.approx(before, rel=1e-5)
-    assert power(found) == pytest.approx(before, rel=1e-5)
-    assert factor == pytest.approx(np.abs(found.probe).max() / np.abs(measurement.probe / 3).max(), rel=1e-5)
-
-
-def test_the_fit_makes_the_probe_expect_the_measured_counts(truth, measurement):
-    bright = with_probe(measurement, measurement.probe * 1.2)
-    obj, found, _ = normalised(truth.object, bright, fit=True)
     assert expected_mean_counts(obj, found) == pytest.approx(mean_counts(measurement), rel=1e-5)
     assert power(found) == pytest.approx(mean_counts(measurement), rel=1e-5)
+
+
+def test_an_object_is_fitted_to_a_probe_that_stays(truth, measurement):
+    obj = fitted_object(0.3 * truth.object, measurement)
+    assert expected_mean_counts(obj, measurement) == pytest.approx(mean_counts(measurement), rel=1e-5)
+    assert obj[5, 5] / obj[9, 9] == pytest.approx(truth.object[5, 5] / truth.object[9, 9], rel=1e-5)
 
 
 def test_modes_stay_modes(measurement):
