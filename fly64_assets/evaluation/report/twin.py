@@ -90,7 +90,7 @@ def twin_summary(measured: Side, twin: Side, *, calibration: Mapping[str, Any]) 
         "methods": list(dict.fromkeys(name for cell in compared for name in cell["methods"])),
         "sentences": list(_sentences(compared)),
         "deviations": [sentence for cell in compared for sentence in _deviations(cell)],
-        "causes": [REFERENCE_CAUSE, *calibration_causes(calibration)],
+        "causes": list(calibration_causes(calibration)),
         "cells": cells,
     }
 
@@ -100,11 +100,14 @@ def calibration_causes(calibration: Mapping[str, Any]) -> Iterator[str]:
 
     ``calibration`` is the document ``calibration.json`` of the base.
     """
+    if calibration.get("calibrated"):
+        yield REFERENCE_CAUSE
     found, expected = calibration.get("deviance"), calibration.get("expected_deviance")
     if found is not None and expected is not None:
+        excess = "The twin has no such excess." if found > expected else "That is no excess: the model holds."
         yield (
-            f"With the calibrated object, probe and positions the measured frames have a deviance of {found:.4f} per "
-            f"pixel, and {expected:.4f} would be expected of Poisson counts. The twin has no such excess."
+            f"With the object, probe and positions of the base the measured frames have a deviance of {found:.4f} per "
+            f"pixel, and {expected:.4f} would be expected of Poisson counts. {excess}"
         )
     deviations = calibration.get("deviations") or {}
     for entry in deviations.values():

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from fly64_assets.evaluation.report.twin import NOT_TESTED, Side, calibration_causes, twin_summary
+from fly64_assets.evaluation.report.twin import NOT_TESTED, REFERENCE_CAUSE, Side, calibration_causes, twin_summary
 from fly64_assets.evaluation.report.twin_page import render_twin, render_twin_markdown, twin_figure
 
 CALIBRATION = {
@@ -120,6 +120,7 @@ def test_a_cell_without_a_result_says_why():
 
 def test_causes_are_those_that_were_measured():
     causes = list(calibration_causes(CALIBRATION))
+    assert causes[0].endswith("The twin has no such excess.")
     assert "1.5000 per pixel, and 0.9000" in causes[0]
     assert causes[1] == "A constant background explains next to nothing of the excess."
     assert causes[2].startswith("Errors of the positions were not measured")
@@ -127,6 +128,9 @@ def test_causes_are_those_that_were_measured():
     moved = {"positions": {"refined": True, "rms_shift_px": 0.4, "largest_shift_px": 2.0}}
     (cause,) = calibration_causes(moved)
     assert "moved them by 0.40 px" in cause
+    (cause, _) = calibration_causes({"deviance": 0.34, "expected_deviance": 0.343})
+    assert cause.endswith("That is no excess: the model holds.")
+    assert next(iter(calibration_causes(CALIBRATION | {"calibrated": True}))) == REFERENCE_CAUSE
 
 
 def test_the_page_refers_to_nothing_outside():
