@@ -84,7 +84,7 @@ def best(split: Mapping[str, Any]) -> dict[str, Any]:
         details += f", uniform object {uniform}"
     good = [name for name in ranking.names if split["arms"][name]["verdict"] == BETTER]
     if not good:
-        return {"leaders": [], "headline": "no method is better than a uniform object", "details": details}
+        return {"leaders": [], "headline": "no method is shown to be better than a uniform object", "details": details}
     bad = [name for name in ranking.names if name not in good]
     details += f"; {listed(bad)} not better than the uniform object" if bad else ""
     details += f"; {evidence}" if (evidence := ranking.evidence()) else ""

@@ -55,7 +55,7 @@ def test_nobody_wins_who_is_not_better_than_a_uniform_object(said):
     scores = {"pinn": score(5100.0), "lsqml": score(4990.0)}
     verdicts = {"pinn": "worse than flat", "lsqml": "unclear from flat"}
     found = said(scores, ("complement", "lsqml", "pinn", 0.001), verdicts=verdicts)
-    assert found["headline"] == "no method is better than a uniform object"
+    assert found["headline"] == "no method is shown to be better than a uniform object"
     assert found["leaders"] == []
     found = said(
         {"pinn": score(5100.0), "lsqml": score(300.0)},
