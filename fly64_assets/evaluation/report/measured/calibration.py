@@ -55,13 +55,10 @@ def _origin(calibration: Mapping[str, Any]) -> str:
 
 
 def _fit(calibration: Mapping[str, Any]) -> str:
-    found, expected = calibration["deviance"], calibration["expected_deviance"]
-    meaning = (
-        "what is above that the model does not hold (see the deviations)"
-        if found > expected
-        else "object and probe follow a part of the noise, and no misfit shows"
+    return (
+        f"deviance per measured pixel {calibration['deviance']:.4g}, where Poisson counts of a perfect model have "
+        f"{calibration['expected_deviance']:.4g} on average: clearly more is misfit, less is fitted noise or scatter"
     )
-    return f"deviance per measured pixel {found:.4g}, of which counting noise explains {expected:.4g}: {meaning}"
 
 
 def _halves(halves: Mapping[str, Any] | None) -> str:
