@@ -49,9 +49,9 @@ AGREEMENT: Final = {
 """What readers see for the verdicts on a pair of methods."""
 
 REFERENCE_CAUSE: Final = (
-    "The reference of the measured study was found from the same counts as the complement, noise included, and is no "
-    "truth; that of the twin is the object of which its frames were made. Scores relative to the reference are "
-    "therefore a little larger on measured frames, for all methods alike."
+    "The reference of the measured study was found from all counts, those that judge among them, and has noise; that "
+    "of the twin is the object of which its frames were made. Scores are counted from different points: their size "
+    "may differ between the studies for all methods alike, and the order and the differences of methods compare."
 )
 NOT_TESTED: Final = (
     "Each was fitted to the residual of the calibration, at all counts. Which of them makes a single cell deviate was "

@@ -70,7 +70,9 @@ def render_twin_markdown(summary: Mapping[str, Any]) -> str:
         ),
     ]
     for title, key in (("Where they deviate", "deviations"), ("Likely causes", "causes")):
-        lines = [f"- {sentence}" for sentence in summary[key]] or ["Nowhere."]
+        lines = [f"- {sentence}" for sentence in summary[key]] or [
+            "Nowhere: every pair of methods has the same winner, or none, in both, differences within a factor of 2."
+        ]
         blocks += [f"## {title}", "\n".join(lines)]
     return "\n\n".join(blocks) + "\n"
 
