@@ -448,7 +448,8 @@ def test_every_option_that_a_message_names_is_one_of_the_commands():
     legacy, base = main.commands["legacy"].commands["import"], main.commands["base"].commands["import"]
     common = set(re.findall(r"--[a-z][a-z-]+", "".join(sources[1:])))
     for command, wanted in ((legacy, named), (base, common)):
-        assert wanted <= {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        params = (*main.params, *command.params)
+        assert wanted <= {option for each in params for option in (*each.opts, *each.secondary_opts)}
     assert not re.search(r"\w = (True|False)", " ".join(re.findall(r'"[^"\n]*"', "".join(sources))))
 
 

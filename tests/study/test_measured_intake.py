@@ -134,8 +134,8 @@ def test_without_a_calibration_object_probe_and_positions_are_those_of_the_file(
     base, frames = load_base(layout.base), load_dataset(layout.measured_frames)
     factor = np.vdot(truth.object, base.object) / np.vdot(truth.object, truth.object)
     assert np.allclose(base.object, factor * truth.object, rtol=1e-5)
-    # One scale is shared: what the counts depend on is the same.
-    assert np.allclose(base.probe * factor, truth.probe, atol=1e-5)
+    # One scale is shared: what the counts depend on is the same, but for the noise of their sum (1.2e6 photons).
+    assert np.allclose(base.probe * factor, truth.probe, atol=3e-3 * np.abs(truth.probe).max())
     assert np.array_equal(base.x, truth.x)
     assert (frames.object == 1).all()
     assert has_stand_in_object(frames.metadata)
