@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from fly64_assets.errors import ContractError
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
-from fly64_assets.physics.counts import negative_log_likelihood
-from fly64_assets.physics.forward import patch_counts
 from fly64_assets.physics.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -78,8 +76,10 @@ def predict(kept_aside: Measurement, objects: Objects) -> pd.DataFrame:
     -------
     DataFrame
         By ``method``: ``nll``, the negative log-likelihood per frame [nats] up to a constant of the data;
-        ``above_best``, its mean difference from the best one's, and ``error``, the standard error of that mean over the
-        frames, taken as independent.
+        ``above_best``, its mean difference from the best one's; ``error`` and ``p``, the standard error of that mean
+        and the probability of one so large by chance. Frames that share light count together, and the probabilities
+        are Holm's over the objects; with fewer than three independent areas there are none. What an object leaves
+        unexplained is a smooth background, fitted to every other frame, as in a study of measured frames.
 
     Examples
     --------
@@ -92,24 +92,22 @@ def predict(kept_aside: Measurement, objects: Objects) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from fly64_assets.evaluation.counts.contests import adjusted_probabilities
+    from fly64_assets.evaluation.counts.likelihood import predicted
+    from fly64_assets.evaluation.counts.paired import SharedLight
+
     if not objects:
         raise ContractError("there is no object to judge; expected at least one")
-    by_frame = {}
     for name, obj in objects.items():
         _require_grid(name, obj, kept_aside)
-        values = np.empty(kept_aside.frames)
-        for part, counts in kept_aside.count_blocks():
-            rates = patch_counts(obj, kept_aside.modes, kept_aside.scan[part], kept_aside.intensity_scale)
-            values[part] = negative_log_likelihood(rates, counts, kept_aside.bad_pixels)
-        by_frame[name] = values
+    by_frame = predicted(objects, kept_aside, kept_aside.counts, kept_aside.intensity_scale)[0]
     ranked = sorted(by_frame, key=lambda name: float(by_frame[name].mean()))
-    best = by_frame[ranked[0]]
-    rows = []
-    for name in ranked:
-        difference = by_frame[name] - best
-        error = float(difference.std(ddof=1) / np.sqrt(len(best))) if len(best) > 1 else None
-        rows.append((name, float(by_frame[name].mean()), float(difference.mean()), error))
-    return pd.DataFrame(rows, columns=["method", "nll", "above_best", "error"])
+    light = SharedLight(kept_aside.modes, kept_aside.scan)
+    tests = [light.test(by_frame[name] - by_frame[ranked[0]]) for name in ranked[1:]]
+    rows: list[tuple[Any, ...]] = [(ranked[0], float(by_frame[ranked[0]].mean()), 0.0, None, None)]
+    for name, test, p in zip(ranked[1:], tests, adjusted_probabilities(tests), strict=True):
+        rows.append((name, float(by_frame[name].mean()), test.mean, test.error, p))
+    return pd.DataFrame(rows, columns=["method", "nll", "above_best", "error", "p"])
 
 
 def photon_limit(measurement: Measurement, obj: NDArray[np.complexfloating]) -> dict[str, Any]:
@@ -138,23 +136,16 @@ def photon_limit(measurement: Measurement, obj: NDArray[np.complexfloating]) -> 
     >>> limit["photon_floor_rad"] < 0.2, limit["state"] in ("regular", "singular")
     (True, True)
     """
-    from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
-    from fly64_assets.evaluation.scores.photons import DoseLimit, photon_budget
+    from fly64_assets.evaluation.bound.limit import dose_limit
+    from fly64_assets.evaluation.scores.photons import limit_at, photon_budget
     from fly64_assets.evaluation.scores.region import evaluation_region, scan_box
-    from fly64_assets.physics.measurement_check import one_mode_problem
 
     _require_grid("the object", obj, measurement)
     m, obj = measurement, np.asarray(obj)
     threshold = EvaluationSettings().coverage_threshold
     region = evaluation_region(m.modes, m.scan, threshold=threshold, scan_box=scan_box(m.scan))
     photons = photon_budget(region.illumination, obj, region.mask, m.intensity_scale, m.frames)
-    unit: UnitLimit | str = one_mode_problem(m.modes, "the photon limit")
-    if not unit:
-        try:
-            unit = dose_limit(LimitProblem(obj, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
-        except ValueError as problem:
-            unit = str(problem)
-    limit = DoseLimit(unit, m.intensity_scale, photons.phase_floor_rad).to_dict()
+    limit = limit_at(obj, m, region, dose_limit, photons.phase_floor_rad).to_dict()
     return {name: limit[name] for name in ("state", "reason", "phase_rad", "amplitude", "photon_floor_rad")}
 
 

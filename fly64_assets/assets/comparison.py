@@ -16,7 +16,8 @@ from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit, limit_arrays, limit_from_arrays
 from fly64_assets.evaluation.counts.judge import JudgedInput, judge_cell
 from fly64_assets.evaluation.report.figures import loss_history
-from fly64_assets.evaluation.scores.compare import CellComparison, LimitSource, SplitInput, compare_cell
+from fly64_assets.evaluation.scores.compare import CellComparison, SplitInput, compare_cell
+from fly64_assets.evaluation.scores.photons import LimitSource
 from fly64_assets.evaluation.scores.region import scan_box
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS

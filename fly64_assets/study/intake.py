@@ -44,6 +44,7 @@ from fly64_assets.study.intake_terms import (
     Engine,
     Form,
     Say,
+    base_build,
     base_facts,
     further_files,
     silent,
@@ -282,16 +283,7 @@ def _keep(
     layout = store.layout(name)
     code_version = stages.code_version(BASE)
     if not store.state(layout, BASE, inputs, parameters, code_version=code_version).done:
-        with store.build(
-            layout,
-            BASE,
-            inputs=inputs,
-            parameters=parameters,
-            design_sha256=design.sha256(),
-            code_version=code_version,
-            seeds={},
-            announce=announce,
-        ) as build:
+        with base_build(store, layout, design, inputs, parameters, announce) as build:
             if not build.done:
                 build.write(layout.base, lambda file: write_npz(file, arrays))
                 build.succeed(base_facts(arrays) | {"origin": origin, "base_id": name} | warned(report.warnings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,14 @@ from fly64_assets.engines.process import Progress
 from fly64_assets.errors import ContractError
 from fly64_assets.formats.reading.opening import files_beside
 from fly64_assets.physics.illumination import probe_diameter_px
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import sha256_file
+from fly64_assets.store.keys import BASE
+from fly64_assets.store.layout import Layout
+from fly64_assets.store.locks import Announce
+from fly64_assets.study import stages
+from fly64_assets.study.design import StudyDesign
 
 Form = Mapping[str, Any]
 """What a user says about a file that the file does not show: arguments of the conversion (``contract.canonical``)."""
@@ -57,6 +65,27 @@ def unchanged_sha256(path: Path, expected: str | None) -> str:
             "import it again when it has its last form"
         )
     return source
+
+
+def base_build(
+    store: ArtifactStore,
+    layout: Layout,
+    design: StudyDesign,
+    inputs: Mapping[Path, str],
+    parameters: Mapping[str, Any],
+    announce: Announce | None,
+) -> AbstractContextManager[Build]:
+    """The build of a base under the lock of its folder."""
+    return store.build(
+        layout,
+        BASE,
+        inputs=inputs,
+        parameters=parameters,
+        design_sha256=design.sha256(),
+        code_version=stages.code_version(BASE),
+        seeds={},
+        announce=announce,
+    )
 
 
 def warned(findings: Iterable[Finding]) -> dict[str, Any]:

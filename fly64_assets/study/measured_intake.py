@@ -47,6 +47,7 @@ from fly64_assets.study.intake_terms import (
     Engine,
     Form,
     Say,
+    base_build,
     base_facts,
     further_files,
     stated,
@@ -108,16 +109,7 @@ def intake_measured(
         report.raise_if_failed(f"{path.name}")
         for finding in report.findings:
             say(finding)
-        with store.build(
-            layout,
-            BASE,
-            inputs=inputs,
-            parameters=parameters,
-            design_sha256=design.sha256(),
-            code_version=version,
-            seeds={},
-            announce=announce,
-        ) as build:
+        with base_build(store, layout, design, inputs, parameters, announce) as build:
             if not build.done:
                 facts = _calibrated(build, layout, design, arrays, source, engine)
                 build.succeed(facts | {"origin": wanted.origin, "base_id": name} | warned(report.warnings))

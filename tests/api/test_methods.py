@@ -75,14 +75,35 @@ def test_the_score_is_the_error_on_the_evaluation_region(base, frames):
     assert not {"truth"} & set(table.index.get_level_values("method"))
 
 
-def test_kept_aside_counts_rank_objects_as_the_truth_does(base, frames):
-    _, kept_aside = fly64.split_counts(frames, 0.5)
+@pytest.fixture(scope="module")
+def wide():
+    """A scan with enough independent areas for a test over frames."""
+    base = make_base(BaseRecipe("coins", "grass", object_size=240, positions=100), patch_size=64)
+    return base, fly64.split_counts(fly64.simulate(base.object, base.probe, base.x, base.y, 10_000, seed=3), 0.5)[1]
+
+
+def test_kept_aside_counts_rank_objects_as_the_truth_does(wide):
+    base, kept_aside = wide
     noise = np.random.default_rng(1).normal(size=base.object.shape)
     objects = {f"{size}": base.object * np.exp(1j * size * noise) for size in (0.8, 0.0, 0.4, 0.2)}
     table = fly64.predict(kept_aside, objects)
     assert list(table["method"]) == ["0.0", "0.2", "0.4", "0.8"]
-    assert table["above_best"][0] == table["error"][0] == 0
+    assert table["above_best"][0] == 0
     assert (table["above_best"][1:] > 3 * table["error"][1:]).all()
+    assert (table["p"][1:] < 0.01).all()
+
+
+def test_objects_with_errors_of_one_size_are_not_told_apart(wide):
+    base, kept_aside = wide
+    noise = np.random.default_rng(3).normal(size=(2, *base.object.shape))
+    table = fly64.predict(kept_aside, {str(i): base.object * np.exp(0.3j * noise[i]) for i in range(2)})
+    assert table["p"][1] > 0.01
+
+
+def test_a_scan_of_few_areas_is_ranked_without_a_test(base, frames):
+    table = fly64.predict(fly64.split_counts(frames, 0.5)[1], {"right": base.object, "flat": np.ones_like(base.object)})
+    assert list(table["method"]) == ["right", "flat"]
+    assert table["p"].isna().all()
 
 
 def test_the_limit_falls_with_the_square_root_of_the_dose(base):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
+from fly64_assets.evaluation.bound.limit import dose_limit
 from fly64_assets.evaluation.counts.contests import FrameJudge
 from fly64_assets.evaluation.counts.likelihood import COVERED, FrameLikelihoods, IndependentCounts, frame_likelihoods
 from fly64_assets.evaluation.counts.paired import SharedLight
@@ -29,22 +29,21 @@ from fly64_assets.evaluation.scores.compare import (
     UNIFORM,
     CellComparison,
     Curve,
-    LimitSource,
     MethodResult,
     Row,
     SplitComparison,
     SplitInput,
     aligned_result,
+    both_halves,
 )
 from fly64_assets.evaluation.scores.metrics import Score, amplitude_part, no_score, phase_part, rmse
-from fly64_assets.evaluation.scores.photons import DoseLimit, photon_budget
+from fly64_assets.evaluation.scores.photons import LimitSource, limit_at, photon_budget
 from fly64_assets.evaluation.scores.region import Region, evaluation_region
 from fly64_assets.evaluation.scores.resolution import rectangle_correlation
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.forward import BLOCK_FRAMES, patch_counts
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import one_mode_problem
 from fly64_assets.physics.windows import Scan
 
 PRIMARY: Final = "counts complement"
@@ -135,17 +134,13 @@ def judge_cell(
 
     ``splits`` holds ``train`` and ``test``; a text says why a half does not exist. The reference is (H, W) complex.
     """
-    train = splits.get("train")
-    judged, skipped = {}, {}
-    for split, data in splits.items():
-        if isinstance(data, str):
-            skipped[split] = data
-            continue
-        scan = train.measurement.scan if split == "test" and isinstance(train, JudgedInput) else None
-        judged[split] = judge_split(
-            split, reference, data, evaluation=evaluation, metrics=metrics, train_scan=scan, limit=limit
+
+    def score(split: str, data: JudgedInput, train_scan: Scan | None) -> JudgedSplit:
+        return judge_split(
+            split, reference, data, evaluation=evaluation, metrics=metrics, train_scan=train_scan, limit=limit
         )
-    return CellComparison(dose, view, judged, skipped)
+
+    return both_halves(dose, view, splits, score)
 
 
 def judge_split(
@@ -193,7 +188,7 @@ def judge_split(
         split,
         region,
         photons,
-        _dose_limit(reference, m, region, limit, photons.phase_floor_rad),
+        limit_at(reference, m, region, limit, photons.phase_floor_rad),
         "phase" if metrics.emphasize_phase or not metrics.report_amplitude else "amplitude",
         tuple(
             Row(name, split, part, metric, s.value, s.reason)
@@ -305,18 +300,6 @@ def _judges(likelihoods: FrameLikelihoods, counts: IndependentCounts) -> dict[st
         light = SharedLight(measured.modes, measured.scan[rows])
         judges["left_out"] = FrameJudge("left_out", likelihoods.left_out, light, REFERENCE, UNIFORM)
     return judges
-
-
-def _dose_limit(
-    reference: NDArray[np.complexfloating], m: Measurement, region: Region, limit: LimitSource, floor: float | None
-) -> DoseLimit:
-    unit: UnitLimit | str = one_mode_problem(m.modes, "the photon limit")
-    if not unit:
-        try:
-            unit = limit(LimitProblem(reference, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
-        except ValueError as error:
-            unit = str(error)
-    return DoseLimit(unit, m.intensity_scale, floor)
 
 
 def _document(

@@ -34,6 +34,8 @@ COVERED: Final = 0.9
 """Least share of a left-out frame's light that must have passed the evaluated pixels for the frame to count."""
 
 Real = NDArray[np.float64]
+CountsOf = Callable[[NDArray[np.int64]], Real]
+"""Counts (b, N, N) of rows of a measurement."""
 
 
 @dataclass(frozen=True)
@@ -122,27 +124,38 @@ def frame_likelihoods(
     (:func:`fitted_background`). Left-out frames get the mean of both. Frames are read in blocks, whatever their number.
     """
     seen, measured, rows = counts.seen, counts.measured, counts.left_out(mask)
-    order = np.argsort(seen.scan_index, kind="stable")
-    # Of a single frame there is no other, and no test either.
-    halves = (order[::2], order[1::2]) if seen.frames > 1 else (order, order)
-    complement = {name: np.zeros(seen.frames) for name in fields}
-    backgrounds = [{name: _background(field, counts, half) for name, field in fields.items()} for half in halves]
-    for half, fitted in zip(halves, backgrounds[::-1], strict=True):
-        found = _likelihoods(fields, fitted, seen, half, counts.complement, counts.complement_scale)
-        for name, values in found.items():
-            complement[name][half] = values
-    mean = {name: (backgrounds[0][name] + backgrounds[1][name]) / 2 for name in fields}
+    complement, mean = predicted(fields, seen, counts.complement, counts.complement_scale)
     left_out = _likelihoods(fields, mean, measured, rows, measured.counts, measured.intensity_scale)
     seen_scale = seen.intensity_scale**2
     return FrameLikelihoods(complement, left_out, rows, {name: seen_scale * b for name, b in mean.items()})
 
 
-def _background(field: Field, counts: IndependentCounts, frames: NDArray[np.int64]) -> Real:
-    """Background (N, N) of an object in the complement of some frames (k,), for an intensity scale of 1."""
-    m, scale = counts.seen, counts.complement_scale
+def predicted(
+    fields: Mapping[str, Field], m: Measurement, counts_of: CountsOf, scale: float
+) -> tuple[dict[str, Real], dict[str, Real]]:
+    """Negative log-likelihood (n,) of all frames by name of the object, and the mean background (N, N) of each.
+
+    ``counts_of`` gives the counts that judge for rows of ``m``, and ``scale`` is their intensity scale; backgrounds are
+    for a scale of 1 (:func:`frame_likelihoods`).
+    """
+    order = np.argsort(m.scan_index, kind="stable")
+    # Of a single frame there is no other, and no test either.
+    halves = (order[::2], order[1::2]) if m.frames > 1 else (order, order)
+    likelihoods = {name: np.zeros(m.frames) for name in fields}
+    backgrounds = [
+        {name: _background(field, m, counts_of, scale, half) for name, field in fields.items()} for half in halves
+    ]
+    for half, fitted in zip(halves, backgrounds[::-1], strict=True):
+        for name, values in _likelihoods(fields, fitted, m, half, counts_of, scale).items():
+            likelihoods[name][half] = values
+    return likelihoods, {name: (backgrounds[0][name] + backgrounds[1][name]) / 2 for name in fields}
+
+
+def _background(field: Field, m: Measurement, counts_of: CountsOf, scale: float, frames: NDArray[np.int64]) -> Real:
+    """Background (N, N) of an object in the counts of some frames (k,), for an intensity scale of 1."""
     some = frames[evenly_spread(len(frames), max(1, BACKGROUND_VALUES // m.patch_size**2))]
     rates = np.concatenate([_rates(field, m, some[part], scale) for part in blocks(len(some), FRAMES_AT_ONCE)])
-    return fitted_background(rates, counts.complement(some), m.bad_pixels) / scale**2
+    return fitted_background(rates, counts_of(some), m.bad_pixels) / scale**2
 
 
 def _likelihoods(
@@ -150,7 +163,7 @@ def _likelihoods(
     backgrounds: Mapping[str, Real],
     m: Measurement,
     frames: NDArray[np.int64],
-    counts_of: Callable[[NDArray[np.int64]], Real],
+    counts_of: CountsOf,
     scale: float,
 ) -> dict[str, Real]:
     """Negative log-likelihood of some frames (k,) of a measurement by name of the object, in their order."""

@@ -198,12 +198,12 @@ def _pair(
     for side, documents in sides.items():
         both = [samples[side].get(method, {}) for method in (one, other)]
         nats = [mean(values.get(DECIDING, {}))[0] for values in both]
-        relative = [mean(values.get(RELATIVE, {}))[0] for values in both]
+        first, second = (mean(values.get(RELATIVE, {}))[0] for values in both)
         if nats[0] is None or nats[1] is None:
             return None
         found[side] = {
             "nats": nats[0] - nats[1],
-            "relative": None if None in relative else relative[0] - relative[1],  # type: ignore[operator]
+            "relative": None if first is None or second is None else first - second,
             "winner": _winner(one, other, documents, samples[side]),
         }
     winners = [found[side]["winner"] for side in ("measured", "twin")]

@@ -57,6 +57,7 @@ def render_twin(summary: Mapping[str, Any], figure: bytes) -> str:
 def render_twin_markdown(summary: Mapping[str, Any]) -> str:
     """The same as Markdown, for terminals and diffs."""
     measured, twin = summary["measured"], summary["twin"]
+    both = [f"{side}: {TITLES[name]}" for name in BOTH for side in SIDES]
     blocks = [
         f"# {measured['study']}: measured frames and their simulated twin",
         f"Base `{measured['base_id']}` and base `{twin['base_id']}` of study {twin['study']}, {summary['split']} half.",
@@ -65,7 +66,7 @@ def render_twin_markdown(summary: Mapping[str, Any]) -> str:
         table(["photons / frame", "view", "measured", "twin", "rank correlation"], [_row(c) for c in summary["cells"]]),
         "## Scores",
         table(
-            ["cell", "method", *(f"{side}: {TITLES[name]}" for name in BOTH for side in SIDES), *map(TITLES.get, TRUE)],  # type: ignore[list-item]
+            ["cell", "method", *both, *(TITLES[name] for name in TRUE)],
             [row for cell in summary["cells"] if cell["reason"] is None for row in _score_rows(cell)],
         ),
     ]

@@ -10,23 +10,30 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit, dose_limit
+from fly64_assets.evaluation.bound.limit import dose_limit
 from fly64_assets.evaluation.scores import metrics as score
 from fly64_assets.evaluation.scores.alignment import Alignment, align
 from fly64_assets.evaluation.scores.bands import masked_moments, rows_of
 from fly64_assets.evaluation.scores.metrics import Score, nll_excess, no_score
-from fly64_assets.evaluation.scores.photons import DoseLimit, PhotonBudget, efficiency, photon_budget
+from fly64_assets.evaluation.scores.photons import (
+    DoseLimit,
+    LimitSource,
+    PhotonBudget,
+    efficiency,
+    limit_at,
+    photon_budget,
+)
 from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_region
 from fly64_assets.evaluation.scores.resolution import RingCorrelation, rectangle_correlation, resolutions
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS, contests, uniform_verdict
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.measurement_check import one_mode_problem
+from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.physics.windows import Scan
 
 UNIFORM: Final = "flat"
@@ -46,9 +53,6 @@ DOCUMENT_VERSION: Final = 2
 
 Curve = RingCorrelation | str
 """A ring correlation, or why there is none."""
-
-LimitSource = Callable[[LimitProblem], UnitLimit]
-"""Where a bound comes from: :func:`dose_limit`, or bounds that were computed before."""
 
 
 @dataclass(frozen=True)
@@ -218,16 +222,30 @@ def compare_cell(
 
     ``splits`` holds ``train`` and ``test``; a text says why a split does not exist. The truth is (H, W) complex.
     """
+
+    def score(split: str, data: SplitInput, train_scan: Scan | None) -> SplitComparison:
+        return compare_split(
+            split, truth, data, evaluation=evaluation, metrics=metrics, train_scan=train_scan, limit=limit
+        )
+
+    return both_halves(dose, view, splits, score)
+
+
+Input = TypeVar("Input", bound=SplitInput)
+
+
+def both_halves(
+    dose: int, view: str, splits: Mapping[str, Input | str], score: Callable[[str, Input, Scan | None], SplitComparison]
+) -> CellComparison:
+    """The halves of a cell, each scored by ``score``, which gets the training positions for the judged half."""
     train = splits.get("train")
     compared, skipped = {}, {}
     for split, data in splits.items():
         if isinstance(data, str):
             skipped[split] = data
             continue
-        scan = train.measurement.scan if split == "test" and isinstance(train, SplitInput) else None
-        compared[split] = compare_split(
-            split, truth, data, evaluation=evaluation, metrics=metrics, train_scan=scan, limit=limit
-        )
+        scan = train.measurement.scan if split == JUDGED_SPLIT and isinstance(train, SplitInput) else None
+        compared[split] = score(split, data, scan)
     return CellComparison(dose, view, compared, skipped)
 
 
@@ -252,13 +270,7 @@ def compare_split(
     fields = {name: result.alignment for name, result in results.items() if result.alignment}
     likelihood = nll_excess(fields, truth, m)
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
-    unit: UnitLimit | str = one_mode_problem(m.modes, "the photon limit")
-    if not unit:
-        try:
-            unit = limit(LimitProblem(truth, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
-        except ValueError as error:
-            unit = str(error)
-    bound = DoseLimit(unit, m.intensity_scale, photons.phase_floor_rad)
+    bound = limit_at(truth, m, region, limit, photons.phase_floor_rad)
     parts = ("amplitude", "phase") if metrics.report_amplitude else ("phase",)
     rows: list[Row] = []
     curves: dict[str, dict[str, Curve]] = {}

@@ -5,15 +5,22 @@ Does not belong here: the bound itself (``bound``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.evaluation.bound.limit import UnitLimit
+from fly64_assets.evaluation.bound.limit import LimitProblem, UnitLimit
 from fly64_assets.evaluation.scores.bands import masked_bands
 from fly64_assets.evaluation.scores.metrics import Score, no_score
+from fly64_assets.evaluation.scores.region import Region
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import one_mode_problem
+
+LimitSource = Callable[[LimitProblem], UnitLimit]
+"""Where a bound comes from: :func:`~fly64_assets.evaluation.bound.limit.dose_limit`, or bounds computed before."""
 
 FLOOR_LABEL: Final = "photon floor: root mean of 1 / (4 n_r), the closed form that only a prior can beat"
 
@@ -148,6 +155,19 @@ class DoseLimit:
             "unit": None if isinstance(self.unit, str) else self.unit.to_dict(),
             "scope": SCOPE,
         }
+
+
+def limit_at(
+    obj: NDArray[np.complexfloating], m: Measurement, region: Region, limit: LimitSource, floor_rad: float | None
+) -> DoseLimit:
+    """The photon limit of a measurement in a region, evaluated at an object (H, W); it says why where there is none."""
+    unit: UnitLimit | str = one_mode_problem(m.modes, "the photon limit")
+    if not unit:
+        try:
+            unit = limit(LimitProblem(obj, m.probe, m.scan, region.mask, region.threshold_value, m.bad_pixels))
+        except ValueError as error:
+            unit = str(error)
+    return DoseLimit(unit, m.intensity_scale, floor_rad)
 
 
 def efficiency(limit: DoseLimit, part: str, rmse: Score, *, learned: bool) -> Score:
