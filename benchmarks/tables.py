@@ -21,135 +21,46 @@ Usage: python benchmarks/tables.py [--check]
 """
 
 import argparse
-import csv
 import itertools
 import math
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
+
+from measured_tables import judge, null, star, star_resolution
+from table_rows import (
+    AIMS,
+    CONTEST_CELLS,
+    DOSES,
+    EFFICIENT,
+    GAP_TITLES,
+    ITERATIVE,
+    MISSING,
+    NETWORK,
+    OTHER_OBJECTS,
+    PACKAGES,
+    ROOT,
+    TARGET_RAD,
+    TITLES,
+    VIEWS,
+    BySeed,
+    Cell,
+    Contest,
+    Row,
+    counted,
+    first,
+    of_first_seed,
+    one,
+    rows_of,
+    shown,
+    table,
+)
 
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, difference
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "explanation" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs" / "explanation").glob("*.md")))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MISSING = "–"
-
-ITERATIVE = ("lsqml", "lsqml_tv", "tv_ml")
-NETWORK = "pinn"
-TITLES = {
-    "lsqml": "`lsqml`", "lsqml_tv": "`lsqml` with TV", "tv_ml": "`tv_ml`", "pinn": "`pinn`",
-    "uniform": "uniform object",
-}  # fmt: skip
-GAP_TITLES = TITLES | {"lsqml_poisson": "`lsqml`, Poisson noise", "cnn": "`cnn`"}
-"""Methods of detector_gaps.csv, in the order of its table, which has no uniform object."""
-PACKAGES = (*ITERATIVE, NETWORK, "pty-chi", "PtyPy", "cdtools")
-"""First words of the methods in peers.csv, in the order of its tables."""
-VIEWS = ("baseline", "dense", "sparse")
-DOSES = (1_000, 10_000, 100_000)
-OTHER_OBJECTS = ("slow", "particles", "texture")
-CONTEST_CELLS = tuple(
-    (name, view, dose)
-    for name, views in (("demo", VIEWS), ("fly64", VIEWS), *((name, ("dense",)) for name in OTHER_OBJECTS))
-    for view in views
-    for dose in DOSES
-)
-"""All cells of the contest."""
-AIMS = {1_000: 0.85, 10_000: 0.95, 100_000: 1.0}
-"""Network over best iterative method that the project aims at, geometric mean over all objects."""
-
-TARGET_RAD = 0.1
-"""Phase error for which the tables say how many photons it takes."""
-
-EFFICIENT = ("pinn", "lsqml", "tv_ml")
-"""Methods whose errors are shown beside photons and bounds."""
-
-Cell = tuple[str, str, int]
-"""Object, view, photons per frame."""
-BySeed = dict[int, float]
-Row = dict[str, str]
-
-
-def rows_of(name: str) -> list[Row]:
-    """Rows of a CSV file; none where it does not exist."""
-    path = RESULTS / name
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-class Contest:
-    """The rows of contest.csv, by cell, method and seed."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = {
-            (row["object"], row["view"], int(row["dose"]), row["method"], int(row["seed"])): row for row in rows
-        }
-
-    def values(self, cell: Cell, method: str, column: str = "phase_rmse") -> BySeed:
-        """A column by seed."""
-        return {key[4]: float(row[column]) for key, row in self._rows.items() if key[:4] == (*cell, method)}
-
-    @property
-    def cells(self) -> list[Cell]:
-        """All cells, in the order of the file."""
-        return list(dict.fromkeys(key[:3] for key in self._rows))
-
-    def fact(self, cell: Cell, column: str) -> float | None:
-        """A column that is the same for every method and seed."""
-        return next((float(row[column]) for key, row in self._rows.items() if key[:3] == cell), None)
-
-    def best_method(self, cell: Cell) -> str:
-        """The iterative method with the smallest mean error; an empty text where there is none."""
-        found = {method: values for method in ITERATIVE if (values := self.values(cell, method))}
-        return min(found, key=lambda method: statistics.mean(found[method].values()), default="")
-
-    def ratio(self, cell: Cell, method: str = NETWORK, other: str = "") -> BySeed:
-        """The error of a method over that of another, by default the best iterative one, for the seeds of both."""
-        own, peer = self.values(cell, method), self.values(cell, other or self.best_method(cell))
-        return {seed: own[seed] / peer[seed] for seed in sorted(own.keys() & peer.keys())}
-
-    def geometric_mean(self, cells: Sequence[Cell]) -> BySeed:
-        """Geometric mean over cells of network over best iterative method, for the seeds that all of them have."""
-        ratios = [self.ratio(cell) for cell in cells]
-        seeds = sorted(set.intersection(*(set(ratio) for ratio in ratios)))
-        return {seed: math.exp(statistics.mean(math.log(ratio[seed]) for ratio in ratios)) for seed in seeds}
-
-
-def shown(values: BySeed, digits: int) -> str:
-    """Mean ± standard deviation; without one for a single seed."""
-    if not values:
-        return MISSING
-    mean = f"{statistics.mean(values.values()):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values.values()):.{digits}f}" if len(values) > 1 else mean
-
-
-def first(values: BySeed) -> BySeed:
-    """The value of one seed: a uniform object is the same for all."""
-    return dict(list(values.items())[:1])
-
-
-def of_first_seed(values: BySeed) -> BySeed:
-    """Those of the study itself, whose frames others have reconstructed too."""
-    return {seed: value for seed, value in values.items() if seed == 1}
-
-
-def one(value: float | None, text: str) -> str:
-    return MISSING if value is None else format(value, text)
-
-
-def counted(photons: float | None) -> str:
-    """Three digits, whole numbers from 100 on."""
-    return one(photons, ",.0f" if photons and photons >= 100 else ".3g")
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head, *body = ("| " + " | ".join(line) + " |\n" for line in (columns, *rows))
-    return "".join([head, "|" + "---|" * len(columns) + "\n", *body])
 
 
 # -- the tables -------------------------------------------------------------------------------------------------------
@@ -433,90 +344,6 @@ def detector_gaps(_contest: Contest) -> str:
         rows.append([f"{dose:,}", GAP_TITLES[method], whole, masked, changes[0], zeros, changes[1]])
     columns = ["photons / frame", "method", "no gaps", "with the mask", "change", "gaps as zeros", "change"]
     return table(columns, rows)
-
-
-def judge(_contest: Contest) -> str:
-    """Rank correlation of the likelihood of fresh counts with the phase error, by object and kind of candidates."""
-    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
-    for row in rows_of("judge.csv"):
-        groups.setdefault((row["object"], row["candidates"]), {}).setdefault(row["background"], []).append(row)
-    rows = []
-    for (name, kind), by_background in groups.items():
-        line = [name, kind, str(len(by_background["fresh"]))]
-        for found in (by_background[background] for background in ("fresh", "none", "seen")):
-            ranks, local, losses = ([float(row[c]) for row in found] for c in ("spearman", "spearman_local", "loss"))
-            line.append(
-                f"{statistics.mean(ranks):.2f} ({min(ranks):.2f}), {statistics.mean(local):.2f}, "
-                f"{statistics.mean(losses):.1%}"
-            )
-        rows.append(line)
-    text = "{}: mean (least), local, loss"
-    return table(
-        ["object", "candidates", "cells", *map(text.format, ("the judge", "no background", "of the seen counts"))], rows
-    )
-
-
-def null(_contest: Contest) -> str:
-    """How often equally good objects are called different, by view and width of their errors."""
-    rows = [
-        [
-            row["view"], row["frames"], row["areas"], f"{float(row['width_px']):g}", row["independent_frames"],
-            f"{float(row['alarms_of_frames']):.0%}", f"{float(row['alarms']):.0%}",
-        ]
-        for row in rows_of("judge_null.csv")
-    ]  # fmt: skip
-    return table(
-        [
-            "view", "frames", "independent areas", "width of the errors [px]", "independent frames",
-            "every frame for itself", "the test",
-        ],
-        rows,
-    )  # fmt: skip
-
-
-def star_cells() -> dict[tuple[str, str], dict[tuple[str, str], Row]]:
-    """Rows of siemens_star.csv by cell, and by method and score."""
-    found: dict[tuple[str, str], dict[tuple[str, str], Row]] = {}
-    for row in rows_of("siemens_star.csv"):
-        cell = found.setdefault((row["dose"], row["view"]), {})
-        cell[row["arm"], f"{row['part']} {row['metric']}"] = row
-    return found
-
-
-def star(_contest: Contest) -> str:
-    """Measured frames: how much worse than the reference each method predicts the counts kept aside."""
-    rows = []
-    for (dose, view), scores in star_cells().items():
-        entries = []
-        for method in (*EFFICIENT, "flat"):
-            values = {
-                name: float(scores[method, f"counts {name}"]["value"] or "nan")
-                for name in ("complement", "complement_error", "complement_relative")
-            }
-            nats, error, relative = values.values()
-            entries.append(f"{nats:,.0f} ± {error:,.0f}" + ("" if method == "flat" else f" ({relative:.3f})"))
-        rows.append([f"{int(dose):,}", view, next(iter(scores.values()))["frames"], *entries])
-    names = [*(TITLES[method] for method in EFFICIENT), TITLES["uniform"]]
-    return table(["photons / frame", "view", "frames", *names], rows)
-
-
-def star_resolution(_contest: Contest) -> str:
-    """Measured frames: what two reconstructions from halves have in common, and the distance to the reference."""
-    rows = []
-    for (dose, view), scores in star_cells().items():
-        entries = []
-        for method in EFFICIENT:
-            found = [
-                scores[method, f"{part} {metric}"]["value"]
-                for part, metric in (
-                    ("complex", "frc_photons_half_bit"), ("complex", "frc_frames_half_bit"),
-                    ("phase", "rmse_to_reference"),
-                )
-            ]  # fmt: skip
-            photons, frames, distance = (one(float(value) if value else None, ".2f") for value in found)
-            entries.append(f"{photons} / {frames} / {distance}")
-        rows.append([f"{int(dose):,}", view, *entries])
-    return table(["photons / frame", "view", *(TITLES[method] for method in EFFICIENT)], rows)
 
 
 def peer_errors(chosen: Row | None, best: Row | None) -> str:

@@ -121,7 +121,7 @@ def test_held_out_counts_choose_and_the_truth_has_a_row_of_its_own(module, frame
 
 def test_the_table_has_the_choice_of_the_counts_and_in_brackets_that_of_the_truth(module, monkeypatch, tmp_path):
     tables = module("tables")
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(module("table_rows"), "RESULTS", tmp_path)
     lines = [
         ",".join(module("score").COLUMNS),
         "dense_1000,cdtools amplitude,truth,rate 1,2,0.2,0.1",

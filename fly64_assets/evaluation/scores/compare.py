@@ -40,7 +40,7 @@ UNIFORM: Final = "flat"
 TRUTH: Final = "truth"
 REFERENCE: Final = "reference"
 REFERENCES: Final = (UNIFORM, TRUTH, REFERENCE)
-"""Names under which objects are scored beside the methods: a uniform one, the baseline to beat; the truth itself or,
+"""Names of objects that are scored beside the methods: a uniform one, which a method has to beat; the truth itself or,
 of measured frames, the object that their calibration found."""
 NO_ESTIMATE: Final = "no estimate from these counts"
 CSV_COLUMNS: Final = ("arm", "split", "part", "metric", "value")
