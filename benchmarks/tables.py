@@ -59,7 +59,7 @@ from table_rows import (
 
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, difference
 
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs" / "explanation").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs" / "explanation").rglob("*.md")))
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -1,6 +1,6 @@
 """Options of pty-chi for LSQML and, for comparison, its other engines, chosen so that they converge on photon counts.
 
-A study runs LSQML. How good each engine is: docs/explanation/lsqml.md.
+A study runs LSQML. How good each engine is: docs/explanation/results/lsqml.md.
 """
 
 from __future__ import annotations
