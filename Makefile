@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CLUSTER_INSTALLED := $(VENV)/.cluster-installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
-.PHONY: study test test-fast faults endtoend lint ui wheel clean
+.PHONY: study test test-fast faults endtoend cluster lint ui wheel clean
 
 study: $(INSTALLED)
 	$(BIN)/fly64 run
@@ -19,7 +20,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS)
 
 test-fast: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS) -m "not slow and not cluster"
 
 # Fault injection in full: every stage, the engines among them; the table of faults goes to faults.md.
 faults: $(INSTALLED)
@@ -30,6 +31,17 @@ faults: $(INSTALLED)
 # all phases of the command, one after the other.
 endtoend: $(INSTALLED)
 	FLY64_ENDTOEND=full $(BIN)/pytest -v tests/endtoend tests/cli/commands/test_phases.py
+
+# The servers and clusters on which a study can run, each started by its tests: PostgreSQL, Ray, Slurm, Kubernetes' job
+# specifications. Where a server is not installed its tests are skipped and say so.
+cluster: $(CLUSTER_INSTALLED)
+	@missing=""; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null || missing="$$missing slurm-wlm"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ]; then apt-get install -y --no-install-recommends $$missing; \
+	elif [ -n "$$missing" ]; then \
+	  echo "Not installed, and their tests are skipped:$$missing. To run them: sudo apt-get install$$missing"; fi
+	OMP_NUM_THREADS=1 $(BIN)/pytest -v -m cluster tests/cluster tests/deploy
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -50,6 +62,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@# torch first, alone: with it in place nothing else asks for another build of it.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools wheel
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	@touch $@
+
+$(CLUSTER_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+	  --editable ".[dev,ray,k8s,postgres]"
 	@touch $@
 
 clean:
