@@ -21,7 +21,6 @@ Usage: python benchmarks/tables.py [--check]
 """
 
 import argparse
-import itertools
 import math
 import re
 import statistics
@@ -57,6 +56,7 @@ from table_rows import (
     table,
 )
 
+from fly64_assets.evaluation.scores.dose_needed import photons_for
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, difference
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs" / "explanation").rglob("*.md")))
@@ -154,27 +154,6 @@ def efficiencies(contest: Contest) -> str:
         ])  # fmt: skip
     names = (f"efficiency of {TITLES[method]}" for method in EFFICIENT)
     return table(["photons / frame", "view", "photons / px", "bound [rad]", "1/(2√n) [rad]", *names], rows)
-
-
-def photons_for(errors: dict[int, float], target: float) -> tuple[str, float]:
-    """Photons per frame at which an error falls to a target: how it compares with the number, and the number.
-
-    Between two doses the logarithm of the error is linear in that of the dose. ``errors`` are those at each dose, in
-    rising order. Outside the doses the sign says so: ``<`` the lowest, or ``>`` the highest one.
-
-    Examples
-    --------
-    >>> photons_for({100: 0.4, 10_000: 0.04}, 0.04), photons_for({100: 0.4, 10_000: 0.04}, 0.01)
-    (('', 10000.0), ('>', 10000.0))
-    """
-    doses = list(errors)
-    if errors[doses[0]] <= target:
-        return "<", float(doses[0])
-    for low, high in itertools.pairwise(doses):
-        if errors[high] <= target:
-            part = math.log(errors[low] / target) / math.log(errors[low] / errors[high])
-            return "", low * (high / low) ** part
-    return ">", float(doses[-1])
 
 
 def needed(contest: Contest) -> str:

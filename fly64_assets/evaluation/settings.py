@@ -1,4 +1,4 @@
-"""Settings of the evaluation: the region in which pixels count, and the image metrics."""
+"""Settings of the evaluation: the region in which pixels count, the image metrics, and what the report answers."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ class EvaluationSettings:
     """Least illumination of a pixel that counts, as a multiple of one frame's mean over the pixels of its disc."""
     max_shift_px: Annotated[Number, within(0, 10), unit("px")] = 2.0
     """Largest shift by which an object is registered to the truth; 0 leaves it where it is."""
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What the report answers; no result depends on it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = NO_OTHER_FIELDS
+
+    threshold_rad: Annotated[Positive, at_most(3), unit("rad")] = 0.1
+    """Phase error that is good enough: the report says how many photons per frame each method needs for it."""

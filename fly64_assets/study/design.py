@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal, cast
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Discriminator, Field, Tag
@@ -21,7 +21,7 @@ import fly64_assets.lsqml.settings
 import fly64_assets.pinn.settings
 from fly64_assets.contract.findings import Expectations
 from fly64_assets.errors import DesignError
-from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
+from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig, ReportSettings
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.measured.settings import MeasuredSettings
 from fly64_assets.physics.overlap import BASELINE
@@ -117,6 +117,8 @@ class StudyDesign:
     """Whether data files hold the true object patch of every frame, `Y`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """Which pixels count, and how far objects may be shifted to register."""
+    report: ReportSettings = field(default_factory=ReportSettings)
+    """The question that the report answers; results do not depend on it."""
     repeats: Annotated[Whole, at_least(1), at_most(1000)] = 1
     """How often the study is repeated, each with its own noise and training; more give a standard error."""
     seeds: Annotated[tuple[Whole, ...], *LISTED, DISTINCT, SEEDS] = ()
@@ -234,14 +236,15 @@ class StudyDesign:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON and YAML types; ``StudyDesign.from_dict`` is the inverse."""
-        document = cast(dict[str, Any], plain(self))
-        # One of the two says how many repeats there are; a design without seeds has no such field.
-        del document["repeats" if self.seeds else "seeds"]
-        if self.detector.counts_every_photon:
-            del document["detector"]  # so that the hash of a design is that of versions without detectors
-        if not self.of_measured_frames:
-            del document["measured"]  # likewise
-        return document
+        left_out = {
+            # One of the two says how many repeats there are; a design without seeds has no such field.
+            "repeats" if self.seeds else "seeds": True,
+            # So that the hash of a design is that of versions without these sections.
+            "detector": self.detector.counts_every_photon,
+            "measured": not self.of_measured_frames,
+            "report": self.report == ReportSettings(),
+        }
+        return {name: value for name, value in plain(self).items() if not left_out.get(name)}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], folder: Path | None = None) -> StudyDesign:

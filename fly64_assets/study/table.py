@@ -350,8 +350,8 @@ STAGES: Final[Mapping[str, Stage]] = {
             group="report",
             tool="html",
             needs=("comparison",),
-            settings=lambda design, _key: {"name": design.name},
-            code_version="3",
+            settings=lambda design, _key: {"name": design.name, "report": plain(design.report)},
+            code_version="4",
             job="report",
         ),
     )

@@ -241,6 +241,7 @@ OUTSIDE = {
     "seeds": [0],
     "metrics_config": {"ms_ssim_sigma": 0.0, "emphasize_phase": "yes", "report_amplitude": 1, "frc_threshold": 1.0},
     "evaluation": {"coverage_threshold": 0, "max_shift_px": 10.5},
+    "report": {"threshold_rad": 0.0},
     "base": {
         "amplitude": "cat",
         "phase": "dog",

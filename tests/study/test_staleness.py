@@ -171,6 +171,7 @@ SECTIONS = {
     "detector": {"simulated_dataset"},
     "metrics_config": {"comparison"},
     "evaluation": {"comparison"},
+    "report": {"study_report"},
     "unrolled": {"pinn_bundle"},
     "shared by the networks": NETWORKS,
     "cnn": NETWORKS,
