@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.npz import open_npz
+from fly64_assets.errors import ArtifactError
 from fly64_assets.evaluation.report.figures import picture_name
 from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
+from fly64_assets.physics.probe_overlap import probe_overlap
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey, Study
 from fly64_assets.store.sidecars import library_versions, verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
-from fly64_assets.study.states import study_states
+from fly64_assets.study.states import existing_splits, study_states
 from fly64_assets.study.table import STAGES, Key, design_cells
 
 
@@ -27,7 +30,9 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
 
     design, layout, key = work.design, work.layout, work.key
     states = study_states(work.store, design, quick=True)
+    overlaps = _ProbeOverlaps(work)
     cells = [_cell(work, states, cell) for dose in design.doses for cell in design_cells(design, dose)]
+    cells = [{**cell, "probe_overlap": overlaps.of(cell["dose"], cell["view"])} for cell in cells]
     found = _Study(cells, _views(design), _provenance(work, states), _figures(work))
     written = _measured_report(work, found) if design.of_measured_frames else _simulated_report(design, found)
     work.build.write_bytes(layout.output(key, "index.html"), written.page.encode(), data=False)
@@ -62,6 +67,35 @@ class _Report:
     page: str
     markdown: str
     shown: Mapping[str, Any]
+
+
+class _ProbeOverlaps:
+    """Overlap of neighbouring probes by view and half, from the positions and the probe of their frames.
+
+    It is measured whenever a report is written, and no stage holds it: results of earlier versions have it, too. A
+    view keeps the same positions at every dose, so that one dose of it is read.
+    """
+
+    def __init__(self, work: Work[Study]) -> None:
+        self._work, self._known = work, dict[tuple[str, str], dict[str, Any]]()
+
+    def of(self, dose: int, view: str) -> dict[str, dict[str, Any]]:
+        """Documents of a cell by split, of those halves that exist and have neighbouring positions."""
+        record = self._work.store.record(self._work.layout, StageKey("view", Cell(dose, view)))
+        splits = existing_splits(record) if record is not None and record.outcome == "succeeded" else ()
+        found = {split: self._half(Cell(dose, view).half(split)) for split in splits}
+        return {split: document for split, document in found.items() if document}
+
+    def _half(self, half: Half) -> dict[str, Any]:
+        place = (half.view, half.split)
+        if place not in self._known:
+            try:
+                data = self._work.dataset(self._work.layout.view_frames(half))
+            except ArtifactError:
+                return {}  # frames that are gone or damaged since; what was compared is still reported
+            found = probe_overlap(np.c_[data.x, data.y], data.modes)
+            self._known[place] = {} if found is None else found.to_dict()
+        return self._known[place]
 
 
 def _simulated_report(design: StudyDesign, found: _Study) -> _Report:

@@ -24,12 +24,12 @@ WRAPPED_PERHAPS: Final = 2 / 3
 """Ratio below which it may be so: of a disc as wide as the window, or of a ring near its edges."""
 
 
-def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
-    """Diameter of the disc about the probe's centroid that holds half of its energy [px].
+def probe_diameter_px(probe: NDArray[np.complexfloating], energy: float = 0.5) -> float:
+    """Diameter of the disc about the probe's centroid that holds a fraction of its energy, by default half [px].
 
-    For a Gaussian this is the full width at half maximum; unlike it, it is also right for a probe with a dark
-    centre. Between pixels the energy is interpolated over the disc's area. The energies of the incoherent modes of a
-    probe (M, N, N) add up.
+    For a Gaussian the disc of half of the energy is as wide as the full width at half maximum; unlike that, it is also
+    right for a probe with a dark centre. Between pixels the energy is interpolated over the disc's area. The energies
+    of the incoherent modes of a probe (M, N, N) add up.
 
     Raises :class:`ProbeError`, also a ``ValueError``, for a probe without energy, and for one that the edges of its
     window cut (FFT order), whose centroid lies where no light is.
@@ -41,6 +41,46 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     >>> round(probe_diameter_px(np.exp(-(radius**2) / (4 * 8.0**2)).astype(complex)), 2)  # 2.355 sigma
     18.84
     """
+    intensity, radius_squared = _about_centroid(probe)
+    order = np.argsort(radius_squared, kind="stable")
+    within = np.concatenate([[0.0], np.cumsum(intensity[order])]) / float(intensity.sum())
+    # After k pixels the disc has an area of k pixels.
+    area = float(np.interp(energy, within, np.arange(len(within))))
+    return 2.0 * float(np.sqrt(area / np.pi))
+
+
+def probe_fwhm_px(probe: NDArray[np.complexfloating]) -> float:
+    """Full width at half maximum of the probe's intensity, averaged over rings one pixel wide about its centroid [px].
+
+    Twice the largest radius at which the mean falls to half of its highest value, interpolated between rings, so that a
+    dark centre does not count. The intensities of the incoherent modes of a probe (M, N, N) add up.
+
+    Raises :class:`ProbeError` as :func:`probe_diameter_px` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> radius = np.hypot(*np.meshgrid(np.arange(-64, 64), np.arange(-64, 64)))
+    >>> round(probe_fwhm_px(np.exp(-(radius**2) / (4 * 8.0**2)).astype(complex)), 1)  # 2.355 sigma
+    18.9
+    """
+    intensity, radius_squared = _about_centroid(probe)
+    radius = np.sqrt(radius_squared)
+    ring = np.rint(radius).astype(np.int64)
+    pixels = np.bincount(ring)
+    filled = pixels > 0
+    mean = np.bincount(ring, intensity)[filled] / pixels[filled]
+    middle = np.bincount(ring, radius)[filled] / pixels[filled]
+    half = mean.max() / 2
+    last = int(np.flatnonzero(mean >= half)[-1])
+    if last == len(mean) - 1:
+        return 2.0 * float(middle[last])
+    fall = (mean[last] - half) / (mean[last] - mean[last + 1])
+    return 2.0 * float(middle[last] + fall * (middle[last + 1] - middle[last]))
+
+
+def _about_centroid(probe: NDArray[np.complexfloating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intensity of every pixel of a probe, and its squared distance from the centroid [px^2], each (N * N,)."""
     intensity = added(np.abs(probe.astype(np.complex128)) ** 2)
     total = float(intensity.sum())
     if not (np.isfinite(total) and total > 0):
@@ -53,12 +93,7 @@ def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
     rows, columns = np.indices(intensity.shape)
     centre_y = float((rows * intensity).sum()) / total
     centre_x = float((columns * intensity).sum()) / total
-    radius_squared = ((rows - centre_y) ** 2 + (columns - centre_x) ** 2).ravel()
-    order = np.argsort(radius_squared, kind="stable")
-    energy = np.concatenate([[0.0], np.cumsum(intensity.ravel()[order])]) / total
-    # After k pixels the disc has an area of k pixels.
-    area = float(np.interp(0.5, energy, np.arange(len(energy))))
-    return 2.0 * float(np.sqrt(area / np.pi))
+    return intensity.ravel(), ((rows - centre_y) ** 2 + (columns - centre_x) ** 2).ravel()
 
 
 def half_turned_spread(probe: NDArray[np.complexfloating]) -> tuple[float, float]:

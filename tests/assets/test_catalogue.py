@@ -10,7 +10,7 @@ from fly64_assets.assets.engines import step_tags
 from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
 from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
-from fly64_assets.evaluation.report.summary import study_table
+from fly64_assets.evaluation.report.summary import OVERLAP_COLUMNS, study_table
 from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import JOBS, STAGES
@@ -64,6 +64,7 @@ def test_tables_of_scores_show_their_columns(definitions):
         "frames": "int",
         "photons_per_pixel": "float",
         "covered_fraction": "float",
+        **dict.fromkeys(OVERLAP_COLUMNS, "float"),
         "value": "float",
     }
     assert [column.name for column in comparison.columns] == ["arm", "split", "part", "metric", "value"]

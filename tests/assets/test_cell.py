@@ -5,12 +5,14 @@ import json
 import subprocess
 
 import dagster as dg
+import numpy as np
 import pytest
 
 import fly64_assets as fly64
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.definitions import build_definitions
 from fly64_assets.errors import ArtifactError
+from fly64_assets.physics.probe_overlap import probe_overlap
 from fly64_assets.resources.gpu import GpuResource, cuda_devices
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey
@@ -100,6 +102,12 @@ def test_a_cell_from_frames_to_report(graph):
     summary = json.loads((layout.report_folder / "metrics_summary.json").read_text())
     assert len(summary["cells"]) == 6
     assert sum(bool(cell["splits"]) for cell in summary["cells"]) == 1
+    compared = next(cell for cell in summary["cells"] if cell["splits"])
+    overlap = compared["probe_overlap"]["test"]
+    assert overlap == probe_overlap(np.c_[found.measurement.x, found.measurement.y], found.measurement.probe).to_dict()
+    assert overlap["windows"]["nearest_low"] < 0.7
+    table = (layout.report_folder / "study_metrics.csv").read_text().splitlines()
+    assert str(overlap["discs"]["half_energy"]["linear"]["nearest"]) in table[-1]
 
     before = (layout.report_folder / "index.html").stat().st_mtime_ns
     assert graph.run("study_report", resume=True).success

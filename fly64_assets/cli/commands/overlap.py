@@ -24,6 +24,7 @@ from fly64_assets.contract.schema import YCOORDS as Y
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.physics.illumination import probe_diameter_px as measured_diameter
 from fly64_assets.physics.overlap import ASSUMED_DIAMETER_FRACTION, COUNTED, compute_overlap_metrics, counted
+from fly64_assets.physics.probe_overlap import DIAMETERS, NeighbourMeans, ProbeOverlap, overlap_of_discs, probe_overlap
 
 FILE_OPTIONS: Final = (
     "--s-img",
@@ -67,7 +68,9 @@ def overlap(
     """Cut the overlap views of every cell, or measure a FILE.
 
     Without a FILE this is the phase between `fly64 generate` and `fly64 train`. With a FILE (any NPZ with xcoords and
-    ycoords) it prints how much the probe's disc overlaps between that file's positions, and touches no study.
+    ycoords) it prints how much the probe overlaps between that file's positions, and touches no study: area metrics
+    of discs that hold half of the energy, then linear and area overlap with the nearest neighbours for three meanings
+    of the probe's diameter, beside the overlap of the windows.
 
     \b
     Example:
@@ -120,13 +123,53 @@ def _measure(file: Path, gridsizes: Sequence[int], given: Mapping[str, Any]) -> 
         )
     except ValueError as error:
         fail(f"{file.name}: {error}")
+    if given["probe_diameter_px"] is None and probe is not None:
+        found = probe_overlap(coords, probe)
+    else:
+        found = overlap_of_discs(coords, {"given": diameter}, window_px=_window(arrays, probe))
     if given["as_json"]:
-        print_json(document)
+        print_json(document | {"probe_overlap": None if found is None else found.to_dict()})
         return
     for name, value in document.items():
         click.echo(f"{name:30} {value}")
         if name in COUNTED:
             click.echo(f"{'':30} ({counted(document, name)})")
+    for line in _table(found) if found else ():
+        click.echo(line)
+
+
+def _window(arrays: Arrays, probe: NDArray[Any] | None) -> int | None:
+    """Width N of the windows, if the file shows it."""
+    if probe is not None:
+        return int(probe.shape[-1])
+    frames = find_frames(arrays)
+    return None if frames is None or not frames.size else int(frames.size)
+
+
+def _table(found: ProbeOverlap) -> list[str]:
+    """Linear and area overlap for every diameter, in per cent: means, and 10 % quantiles."""
+    lines = [
+        "",
+        f"{found.positions} distinct positions, mean distance to the nearest {found.nearest_px:.2f} px, to the "
+        f"{found.neighbours} nearest {found.six_px:.2f} px",
+        "overlap of neighbours in %, negative for a gap:   with the nearest        with the "
+        f"{found.neighbours} nearest",
+        f"{'':50}{'mean':>8}{'10 % of them below':>20}{'mean':>8}{'10 % of them below':>20}",
+    ]
+    rows = [(f"{disc.diameter_px:.1f} px, {DIAMETERS.get(disc.diameter, 'as given')}", disc) for disc in found.discs]
+    for name, disc in rows:
+        lines.append(name)
+        for kind, means in (("linear, 1 - d/D", disc.linear), ("area that two discs share", disc.area)):
+            lines.append(_row(f"  {kind}", means))
+    if found.windows is not None:
+        lines += [f"windows {found.window_px} px wide", _row("  linear, 1 - d/N", found.windows)]
+    return lines
+
+
+def _row(name: str, means: NeighbourMeans) -> str:
+    """One line of the table."""
+    values = (means.nearest, means.nearest_low, means.six, means.six_low)
+    return f"{name:50}" + "".join(f"{100 * value:{width}.1f}" for value, width in zip(values, (8, 20) * 2, strict=True))
 
 
 def _positions(file: Path, arrays: Arrays) -> NDArray[np.float64]:

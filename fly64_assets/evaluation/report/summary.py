@@ -7,7 +7,8 @@ A cell, as handed to :func:`study_summary`::
     {"dose": int, "view": str,
      "stages": {name: {"outcome", "reason", "seconds", "stale", "stale_reason"}},
      "comparisons": {repeat: document of CellComparison.to_dict()}, those that exist,
-     "overlap": {split: metrics document}}
+     "overlap": {split: metrics document},
+     "probe_overlap": {split: document of ProbeOverlap.to_dict()}, those that have neighbours}
 
 and the seeds of the repeats, as in ``provenance["seeds"]``::
 
@@ -32,6 +33,7 @@ from fly64_assets.evaluation.scores.compare import REFERENCES
 from fly64_assets.evaluation.scores.photons import SCOPE
 from fly64_assets.evaluation.scores.verdicts import mean, repeated_contests, split_samples
 from fly64_assets.physics.overlap import counted
+from fly64_assets.physics.probe_overlap import DIAMETERS
 from fly64_assets.physics.scan import SPLITS
 
 SHOWN_METRICS: Final = (
@@ -49,9 +51,15 @@ SHOWN_METRICS: Final = (
 )
 """Metrics of the tables, in their order, a similarity always after its error; the CSV files hold all of them."""
 
+OVERLAP_COLUMNS: Final = (
+    "linear_overlap", "linear_overlap_low", "linear_overlap_six", "area_overlap_six", "linear_overlap_energy_90",
+    "linear_overlap_fwhm", "window_overlap",
+)  # fmt: skip
+"""Overlap of neighbouring probes in the table of all scores; without another name, for the diameter at half energy."""
+
 TABLE_COLUMNS: Final = (
-    "dose", "view", "repeat", "split", "frames", "photons_per_pixel", "covered_fraction", "limit", "arm", "part",
-    "metric", "value", "reason",
+    "dose", "view", "repeat", "split", "frames", "photons_per_pixel", "covered_fraction", *OVERLAP_COLUMNS, "limit",
+    "arm", "part", "metric", "value", "reason",
 )  # fmt: skip
 SplitSummary = Callable[
     [Mapping[str, Any], Mapping[str, Mapping[str, Mapping[int, float]]], Sequence[int]], dict[str, Any]
@@ -59,7 +67,7 @@ SplitSummary = Callable[
 """Summary of a split: of the document of its first repeat, its scores by method, score and repeat, and the repeats."""
 
 TABLE_NUMBERS: Final = {"dose": int, "repeat": int, "frames": int} | dict.fromkeys(
-    ("photons_per_pixel", "covered_fraction", "value"), float
+    ("photons_per_pixel", "covered_fraction", *OVERLAP_COLUMNS, "value"), float
 )
 """Types of the columns that hold no texts."""
 
@@ -151,6 +159,7 @@ def cell_summary(cell: Mapping[str, Any], summarise: SplitSummary) -> dict[str, 
         "reason": "; ".join(dict.fromkeys(reasons)),
         "measured_overlap": {s: metrics["metric_2_image_based_avg"] for s, metrics in cell["overlap"].items()},
         "overlap_counts": {s: counted(metrics) for s, metrics in cell["overlap"].items()},
+        "probe_overlap": dict(cell.get("probe_overlap", {})),
         "seconds": seconds,
         "frames_per_second": _rates(seconds, {split: scores["frames"] for split, scores in splits.items()}),
         "stages": {name: dict(stage) for name, stage in cell["stages"].items()},
@@ -231,6 +240,23 @@ def _stages_with(cells: Sequence[Mapping[str, Any]], outcome: str) -> Iterable[d
             yield {"cell": cell_name(cell), "stage": ", ".join(names), "reason": reason}
 
 
+def overlap_columns(document: Mapping[str, Any] | None) -> dict[str, float]:
+    """The columns :data:`OVERLAP_COLUMNS` of a document of ``ProbeOverlap``; none of a scan without neighbours."""
+    if document is None:
+        return {}
+    half, energy_90, fwhm = (document["discs"][name] for name in DIAMETERS)
+    values = (
+        half["linear"]["nearest"],
+        half["linear"]["nearest_low"],
+        half["linear"]["six"],
+        half["area"]["six"],
+        energy_90["linear"]["nearest"],
+        fwhm["linear"]["nearest"],
+        document["windows"]["nearest"],
+    )
+    return dict(zip(OVERLAP_COLUMNS, values, strict=True))
+
+
 def study_table(cells: Sequence[Mapping[str, Any]]) -> bytes:
     """All scores of the cells of a study as CSV, a row per score; a score without a value is empty, with its reason."""
     text = io.StringIO()
@@ -249,6 +275,7 @@ def study_table(cells: Sequence[Mapping[str, Any]]) -> bytes:
                         "photons_per_pixel": document["photons"]["photons_per_pixel"],
                         "covered_fraction": document["region"]["covered_fraction"],
                         "limit": document["limit"]["state"],
+                        **overlap_columns(cell.get("probe_overlap", {}).get(split)),
                     }
                     writer.writerow(place | row)
     return text.getvalue().encode()

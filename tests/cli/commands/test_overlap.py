@@ -46,10 +46,17 @@ def test_overlap_takes_the_probe_of_the_file_or_a_share_of_its_frames(fly64, bas
     document = json.loads(fly64("overlap", base_file, *options, "--json").stdout)
     assert 15 < document["probe_diameter_px"] < 32
     assert "probeGuess" in document["probe_diameter_source"]
+    discs = document["probe_overlap"]["discs"]
+    assert discs["half_energy"]["diameter_px"] == document["probe_diameter_px"] < discs["energy_90"]["diameter_px"]
+    text = fly64("overlap", base_file, *options).output
+    assert f"{100 * discs['energy_90']['linear']['nearest']:.1f}" in text
+    assert "windows 64 px wide" in text
     path = tmp_path / "frames.npz"
     np.savez(path, xcoords=np.arange(5.0), ycoords=np.arange(5.0), diffraction=np.zeros((5, 64, 64), np.float32))
     document = json.loads(fly64("overlap", path, *options, "--json").stdout)
     assert document["probe_diameter_px"] == pytest.approx(38.4)
+    assert document["probe_overlap"]["discs"]["given"]["linear"]["nearest"] == pytest.approx(1 - np.sqrt(2) / 38.4)
+    assert document["probe_overlap"]["windows"]["nearest"] == pytest.approx(1 - np.sqrt(2) / 64)
     flat = {key: np.arange(20.0) for key in ("xcoords", "ycoords")}
     documents = []
     for shape in ((20,), (4, 5)):

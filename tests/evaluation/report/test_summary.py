@@ -11,6 +11,7 @@ import pytest
 
 from fly64_assets.evaluation.report.sentences import dose_sentence, seeds_sentence
 from fly64_assets.evaluation.report.summary import SHOWN_METRICS, TABLE_COLUMNS, study_table
+from fly64_assets.physics.probe_overlap import overlap_of_discs
 
 
 def test_verdicts_come_first_and_say_who_wins(summary):
@@ -201,3 +202,23 @@ def test_a_cell_without_a_valid_comparison_says_that_it_is_out_of_date(summary):
     dense = next(cell for cell in summary["cells"] if cell["view"] == "dense")
     assert dense["splits"] == {}
     assert dense["reason"] == "parameter neighbor_count changed (7 then, 5 now)"
+
+
+def test_the_table_says_how_much_neighbouring_probes_overlap(comparison):
+    grid = np.stack(np.meshgrid(np.arange(9.0), np.arange(9.0)), axis=-1).reshape(-1, 2)
+    widths = {"half_energy": 4.0, "energy_90": 8.0, "fwhm": 5.0}
+    overlap = {"test": overlap_of_discs(grid, widths, window_px=32).to_dict()}
+    cell = {"dose": 1000, "view": "baseline", "comparisons": {1: comparison.to_dict()}, "probe_overlap": overlap}
+    rows = list(csv.DictReader(io.StringIO(study_table([cell]).decode())))
+    test = next(row for row in rows if row["split"] == "test")
+    train = next(row for row in rows if row["split"] == "train")
+    for column, value in (
+        ("linear_overlap", 0.75),
+        ("linear_overlap_low", 0.75),
+        ("linear_overlap_energy_90", 0.875),
+        ("linear_overlap_fwhm", 0.8),
+        ("window_overlap", 31 / 32),
+    ):
+        assert float(test[column]) == pytest.approx(value)
+        assert train[column] == ""
+    assert 0 < float(test["area_overlap_six"]) < float(test["linear_overlap_six"]) < 0.75
