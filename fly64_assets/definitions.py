@@ -12,7 +12,6 @@ import dagster as dg
 
 from fly64_assets.assets.base import base_asset, current_base
 from fly64_assets.assets.comparison import compare
-from fly64_assets.assets.engines import step_tags
 from fly64_assets.assets.flow import POOL, Compute, stage_asset
 from fly64_assets.assets.iterative import reconstruct
 from fly64_assets.assets.networks import reconstruct_with_network, train_network
@@ -20,6 +19,8 @@ from fly64_assets.assets.overlap import cut_view
 from fly64_assets.assets.report import write_report
 from fly64_assets.assets.simulated import simulate_dose
 from fly64_assets.automation.catalogue import definition_metadata
+from fly64_assets.automation.demands import demand_of
+from fly64_assets.automation.executors import chosen_executor
 from fly64_assets.automation.graph import INGEST, build_jobs, nightly_audit
 from fly64_assets.automation.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.checks.factory import asset_check
@@ -68,12 +69,14 @@ def _described(asset: dg.AssetsDefinition, stage: Stage) -> dg.AssetsDefinition:
 
 
 def _asset(stage: Stage, design: StudyDesign, pool: str | None) -> dg.AssetsDefinition:
+    engine = bool(stage.engine) or (stage.kind == "base" and design.of_measured_frames)
+    tags = demand_of(stage, engine=engine).tags()
     if stage.kind == "base":
-        return base_asset(stage, design)
-    if stage.kind == "report":
-        return stage_asset(stage, design, write_report, afterwards=write_manifests)
-    of_engine: dict[str, Any] = {"pool": pool, "op_tags": step_tags()} if stage.engine else {}
-    return stage_asset(stage, design, COMPUTE[stage.kind], **of_engine)
+        return base_asset(stage, design, op_tags=tags)
+    afterwards = write_manifests if stage.kind == "report" else None
+    return stage_asset(
+        stage, design, COMPUTE[stage.kind], pool=pool if engine else None, op_tags=tags, afterwards=afterwards
+    )
 
 
 def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:
@@ -83,17 +86,6 @@ def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChec
         for stage in STAGES.values()
         for name in rules_of(stage)
     ]
-
-
-def steps_in_run() -> dg.ExecutorDefinition:
-    """Steps one after another in the process of their run; engines have processes of their own anyway.
-
-    A process for each step costs seconds of loading, four of them for an asset with its checks. A run that is to have
-    them says so in its configuration: ``execution: {config: {multiprocess: {}}}``.
-    """
-    choices = dg.multi_or_in_process_executor.config_schema.as_field().config_type
-    schema = dg.Field(choices, default_value={"in_process": {}})
-    return dg.multi_or_in_process_executor.configured(lambda config: config, "steps_in_run", config_schema=schema)
 
 
 def build_definitions(
@@ -116,7 +108,7 @@ def build_definitions(
         sensors=[new_base_sensor(INGEST), *automation_sensors(), failure_sensor()],
         schedules=[nightly_audit()],
         resources=default_resources() | dict(resources or {}),
-        executor=steps_in_run(),
+        executor=chosen_executor(),
     )
 
 

@@ -1,7 +1,7 @@
 """The base of a study: object, probe, positions."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,14 @@ class BaseFile(dg.Config):
     sha256: str = Field(default="", description="The SHA256 that the file must have; empty for any.")
 
 
-def base_asset(stage: Stage, design: StudyDesign) -> dg.AssetsDefinition:
-    """The asset ``base_dataset``."""
+def base_asset(stage: Stage, design: StudyDesign, *, op_tags: Mapping[str, Any] | None = None) -> dg.AssetsDefinition:
+    """The asset ``base_dataset``; its step requests the cluster resources of ``op_tags``."""
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
         check_specs=[gate_spec(stage.asset)],
         required_resource_keys={"study", "store", *(("gpu",) if design.of_measured_frames else ())},
         pool=POOL if design.of_measured_frames else None,
+        op_tags=dict(op_tags or {}),
     )
 
     def base_dataset(context: dg.AssetExecutionContext, config: BaseFile) -> Iterator[AssetEvent]:

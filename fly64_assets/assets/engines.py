@@ -1,6 +1,5 @@
 """How an asset runs an engine: in its own process, with its progress reported, and its log kept even if it fails."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,8 @@ import dagster as dg
 from fly64_assets.assets.flow import Work
 from fly64_assets.automation.runs import progress_listener
 from fly64_assets.engines.process import Progress, run_isolated
-from fly64_assets.errors import Fly64Error
 from fly64_assets.measured.pairs import PAIRS
-from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study import stages
-
-
-def step_tags() -> dict[str, Any]:
-    """What a step of an engine asks a cluster for (by default one GPU); on one machine the pool alone counts.
-
-    Raises :class:`Fly64Error` if the variable is not a whole number.
-    """
-    text = os.environ.get(STEP_GPUS_VARIABLE) or "1"
-    if not (text.isascii() and text.isdigit()):
-        raise Fly64Error(f"{STEP_GPUS_VARIABLE}={text!r}: expected a whole number of GPUs, 0 or more")
-    gpus = int(text)
-    if gpus == 0:
-        return {}
-    limits = {"nvidia.com/gpu": str(gpus)}
-    return {
-        "dagster-k8s/config": {"container_config": {"resources": {"limits": limits}}},
-        "dagster-ray/config": {"num_gpus": gpus},
-    }
 
 
 def run_engine(

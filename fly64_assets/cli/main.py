@@ -25,10 +25,13 @@ from fly64_assets.resources.environment import (
     DATA_ROOT_VARIABLE,
     DEFAULT_DATA_ROOT,
     DEFAULT_STUDY,
+    EXECUTOR_VARIABLE,
     FAILURE_VARIABLE,
     HOME_VARIABLE,
     INBOX_VARIABLE,
+    STEP_CPUS_VARIABLE,
     STEP_GPUS_VARIABLE,
+    STEP_MEMORY_VARIABLE,
     STUDY_VARIABLE,
 )
 
@@ -43,7 +46,10 @@ SECTIONS: Final = {
 VARIABLES: Final = (
     (INBOX_VARIABLE, "folder in which the Dagster sensor looks for new bases"),
     (FAILURE_VARIABLE, "command that is run for every failed run"),
-    (STEP_GPUS_VARIABLE, "GPUs requested per engine run on a cluster"),
+    (EXECUTOR_VARIABLE, "where steps of launched runs work: in_run, ray or kubernetes [default: in_run]"),
+    (STEP_GPUS_VARIABLE, "GPUs requested per engine run on a cluster [default: 1]"),
+    (STEP_CPUS_VARIABLE, "processor cores requested per engine run on a cluster [default: 1]"),
+    (STEP_MEMORY_VARIABLE, "memory in GiB requested per engine run on a cluster [default: 4]"),
     (HOME_VARIABLE, "folder of the Dagster instance [default: .dagster]"),
 )
 

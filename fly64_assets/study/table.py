@@ -24,6 +24,8 @@ Key = StageKey[Coordinates]
 Settings = Callable[[StudyDesign, Key], dict[str, Any]]
 """Exactly the values of a design on which a stage depends, those of its inputs not repeated."""
 
+ENGINE_GIB: Final = 4
+"""Memory that a cluster grants an engine's step, enough for a study of the size of `fly64`."""
 TRAIN: Final = "train"
 """The half of the scan on which networks are trained."""
 
@@ -53,6 +55,8 @@ class Stage:
     section: str = ""  # of the design, with the settings of its method
     job: str = "cell"  # named job that materialises it
     on_request: bool = False  # belongs to a study only where it was requested or has run already
+    cpus: int = 1  # processor cores that a step keeps busy, on a cluster
+    memory_gib: int = 2  # memory that a step is granted there
     checks: tuple[str, ...] = ()  # its own, beside those that all assets have
 
     def key(self, design: StudyDesign, at: Coordinates) -> Key:
@@ -196,12 +200,13 @@ def _network(
     return (
         Stage(
             f"{method}_bundle", "training", train, needs=("overlap_view",), method=method, settings=settings,
-            code_version=versions[0], checks=("learned", *checks), **common,
+            code_version=versions[0], checks=("learned", *checks),
+            memory_gib=ENGINE_GIB, **common,
         ),
         Stage(
             f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
             settings=lambda design, key: {"arm": key.method, **_pairs_settings(design, *SPLITS)},
-            code_version=versions[1], **common,
+            code_version=versions[1], memory_gib=ENGINE_GIB, **common,
         ),
     )  # fmt: skip
 
@@ -215,7 +220,8 @@ def _iterative(
         Stage(
             f"{method}_reconstruction_{split}", "reconstruction", description.format(split=split), tool="pytorch",
             needs=("overlap_view", *needs), method=method, split=split, section=section,
-            settings=_iterative_settings(section, **fixed), code_version=code_version, **common,
+            settings=_iterative_settings(section, **fixed), code_version=code_version,
+            memory_gib=ENGINE_GIB, **common,
         )
         for split in SPLITS
     )  # fmt: skip

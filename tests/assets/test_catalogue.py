@@ -6,12 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fly64_assets.assets.engines import step_tags
+from fly64_assets.automation.demands import Demand, demand_of, largest
 from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
 from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.report.summary import OVERLAP_COLUMNS, study_table
-from fly64_assets.resources.environment import STEP_GPUS_VARIABLE
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import JOBS, STAGES
 
@@ -85,23 +84,44 @@ def test_conditions_of_automation_have_names(definitions):
 def test_engines_and_only_they_take_a_slot(asset):
     op = build_assets(StudyDesign())[asset].op
     assert (op.pool == "gpu") == (asset in ENGINES)
-    tags = {
-        name: json.loads(value) for name, value in op.tags.items() if name.startswith(("dagster-k8s", "dagster-ray"))
-    }
-    assert tags == (step_tags() if asset in ENGINES else {})
+    assert Demand.of_tags(op.tags) == demand_of(STAGES[asset], engine=asset in ENGINES)
 
 
-def test_a_cluster_is_asked_for_as_many_gpus_as_the_environment_says(monkeypatch):
-    assert step_tags()["dagster-ray/config"] == {"num_gpus": 1}
-    monkeypatch.setenv(STEP_GPUS_VARIABLE, "2")
-    limits = step_tags()["dagster-k8s/config"]["container_config"]["resources"]["limits"]
-    assert limits == {"nvidia.com/gpu": "2"}
-    monkeypatch.setenv(STEP_GPUS_VARIABLE, "0")
-    assert step_tags() == {}
+def test_every_engine_of_a_cluster_reads_the_same_demand():
+    op = build_assets(StudyDesign())["pinn_bundle"].op
+    assert Demand.of_tags(op.tags) == Demand(cpus=1, gpus=1, memory_gib=4)
+    resources = json.loads(op.tags["dagster-k8s/config"])["container_config"]["resources"]
+    assert resources == {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"nvidia.com/gpu": "1"}}
+    assert json.loads(op.tags["dagster-ray/config"]) == {"num_cpus": 1, "num_gpus": 1, "memory": 4 * 2**30}
+    data = build_assets(StudyDesign())["overlap_view"].op
+    assert "num_gpus" not in json.loads(data.tags["dagster-ray/config"])
+    assert Demand.of_tags({}) == Demand(cpus=1, gpus=0, memory_gib=2)
+
+
+def test_a_cluster_is_asked_for_what_the_environment_says(monkeypatch):
+    stage = STAGES["lsqml_reconstruction_test"]
+    monkeypatch.setenv("FLY64_STEP_GPUS", "2")
+    monkeypatch.setenv("FLY64_STEP_CPUS", "8")
+    monkeypatch.setenv("FLY64_STEP_MEMORY_GIB", "64")
+    assert demand_of(stage, engine=True) == Demand(8, 2, 64)
+    # What only reads and writes files needs no more than before.
+    assert demand_of(STAGES["overlap_view"], engine=False) == Demand(1, 0, 2)
+    monkeypatch.setenv("FLY64_STEP_GPUS", "0")
+    assert demand_of(stage, engine=True) == Demand(8, 0, 64)
+    assert "limits" not in demand_of(stage, engine=True).tags()["dagster-k8s/config"]["container_config"]["resources"]
     for nonsense in ("-1", "many", "1.5", "²"):
-        monkeypatch.setenv(STEP_GPUS_VARIABLE, nonsense)
+        monkeypatch.setenv("FLY64_STEP_GPUS", nonsense)
         with pytest.raises(Fly64Error, match="expected a whole number of GPUs"):
-            step_tags()
+            demand_of(stage, engine=True)
+    monkeypatch.setenv("FLY64_STEP_GPUS", "1")
+    monkeypatch.setenv("FLY64_STEP_MEMORY_GIB", "0")
+    with pytest.raises(Fly64Error, match="expected a whole number of GiB of memory, 1 or more"):
+        demand_of(stage, engine=True)
+
+
+def test_a_run_needs_the_most_that_one_of_its_steps_needs():
+    assert largest([Demand(1, 0, 8), Demand(2, 1, 4)]) == Demand(2, 1, 8)
+    assert largest([]) == Demand.of_tags({})
 
 
 def test_jobs_schedules_and_sensors(definitions, monkeypatch):

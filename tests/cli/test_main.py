@@ -32,7 +32,8 @@ def test_the_help_groups_all_commands_and_shows_the_environment():
     listed = [command.name for commands in SECTIONS.values() for command in commands]
     assert sorted(listed) == sorted(main.commands)
     assert all(f"\n{title}:\n" in text for title in SECTIONS)
-    variables = ("FLY64_STUDY", "FLY64_DATA_ROOT", "FLY64_INBOX", "FLY64_ON_FAILURE", "FLY64_STEP_GPUS", "DAGSTER_HOME")
+    variables = ("FLY64_STUDY", "FLY64_DATA_ROOT", "FLY64_INBOX", "FLY64_ON_FAILURE", "FLY64_EXECUTOR", "DAGSTER_HOME")
+    variables += ("FLY64_STEP_GPUS", "FLY64_STEP_CPUS", "FLY64_STEP_MEMORY_GIB")
     assert all(name in text for name in variables)
 
 
