@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from fly64_assets.errors import ArtifactError
 
@@ -19,33 +20,55 @@ SHA256: Final = re.compile(r"[0-9a-f]{64}")
 CLOCK_GRAIN_SECONDS: Final = 1.0
 """A file changed this recently is hashed anew each time: a second change within the clock's grain would not show."""
 
-_cache: dict[tuple[str, int, int, int, int], str] = {}
-_cache_lock = threading.Lock()
+T = TypeVar("T")
+
+
+class FileMemo(Generic[T]):
+    """What was made of the content of files, remembered in this process while a file is unchanged.
+
+    Unchanged means: same path, size, modification time, status-change time and inode. A file that changed within the
+    clock's grain is read anew each time.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[_Identity, T]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, path: Path, make: Callable[[Path], T]) -> T:
+        """What ``make`` returns for the file, or what it returned for the same content. Errors are not remembered."""
+        place = str(path.absolute())
+        before = _identity(place)
+        with self._lock:
+            known = self._known.get(place)
+        if known is not None and known[0] == before:
+            return known[1]
+        value = make(path)
+        older = time.time_ns() - max(before[1], before[2]) > CLOCK_GRAIN_SECONDS * 1e9
+        if older and _identity(place) == before:
+            with self._lock:
+                self._known[place] = (before, value)
+        return value
+
+
+_digests: Final = FileMemo[str]()
 
 
 def sha256_file(path: Path) -> str:
-    """SHA256 of a file's bytes, read in blocks; remembered in this process while the file is unchanged.
+    """SHA256 of a file's bytes, read in blocks; remembered in this process while the file is unchanged."""
+    return _digests.of(Path(path), _digest)
 
-    Unchanged means: same path, size, modification time, status-change time and inode.
-    """
-    path = Path(path)
-    before = _identity(path)
-    with _cache_lock:
-        known = _cache.get(before)
-    if known is not None:
-        return known
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    older = time.time_ns() - max(before[2], before[3]) > CLOCK_GRAIN_SECONDS * 1e9
-    if older and _identity(path) == before:
-        with _cache_lock:
-            _cache[before] = digest
-    return digest
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _identity(path: Path) -> tuple[str, int, int, int, int]:
-    status = path.stat()
-    return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+_Identity = tuple[int, int, int, int]
+
+
+def _identity(place: str) -> _Identity:
+    status = os.stat(place)  # noqa: PTH116 (called a hundred thousand times by a listing; a Path is slower)
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def json_bytes(document: Any, where: str) -> bytes:

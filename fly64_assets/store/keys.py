@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import total_ordering
 from typing import Any, Final, Generic, TypeVar
 
@@ -217,7 +217,7 @@ class StageKey(Generic[C_co]):
     @property
     def folder(self) -> str:
         """Folder of its files, POSIX, relative to that of the base."""
-        fixed = self.kind.folder.format(**asdict(self.at), method=self.method, gridsize=self.gridsize)
+        fixed = self.kind.folder.format(**vars(self.at), method=self.method, gridsize=self.gridsize)
         return f"repeat_{self.repeat}/{fixed}" if self.repeat > 1 else fixed
 
     @property
@@ -229,7 +229,7 @@ class StageKey(Generic[C_co]):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that the kind has, in plain JSON types; :meth:`from_dict` is the inverse."""
-        values = {**asdict(self.at), "arm": self.method, "gridsize": self.gridsize}
+        values = {**vars(self.at), "arm": self.method, "gridsize": self.gridsize}
         return {"stage": self.stage, **{name: values[name] for name in self.kind.json_fields}, "repeat": self.repeat}
 
     @classmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -62,7 +63,7 @@ class Layout:
         checked_name(self.study, "study")
         checked_name(self.base_id, "base")
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Root of everything that belongs to this base."""
         return study_folder(self.data_root, self.study) / self.base_id

@@ -6,6 +6,7 @@ Does not belong here: deciding whether a record is still fresh (``store.artifact
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Final
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.atomic import visible_files
-from fly64_assets.store.hashing import SHA256, json_sha256
+from fly64_assets.store.hashing import SHA256, FileMemo, json_sha256
 from fly64_assets.store.keys import KINDS, Coordinates, StageKey
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.sidecars import verified
@@ -132,6 +133,8 @@ def damage(layout: Layout, record: StageRecord, *, quick: bool) -> str:
 def failed_rebuild(layout: Layout, key: StageKey[Coordinates]) -> str:
     """Why a later build of a stage failed that left the result where it was, as a sentence; empty for none."""
     path = layout.failure(key)
+    if not os.path.lexists(path):
+        return ""
     try:
         verified(path)
         document: Any = json.loads(path.read_bytes())
@@ -173,8 +176,18 @@ def expected_outputs(path: Path) -> dict[Path, str]:
     return {path.parents[len(place) - 1] / name: sha256 for name, sha256 in record.outputs.items()}
 
 
+_records: Final = FileMemo[StageRecord]()
+
+
 def _parsed(path: Path) -> StageRecord:
     verified(path)
+    try:
+        return _records.of(path, _read)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error}; run its stage again") from error
+
+
+def _read(path: Path) -> StageRecord:
     try:
         return StageRecord.from_dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, AttributeError, RecursionError, ArtifactError) as error:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from fly64_assets import __version__
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.atomic import Writer, write_atomically
-from fly64_assets.store.hashing import SHA256, json_bytes, json_sha256, sha256_file
+from fly64_assets.store.hashing import SHA256, FileMemo, json_bytes, json_sha256, sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
 from fly64_assets.store.layout import Layout, stage_of
 from fly64_assets.store.machine import numpy_libraries
@@ -77,10 +77,14 @@ def sidecar_path(path: Path) -> Path:
 
 def input_name(layout: Layout, path: Path) -> str:
     """Name of an input in records: POSIX path relative to the layout's folder, or ``external:NAME`` outside it."""
-    for candidate, folder in ((path, layout.folder), (path.resolve(), layout.folder.resolve())):
-        if candidate.is_relative_to(folder) and ".." not in candidate.parts:
-            return candidate.relative_to(folder).as_posix()
-    return f"{EXTERNAL}{path.name}"
+    name = _inside(path, layout.folder) or _inside(path.resolve(), layout.folder.resolve())
+    return name or f"{EXTERNAL}{path.name}"
+
+
+def _inside(path: Path, folder: Path) -> str:
+    """POSIX path relative to a folder; empty outside it."""
+    inside = path.is_relative_to(folder) and ".." not in path.parts
+    return path.relative_to(folder).as_posix() if inside else ""
 
 
 @cache
@@ -136,8 +140,7 @@ def verified(path: Path, *, quick: bool = False) -> Artifact:
         raise _bad(path, "does not exist" if absent else f"cannot be read ({error})") from None
     if not stat.S_ISREG(status.st_mode):
         raise _bad(path, f"is {_kind(status.st_mode)}, not a regular file")
-    sidecar = read_sidecar(path)
-    expected, size = str(sidecar["sha256"]), int(sidecar["bytes"])
+    expected, size = _expectation(path)
     try:
         if status.st_size != size:
             raise _bad(path, f"has {status.st_size} bytes; its sidecar says {size}")
@@ -148,6 +151,22 @@ def verified(path: Path, *, quick: bool = False) -> Artifact:
     if actual != expected:
         raise _bad(path, f"has SHA256 {actual}; its sidecar says {expected}")
     return Artifact(path, expected, size)
+
+
+_expectations: Final = FileMemo[tuple[str, int]]()
+
+
+def _expectation(path: Path) -> tuple[str, int]:
+    """SHA256 and size [bytes] that the sidecar of ``path`` names; see :func:`read_sidecar`."""
+
+    def read(_sidecar: Path) -> tuple[str, int]:
+        document = read_sidecar(path)
+        return str(document["sha256"]), int(document["bytes"])
+
+    try:
+        return _expectations.of(sidecar_path(path), read)
+    except OSError:
+        return read(path)  # says what is wrong with it
 
 
 def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> Artifact:

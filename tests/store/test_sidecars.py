@@ -111,9 +111,30 @@ def test_an_unchanged_file_is_read_once(path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_file_just_written_is_not_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "CLOCK_GRAIN_SECONDS", 3600.0)
-    hashing._cache.clear()
-    sha256_file(path)
-    assert not hashing._cache
+    memo, reads = hashing.FileMemo[int](), []
+    for _ in range(2):
+        memo.of(path, lambda file: reads.append(file) or 0)
+    assert len(reads) == 2
+
+
+def test_what_was_read_of_a_file_holds_until_the_file_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "CLOCK_GRAIN_SECONDS", -1.0)
+    memo = hashing.FileMemo[bytes]()
+    first = memo.of(path, Path.read_bytes)
+    status = path.stat()
+    path.write_bytes(bytes(len(first)))  # of the same size, and then given its old time of modification
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert memo.of(path, Path.read_bytes) == bytes(len(first)) != first
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_sidecar_changed_after_a_look_is_read_again(path: Path, quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "CLOCK_GRAIN_SECONDS", -1.0)
+    assert verified(path, quick=quick).sha256
+    sidecar = sidecar_path(path)
+    sidecar.write_text(sidecar.read_text().replace('"outcome": "succeeded"', '"outcome": "succeedeD"'))
+    with pytest.raises(ArtifactError, match="changed after it was written"):
+        verified(path, quick=quick)
 
 
 def linked(path: Path) -> None:

@@ -169,10 +169,10 @@ def label_width(keys: Iterable[Key]) -> int:
 
 def print_plan(states: States, keys: list[Key], filters: Filters, left_out: Collection[Key]) -> None:
     """The requested stages: what would run, what is left alone, what lacks its inputs."""
-    width = label_width(states)
+    width, chosen = label_width(states), set(keys)
     for key, state in states.items():
-        if key in keys or filters.match(key):
-            action = "run" if key in keys else "lacks" if key in left_out else "leave"
+        if key in chosen or filters.match(key):
+            action = "run" if key in chosen else "lacks" if key in left_out else "leave"
             click.echo(f"{action:6} {state.name:8} {key.label:{width}} {first_line(state.reason)}")
     click.echo(f"{len(keys)} of {len(states)} stages would run; nothing was written")
 

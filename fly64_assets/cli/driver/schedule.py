@@ -103,10 +103,10 @@ class PhasePlan:
 
 def phase_plan(design: StudyDesign, states: Mapping[Key, State], filters: Filters) -> PhasePlan:
     """What a phase (``filters.stages``) would do with what other phases have left; it never builds for them."""
-    plan = PhasePlan([], {}, set())
+    plan, planned = PhasePlan([], {}, set()), set[Key]()
     for key in (key for key in states if filters.match(key)):
         needed = (other for other in stages.upstream(design, key) if other in states)
-        lacking = [other for other in needed if not states[other].done and other not in plan.keys]
+        lacking = [other for other in needed if not states[other].done and other not in planned]
         if key == REPORT:
             # It names the cells that are missing, but it is in the folder of a base.
             lacking = [other for other in (BASE,) if not states[other].done]
@@ -116,6 +116,7 @@ def phase_plan(design: StudyDesign, states: Mapping[Key, State], filters: Filter
             plan.left_out.add(key)
         elif not states[key].done:
             plan.keys.append(key)
+            planned.add(key)
     if plan.keys and "report" in filters.stages and REPORT not in plan.keys:
         # Whatever changes a cell changes the report.
         plan.keys.append(REPORT)
