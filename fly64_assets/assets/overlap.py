@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from fly64_assets.assets.flow import Work, picture
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.physics.overlap import BASELINE, counted
+from fly64_assets.physics.probe_overlap import probe_overlap
 from fly64_assets.physics.scan import SPLITS
-from fly64_assets.simulation.views import SplitView, split_view, view_metadata, write_view
+from fly64_assets.simulation.views import SplitView, exposure, split_view, view_metadata, write_view
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Cell
 from fly64_assets.study import stages
@@ -44,11 +47,13 @@ def _write(work: Work[Cell], dataset: Dataset, view: SplitView) -> list[Finding]
         return []
     parameters = stages.parameters(work.design, work.key)
     rule, expected = work.design.view_rule(view.view), work.design.expectations()
-    metadata = view_metadata(dataset, view, rule, parameters_sha256=json_sha256(parameters))
+    at, seed = work.at, work.design.rng_seeds["simulation"]
+    exposed = exposure(dataset, rule, view.kept, dose=at.dose, seed=seed, repeat=work.design.repeat_seed(at.repeat))
+    metadata = view_metadata(dataset, view, rule, parameters_sha256=json_sha256(parameters), exposed=exposed)
     findings: list[Finding] = []
 
     def write(file: BinaryIO) -> None:
-        report = write_view(dataset, view.kept, file, metadata=metadata, expected=expected)
+        report = write_view(dataset, view.kept, file, metadata=metadata, expected=expected, exposed=exposed)
         findings.extend(work.warnings(report, view.split))
 
     work.build.write(work.layout.view_frames(half), write)
@@ -60,8 +65,10 @@ def _describe(dataset: Dataset, view: SplitView) -> Mapping[str, Any]:
 
     if view.metrics is None:
         return {f"frames_{view.split}": len(view.kept), f"skipped_{view.split}": view.reason}
+    found = probe_overlap(np.c_[dataset.x, dataset.y][view.kept], dataset.modes)
     return {
         f"frames_{view.split}": len(view.kept),
+        **({} if found is None else {f"overlap_of_probes_{view.split}": found.sentence()}),
         f"overlap_of_probe_discs_{view.split}": view.metrics["metric_2_image_based_avg"],
         f"overlap_counts_{view.split}": counted(view.metrics),
         f"scan_{view.split}": picture(scan_figure(dataset.modes, dataset.scan[view.kept])),

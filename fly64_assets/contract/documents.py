@@ -15,6 +15,7 @@ from fly64_assets.contract.findings import Expectations, Finding, error, informa
 from fly64_assets.contract.frames import Frames, probe_of
 from fly64_assets.contract.metadata import (
     DETECTOR,
+    FULL_SCAN_DOSE,
     GEOMETRY,
     SCHEMA_VERSION,
     base_sha256,
@@ -115,11 +116,12 @@ def _is_history(history: object) -> bool:
 def _study_findings(document: Mapping[str, Any], expected: Expectations) -> Iterator[Finding]:
     physics = physics_parameters(document)
     doses = ", ".join(f"{dose:g}" for dose in expected.doses)
-    dose = finite_number(physics.get("nphotons"))
+    field = FULL_SCAN_DOSE if FULL_SCAN_DOSE in physics else "nphotons"
+    dose = finite_number(physics.get(field))
     if dose is None:
-        yield error(METADATA, f"_metadata records no dose (nphotons); design '{expected.study}' has {doses}")
+        yield error(METADATA, f"_metadata records no dose ({field}); design '{expected.study}' has {doses}")
     elif dose not in expected.doses:
-        yield error(METADATA, f"_metadata: nphotons = {dose:g}; design '{expected.study}' has {doses}")
+        yield error(METADATA, f"_metadata: {field} = {dose:g}; design '{expected.study}' has {doses}")
     view = document.get("view")
     if view is not None and view not in list(expected.gridsizes):  # the value of a file may not be hashable
         views = ", ".join(expected.gridsizes)

@@ -77,6 +77,10 @@ def build_metadata(
     return derive_metadata(blank, *entries, physics=physics, fields=fields)
 
 
+FULL_SCAN_DOSE: Final = "full_scan_nphotons"
+"""Physics parameter of a view whose frames have more photons than those of the full scan: the latter's dose."""
+
+
 def derive_metadata(
     metadata: Mapping[str, Any],
     *entries: Mapping[str, Any],

@@ -5,7 +5,8 @@ negative where they do not touch: -0.2 is a gap of a fifth of the diameter. Area
 share, as a fraction of one. Both depend on what is called the diameter of a probe, hence :data:`DIAMETERS`. Nearest
 neighbours come from a tree: a million positions take seconds.
 
-Belongs here: what is measured on positions and a probe. Which positions a view keeps is in ``physics.overlap``.
+Belongs here: what is measured on positions and a probe, and selections that aim at it. How positions are thinned to a
+least distance is in ``physics.overlap``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from fly64_assets.physics.illumination import probe_diameter_px, probe_fwhm_px
-from fly64_assets.physics.overlap import disc_overlap
+from fly64_assets.physics.overlap import Selection, disc_overlap, select_spaced
 
 DIAMETERS: Final[Mapping[str, str]] = {
     "half_energy": "the disc that holds half of the probe's energy",
@@ -31,6 +32,10 @@ DIAMETERS: Final[Mapping[str, str]] = {
 
 NEIGHBOURS: Final = 6
 """Nearest neighbours of a position; on a hexagonal grid all of them are equally far."""
+BISECTIONS: Final = 16
+"""Steps in the search for a spacing; one part in 65,000."""
+SHORT: Final = 0.02
+"""Excess of the mean distance of all positions over the wanted one from which on there are too few of them."""
 LOW: Final = 0.1
 """Quantile that says how little a tenth of the positions overlap at most."""
 
@@ -192,6 +197,79 @@ def neighbour_distances(positions: NDArray[np.float64]) -> NDArray[np.float64] |
         return None
     nearest = min(NEIGHBOURS, len(unique) - 1)
     return np.asarray(cKDTree(unique).query(unique, k=nearest + 1)[0], dtype=np.float64)[:, 1:]
+
+
+@dataclass(frozen=True)
+class ProbeSelection:
+    """Positions whose nearest neighbours overlap by a target, as far as those that were offered allow.
+
+    ``reached`` is the mean linear overlap with the nearest neighbour; of a single position it is the target. Where even
+    all positions together overlap by less than the target, ``short`` is true and all are kept.
+    """
+
+    selection: Selection
+    diameter_px: float
+    target: float
+    reached: float
+    short: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts of the selection, for a metrics document."""
+        return self.selection.to_dict() | {
+            "overlap_of": "probe",
+            "target_diameter_px": self.diameter_px,
+            "target_linear_overlap": self.target,
+            "reached_linear_overlap": self.reached,
+        }
+
+
+def select_by_overlap(
+    positions: NDArray[np.float64], overlap: float, diameter_px: float, patch_size: int
+) -> ProbeSelection:
+    """Thin positions until nearest probes overlap by ``overlap`` on average: 1 - d / D, d the mean distance.
+
+    Positions are thinned by :func:`~fly64_assets.physics.overlap.select_spaced`; the least distance with which the mean
+    distance comes closest to (1 - overlap) D is found by bisection. What is reached depends on the scan: of a raster
+    not every distance can be made.
+
+    Parameters
+    ----------
+    positions : (n, 2) float64 [px]
+        Columns x, y.
+    overlap : float in [0, 1)
+        Linear overlap to reach.
+    diameter_px : float
+        Diameter D of the probe [px], one of :func:`probe_diameters`.
+    patch_size : int
+        Width N of the windows [px].
+
+    Examples
+    --------
+    >>> grid = np.stack(np.meshgrid(np.arange(60.0), np.arange(60.0)), axis=-1).reshape(-1, 2)
+    >>> found = select_by_overlap(grid, 0.5, 8.0, 64)
+    >>> len(found.selection.kept), round(found.reached, 2)
+    (225, 0.5)
+    """
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap = {overlap}: must be in [0, 1)")
+    wanted = (1 - overlap) * diameter_px
+
+    def thinned(spacing: float) -> tuple[Selection, float]:
+        selection = select_spaced(positions, spacing, patch_size)
+        distances = neighbour_distances(positions[selection.kept])
+        return selection, wanted if distances is None else float(distances[:, 0].mean())
+
+    # Distances are at least the spacing, and their mean grows with it, if not at every step.
+    low, high = 1e-6 * wanted, wanted
+    best = thinned(low)
+    short = best[1] > wanted * (1 + SHORT)
+    for _ in range(0 if short else BISECTIONS):
+        spacing = (low + high) / 2
+        tried = thinned(spacing)
+        if abs(tried[1] - wanted) < abs(best[1] - wanted):
+            best = tried
+        low, high = (spacing, high) if tried[1] < wanted else (low, spacing)
+    return ProbeSelection(best[0], diameter_px, overlap, 1 - best[1] / diameter_px, short)
 
 
 def _means(overlap: NDArray[np.float64]) -> NeighbourMeans:

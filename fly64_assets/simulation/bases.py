@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import erfc
 
 from fly64_assets.contract.schema import Base
-from fly64_assets.physics.scan import uniform_scan
-from fly64_assets.physics.windows import Scan
+from fly64_assets.physics.scan import SCANS
 from fly64_assets.simulation.recipe import BaseRecipe
 
 
@@ -39,8 +37,7 @@ def make_base(recipe: BaseRecipe, patch_size: int) -> Base:
     size = recipe.object_size
     amplitude = _into_range(picture(recipe.amplitude, size), recipe.amplitude_range)
     phase = _into_range(picture(recipe.phase, size), recipe.phase_range)
-    make_scan = uniform_scan if recipe.pattern == "uniform" else raster_scan
-    scan = make_scan(recipe.seed, recipe.positions, (size, size), patch_size)
+    scan = SCANS[recipe.pattern](recipe.seed, recipe.positions, (size, size), patch_size)
     return Base(
         object=(amplitude * np.exp(1j * phase)).astype(np.complex64),
         probe=soft_disc_probe(patch_size, recipe.probe_radius, recipe.probe_edge, recipe.probe_curvature),
@@ -85,21 +82,6 @@ def soft_disc_probe(patch_size: int, radius: float, edge: float, curvature: floa
     wave = amplitude * np.exp(1j * curvature * (distance / rim) ** 2)
     probe: NDArray[np.complex64] = wave.astype(np.complex64)
     return probe
-
-
-def raster_scan(seed: int, n: int, object_shape: tuple[int, int], patch_size: int) -> Scan:
-    """Row by row over the whole object, each position moved by up to a quarter step; n positions."""
-    height, width = object_shape
-    low = patch_size / 2
-    span_x, span_y = width - patch_size - 1, height - patch_size - 1
-    columns = max(1, round(math.sqrt(n * span_x / max(span_y, 1))))
-    rows = math.ceil(n / columns)
-    index = np.arange(n)
-    step_x, step_y = span_x / columns, span_y / rows
-    jitter = np.random.RandomState(seed).uniform(-0.25, 0.25, (2, n))
-    x = low + (index % columns + 0.5 + jitter[0]) * step_x
-    y = low + (index // columns + 0.5 + jitter[1]) * step_y
-    return Scan(x, y, object_shape, patch_size)
 
 
 def _into_range(levels: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:

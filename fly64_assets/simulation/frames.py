@@ -27,7 +27,7 @@ from fly64_assets.physics.forward import (
     probe_counts,
 )
 from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import one_sided, split_indices, split_point, uniform_scan
+from fly64_assets.physics.scan import SCANS, one_sided, split_indices, split_point
 from fly64_assets.physics.windows import Scan, read
 from fly64_assets.simulation.detector import Detector, detector_step
 
@@ -42,8 +42,8 @@ class SimulatedScan:
         Object (H, W) and probe (N, N), complex64; the counts of several incoherent modes of the probe add up.
     positions : Scan
         Window centres of all frames, the same at every dose.
-    mode : ``uniform`` or ``base``
-        Whether the positions are drawn anew or the base's own.
+    mode : ``uniform``, ``raster``, ``fermat`` or ``base``
+        How the positions are drawn anew, or that they are the base's own.
     dose : int
         Expected photons per frame, averaged over all frames.
     scale : float
@@ -114,8 +114,8 @@ def simulate(
     base : Base
     dose : int
         Photons per frame that reach the detector.
-    scan : ``uniform`` or ``base``
-        Draw as many positions anew as the base has, or use the base's own.
+    scan : ``uniform``, ``raster``, ``fermat`` or ``base``
+        Draw as many positions anew as the base has (:data:`~fly64_assets.physics.scan.SCANS`), or use the base's own.
     axis : ``x`` or ``y``
         Axis along which the scan is split at half of its range.
     seed, repeat : int
@@ -137,8 +137,8 @@ def simulate(
     if len(positions) < 2:
         raise ContractError(f"the base cannot be simulated: a scan needs at least two positions, not {len(positions)}")
     try:
-        if scan == "uniform":
-            positions = uniform_scan(seed, len(positions), positions.object_shape, positions.patch_size)
+        if scan in SCANS:
+            positions = SCANS[scan](seed, len(positions), positions.object_shape, positions.patch_size)
         energies = exit_wave_energies(base.object, base.modes, positions)
         scale = intensity_scale(dose, energies)
         _require_single_precision(1 / scale, 2 * float(np.sqrt(energies.max())))

@@ -71,8 +71,8 @@ class BaseRecipe:
     """Width of the disc's soft edge, as a fraction of N."""
     probe_curvature: Annotated[Finite, unit("rad")] = 4.0
     """Phase of the defocus at the rim of the disc."""
-    pattern: Literal["uniform", "raster"] = "uniform"
-    """Positions drawn uniformly, or a raster with a random jitter of a quarter step."""
+    pattern: Literal["uniform", "raster", "fermat"] = "uniform"
+    """Positions drawn uniformly, a raster with a random jitter of a quarter step, or a Fermat spiral."""
     seed: Seed = 42
     """Seed of the positions that are drawn."""
 
@@ -143,9 +143,12 @@ class DetectorSettings:
 class ViewRule:
     """Which positions a view keeps, and how its overlap is measured.
 
-    ``spacing_px`` is the least distance between two positions [px], None keeps every frame; the view exists with at
+    ``spacing_px`` is the least distance between two positions [px]; instead of it, ``probe_overlap`` is the linear
+    overlap that nearest probes shall have on average, for the ``probe_diameter`` of that name
+    (:data:`~fly64_assets.physics.probe_overlap.DIAMETERS`); with neither, every frame is kept. The view exists with at
     least ``least_frames`` frames, for the sake of ``needed_for`` (names of settings). In the overlap metrics, groups
-    hold ``gridsize``^2 frames, drawn from the ``neighbor_count`` nearest with ``seed``.
+    hold ``gridsize``^2 frames, drawn from the ``neighbor_count`` nearest with ``seed``. With ``keeps_photons`` fewer
+    frames have more photons each, so that all views spend as many on an object pixel.
     """
 
     view: str
@@ -155,3 +158,23 @@ class ViewRule:
     gridsize: int
     neighbor_count: int
     seed: int
+    probe_overlap: float | None = None
+    probe_diameter: str = ""
+    keeps_photons: bool = False
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every frame is kept."""
+        return self.spacing_px is None and self.probe_overlap is None
+
+
+def diameter_problems(overlap_of: str, probe_diameter: str) -> Iterator[str]:
+    """Why a design cannot name a diameter of the probe, if it cannot."""
+    if overlap_of == "windows" and probe_diameter != "half_energy":
+        yield f"probe_diameter = {probe_diameter!r}: is for views of the probe; expected overlap_of: probe"
+
+
+def exposure_problems(dose_per: str, scan: str) -> Iterator[str]:
+    """Why the photons per object pixel cannot be the same in all views, if they cannot."""
+    if dose_per == "pixel" and scan == "measured":
+        yield "dose_per = 'pixel': is for simulated frames; measured ones cannot be exposed anew"

@@ -17,8 +17,6 @@ import numpy as np
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
-import fly64_assets.lsqml.settings
-import fly64_assets.pinn.settings
 from fly64_assets.contract.findings import Expectations
 from fly64_assets.errors import DesignError
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig, ReportSettings
@@ -40,7 +38,7 @@ from fly64_assets.physics.quantities import (
     within,
 )
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
-from fly64_assets.simulation.recipe import BaseRecipe, DetectorSettings, ViewRule
+from fly64_assets.simulation.recipe import BaseRecipe, DetectorSettings, ViewRule, diameter_problems, exposure_problems
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import LONGEST_VIEW
 from fly64_assets.store.yaml_file import YamlError, read_mapping
@@ -57,17 +55,13 @@ from fly64_assets.study.fields import (
     SEEDS,
     SHORT,
     SIZES,
+    kind_of_base,
 )
 from fly64_assets.study.masks import mask_problems
+from fly64_assets.study.upgrades import upgraded
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 STUDIES_FOLDER: Final = Path(__file__).parent / "designs"
-UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
-"""How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
-
-
-def _kind_of_base(value: Any) -> str:
-    return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
 
 
 @dataclass(frozen=True)
@@ -93,6 +87,12 @@ class StudyDesign:
         default_factory=lambda: {"dense": 0.7, "sparse": 0.2}
     )
     """Thinned scans by name: neighbouring windows of N pixels overlap by at most this; `baseline` keeps all."""
+    overlap_of: Literal["windows", "probe"] = "windows"
+    """What the overlap of a view is of: windows, or nearest probes: then it is the mean of 1 - d/D that is aimed at."""
+    probe_diameter: Literal["half_energy", "energy_90", "fwhm"] = "half_energy"
+    """With `overlap_of: probe`, the diameter D: of the disc with half, or 90 %, of the energy, or the FWHM."""
+    dose_per: Literal["frame", "pixel"] = "frame"
+    """`pixel`: fewer frames of a thinned scan have more photons each, as many per object pixel as the full scan."""
     train_test_split_axis: Literal["x", "y"] = "y"
     """Axis at whose middle the scan is cut into a train half and a test half."""
     rng_seeds: Annotated[Mapping[str, Whole], SEED_NAMES] = field(
@@ -102,11 +102,11 @@ class StudyDesign:
     metrics_config: MetricsConfig = field(default_factory=MetricsConfig)
     """Image metrics."""
     base: Annotated[
-        Annotated[BaseRecipe, Tag("recipe")] | Annotated[Text, PATH, Tag("path")], Discriminator(_kind_of_base)
+        Annotated[BaseRecipe, Tag("recipe")] | Annotated[Text, PATH, Tag("path")], Discriminator(kind_of_base)
     ] = field(default_factory=lambda: BaseRecipe("astronaut", "gravel", 464, 10304))
     """Object, probe and scan: a recipe, or the path of a base NPZ, relative to the design's file."""
-    scan: Literal["uniform", "base", "measured"] = "uniform"
-    """Positions drawn anew, uniformly over the object, or the base's own; or the base's own with measured frames."""
+    scan: Literal["uniform", "raster", "fermat", "base", "measured"] = "uniform"
+    """Positions anew (drawn uniformly, a jittered raster, a Fermat spiral), the base's own, or those of its frames."""
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     """What the simulated detector does not measure, and what it adds; without the section it counts every photon."""
     measured: MeasuredSettings = field(default_factory=MeasuredSettings)
@@ -160,8 +160,9 @@ class StudyDesign:
 
     @property
     def spacing_thresholds(self) -> dict[str, float]:
-        """Least distance between positions of each spaced view, in pixels: (1 - f) N."""
-        return {view: (1.0 - f) * self.patch_size_pixels for view, f in self.overlap_views.items()}
+        """Least distance between positions of each spaced view, in pixels: (1 - f) N; of the probe, none is fixed."""
+        of_windows = self.overlap_views if self.overlap_of == "windows" else {}
+        return {view: (1.0 - f) * self.patch_size_pixels for view, f in of_windows.items()}
 
     @property
     def base_path(self) -> Path | None:
@@ -220,6 +221,9 @@ class StudyDesign:
             gridsize=self.gridsize(view),
             neighbor_count=self.neighbor_count,
             seed=self.rng_seeds["subsampling"],
+            probe_overlap=self.overlap_views.get(view) if self.overlap_of == "probe" else None,
+            probe_diameter=self.probe_diameter,
+            keeps_photons=self.dose_per == "pixel",
         )
 
     def repeat_seed(self, repeat: int) -> int:
@@ -243,6 +247,8 @@ class StudyDesign:
             "detector": self.detector.counts_every_photon,
             "measured": not self.of_measured_frames,
             "report": self.report == ReportSettings(),
+            **dict.fromkeys(("overlap_of", "probe_diameter"), self.overlap_of == "windows"),
+            "dose_per": self.dose_per == "frame",
         }
         return {name: value for name, value in plain(self).items() if not left_out.get(name)}
 
@@ -281,8 +287,7 @@ class StudyDesign:
 
     def validate(self) -> StudyDesign:
         """Return the design itself, or raise one :class:`DesignError` that names every violated rule."""
-        problems = self.problems()
-        if problems:
+        if problems := self.problems():
             raise DesignError(problems)
         return self
 
@@ -304,16 +309,6 @@ def load_design(source: str | Path) -> StudyDesign:
     except YamlError as error:
         raise DesignError(error.problems) from error
     return StudyDesign.from_dict(document, path.parent.resolve())
-
-
-def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """An older design, or the parameters of an older record, in today's names, with a sentence for what moved."""
-    current, notes = dict(document), []
-    for name, upgrade in UPGRADES.items():
-        if isinstance(current.get(name), Mapping):
-            current[name], moved = upgrade(current[name])
-            notes += moved
-    return current, notes
 
 
 def _dose_rules(d: StudyDesign) -> Iterator[str]:
@@ -382,6 +377,8 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]
     (("dose_list",), _dose_rules),
     (("gridsizes", "neighbor_count", "pinn.architecture"), _group_rules),
     ((), _view_rules),
+    (("overlap_of", "probe_diameter"), lambda d: diameter_problems(d.overlap_of, d.probe_diameter)),
+    (("dose_per", "scan"), lambda d: exposure_problems(d.dose_per, d.scan)),
     (("rng_seeds",), _seed_rules),
     (("seeds", "repeats"), _repeat_rules),
     (("pinn.folds", "pinn.photon_parts"), _fold_rules),

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic import Field
 
 from fly64_assets.physics.quantities import Rule
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
+from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.keys import LONGEST_STUDY
 
 REQUIRED_SEEDS = ("simulation", "grouping", "subsampling")
 NAME_PATTERN: Final = re.compile(r"[a-z0-9_]+")
 HIGHEST_DOSE: Final = 1e15
 """Photons per frame; up to here every whole number is a floating-point number too, and far above any experiment."""
+
+
+def kind_of_base(value: Any) -> str:
+    """Whether the base of a design is a recipe or a path."""
+    return "recipe" if isinstance(value, (Mapping, BaseRecipe)) else "path"
+
 
 NAME = Rule("must match [a-z0-9_]+", lambda name: bool(NAME_PATTERN.fullmatch(name)), {"pattern": "^[a-z0-9_]+$"})
 SHORT = Rule(

@@ -25,12 +25,12 @@ from fly64_assets.contract.schema import METADATA, Base, base_arrays, further, s
 from fly64_assets.contract.validate import validate_base
 from fly64_assets.errors import ArtifactError, ContractError, Fly64Error
 from fly64_assets.formats.reading.opening import opened
-from fly64_assets.physics.overlap import select_spaced
-from fly64_assets.physics.scan import one_sided, split_indices, split_point
+from fly64_assets.physics.scan import SCANS, one_sided, split_indices, split_point
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate
 from fly64_assets.simulation.recipe import BaseRecipe
+from fly64_assets.simulation.views import thinned
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import BASE
@@ -62,6 +62,11 @@ from fly64_assets.study.measured_intake import (
 
 SHAPE: Final = "STUDY.patch_size"
 SCAN: Final = "STUDY.scan"
+SCAN_WORDS: Final = {
+    "uniform": "draws as many anew",
+    "raster": "places as many in a jittered raster",
+    "fermat": "places as many on a Fermat spiral",
+}
 
 
 def recipe_base(recipe: BaseRecipe, patch_size: int, name: str) -> Base:
@@ -184,7 +189,7 @@ def base_report(
         why = one_sided(x, y, design.train_test_split_axis)
         found += [error(SCAN, f"one half of the scan is empty: {why}")] if why else []
     else:
-        found += [information(SCAN, unused_scan(design, x, y))]
+        found += [information(SCAN, unused_scan(design, x, y, arrays["probeGuess"]))]
     if all(finding.severity != "error" for finding in found) and (why := _no_simulation(arrays, design)):
         found.append(error(SCAN, why))
     report = ContractReport((*report.findings, *found))
@@ -208,10 +213,13 @@ def _no_simulation(arrays: Mapping[str, NDArray[Any]], design: StudyDesign | Non
     return ""
 
 
-def unused_scan(design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+def unused_scan(
+    design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float64], probe: NDArray[np.complexfloating]
+) -> str:
     """That a study draws its own positions, how it would keep those of the base, and which views they would carry."""
     said = (
-        f"the base's own {len(x)} positions are not used: `scan: uniform` draws as many anew over the whole object. "
+        f"the base's own {len(x)} positions are not used: `scan: {design.scan}` {SCAN_WORDS[design.scan]} over the "
+        "whole object. "
         "`scan: base` in the design keeps them"
     )
     axis = design.train_test_split_axis
@@ -222,15 +230,14 @@ def unused_scan(design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float
     lacking: list[str] = []
     for view in design.views:
         rule = design.view_rule(view)
-        frames = {}
+        frames: dict[str, int] = {}
         for split, half in split_indices(coordinate, split_point(coordinate)).items():
             coords = np.c_[x, y][half]
-            kept = (
-                half
-                if rule.spacing_px is None
-                else select_spaced(coords, rule.spacing_px, design.patch_size_pixels).kept
-            )
-            frames[split] = len(kept)
+            kept = len(half)
+            if not rule.keeps_all:
+                selection, _, short = thinned(rule, coords, probe, view)
+                kept = 0 if short else len(selection.kept)
+            frames[split] = kept
         counts = " and ".join(f"{number} {split}" for split, number in frames.items())
         (carried if min(frames.values()) >= rule.least_frames else lacking).append(f"{view} ({counts})")
     words = [f"they carry {', '.join(carried)}"] if carried else []
@@ -241,13 +248,13 @@ def unused_scan(design: StudyDesign, x: NDArray[np.float64], y: NDArray[np.float
 def base_remarks(store: ArtifactStore, design: StudyDesign) -> tuple[str, ...]:
     """What a user should know about the active base before results are made of it."""
     active = store.active_base()
-    if active is None or design.scan != "uniform":
+    if active is None or design.scan not in SCANS:
         return ()
     layout = store.layout(active.base_id)
     with suppress(Fly64Error):  # the stages that read a damaged base say so
         if store.required(layout, BASE).values.get("origin") != "recipe":
             base = load_base(layout.base)
-            return (unused_scan(design, base.x, base.y),)
+            return (unused_scan(design, base.x, base.y, base.modes),)
     return ()
 
 

@@ -21,9 +21,9 @@ from fly64_assets.errors import ContractError, ProbeError
 from fly64_assets.measured.thinning import rows_of
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.physics.overlap import select_spaced
 from fly64_assets.physics.scan import one_sided, split_indices, split_point
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
+from fly64_assets.simulation.views import thinned
 from fly64_assets.study.design import StudyDesign
 
 FRAMES: Final = "STUDY.measured_frames"
@@ -125,9 +125,7 @@ def _view_findings(measurement: Measurement, design: StudyDesign) -> Iterator[Fi
     for view in design.views:
         rule = design.view_rule(view)
         kept = {
-            split: len(half)
-            if rule.spacing_px is None
-            else len(select_spaced(coords[half], rule.spacing_px, design.patch_size_pixels).kept)
+            split: len(half) if rule.keeps_all else len(thinned(rule, coords[half], measurement.modes, view)[0].kept)
             for split, half in halves.items()
         }
         words = " and ".join(f"{number} {split}" for split, number in kept.items())

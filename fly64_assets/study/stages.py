@@ -12,8 +12,9 @@ from typing import Any, Final
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import BASE, REPORT, Cell, Coordinates, Dose, Half, StageKey
 from fly64_assets.store.records import StageRecord
-from fly64_assets.study.design import StudyDesign, upgraded
+from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import STAGES, Key, Stage, design_cells
+from fly64_assets.study.upgrades import upgraded
 
 
 def study_keys(design: StudyDesign, requested: Collection[str] = ()) -> Iterator[Key]:

@@ -150,7 +150,19 @@ def _view_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
         "patch_size_pixels": design.patch_size_pixels,
         "least_frames": design.least_frames(view),
         "seed": design.rng_seeds["subsampling"],
+        **_overlap_settings(design, key),
     }
+
+
+def _overlap_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
+    """Of views that are designed by the probe, or expose their frames anew; nothing else, as in older results."""
+    found: dict[str, Any] = {}
+    if design.overlap_of == "probe":
+        found |= {"overlap_of": design.overlap_of, "probe_diameter": design.probe_diameter}
+    if design.dose_per == "pixel":
+        seeds = {"simulation": design.rng_seeds["simulation"], "repeat": design.repeat_seed(key.repeat)}
+        found |= {"dose_per": design.dose_per, "dose": key.dose, **seeds}
+    return found
 
 
 def _network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Settings:

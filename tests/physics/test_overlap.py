@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, pdist
 
 from fly64_assets.physics.overlap import compute_overlap_metrics, disc_overlap, select_spaced
-from fly64_assets.physics.scan import split_indices, split_point, uniform_scan
-from fly64_assets.simulation.bases import raster_scan
+from fly64_assets.physics.scan import raster_scan, split_indices, split_point, uniform_scan
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from scipy.spatial.distance import cdist
 from fly64_assets.errors import ProbeError
 from fly64_assets.physics.illumination import probe_diameter_px, probe_fwhm_px
 from fly64_assets.physics.overlap import disc_overlap
-from fly64_assets.physics.probe_overlap import overlap_of_discs, probe_diameters, probe_overlap
+from fly64_assets.physics.probe_overlap import overlap_of_discs, probe_diameters, probe_overlap, select_by_overlap
+from fly64_assets.physics.scan import SCANS
 
 
 def radius(side=128):
@@ -112,3 +113,27 @@ def test_a_large_scan_and_its_document():
     assert document["nearest_px"] == pytest.approx(0.5 / np.sqrt(100_000 / 2000**2), rel=0.01)
     assert list(document["discs"]) == ["half_energy", "energy_90", "fwhm"]
     assert set(document["discs"]["fwhm"]) == {"diameter_px", "linear", "area"}
+
+
+@pytest.mark.parametrize("kind", list(SCANS))
+@pytest.mark.parametrize(("overlap", "diameter"), [(0.8, 20.0), (0.5, 20.0), (0.2, 20.0), (0.0, 30.0)])
+def test_views_by_the_probe_reach_their_overlap_on_every_kind_of_scan(kind, overlap, diameter):
+    scan = SCANS[kind](7, 4000, (240, 200), 64)
+    found = select_by_overlap(np.c_[scan.x, scan.y], overlap, diameter, 64)
+    kept = np.c_[scan.x, scan.y][found.selection.kept]
+    measured = overlap_of_discs(kept, {"half_energy": diameter}, window_px=64)
+    assert found.reached == pytest.approx(measured.of("half_energy").linear.nearest)
+    assert found.reached == pytest.approx(overlap, abs=0.03)
+    assert not found.short
+    document = found.to_dict()
+    assert (document["target_linear_overlap"], document["n_accepted"]) == (overlap, len(kept))
+
+
+def test_an_overlap_that_the_scan_does_not_have_is_said_to_be_short():
+    scan = SCANS["raster"](7, 100, (240, 200), 64)
+    found = select_by_overlap(np.c_[scan.x, scan.y], 0.9, 20.0, 64)
+    assert found.short
+    assert len(found.selection.kept) == 100
+    assert found.reached < 0.9
+    with pytest.raises(ValueError, match="must be in"):
+        select_by_overlap(np.c_[scan.x, scan.y], 1.0, 20.0, 64)

@@ -70,7 +70,7 @@ def test_every_broken_rule_is_named_at_once():
         "overlap_views.a/b",
         "train_test_split_axis = 'z'",
         "missing grouping, subsampling",
-        "scan = 'spiral': must be one of uniform, base",
+        "scan = 'spiral': must be one of uniform, raster, fermat, base",
         "min_view_frames = 0",
         "repeats = 0",
     ):
@@ -232,6 +232,9 @@ OUTSIDE = {
     "neighbor_count": 7.0,
     "patch_size_pixels": 100,
     "overlap_views": {"dense": 1.0},
+    "overlap_of": "discs",
+    "probe_diameter": "waist",
+    "dose_per": "area",
     "train_test_split_axis": "z",
     "rng_seeds": {"simulation": -1, "grouping": 1, "subsampling": 1},
     "scan": "spiral",
@@ -504,3 +507,27 @@ def test_seeds_that_cannot_be_are_refused_in_a_sentence(document, problem):
         StudyDesign.from_dict(document)
     assert problem in str(caught.value)
     assert str(caught.value).count("not both") <= 1
+
+
+def test_views_by_the_probe_and_photons_per_pixel_leave_other_designs_and_their_hashes_alone():
+    plain = StudyDesign()
+    assert not {"overlap_of", "probe_diameter", "dose_per"} & set(plain.to_dict())
+    design = StudyDesign.from_dict(
+        {"overlap_of": "probe", "probe_diameter": "fwhm", "dose_per": "pixel", "scan": "fermat"}
+    )
+    assert StudyDesign.from_dict(design.to_dict()) == design
+    assert design.sha256() != plain.sha256()
+    rule = design.view_rule("dense")
+    assert (rule.spacing_px, rule.probe_overlap, rule.probe_diameter, rule.keeps_photons) == (None, 0.7, "fwhm", True)
+    assert design.view_rule("baseline").keeps_all
+    assert design.spacing_thresholds == {}
+    for document, sentence in (
+        ({"probe_diameter": "fwhm"}, "probe_diameter = 'fwhm': is for views of the probe; expected overlap_of: probe"),
+        (
+            {"dose_per": "pixel", "scan": "measured"},
+            "dose_per = 'pixel': is for simulated frames; measured ones cannot be exposed anew",
+        ),
+    ):
+        with pytest.raises(DesignError) as caught:
+            StudyDesign.from_dict(document)
+        assert caught.value.problems == (sentence,)

@@ -29,6 +29,7 @@ from fly64_assets.cli.file_options import (
     without_frames,
 )
 from fly64_assets.contract.findings import ContractReport, FormError, error
+from fly64_assets.physics.scan import SCANS
 from fly64_assets.simulation.recipe import LARGEST_OBJECT_PX, PICTURES, BaseRecipe
 from fly64_assets.store.artifacts import CHOSEN
 from fly64_assets.store.keys import BASE
@@ -60,7 +61,7 @@ def base() -> None:
 @click.option("--size", default=448, show_default=True, help="Object side in pixels.")
 @click.option("--patch-size", default=64, show_default=True, help="Window side N: 64, 128 or 256.")
 @click.option("--positions", default=2000, show_default=True, help="Number of scan positions.")
-@click.option("--pattern", default="uniform", show_default=True, type=click.Choice(["uniform", "raster"]))
+@click.option("--pattern", default="uniform", show_default=True, type=click.Choice(tuple(SCANS)))
 @click.option("--seed", default=42, show_default=True, help="Seed of the positions.")
 @click.option("--amplitude-range", nargs=2, type=float, default=(0.7, 1.0), show_default=True, metavar="MIN MAX")
 @click.option(
