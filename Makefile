@@ -7,11 +7,14 @@ CLUSTER_INSTALLED := $(VENV)/.cluster-installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
-.PHONY: study test test-fast faults endtoend cluster lint ui wheel clean
+.PHONY: study install test test-fast faults endtoend cluster lint ui wheel docs docs-test reference clean
 
 study: $(INSTALLED)
 	$(BIN)/fly64 run
 	@echo "open the UI with: make ui"
+
+install: $(INSTALLED)
+	@echo "installed in $(VENV); try: $(BIN)/fly64 doctor"
 
 # Tests of one module stay in one process, which has what they share; more processes than cores only wait.
 WORKERS := -n auto --maxprocesses 4 --dist loadscope
@@ -56,12 +59,26 @@ ui: $(INSTALLED)
 wheel: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation
 
+# The documentation site, in docs/_build/html; notebooks are executed where they have changed. Warnings are errors.
+docs: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+# Pages of the reference that are written from the code.
+reference: $(INSTALLED)
+	$(BIN)/python -m fly64_assets.study.reference
+	$(BIN)/python docs/generate.py
+
+# Every command of the tutorials, word for word, in an empty folder.
+docs-test: $(INSTALLED)
+	FLY64_TUTORIALS=full OMP_NUM_THREADS=1 $(BIN)/pytest -v tests/docs
+
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@# torch first, alone: with it in place nothing else asks for another build of it.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools wheel
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev,docs]"
 	@touch $@
 
 $(CLUSTER_INSTALLED): $(INSTALLED)

@@ -97,6 +97,7 @@ def test_another_command_names_what_exists(command):
         known = (
             ["asset", "materialize"],
             ["definitions", "validate"],
+            ["instance", "migrate"],
             ["dev"],
             ["launch"],
             ["check", "defs"],
