@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.launcher import DefaultRunLauncher
+from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.storage.runs import SqliteRunStorage
 
 from fly64_assets.automation.graph import AUDIT
@@ -151,11 +153,11 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark as failed every run that counts as running and whose process on this machine has ended; returns their ids.
 
     Such a run would block its backfill, which waits for it, and keep the pool slot that it held. Only where the
-    instance keeps its runs in SQLite: another storage may be shared with machines whose processes cannot be seen from
-    here. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it takes too long
-    to start.
+    instance keeps its runs in SQLite and on this machine: another storage may be shared with machines whose processes
+    cannot be seen from here, and a launcher may take runs to such machines. A run that has not recorded its process yet
+    is left alone: Dagster's monitoring ends it when it takes too long to start.
     """
-    if not isinstance(instance.run_storage, SqliteRunStorage):
+    if not isinstance(instance.run_storage, SqliteRunStorage) or to_a_cluster(instance):
         return []
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*AT_WORK, dg.DagsterRunStatus.CANCELING])):
@@ -169,6 +171,11 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         lost.append(run.run_id)
     return lost
+
+
+def to_a_cluster(instance: dg.DagsterInstance) -> bool:
+    """Whether the instance's launcher takes runs elsewhere; Dagster's own keeps them on this machine."""
+    return not isinstance(instance.run_launcher, (DefaultRunLauncher, SyncInMemoryRunLauncher))
 
 
 def runs_at_work(instance: dg.DagsterInstance) -> list[str]:

@@ -87,11 +87,18 @@ def _run(
 
 
 def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
-    """In the child: one Dagster run over the code location that the environment names."""
-    from fly64_assets.automation.runs import execute
-    from fly64_assets.definitions import build_definitions
+    """In the child: one Dagster run over the code location that the environment names.
 
-    ok, reason = execute(build_definitions(slots=request["slots"]), **request["run"], progress=progress)
+    In this process, or where the launcher of the instance takes it.
+    """
+    from fly64_assets import definitions
+    from fly64_assets.automation.launched import execute_elsewhere, launches_elsewhere
+    from fly64_assets.automation.runs import execute
+
+    if launches_elsewhere():
+        ok, reason = execute_elsewhere(definitions.defs, definitions.__name__, **request["run"])
+    else:
+        ok, reason = execute(definitions.build_definitions(slots=request["slots"]), **request["run"], progress=progress)
     return {"ok": ok, "reason": reason}
 
 

@@ -1,0 +1,147 @@
+"""Runs that an instance's launcher takes to a cluster: launched and awaited by the command line; lost ones are failed.
+
+Does not belong here: runs in the process of the command (``runs``), any one launcher (``slurm``).
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.launcher import WorkerStatus
+from dagster._core.origin import get_python_environment_entry_point
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
+
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
+from fly64_assets.automation.runs import AT_WORK, failure_reason, load_instance, to_a_cluster
+
+POLL_SECONDS: Final = 1.0
+HEALTH_SECONDS: Final = 15.0
+"""Between two questions to the cluster how the worker of a run fares."""
+INTERVAL_SECONDS: Final = 30
+LOST: Final = frozenset({WorkerStatus.FAILED, WorkerStatus.NOT_FOUND})
+
+
+def launches_elsewhere() -> bool:
+    """Whether the launcher of this process's instance takes runs to a cluster."""
+    with load_instance() as instance:
+        return to_a_cluster(instance)
+
+
+def execute_elsewhere(
+    definitions: dg.Definitions,
+    location: str,
+    assets: Sequence[str],
+    partition: str | None,
+    *,
+    gpu: Mapping[str, Any] | None = None,
+    base: str | None = None,
+) -> tuple[bool, str]:
+    """Materialise assets of one partition in a run that the instance's launcher takes to the cluster, and wait for it.
+
+    As ``runs.execute``, with the module ``location`` whose ``defs`` are the ``definitions``. A run whose worker is lost
+    (a node failed) is launched again as often as the instance says, and leaves alone what is finished. If this process
+    is interrupted, the run is cancelled first.
+    """
+    job = definitions.resolve_implicit_global_asset_job_def()
+    keys = frozenset(dg.AssetKey(asset) for asset in assets)
+    # The program `dagster` need not be in the PATH of a machine of the cluster.
+    repository = ReconstructableRepository.for_module(location, "defs")._replace(
+        entry_point=get_python_environment_entry_point(sys.executable)
+    )
+    origin = repository.get_reconstructable_job(job.name).get_python_origin()
+    tags = {COMMAND_TAG: RESUME} | ({BASE_TAG: base} if base else {})
+    if partition is not None:
+        tags |= job.get_tags_for_partition_key(partition, keys)
+    with load_instance() as instance:
+        again = instance.run_retries_max_retries if instance.run_retries_enabled else 0
+        while True:
+            run = instance.create_run_for_job(
+                job,
+                run_config={"resources": {"gpu": {"config": dict(gpu)}}} if gpu else {},
+                tags=tags,
+                asset_selection=keys,
+                job_code_origin=origin,
+            )
+            lost = _launched(instance, run.run_id)
+            if not lost or not again:
+                return _outcome(instance, run.run_id)
+            again -= 1
+            tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: tags.get(ROOT_RUN_ID_TAG, run.run_id)}
+
+
+def fail_if_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Fail a run whose worker has ended without ending it, as the cluster says; whether it was so."""
+    health = instance.run_launcher.check_run_worker_health(run)
+    # The run may have ended while the cluster was asked.
+    now = instance.get_run_by_id(run.run_id)
+    if health.status not in LOST or now is None or now.is_finished:
+        return False
+    more = instance.run_launcher.get_run_worker_debug_info(run)
+    instance.report_run_failed(now, "\n".join(filter(None, [health.msg, more])))
+    return True
+
+
+def lost_start_sensor() -> dg.SensorDefinition:
+    """The sensor ``lost_starts``: Dagster's monitoring looks after runs that have begun, and after no others."""
+
+    @dg.sensor(
+        name="lost_starts",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Fails runs that a cluster has taken and whose job ended before the run began: cancelled in the queue, for "
+            "example. A job that waits keeps waiting, however long. Does nothing where runs stay on this machine."
+        ),
+    )
+    def lost_starts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        instance = context.instance
+        if not (to_a_cluster(instance) and instance.run_launcher.supports_check_run_worker_health):
+            return dg.SkipReason("runs stay on this machine")
+        waiting = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
+        lost = [run.run_id[:8] for run in waiting if fail_if_lost(instance, run)]
+        if lost:
+            return dg.SkipReason(f"failed: {', '.join(lost)}")
+        return dg.SkipReason(f"{len(waiting)} runs wait for their cluster")
+
+    return lost_starts
+
+
+def _launched(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Launch a run and wait for its end; whether its worker was lost."""
+    lost, asked = False, time.monotonic()
+    try:
+        # Launchers of clusters need the run alone, not the workspace that it came from.
+        run: dg.DagsterRun | None = instance.launch_run(run_id, None)  # type: ignore[arg-type]
+        while run is not None and not run.is_finished:
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - asked > HEALTH_SECONDS and run.status in AT_WORK:
+                lost, asked = fail_if_lost(instance, run), time.monotonic()
+            run = instance.get_run_by_id(run_id)
+    except BaseException:
+        instance.run_launcher.terminate(run_id)
+        raise
+    if lost:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+    return lost
+
+
+def _outcome(instance: dg.DagsterInstance, run_id: str) -> tuple[bool, str]:
+    """Whether a run succeeded, and why not: the reasons of its steps, else that of the run."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.is_success:
+        return True, ""
+    for kind in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
+        events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=kind)]
+        reasons = [_reason(event) for event in events if event is not None]
+        if reasons:
+            return False, "\n".join(reasons)
+    return False, f"run {run_id} is gone from the instance"
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    if event.is_step_failure:
+        return f"{event.step_key}: {failure_reason(event)}"
+    return event.message or "no reason given"
