@@ -10,6 +10,7 @@ from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.mask_files import read_mask
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.validate import validate_pair
+from fly64_assets.engines.execution import own_threads
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.detector import Detector, detector_step, make_detector
 from fly64_assets.simulation.frames import SimulatedScan, simulate, split_metadata, write_split
@@ -68,7 +69,9 @@ def _write(work: Work[Dose], scan: SimulatedScan, split: str, base_sha256: str, 
     expected = design.expectations()
 
     def write(file: BinaryIO) -> None:
-        report = write_split(scan, split, file, patches=design.patches, metadata=metadata, expected=expected)
+        report = write_split(
+            scan, split, file, patches=design.patches, metadata=metadata, expected=expected, threads=own_threads()
+        )
         findings.extend(work.warnings(report, split))
 
     work.build.write(path, write)

@@ -6,7 +6,6 @@ What the arrays mean is for ``validate``. No pickle is ever loaded: object array
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import stat
 import struct
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from fly64_assets.contract.kinds import importer
 from fly64_assets.contract.size_limit import check_size
 from fly64_assets.errors import ContractError
+from fly64_assets.physics.pages import release_pages
 
 MAPPED_FROM_BYTES: Final = 2**20
 """Stored members of at least this size are memory-mapped, smaller ones are read."""
@@ -289,30 +289,16 @@ def row_blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
         return
     if array.size == 0:
         return
-    mapped = _read_only_map(array)
     step = max(1, BLOCK_ELEMENTS * len(array) // array.size)
     for start in range(0, len(array), step):
         yield start, array[start : start + step]
-        if mapped is not None:
-            mapped.madvise(mmap.MADV_DONTNEED)
+        release_pages(array)
 
 
 def chosen_rows(array: NDArray[Any], chosen: Sequence[int]) -> NDArray[np.float64]:
     """Some rows of the first axis as float64; pages of a read-only memory map leave the process after each."""
-    mapped = _read_only_map(array)
     rows = np.empty((len(chosen), *array.shape[1:]))
     for place, row in enumerate(chosen):
         rows[place] = array[row]
-        if mapped is not None:
-            mapped.madvise(mmap.MADV_DONTNEED)
+        release_pages(array)
     return rows
-
-
-def _read_only_map(array: NDArray[Any]) -> mmap.mmap | None:
-    """The memory map under an array or view. Only mode "r": giving up pages would undo writes to others."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        if isinstance(owner, np.memmap) and owner.mode != "r":
-            return None
-        owner = owner.base
-    return owner if isinstance(owner, mmap.mmap) else None

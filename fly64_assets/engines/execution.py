@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,16 @@ RESULT: Final = "ptychi_reconstruction.npz"
 PICTURE: Final = "reconstruction.png"
 RESULT_ARRAYS: Final = ("reconstructed_object", "loss")
 """What every iterative method writes: its result file with at least these arrays, and a picture."""
+
+
+def own_threads() -> int:
+    """Threads that this process may keep busy: as ``OMP_NUM_THREADS`` says, else one for each of its CPUs.
+
+    For work whose results do not depend on their number.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    cpus = len(os.sched_getaffinity(0))
+    return min(int(said), cpus) if said.isdecimal() and int(said) else cpus
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fly64_assets.physics.counts import counts_from_amplitude
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.illumination import illumination, in_single
+from fly64_assets.physics.pages import release_pages
 from fly64_assets.physics.probe_modes import modes_of
 from fly64_assets.physics.windows import Scan
 
@@ -81,7 +82,9 @@ class Measurement:
 
     def counts(self, part: slice | NDArray[np.integer] = slice(None)) -> NDArray[np.float64]:
         """Photon counts (b, N, N), float64 integers, of the selected frames (all by default); 0 at bad pixels."""
-        return counts_from_amplitude(self.measured(part), self.intensity_scale / self.unit)
+        counts = counts_from_amplitude(self.measured(part), self.intensity_scale / self.unit)
+        release_pages(self.amplitude)
+        return counts
 
     def count_blocks(self, size: int = 256) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Counts of all frames in blocks of ``size``, with the slice of each block."""

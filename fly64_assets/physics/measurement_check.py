@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.pages import release_pages
 from fly64_assets.physics.probe_modes import MODES_AXES, orthogonal_modes, power_shares
 
 FRAMES_AT_A_TIME = 256
@@ -125,6 +126,7 @@ def _frames(m: Measurement) -> Iterator[str]:
             j = part.start + int(np.flatnonzero(unfit)[0])
             yield f"frame {j} holds negative, NaN or infinite amplitudes"
         dark = dark and not amplitude.any()
+        release_pages(m.amplitude)
     if dark:
         where = "" if m.bad_pixels is None else " on the pixels that bad_pixels leaves"
         yield f"all {m.frames} frames are dark{where}; there are no photons to reconstruct from"

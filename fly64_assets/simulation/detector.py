@@ -21,9 +21,9 @@ from fly64_assets.contract.masks import has_too_few_good
 from fly64_assets.contract.metadata import positive_parameter
 from fly64_assets.contract.schema import Dataset
 from fly64_assets.errors import ContractError
-from fly64_assets.physics.counts import READ_OUT, frame_generator
+from fly64_assets.physics.counts import READ_OUT, frame_generators
 from fly64_assets.physics.forward import blocks, exact_mean, patch_counts
-from fly64_assets.physics.windows import Scan
+from fly64_assets.physics.windows import Scan, cached_frames
 from fly64_assets.simulation.recipe import DetectorSettings
 
 KNOTS_PER_ROOT: Final = 32
@@ -87,8 +87,7 @@ class Detector:
         counts = photons
         if self.read_noise:
             counts = counts.copy()
-            for row, frame in enumerate(frames):
-                generator = frame_generator(seed, dose, int(frame), repeat, READ_OUT)
+            for row, generator in enumerate(frame_generators(seed, dose, frames.tolist(), repeat, READ_OUT)):
                 noise = np.rint(generator.normal(0.0, self.read_noise, counts.shape[1:]))
                 counts[row] = np.maximum(counts[row] + noise.astype(np.int64), 0)
         if self.saturation:
@@ -114,7 +113,7 @@ class Detector:
         """Expected counts of a frame, averaged over the frames of a scan."""
         totals = [
             self.expected_counts(patch_counts(obj, probe, scan[part], scale)).sum(axis=(1, 2))
-            for part in blocks(len(scan))
+            for part in blocks(len(scan), cached_frames(scan.patch_size))
         ]
         return exact_mean(np.concatenate(totals))
 

@@ -18,18 +18,12 @@ from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Base, small_arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
-from fly64_assets.physics.forward import (
-    BLOCK_FRAMES,
-    blocks,
-    exact_mean,
-    exit_wave_energies,
-    intensity_scale,
-    probe_counts,
-)
+from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, intensity_scale, probe_counts
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SCANS, one_sided, split_indices, split_point
-from fly64_assets.physics.windows import Scan, read
+from fly64_assets.physics.windows import Scan, cached_frames, read
 from fly64_assets.simulation.detector import Detector, detector_step
+from fly64_assets.simulation.workers import in_order
 
 
 @dataclass(frozen=True)
@@ -80,22 +74,30 @@ class SimulatedScan:
             return self.detector.mean_counts(self.base.object, self.base.modes, own, self.scale)
         return self.scale**2 * exact_mean(self.energies[self.halves[split]])
 
-    def patch_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.complex64]]:
+    def patch_blocks(self, split: str, size: int | None = None, threads: int = 1) -> Iterator[NDArray[np.complex64]]:
         """Object patches (b, N, N) complex64 of the split's frames, in order."""
-        for index in self._index_blocks(split, size):
-            yield self._patches(index).astype(np.complex64)
+        return in_order(self._stored_patches, self._index_blocks(split, size), threads)
 
-    def amplitude_blocks(self, split: str, size: int = BLOCK_FRAMES) -> Iterator[NDArray[np.float32]]:
-        """Noisy amplitudes (b, N, N) float32 of the split's frames, in order; independent of ``size``."""
-        for index in self._index_blocks(split, size):
-            rates = probe_counts(self._patches(index), self.base.modes, self.scale)
-            counts = poisson_counts(rates, index, self.seed, self.dose, self.repeat)
-            if self.detector is not None:
-                counts = self.detector.record(counts, index, self.seed, self.dose, self.repeat)
-            yield stored_amplitude(counts, self.scale)
+    def amplitude_blocks(self, split: str, size: int | None = None, threads: int = 1) -> Iterator[NDArray[np.float32]]:
+        """Noisy amplitudes (b, N, N) float32 of the split's frames, in order; independent of size and threads.
 
-    def _index_blocks(self, split: str, size: int) -> Iterator[NDArray[np.int64]]:
-        return (self.halves[split][part] for part in blocks(len(self.halves[split]), size))
+        ``size`` is the number of frames in a block, by default as many as fit into a processor's cache.
+        """
+        return in_order(self._amplitudes, self._index_blocks(split, size), threads)
+
+    def _index_blocks(self, split: str, size: int | None) -> Iterator[NDArray[np.int64]]:
+        at_once = cached_frames(self.positions.patch_size) if size is None else size
+        return (self.halves[split][part] for part in blocks(len(self.halves[split]), at_once))
+
+    def _amplitudes(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        rates = probe_counts(self._patches(index), self.base.modes, self.scale)
+        counts = poisson_counts(rates, index, self.seed, self.dose, self.repeat)
+        if self.detector is not None:
+            counts = self.detector.record(counts, index, self.seed, self.dose, self.repeat)
+        return stored_amplitude(counts, self.scale)
+
+    def _stored_patches(self, index: NDArray[np.int64]) -> NDArray[np.complex64]:
+        return self._patches(index).astype(np.complex64)
 
     def _patches(self, index: NDArray[np.int64]) -> NDArray[np.complex128]:
         return read(self.base.object, self.positions[index])
@@ -212,6 +214,7 @@ def write_split(
     patches: bool,
     metadata: Mapping[str, Any],
     expected: Expectations | None = None,
+    threads: int = 1,
 ) -> ContractReport:
     """Write one half of the scan as a DATA-001 file, block by block, and judge what was written.
 
@@ -227,7 +230,8 @@ def write_split(
         Whether to write the true object patches Y (m, N, N) complex64.
     metadata, expected
         The file's ``_metadata`` document (:func:`split_metadata`), and what the study expects of its data sets.
-
+    threads : int
+        Threads that simulate while this one writes; no byte depends on their number.
     """
     index = scan.halves[split]
     own = scan.positions[index]
@@ -235,8 +239,8 @@ def write_split(
     return write_data_set(
         file,
         small_arrays(scan.base.object, scan.base.modes, own.x, own.y, index, metadata, bad_pixels=bad),
-        scan.amplitude_blocks(split),
-        scan.patch_blocks(split) if patches else None,
+        scan.amplitude_blocks(split, threads=threads),
+        scan.patch_blocks(split, threads=threads) if patches else None,
         where=f"dose_{scan.dose}: the {split} half",
         expected=expected,
     )

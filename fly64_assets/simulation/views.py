@@ -21,6 +21,7 @@ from fly64_assets.physics.counts import poisson_counts, stored_amplitude
 from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, patch_counts
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.overlap import Selection, compute_overlap_metrics, select_spaced
+from fly64_assets.physics.pages import release_pages
 from fly64_assets.physics.probe_overlap import probe_diameters, select_by_overlap
 from fly64_assets.simulation.detector import Detector
 from fly64_assets.simulation.recipe import ViewRule
@@ -247,3 +248,4 @@ def write_view(
 def _rows(frames: NDArray[Any], kept: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
     for part in blocks(len(kept)):
         yield np.asarray(frames[kept[part]])
+        release_pages(frames)

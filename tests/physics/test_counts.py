@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from fly64_assets.physics.counts import (
+    READ_OUT,
     counts_from_amplitude,
     frame_generator,
+    frame_generators,
     poisson_counts,
     stored_amplitude,
     thin_counts,
@@ -69,3 +71,23 @@ def test_equal_sets_come_from_thinning_what_is_left():
         assert one.mean() == pytest.approx(1.0, rel=0.01)
         assert one.var() == pytest.approx(1.0, rel=0.02)
     assert abs(np.corrcoef(filled[0], filled[2])[0, 1]) < 5 / np.sqrt(filled[0].size)
+
+
+@pytest.mark.parametrize("stream", [0, READ_OUT])
+def test_one_generator_set_to_each_frame_draws_what_its_own_would(stream):
+    frames = [7, 3, 2**40, 7]
+    for frame, generator in zip(frames, frame_generators(42, 1000, frames, 2, stream), strict=True):
+        own = frame_generator(42, 1000, frame, 2, stream)
+        generator.integers(0, 2**32, 3, dtype=np.uint32)  # leaves half of a 64-bit number behind
+        own.integers(0, 2**32, 3, dtype=np.uint32)
+        assert generator.poisson(9.0, 50).tolist() == own.poisson(9.0, 50).tolist()
+        assert generator.normal(size=5).tolist() == own.normal(size=5).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.int32])
+@pytest.mark.parametrize("most", [3, 200])
+def test_amplitudes_are_the_roots_however_many_counts_differ(dtype, most):
+    for shape in ((0, 4, 4), (1, 4, 4), (9, 16, 16)):
+        counts = np.random.default_rng(1).integers(0, most + 1, shape).astype(dtype)
+        expected = (np.sqrt(counts.astype(np.float64)) / 0.37).astype(np.float32)
+        assert stored_amplitude(counts, 0.37).tobytes() == expected.tobytes()

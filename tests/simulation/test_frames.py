@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.fft
 
 from fly64_assets.contract import validate as module
 from fly64_assets.contract.findings import Expectations
 from fly64_assets.contract.npz import NpzWriter, load_dataset, load_measurement
 from fly64_assets.contract.validate import validate, validate_pair
 from fly64_assets.errors import ContractError
+from fly64_assets.physics.counts import frame_generator
 from fly64_assets.physics.windows import read
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate, split_metadata, write_split
@@ -31,13 +33,13 @@ def scan(base):
     return simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
 
 
-def written(scan, split, tmp_path, patches=True, expected=None):
+def written(scan, split, tmp_path, patches=True, expected=None, threads=1):
     path = tmp_path / f"patched_{split}.npz"
     metadata = split_metadata(
         scan, split, patches=patches, base_name="test", base_sha256="0" * 64, parameters_sha256="1" * 64
     )
     with path.open("wb") as file:
-        write_split(scan, split, file, patches=patches, metadata=metadata, expected=expected)
+        write_split(scan, split, file, patches=patches, metadata=metadata, expected=expected, threads=threads)
     return path
 
 
@@ -78,13 +80,46 @@ def test_counts_are_integers_and_their_mean_is_the_dose(scan, tmp_path):
     assert np.average(expected, weights=weights) == pytest.approx(1000, rel=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_noise_and_patches_do_not_depend_on_blocks(scan, size):
-    reference = np.concatenate(list(scan.amplitude_blocks("train")))
-    np.testing.assert_array_equal(np.concatenate(list(scan.amplitude_blocks("train", size))), reference)
-    np.testing.assert_array_equal(
-        np.concatenate(list(scan.patch_blocks("train", size))), np.concatenate(list(scan.patch_blocks("train")))
-    )
+@pytest.mark.parametrize(("size", "threads"), [(1, 1), (7, 3), (1000, 1), (None, 2)])
+def test_noise_and_patches_do_not_depend_on_blocks_or_threads(scan, size, threads):
+    for blocks in (scan.amplitude_blocks, scan.patch_blocks):
+        found = np.concatenate(list(blocks("train", size, threads)))
+        assert found.tobytes() == np.concatenate(list(blocks("train", 5))).tobytes()
+
+
+def plain_windows(obj, scan):
+    """Bilinear windows as the formula says, without blocks."""
+    side = scan.patch_size + 1
+    fy, fx = (fractions[:, None, None] for fractions in scan.fractions.T)
+    pixels = np.stack([obj[top : top + side, left : left + side] for top, left in scan.corners]).astype(complex)
+    rows = pixels[:, :-1] + fy * (pixels[:, 1:] - pixels[:, :-1])
+    return rows[:, :, :-1] + fx * (rows[:, :, 1:] - rows[:, :, :-1])
+
+
+def plain_amplitude(scan, index):
+    """Frames one after the other, as the formulas say."""
+    waves = scan.base.probe * plain_windows(scan.base.object, scan.positions[index])
+    field = np.stack([scipy.fft.fftshift(scipy.fft.fft2(scan.scale * wave, norm="ortho")) for wave in waves])
+    rates = field.real**2 + field.imag**2
+    counts = [
+        frame_generator(scan.seed, scan.dose, int(frame), scan.repeat).poisson(rate)
+        for frame, rate in zip(index, rates, strict=True)
+    ]
+    return (np.sqrt(np.asarray(counts, np.float64)) / scan.scale).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [32, 63, 64])
+@pytest.mark.parametrize("positions", ["uniform", "whole", "own"])
+def test_frames_have_the_bytes_that_the_formulas_give(size, positions):
+    base = make_base(RECIPE, size)
+    obj = np.where(np.abs(base.object) < 0.75, np.complex64(-0.0), base.object)
+    x = np.floor(base.x) if positions == "whole" else base.x
+    base = dataclasses.replace(base, object=obj, x=x)
+    scan = simulate(base, dose=1000, scan="uniform" if positions == "uniform" else "base", axis="y", seed=42)
+    index = scan.halves["test"]
+    amplitude, patches = (np.concatenate(list(blocks("test"))) for blocks in (scan.amplitude_blocks, scan.patch_blocks))
+    assert patches.tobytes() == plain_windows(obj, scan.positions[index]).astype(np.complex64).tobytes()
+    assert amplitude.tobytes() == plain_amplitude(scan, index).tobytes()
 
 
 def test_doses_share_positions_but_not_noise(base, scan):
@@ -97,9 +132,17 @@ def test_doses_share_positions_but_not_noise(base, scan):
     np.testing.assert_array_equal(again.positions.x, scan.positions.x)
 
 
-def test_equal_scans_are_equal_bytes(base, scan, tmp_path):
+def test_equal_scans_are_equal_bytes_with_any_number_of_threads(base, scan, tmp_path):
     again = simulate(base, dose=1000, scan="uniform", axis="y", seed=42)
-    assert written(scan, "test", tmp_path).read_bytes() == written(again, "test", tmp_path).read_bytes()
+    reference = written(scan, "test", tmp_path).read_bytes()
+    assert written(again, "test", tmp_path).read_bytes() == reference
+    assert written(scan, "test", tmp_path, threads=3).read_bytes() == reference
+
+
+def test_a_fault_in_a_thread_reaches_the_writer(base, scan, tmp_path):
+    dark = dataclasses.replace(scan, scale=1e12)
+    with pytest.raises(ValueError, match="lam"):
+        written(dark, "test", tmp_path, threads=2)
 
 
 EXPECTED = Expectations("test", 64, (1000,), {"baseline": 1, "dense": 2}, 7, patches=True)
