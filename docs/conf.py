@@ -61,7 +61,8 @@ def _read(_app: Sphinx, docname: str, source: list[str]) -> None:
     """The index begins with ``docs/README.md``; pages of the project with their file; links to both lead to pages."""
     text = source[0]
     if docname == "index":
-        text = (DOCS / "README.md").read_text(encoding="utf-8") + text
+        table = (DOCS / "README.md").read_text(encoding="utf-8")
+        text = re.sub(r"\[[\w/.-]+\.md\]\(", "[](", table) + text  # titles instead of paths
     for name, page in OUTSIDE.items():
         if f"{docname}.md" == page:
             text = (DOCS.parent / name).read_text(encoding="utf-8")

@@ -39,6 +39,17 @@ def read(path: str | Path, **form: Any) -> Dataset:
     ------
     ContractError
         If the file cannot be read, needs one of these, or breaks DATA-001 after the conversion.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fly64_assets.api.frames import simulate
+    >>> probe = np.exp(-((np.mgrid[-16:16, -16:16] / 6.0) ** 2).sum(axis=0)).astype(complex)
+    >>> frames = simulate(np.ones((96, 96), complex), probe, [40.0, 48.5], [40.0, 52.0], dose=1000)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = read(write(f"{folder}/frames.npz", frames)).measurement()
+    >>> bool((again.counts() == frames.counts()).all()), again.object_shape
+    (True, (96, 96))
     """
     found, known = opened(Path(path), form, frames=True)
     arrays, _ = canonicalize(found, **known)
@@ -47,7 +58,19 @@ def read(path: str | Path, **form: Any) -> Dataset:
 
 
 def read_base(path: str | Path, **form: Any) -> Base:
-    """Object, probe and positions from a file of any known format. Raises :class:`ContractError` like :func:`read`."""
+    """Object, probe and positions from a file of any known format. Raises :class:`ContractError` like :func:`read`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> probe = np.exp(-((np.mgrid[-32:32, -32:32] / 9.0) ** 2).sum(axis=0)).astype(np.complex64)
+    >>> arrays = {"objectGuess": np.ones((128, 140), np.complex64), "probeGuess": probe}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/mine.npz", **arrays, xcoords=[40.0, 60.0, 80.5], ycoords=[40.0, 55.0, 70.0])
+    ...     base = read_base(f"{folder}/mine.npz")
+    >>> base.object.shape, base.probe.shape
+    ((128, 140), (64, 64))
+    """
     found, known = opened(Path(path), form, frames=False)
     arrays, _ = canonicalize_base(found, **known)
     validate_base(arrays).raise_if_failed(str(path))
@@ -76,6 +99,15 @@ def write(
     ------
     ContractError
         If something is missing, the object is not on the grid of the frames, or the ending is unknown.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fly64_assets.api.frames import simulate
+    >>> frames = simulate(np.ones((96, 96), complex), np.ones((32, 32), complex), [40.0, 48.5], [40.0, 52.0], dose=1000)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/object.tif", frames, np.ones((96, 96), complex)).name
+    'object.tif'
     """
     path = Path(path)
     if unknown := set(optics) - set(OPTICS):

@@ -135,6 +135,12 @@ def open_study(study: str | Path = "demo", data_root: str | Path = "data") -> St
         If there is no such design, or it is not valid.
     ArtifactError
         If the folder holds no base of this study.
+
+    Examples
+    --------
+    >>> open_study("demo", "no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    fly64_assets.errors.ArtifactError: study demo has no base yet in ...: materialise base_dataset, or run ...
     """
     design = load_design(study)
     store = ArtifactStore(Path(data_root).absolute(), design.name)
@@ -149,6 +155,12 @@ def show(obj: NDArray[np.complexfloating], coverage: NDArray[np.floating] | None
     -------
     matplotlib.figure.Figure
         Notebooks show it; ``figure.savefig("object.png")`` writes it.
+
+    Examples
+    --------
+    >>> figure = show(np.exp(0.3j * np.eye(64)))
+    >>> [axes.get_title() for axes in figure.axes[:2]]
+    ['amplitude', 'phase [rad]']
     """
     from matplotlib.figure import Figure
 
