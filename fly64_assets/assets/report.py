@@ -9,17 +9,19 @@ import dagster as dg
 import numpy as np
 
 from fly64_assets.assets.flow import Work, picture
-from fly64_assets.contract.npz import open_npz
+from fly64_assets.contract.npz import load_measurement, open_npz
 from fly64_assets.errors import ArtifactError
 from fly64_assets.evaluation.report.figures import picture_name
 from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
+from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.probe_overlap import probe_overlap
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey, Study
-from fly64_assets.store.sidecars import library_versions, verified
+from fly64_assets.store.machine import host_load
+from fly64_assets.store.sidecars import library_versions, now, verified
 from fly64_assets.study import stages
-from fly64_assets.study.design import StudyDesign
+from fly64_assets.study.design import StudyDesign, load_design, shipped_designs
 from fly64_assets.study.states import existing_splits, study_states
 from fly64_assets.study.table import STAGES, Key, design_cells
 
@@ -34,7 +36,7 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
     cells = [_cell(work, states, cell) for dose in design.doses for cell in design_cells(design, dose)]
     cells = [{**cell, "probe_overlap": overlaps.of(cell["dose"], cell["view"])} for cell in cells]
     found = _Study(cells, _views(design), _provenance(work, states), _figures(work))
-    written = _measured_report(work, found) if design.of_measured_frames else _simulated_report(design, found)
+    written = _measured_report(work, found) if design.of_measured_frames else _simulated_report(work, found)
     work.build.write_bytes(layout.output(key, "index.html"), written.page.encode(), data=False)
     work.build.write_bytes(layout.output(key, "report.md"), written.markdown.encode(), data=False)
     work.build.write_bytes(layout.output(key, "study_metrics.csv"), study_table(cells), data=False)
@@ -98,18 +100,49 @@ class _ProbeOverlaps:
         return self._known[place]
 
 
-def _simulated_report(design: StudyDesign, found: _Study) -> _Report:
+def _simulated_report(work: Work[Study], found: _Study) -> _Report:
     from fly64_assets.evaluation.report.page import render_markdown, render_report
     from fly64_assets.evaluation.report.plots import study_plots
     from fly64_assets.evaluation.report.summary import study_summary
 
+    design = work.design
     summary = study_summary(
-        design.name, design.doses, found.views, found.cells, design=design.to_dict(), provenance=found.provenance
+        design.name,
+        design.doses,
+        found.views,
+        found.cells,
+        threshold_rad=design.report.threshold_rad,
+        design=design.to_dict(),
+        provenance=found.provenance,
     )
     plots = study_plots(summary)
-    page = render_report(summary, {**found.figures, **plots})
-    shown = {"phase_error_against_dose": picture(plots["study/dose/test"])}
+    page = render_report(summary, {**found.figures, **plots, **_scan_pictures(work, found)})
+    answer = summary["answer"]
+    shown = {
+        "answer": dg.MetadataValue.md(f"{answer['sentence'] or 'No cell has been compared yet.'}\n\n{answer['saved']}"),
+        "phase_error_against_dose": picture(plots["study/dose/test"]),
+    }
     return _Report(summary, page, render_markdown(summary), shown)
+
+
+def _scan_pictures(work: Work[Study], found: _Study) -> dict[str, bytes]:
+    """Positions of every view and a frame of every dose, of the first repeat; those whose files exist."""
+    from fly64_assets.evaluation.report.scan_pictures import scan_pictures
+
+    views: dict[str, Measurement] = {}
+    doses: dict[int, Measurement] = {}
+    diameters: dict[str, float] = {}
+    for cell in found.cells:
+        half = Cell(cell["dose"], cell["view"]).half(JUDGED_SPLIT)
+        path = work.layout.view_frames(half)
+        if JUDGED_SPLIT not in cell["overlap"] or (half.view in views and half.dose in doses):
+            continue
+        verified(path)
+        measurement = load_measurement(path)
+        views.setdefault(half.view, measurement)
+        doses.setdefault(half.dose, measurement)
+        diameters.setdefault(half.view, cell["overlap"][JUDGED_SPLIT]["probe_diameter_px"])
+    return scan_pictures(views, diameters, doses)
 
 
 def _measured_report(work: Work[Study], found: _Study) -> _Report:
@@ -242,5 +275,12 @@ def _provenance(work: Work[Study], states: Mapping[Key, State]) -> dict[str, Any
             "training": [design.repeat_seeds(repeat)["grouping"] for repeat in repeats],
         },
         "versions": library_versions(),
+        "made": {"time": now(), **host_load(), "command": f"fly64 --study {_study_of(design)} run"},
         "artifacts": artifacts,
     }
+
+
+def _study_of(design: StudyDesign) -> str:
+    """What to give the command as its study: the name of a shipped design, or a file of the design that is shown."""
+    shipped = design.name in shipped_designs() and load_design(design.name) == design
+    return design.name if shipped else f"{design.name}.yaml"

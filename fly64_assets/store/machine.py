@@ -5,6 +5,7 @@ The last digits of a result depend on them, so that a sidecar names them. Nothin
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -24,6 +25,11 @@ def processor() -> str:
         found = None
     name = found.group(1).strip() if found else platform.processor()
     return f"{name} ({platform.machine()})" if name and name != platform.machine() else platform.machine()
+
+
+def host_load() -> dict[str, Any]:
+    """Name of this host, its cores, and how busy it is: the load averages over 1, 5 and 15 minutes."""
+    return {"host": platform.node(), "cores": os.cpu_count(), "load": [round(load, 1) for load in os.getloadavg()]}
 
 
 @cache

@@ -11,9 +11,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fly64_assets.evaluation.report.answer import photons_text, ratio_text
 from fly64_assets.evaluation.report.figures import QUANTITIES
+from fly64_assets.evaluation.report.heat_map import heat_map
 from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, with_spread
-from fly64_assets.evaluation.report.summary import SHOWN_METRICS
+from fly64_assets.evaluation.report.summary import SHOWN_METRICS, overlap_columns
 from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
@@ -32,6 +34,38 @@ UNITS: Final = {
     "phase frc_half_bit": "px",
     "complex nll_excess": "per frame",
 }
+
+WINDOWED: Final = ("ssim", "frc")
+"""Scores of a rectangle or of windows, which need neighbouring pixels that were measured."""
+
+FEW_CELLS: Final = 12
+"""Up to so many cells, those of one dose are open when the page is opened."""
+
+GLOSSARY: Final = {
+    "frame": "One diffraction pattern of N × N pixels.",
+    "view": "The scan, or a part of it: baseline keeps all positions, the others those with a least distance.",
+    "cell": "One dose and one view: what every method reconstructs.",
+    "method": "A way to recover the object from the frames: pinn is a physics-informed network, lsqml an iterative "
+    "least-squares maximum-likelihood solver, tv_ml maximum likelihood with total variation.",
+    "half": "The scan is cut in two: networks learn on the train half, and all methods are judged on the test half.",
+    "probe overlap": "Of the discs that hold half of the probe's energy. Linear: 1 - distance / diameter to the "
+    "nearest frame, below 0 where the discs do not touch. Area: share of a disc in common with its six nearest.",
+    "uniform object": "An object with the same value on every pixel: the baseline that every method has to beat.",
+    "resolution": "Full period [px] at which the Fourier ring correlation falls below the half-bit threshold.",
+}
+"""Words of all reports; each is a link to its meaning, which is its tooltip too."""
+
+GLOSSARY_OF_TRUTH: Final = {
+    "phase error": "Root mean square difference of the phase to the true object [rad], after a global phase, scale and "
+    "shift are removed.",
+    "evaluation region": "Pixels that the half illuminates well enough, and, in the test half, that no training frame "
+    "illuminated.",
+    "efficiency": "Cramér–Rao bound over mean squared error. Below 1: an error above the bound. Above 1: a prior or "
+    "regularisation dominates, and the bound, which is for unbiased estimates, does not apply. No figure of merit.",
+    "photon floor": "1 / (2 √n) rad: no measurement with n photons through a pixel determines its phase better "
+    "without prior information.",
+}
+"""Words of reports with a true object."""
 
 QUALITY: Final = 80
 """Of lossy WebP. Noise, which fills the pictures of objects, takes four times less than as PNG; text stays sharp."""
@@ -54,12 +88,17 @@ def share(value: float | None) -> str:
 
 
 def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
-    """The page as HTML: no script, no reference to another file or host.
+    """The page as HTML: no script, no reference to another host, and links to files of its own folder only.
 
     ``summary`` is from :func:`~fly64_assets.evaluation.report.summary.study_summary`; ``figures`` holds PNG by
     ``DOSE/VIEW/NAME``, the NAME as :func:`~fly64_assets.evaluation.report.figures.picture_name` gives it to the files
-    of a cell, and those of :func:`~fly64_assets.evaluation.report.plots.study_plots`; missing ones are left out.
+    of a cell, and those of :func:`~fly64_assets.evaluation.report.plots.study_plots` and
+    :func:`~fly64_assets.evaluation.report.scan_pictures.scan_pictures`; missing ones are left out.
     """
+    from markupsafe import Markup
+
+    judged = [(cell, cell["splits"][JUDGED_SPLIT]) for cell in summary["cells"] if JUDGED_SPLIT in cell["splits"]]
+    singular = [scores["limit"]["reason"] for _, scores in judged if scores["limit"]["state"] != "regular"]
     return render_page(
         "report.html.j2",
         summary,
@@ -69,26 +108,33 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
         quantities=QUANTITIES,
         metrics=[" ".join(entry) for entry in SHOWN_METRICS],
         units=UNITS,
+        glossary=GLOSSARY | GLOSSARY_OF_TRUTH,
+        heat_maps={method: Markup(drawing) for method, drawing in _heat_maps(summary).items()},  # noqa: S704
+        scans=_scans(summary),
+        singular_reasons=list(dict.fromkeys(singular)),
     )
 
 
 def render_page(template: str, summary: Mapping[str, Any], figures: Mapping[str, bytes], **values: Any) -> str:
     """A page of the folder ``templates``, with what all reports show and its own ``values``.
 
-    A template that extends ``page.html.j2`` needs ``shown``, the names between which its pictures are switched, and
-    ``quantities`` with their labels.
+    A template that extends ``page.html.j2`` needs ``shown``, the names whose pictures stand side by side,
+    ``quantities`` with their labels, and the ``glossary``.
     """
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
         loader=PackageLoader("fly64_assets.evaluation.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"figure": number, "share": share, "metric": _metric}
+    environment.filters |= {"figure": number, "share": share, "photons": photons_text, "ratio": ratio_text}
+    environment.filters["round_photons"] = lambda value: photons_text({"sign": "", "photons": value})
     environment.filters["bytes"] = lambda value: f"{value / 1e6:,.2f} MB"
-    environment.globals["spread"] = _metric
+    environment.globals |= {"spread": _metric, "score_cell": score_cell}
+    doses, few = summary["doses"], len(summary["cells"]) <= FEW_CELLS
     return environment.get_template(template).render(
         summary=summary,
         cells={(cell["dose"], cell["view"]): cell for cell in summary["cells"]},
+        open_dose=doses[len(doses) // 2] if doses and few else None,
         splits=SPLITS,
         split_titles=SPLIT_TITLES,
         judged=JUDGED_SPLIT,
@@ -98,6 +144,78 @@ def render_page(template: str, summary: Mapping[str, Any], figures: Mapping[str,
         verdicts=VERDICT_TEXTS,
         pictures={name: data_uri(png, lossless=name.startswith("study/")) for name, png in figures.items()},
     )
+
+
+def _heat_maps(summary: Mapping[str, Any]) -> dict[str, str]:
+    """A drawing for each method that has results, all with one colour scale."""
+    grids = {
+        method: {
+            (cell["dose"], cell["view"]): value
+            for cell in summary["cells"]
+            if (value := _score(cell["splits"].get(JUDGED_SPLIT), method, DECIDING_SCORE))
+        }
+        for method in summary["arms"]
+    }
+    errors = [error for grid in grids.values() for error in grid.values()]
+    if not errors:
+        return {}
+    needed, threshold_rad = summary["answer"]["needed"], summary["answer"]["threshold_rad"]
+    return {
+        method: heat_map(
+            method,
+            grid,
+            doses=sorted(summary["doses"]),
+            views=[view["name"] for view in summary["views"]],
+            limits=(min(errors), max(errors)),
+            needed={view: found[method] for view, found in needed.items() if method in found},
+            threshold_rad=threshold_rad,
+        )
+        for method, grid in grids.items()
+        if grid
+    }
+
+
+def _score(scores: Mapping[str, Any] | None, method: str, metric: str) -> float | None:
+    result = (scores or {"arms": {}})["arms"].get(method)
+    value: float | None = result["values"].get(metric) if result else None
+    return value
+
+
+def _scans(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Frames and overlap of every view: the same at all doses, so that the first cell with a result says it."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell in summary["cells"]:
+        if cell["splits"] and cell["view"] not in found:
+            found[cell["view"]] = {
+                "frames": sum(scores["frames"] for scores in cell["splits"].values()),
+                **overlap_columns(cell["probe_overlap"].get(JUDGED_SPLIT)),
+                "counts": cell["overlap_counts"].get(JUDGED_SPLIT, ""),
+            }
+    return found
+
+
+def score_cell(scores: Mapping[str, Any], method: str, metric: str) -> Any:
+    """A score of a method as the cell of a table, with its reason as the tooltip: HTML that is escaped.
+
+    A score that would mislead is replaced: an efficiency above 1, which a prior makes, and similarities and ring
+    correlations where the discs of frames do not overlap, so that most of the picture was not measured.
+    """
+    from markupsafe import Markup
+
+    result = scores["arms"].get(method)
+    if result is None:
+        return Markup("<td>{}</td>").format(NO_VALUE)
+    value, reason = result["values"].get(metric), result["reasons"].get(metric, "")
+    state, part = scores["limit"]["state"], metric.partition(" ")[2]
+    if part == "efficiency":
+        text = state if state != "regular" else "prior" if value is not None and value > 1 else number(value)
+    elif value is not None and state == "singular" and part.startswith(WINDOWED):
+        text, reason = NO_VALUE, f"{number(value)}, which means little: {scores['limit']['reason']}"
+    else:
+        text = _metric(value, result["standard_errors"].get(metric))
+        if part == "ssim" and method not in (UNIFORM, TRUTH):
+            text += f" ({_metric(_score(scores, UNIFORM, metric))})"
+    return Markup('<td title="{}">{}</td>').format(reason, text)
 
 
 def data_uri(png: bytes, *, lossless: bool) -> str:
@@ -113,11 +231,11 @@ def data_uri(png: bytes, *, lossless: bool) -> str:
 
 
 def _metric(value: float | None, spread: float | None = None) -> str:
-    """Four significant digits, whole numbers from 1000 on, and the standard error where there is one."""
+    """Three significant digits, whole numbers from 1000 on, and the standard error where there is one."""
     if value is None:
         return NO_VALUE
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return text if spread is None else f"{text} ± {spread:.2g}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text if spread is None else f"{text} ± {spread:.1g}"
 
 
 # -- Markdown ------------------------------------------------------------------------------------------------------
@@ -126,7 +244,14 @@ def _metric(value: float | None, spread: float | None = None) -> str:
 def render_markdown(summary: Mapping[str, Any]) -> str:
     """The report as Markdown, for terminals and diffs."""
     verdicts = "\n".join(f"- {verdict['sentence']}" for verdict in summary["verdicts"])
-    blocks = [f"# Study {summary['study']}", verdicts, summary["seeds"], *filter(None, [summary.get("detector")])]
+    answer = [summary["answer"][name] for name in ("sentence", "saved") if summary["answer"][name]]
+    blocks = [
+        f"# Study {summary['study']}",
+        *answer,
+        verdicts,
+        summary["seeds"],
+        *filter(None, [summary.get("detector")]),
+    ]
     for split in SPLITS:
         blocks += [f"## Phase RMSE [rad], {SPLIT_TITLES[split]}", _errors(summary, split)]
         blocks += [f"## Efficiency (bound / mean squared phase error), {split} split", _efficiencies(summary, split)]
@@ -147,7 +272,10 @@ def record_blocks(summary: Mapping[str, Any]) -> list[str]:
             entries = [f"- {entry['cell']}, {entry['stage']}: {entry['reason']}" for entry in summary[key]]
             blocks += [f"## {title}", "\n".join(entries)]
     provenance = summary["provenance"]
+    made = provenance["made"]
     lines = (
+        f"written {made['time']} on {made['host']} ({made['cores']} cores, load {' '.join(map(str, made['load']))})",
+        f"again: `{made['command']}`",
         f"base `{provenance['base_id']}`, SHA256 `{provenance['base_sha256']}`",
         f"design SHA256 `{provenance['design_sha256']}`",
         ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),

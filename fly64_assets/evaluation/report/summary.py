@@ -13,6 +13,10 @@ A cell, as handed to :func:`study_summary`::
 and the seeds of the repeats, as in ``provenance["seeds"]``::
 
     {"simulation": int, "repeats": [int, ...], "training": [int, ...]}
+
+and how the report was made, as in ``provenance["made"]``::
+
+    {"time": ISO 8601, "host": str, "cores": int, "load": [float, float, float], "command": str}
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from fly64_assets.evaluation.report.answer import study_answer
 from fly64_assets.evaluation.report.sentences import (
     DECIDING_SCORE,
     cell_name,
@@ -78,6 +83,7 @@ def study_summary(
     views: Sequence[Mapping[str, Any]],
     cells: Sequence[Mapping[str, Any]],
     *,
+    threshold_rad: float,
     design: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -91,13 +97,17 @@ def study_summary(
         ``name``, ``gridsize``, ``overlap`` and ``spacing_px`` of each view, in the order in which they are shown.
     cells : sequence of mapping
         As in this module's docstring.
+    threshold_rad : float
+        The phase error about which the ``answer`` is (``report.threshold_rad`` of the design) [rad].
     """
     rows = [cell_summary(cell, _split) for cell in cells]
+    heading = study_heading(name, doses, views, rows)
     remarks = {"limit_scope": SCOPE}
     if "detector" in design:
         remarks["detector"] = detector_sentence(design["detector"])
     return {
-        **study_heading(name, doses, views, rows),
+        **heading,
+        "answer": study_answer(threshold_rad, [view["name"] for view in views], heading["arms"], rows),
         "verdicts": [{"dose": dose, "sentence": dose_sentence(dose, rows)} for dose in doses],
         "seeds": seeds_sentence(provenance["seeds"]),
         **study_records(cells, rows),

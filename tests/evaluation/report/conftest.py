@@ -58,8 +58,17 @@ def _summary_of(cells, provenance=None):
     views = [{"name": view, "gridsize": 1, "overlap": 0.5, "spacing_px": 16.0} for view in DESIGN.views]
     design = DESIGN.to_dict()
     seeds = {"simulation": 42, "repeats": [1], "training": [123]}
-    provenance = {"seeds": seeds} | (provenance or {})
-    return study_summary(DESIGN.name, DESIGN.doses, views, cells, design=design, provenance=provenance)
+    made = {
+        "time": "2026-01-02T03:04:05+00:00",
+        "host": "here",
+        "cores": 2,
+        "load": [0.1, 0.2, 0.3],
+        "command": "fly64 run",
+    }
+    provenance = {"seeds": seeds, "made": made} | (provenance or {})
+    return study_summary(
+        DESIGN.name, DESIGN.doses, views, cells, threshold_rad=0.1, design=design, provenance=provenance
+    )
 
 
 def _stage(outcome="succeeded", reason=None, stale=None):
@@ -97,7 +106,7 @@ def summary(comparison):
         "base_id": "demo_12345678",
         "base_sha256": "a" * 64,
         "design_sha256": DESIGN.sha256(),
-        "versions": {"numpy": "2"},
+        "versions": {"numpy": "2", "fly64-assets": "0"},
         "artifacts": [{"path": "base.npz", "sha256": "a" * 64, "bytes": 12345}],
     }
     return _summary_of(cells, provenance)

@@ -30,7 +30,9 @@ def test_page_and_text_say_what_the_detector_misses(summary):
         "The simulated detector has the bad pixels of <gaps>.npy, a gap of 4 rows from 38 on, a beamstop of 2.5 px "
         "radius, counts cut at 1,000, read-out noise of 0.5 counts. The dose counts photons before these losses"
     )
-    known = study_summary("demo", [1000], [], [], design={"detector": section}, provenance=summary["provenance"])
+    known = study_summary(
+        "demo", [1000], [], [], threshold_rad=0.1, design={"detector": section}, provenance=summary["provenance"]
+    )
     assert known["detector"] == sentence
     masked = summary | {"detector": sentence}
     assert sentence in render_markdown(masked)

@@ -13,7 +13,16 @@ from fly64_assets.evaluation.report.measured.calibration import calibration_line
 from fly64_assets.evaluation.report.measured.plots import HALVES
 from fly64_assets.evaluation.report.measured.sentences import BETTER, COMPLEMENT, LEFT_OUT, score_text
 from fly64_assets.evaluation.report.measured.summary import SHOWN_METRICS
-from fly64_assets.evaluation.report.page import NO_VALUE, SPLIT_TITLES, number, record_blocks, render_page, share, table
+from fly64_assets.evaluation.report.page import (
+    GLOSSARY,
+    NO_VALUE,
+    SPLIT_TITLES,
+    number,
+    record_blocks,
+    render_page,
+    share,
+    table,
+)
 from fly64_assets.evaluation.scores.compare import REFERENCE, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
@@ -23,7 +32,7 @@ RESOLUTION: Final = "complex frc_photons_half_bit"
 
 
 def render_measured_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
-    """The page as HTML: no script, no reference to another file or host.
+    """The page as HTML: no script, no reference to another host, and links to files of its own folder only.
 
     ``summary`` is from :func:`~fly64_assets.evaluation.report.measured.summary.measured_summary`; ``figures`` holds
     PNG as for :func:`~fly64_assets.evaluation.report.page.render_report`, those of
@@ -50,6 +59,7 @@ def render_measured_report(summary: Mapping[str, Any], figures: Mapping[str, byt
         calibration_lines=calibration_lines(summary["calibration"]),
         probe_lines=probe_lines(summary["probes"]),
         seed_names={"simulation": "thinning"},
+        glossary=GLOSSARY,
     )
 
 

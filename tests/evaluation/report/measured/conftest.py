@@ -175,7 +175,14 @@ def _summary_of(cells, *, doses=DOSES, seeds=None, artifacts=()):
         "base_id": "star_12345678",
         "base_sha256": "a" * 64,
         "design_sha256": DESIGN.sha256(),
-        "versions": {"numpy": "2"},
+        "versions": {"numpy": "2", "fly64-assets": "0"},
+        "made": {
+            "time": "2026-01-02T03:04:05+00:00",
+            "host": "here",
+            "cores": 2,
+            "load": [0.1, 0.2, 0.3],
+            "command": "fly64 run",
+        },
         "artifacts": list(artifacts),
     }
     return measured_summary(
