@@ -30,11 +30,18 @@ from fly64_assets.cli.file_options import (
 )
 from fly64_assets.contract.findings import ContractReport, FormError, error
 from fly64_assets.physics.scan import SCANS
+from fly64_assets.simulation.objects.kinds import OBJECT_KINDS, PROBE_KINDS, GeneratedBase
+from fly64_assets.simulation.objects.making import generated_base
 from fly64_assets.simulation.recipe import LARGEST_OBJECT_PX, PICTURES, BaseRecipe
 from fly64_assets.store.artifacts import CHOSEN
 from fly64_assets.store.keys import BASE
+from fly64_assets.study.campaign import probe_from
 from fly64_assets.study.design import StudyDesign
 
+_OF_PICTURES: Final = ("amplitude", "phase", "amplitude_range", "phase_range", "probe_curvature")
+"""Options of `fly64 base make` that a generated object does not have."""
+_OF_BOTH: Final = ("object_size", "positions", "pattern", "seed", "probe_radius", "probe_edge")
+"""Fields that bases of pictures and of generated objects share."""
 NO_FRAMES: Final = (
     "{study} reads no frames, which are simulated from the base; that is for studies of measured frames "
     "(scan: measured, as --study measured)"
@@ -62,7 +69,7 @@ def base() -> None:
 @click.option("--patch-size", default=64, show_default=True, help="Window side N: 64, 128 or 256.")
 @click.option("--positions", default=2000, show_default=True, help="Number of scan positions.")
 @click.option("--pattern", default="uniform", show_default=True, type=click.Choice(tuple(SCANS)))
-@click.option("--seed", default=42, show_default=True, help="Seed of the positions.")
+@click.option("--seed", default=42, show_default=True, help="Seed of the positions and of a generated object.")
 @click.option("--amplitude-range", nargs=2, type=float, default=(0.7, 1.0), show_default=True, metavar="MIN MAX")
 @click.option(
     "--phase-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, metavar="MIN MAX", help="In rad."
@@ -70,32 +77,76 @@ def base() -> None:
 @click.option("--probe-radius", default=0.25, show_default=True, help="As a fraction of N.")
 @click.option("--probe-edge", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N.")
 @click.option("--probe-curvature", default=4.0, show_default=True, help="Phase at the rim in rad.")
+@click.option(
+    "--object", "kind", type=click.Choice(OBJECT_KINDS), metavar="KIND", help="Generate the object instead; see below."
+)
+@click.option(
+    "--probe", "probe", type=click.Choice(PROBE_KINDS), help="With --object: kind of the probe.  [default: curved]"
+)
+@click.option(
+    "--probe-file", type=click.Path(path_type=Path), metavar="NPZ", help="With --object: take the file's probeGuess."
+)
 @force_option
-def base_make(file: Path, size: int, patch_size: int, force: bool, **options: object) -> None:
-    """Make a base file from two pictures of the scikit-image wheel; nothing is downloaded.
+def base_make(
+    file: Path,
+    size: int,
+    patch_size: int,
+    kind: str | None,
+    probe: str | None,
+    probe_file: Path | None,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Make a base file from two pictures of the scikit-image wheel, or with a generated object; nothing is downloaded.
 
     \b
     Pictures: astronaut, brick, camera, cell, chelsea, clock_motion, coffee, coins, grass, gravel,
     hubble_deep_field, ihc, microaneurysms, moon, page, retina, rocket, text
     \b
+    Kinds of objects on which settings were chosen:
+      grains, platelets, bumps, camera_brick, coins_grass, moon_coffee
+    Kinds that only results are for:
+      texture, particles, smooth, edges, cells, circuit, siemens_star, foam, weak, wrapped, retina_rocket
+    \b
     Example:
       fly64 base make my_base.npz --amplitude moon --phase retina --size 512
+      fly64 base make cells.npz --object cells --probe structured --seed 3
     """
     from fly64_assets.contract.schema import base_arrays
     from fly64_assets.store.atomic import write_atomically
     from fly64_assets.study.intake import npz_bytes, recipe_base
 
-    recipe = BaseRecipe(object_size=size, **options)  # type: ignore[arg-type]
+    _check_generated(kind, probe, probe_file)
+    recipe = BaseRecipe(object_size=size, **options)
     problems = StudyDesign(base=recipe, patch_size_pixels=patch_size).problems()
     if problems:
         # A size that is right as such and too large for any machine is no error of usage.
         status = 1 if size > LARGEST_OBJECT_PX else 2
         fail(f"{file} is not made: {'; '.join(map(_of_option, problems))}", status)
     refuse_to_replace([file], force)
-    content = npz_bytes(base_arrays(recipe_base(recipe, patch_size, file.stem)))
+    if kind is None:
+        made = recipe_base(recipe, patch_size, file.stem)
+    else:
+        given = probe_from(probe_file, patch_size) if probe_file else None
+        shared = {name: getattr(recipe, name) for name in _OF_BOTH}
+        generated = GeneratedBase(kind, probe or "curved", **shared)  # type: ignore[arg-type]
+        made = generated_base(generated, patch_size, file.stem, given)
+    content = npz_bytes(base_arrays(made))
     digest, size_bytes = write_atomically(file, lambda target: target.write(content))
     click.echo(f"{file}: {size} x {size} px object, {recipe.positions} positions, {size_bytes:,} bytes")
     click.echo(f"SHA256 {digest}")
+
+
+def _check_generated(kind: str | None, probe: str | None, probe_file: Path | None) -> None:
+    """Refuse options that have no effect beside each other."""
+    if kind is None and (probe or probe_file):
+        raise click.UsageError("--probe and --probe-file need --object: they go with a generated object")
+    if probe and probe_file:
+        raise click.UsageError("--probe and --probe-file exclude each other")
+    context = click.get_current_context()
+    for name in _OF_PICTURES if kind else ():
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} and --object exclude each other: it is for pictures")
 
 
 def _of_option(problem: str) -> str:
