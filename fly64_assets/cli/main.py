@@ -9,6 +9,7 @@ import click
 
 from fly64_assets import __version__
 from fly64_assets.cli.commands.base import base
+from fly64_assets.cli.commands.campaign import campaign
 from fly64_assets.cli.commands.doctor import doctor
 from fly64_assets.cli.commands.export import export
 from fly64_assets.cli.commands.files import bundle, contract
@@ -36,7 +37,7 @@ from fly64_assets.resources.environment import (
 )
 
 SECTIONS: Final = {
-    "Study": (run, plan, status, report, twin),
+    "Study": (run, plan, status, report, twin, campaign),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
     "Base and data": (base, import_data, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),

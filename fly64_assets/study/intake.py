@@ -29,6 +29,8 @@ from fly64_assets.physics.scan import SCANS, one_sided, split_indices, split_poi
 from fly64_assets.pinn.settings import NETWORK_PATCH_SIZES
 from fly64_assets.simulation.bases import make_base
 from fly64_assets.simulation.frames import simulate
+from fly64_assets.simulation.objects.kinds import GeneratedBase
+from fly64_assets.simulation.objects.making import generated_base
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.simulation.views import thinned
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore
@@ -97,6 +99,26 @@ def intake_from_design(
     report = base_report(arrays, design)
     report.raise_if_failed(f"base {name}")
     return _keep(store, design, arrays, name, "recipe", {}, stages.parameters(design, BASE), announce, report)
+
+
+def intake_generated(
+    store: ArtifactStore,
+    design: StudyDesign,
+    recipe: GeneratedBase,
+    name: str,
+    parameters: Mapping[str, Any],
+    probe: NDArray[np.complexfloating] | None = None,
+    announce: Announce | None = None,
+) -> StageRecord:
+    """Make a base of a campaign, and make it the active one; ``parameters`` are those of its record.
+
+    Raises :class:`ContractError` if the study cannot use it.
+    """
+    arrays = base_arrays(generated_base(recipe, design.patch_size_pixels, name, probe))
+    known = base_id(name, hashlib.sha256(npz_bytes(arrays)).hexdigest())
+    report = base_report(arrays, design)
+    report.raise_if_failed(f"base {known}")
+    return _keep(store, design, arrays, known, IMPORTED, {}, parameters, announce, report)
 
 
 def intake_file(

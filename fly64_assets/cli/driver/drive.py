@@ -141,16 +141,26 @@ def carry_out(
         return
     store, failed = options.session.store(design), []
     if keys:
-        report_file_system(store.data_root)
-        driver = _Driver(options, design, keys, accelerator, store)
-        try:
-            # SIGTERM stops the work as Ctrl-C does: no run continues without its command.
-            with signals_to(signal.default_int_handler, signal.SIGTERM):
-                store, failed = driver.drive(), driver.failed
-        except KeyboardInterrupt:
-            click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
-            sys.exit(130)
+        store, failed = build_stages(options, design, keys, accelerator, store)
     _conclude(store, design, filters, left_out, failed)
+
+
+def build_stages(
+    options: RunOptions, design: StudyDesign, keys: list[Key], accelerator: str, store: ArtifactStore
+) -> tuple[ArtifactStore, list[str]]:
+    """Build stages on the base of a store; the store on the base that was used, and the labels of runs that failed.
+
+    An interrupt leaves with status 130.
+    """
+    report_file_system(store.data_root)
+    driver = _Driver(options, design, keys, accelerator, store)
+    try:
+        # SIGTERM stops the work as Ctrl-C does: no run continues without its command.
+        with signals_to(signal.default_int_handler, signal.SIGTERM):
+            return driver.drive(), driver.failed
+    except KeyboardInterrupt:
+        click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
+        sys.exit(130)
 
 
 def report_file_system(root: Path) -> None:

@@ -263,3 +263,26 @@ def test_a_probe_whose_frames_single_precision_cannot_hold(fly64, base_file, tmp
 def test_a_base_that_declares_more_than_allowed(fly64, base_file):
     assert fly64("base", "check", base_file, "--max-bytes", 1000).exit_code == 1
     assert "raise it with --max-bytes" in fly64("base", "import", base_file, "--max-bytes", 1000).output
+
+
+def test_base_make_generates_objects_and_probes(fly64, tmp_path):
+    path = tmp_path / "cells.npz"
+    options = ("--object", "cells", "--size", 120, "--positions", 40, "--seed", 3)
+    answer = fly64("base", "make", path, *options, "--probe", "structured")
+    assert answer.exit_code == 0, answer.output
+    assert fly64("base", "check", path).exit_code == 0
+    made = load_base(path)
+    np.testing.assert_array_equal(made.object, make_object("cells", 120, 3))
+    other = tmp_path / "other.npz"
+    assert fly64("base", "make", other, *options, "--probe-file", path).exit_code == 0
+    np.testing.assert_array_equal(load_base(other).probe, made.probe)
+    for wrong, sentence in (
+        (("--probe", "flat"), "need --object"),
+        ((*options, "--probe", "flat", "--probe-file", path), "exclude each other"),
+        ((*options, "--phase-range", 0, 2), "--phase-range and --object exclude each other"),
+        (("--object", "cat"), "cat"),
+    ):
+        answer = fly64("base", "make", tmp_path / "no.npz", *wrong)
+        assert answer.exit_code == 2
+        assert sentence in answer.output
+    assert not (tmp_path / "no.npz").exists()
