@@ -61,7 +61,10 @@ def test_a_base_is_made_once_and_found_by_what_it_is_made_of(folder):
         ("objects: [cells]", "study is missing"),
         ("study: many.yaml\nobjects: [cat]", "must be one of grains"),
         ("study: many.yaml\nobjects: []", "objects = []: expected at least one"),
-        ("study: many.yaml\nprobes: [round]", "probes: round is no kind (flat, curved, structured) and no file NAME.npz"),
+        (
+            "study: many.yaml\nprobes: [round]",
+            "probes: round is no kind (flat, curved, structured) and no file NAME.npz",
+        ),
         ("study: many.yaml\nprobes: [a/p.npz, b/p.npz]", "two files have the same name"),
         ("study: many.yaml\nseeds: [1, 1]", "must be distinct"),
         ("study: many.yaml\nobject: [cells]", "unknown field"),
@@ -97,5 +100,3 @@ def test_a_bad_probe_file_is_refused_in_a_sentence(folder):
     modes = np.stack([np.eye(64), 0.5 * np.eye(64)]).astype(complex)
     np.savez(folder / "modes.npz", probeGuess=modes)
     np.testing.assert_array_equal(probe_from(folder / "modes.npz", 64), modes[0])
-
-

@@ -78,7 +78,9 @@ def campaign(
     store = options.session.store(design)
     unknown = [kind for kind in object_kinds if kind not in found.objects]
     if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is not in the file ({', '.join(found.objects)})", param_hint="--object")
+        raise click.BadParameter(
+            f"{unknown[0]!r} is not in the file ({', '.join(found.objects)})", param_hint="--object"
+        )
     chosen = [base for base in found.bases() if not object_kinds or base.object in object_kinds]
     if action == "table":
         _write_table(found, design, store, out)

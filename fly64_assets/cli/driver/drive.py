@@ -139,7 +139,7 @@ def carry_out(
     if options.dry_run:
         print_plan(states, keys, filters, left_out)
         return
-    store, failed = options.session.store(design), []
+    store, failed = options.session.store(design), list[str]()
     if keys:
         store, failed = build_stages(options, design, keys, accelerator, store)
     _conclude(store, design, filters, left_out, failed)

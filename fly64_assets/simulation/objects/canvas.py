@@ -33,12 +33,12 @@ class Canvas:
     @cached_property
     def rows(self) -> Field:
         """Row of every pixel."""
-        return np.mgrid[: self.size, : self.size].astype(np.float64)[0]
+        return np.repeat(np.arange(self.size, dtype=np.float64)[:, None], self.size, axis=1)
 
     @cached_property
     def columns(self) -> Field:
         """Column of every pixel."""
-        return np.mgrid[: self.size, : self.size].astype(np.float64)[1]
+        return np.repeat(np.arange(self.size, dtype=np.float64)[None, :], self.size, axis=0)
 
     def zeros(self) -> Field:
         """Nothing anywhere."""
@@ -73,10 +73,14 @@ class Canvas:
         """A straight line with edges of one pixel."""
         along = (self.columns - x) * np.cos(angle) + (self.rows - y) * np.sin(angle)
         across = (self.rows - y) * np.cos(angle) - (self.columns - x) * np.sin(angle)
-        return np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(width / 2 + 0.5 - np.abs(across), 0, 1)
+        inside: Field = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(
+            width / 2 + 0.5 - np.abs(across), 0, 1
+        )
+        return inside
 
     def polygon(self, y: float, x: float, angle: float, corners: int, radius: float) -> Field:
         """A regular polygon whose sides are ``radius`` away from its centre, with edges of one pixel."""
         normals = angle + 2 * np.pi * np.arange(corners) / corners
         sides = [(self.columns - x) * np.cos(normal) + (self.rows - y) * np.sin(normal) for normal in normals]
-        return np.clip(radius + 0.5 - np.max(sides, axis=0), 0, 1)
+        inside: Field = np.clip(radius + 0.5 - np.max(sides, axis=0), 0, 1)
+        return inside

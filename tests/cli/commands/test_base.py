@@ -11,6 +11,7 @@ from fly64_assets.contract.metadata import decode_metadata
 from fly64_assets.contract.npz import load_base, open_npz
 from fly64_assets.contract.schema import BASE_KEYS
 from fly64_assets.simulation.frames import simulate
+from fly64_assets.simulation.objects.making import make_object
 
 
 def test_base_make_is_repeatable_and_checks_clean(fly64, base_file, tmp_path):

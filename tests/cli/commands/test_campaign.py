@@ -4,6 +4,9 @@ import csv
 import io
 
 import pytest
+from click.testing import CliRunner
+
+from fly64_assets.cli.main import main
 
 STUDY = """
 name: several
@@ -16,6 +19,13 @@ lsqml: {epochs: 3}
 
 
 @pytest.fixture
+def fly64(tmp_path, monkeypatch):
+    """Run the command on a data root and an instance of its own, without naming a study."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    return lambda *arguments: CliRunner().invoke(main, ["--data-root", str(tmp_path / "data"), *map(str, arguments)])
+
+
+@pytest.fixture
 def campaign(tmp_path):
     (tmp_path / "several.yaml").write_text(STUDY)
     path = tmp_path / "campaign.yaml"
@@ -24,12 +34,12 @@ def campaign(tmp_path):
 
 
 def test_nothing_is_written_by_a_dry_run_and_questions(fly64, campaign, tmp_path):
-    answer = fly64("--data-root", tmp_path / "data", "campaign", campaign, "--dry-run")
+    answer = fly64("campaign", campaign, "--dry-run")
     assert answer.exit_code == 0, answer.output
     assert "base 1 of 2: grains_flat_s1: would be made" in answer.output
-    answer = fly64("--data-root", tmp_path / "data", "campaign", campaign, "status")
+    answer = fly64("campaign", campaign, "status")
     assert "2 bases, 2 of them not made yet" in answer.output
-    answer = fly64("--data-root", tmp_path / "data", "campaign", campaign, "table")
+    answer = fly64("campaign", campaign, "table")
     assert answer.exit_code == 1
     assert "no cell of the campaign was compared yet" in answer.output
     assert not (tmp_path / "data").exists()
@@ -48,15 +58,14 @@ def test_options_that_have_no_meaning_are_refused(fly64, campaign):
 
 @pytest.mark.slow
 def test_a_campaign_is_resumed_and_tabulated(fly64, campaign, tmp_path):
-    root = ("--data-root", tmp_path / "data")
-    answer = fly64(*root, "campaign", campaign, "--method", "lsqml", "--object", "cells", "--accelerator", "cpu")
+    answer = fly64("campaign", campaign, "--method", "lsqml", "--object", "cells", "--accelerator", "cpu")
     assert answer.exit_code == 0, answer.output
-    status = fly64(*root, "campaign", campaign, "status", "--method", "lsqml").output
+    status = fly64("campaign", campaign, "status", "--method", "lsqml").output
     assert "✓ cells_flat_s1" in status
     assert "2 bases, 1 of them not made yet" in status
-    again = fly64(*root, "campaign", campaign, "--method", "lsqml", "--object", "cells", "--accelerator", "cpu")
+    again = fly64("campaign", campaign, "--method", "lsqml", "--object", "cells", "--accelerator", "cpu")
     assert ": 0 of " in again.output, again.output
-    text = fly64(*root, "campaign", campaign, "table").output
+    text = fly64("campaign", campaign, "table").output
     rows = list(csv.DictReader(io.StringIO(text)))
     solved = {row["view"]: row for row in rows if row["method"] == "lsqml"}
     assert set(solved) == {"baseline", "half"}
@@ -68,5 +77,5 @@ def test_a_campaign_is_resumed_and_tabulated(fly64, campaign, tmp_path):
     unsolved = next(row for row in rows if row["method"] == "tv_ml")
     assert (unsolved["phase_rmse"], unsolved["outcome"]) == ("", "missing")
     out = tmp_path / "table.csv"
-    assert fly64(*root, "campaign", campaign, "table", "--out", out).exit_code == 0
+    assert fly64("campaign", campaign, "table", "--out", out).exit_code == 0
     assert out.read_text() == text
