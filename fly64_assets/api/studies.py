@@ -18,6 +18,7 @@ from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.keys import Cell
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import root_folder
 from fly64_assets.study.design import StudyDesign, load_design
 from fly64_assets.study.results import find_reconstruction
 from fly64_assets.study.states import active_layout, study_states
@@ -128,6 +129,7 @@ def open_study(study: str | Path = "demo", data_root: str | Path = "data") -> St
     study : str or Path
         A shipped design by name, or the path of a YAML file.
     data_root : str or Path
+        A folder, or a URL ``s3://BUCKET/PREFIX``.
 
     Raises
     ------
@@ -143,7 +145,7 @@ def open_study(study: str | Path = "demo", data_root: str | Path = "data") -> St
     fly64_assets.errors.ArtifactError: study demo has no base yet in ...: materialise base_dataset, or run ...
     """
     design = load_design(study)
-    store = ArtifactStore(Path(data_root).absolute(), design.name)
+    store = ArtifactStore(root_folder(data_root), design.name)
     active_layout(store)
     return Study(design, store)
 

@@ -24,6 +24,7 @@ from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.store.keys import Cell, Coordinates, StageKey
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import fetched
 from fly64_assets.study import stages
 from fly64_assets.study.states import existing_splits, failed_since
 from fly64_assets.study.table import ON_REQUEST, STAGES
@@ -167,7 +168,7 @@ def _histories(work: Work[Cell], split: str) -> dict[str, dict[str, list[float]]
             continue
         if key.stage == "inference":
             training = StageKey("training", work.at, key.method, work.design.gridsize(work.at.view))
-            text = work.layout.output(training, "history.csv").read_text(encoding="utf-8")
+            text = fetched(work.layout.output(training, "history.csv")).read_text(encoding="utf-8")
             histories[key.method] = loss_history(text)
         elif (loss := open_npz(work.layout.result(key, split)).get("loss")) is not None:
             histories[key.method] = loss_history(loss)

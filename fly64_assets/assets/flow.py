@@ -37,6 +37,7 @@ from fly64_assets.store.keys import REPORT, Coordinates, StageKey
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import size_of
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import active_layout, expected
@@ -244,7 +245,7 @@ def record_metadata(layout: Layout, records: Sequence[StageRecord]) -> dict[str,
     files: list[Any] = []
     for record in records:
         for name, sha256 in record.outputs.items():
-            size = (layout.folder / name).stat().st_size
+            size = size_of(layout.folder / name)
             files.append(dg.TableRecord({"file": name, "bytes": size, "sha256": sha256, "repeat": record.key.repeat}))
     metadata: dict[str, Any] = {
         BASE_ID: layout.base_id,

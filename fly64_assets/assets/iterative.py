@@ -11,6 +11,7 @@ from fly64_assets.engines.execution import PICTURE, RESULT, RESULT_ARRAYS, recon
 from fly64_assets.errors import EngineError
 from fly64_assets.store.keys import Half, StageKey
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import fetched
 from fly64_assets.study import stages
 
 
@@ -25,7 +26,7 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
     if "start" in parameters:
         other = StageKey("inference", half.cell, parameters["start"])
         start = layout.result(other, half.split)
-        pairs = layout.pairs(other, half.split)
+        pairs = fetched(layout.pairs(other, half.split))
         start_pairs = pairs if pairs.is_file() else None
     metadata = {
         "dose": half.dose,

@@ -18,8 +18,9 @@ from fly64_assets.physics.probe_overlap import probe_overlap
 from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 from fly64_assets.store.artifacts import State
 from fly64_assets.store.keys import REPORT, Cell, Half, StageKey, Study
-from fly64_assets.store.machine import host_load
-from fly64_assets.store.sidecars import library_versions, now, verified
+from fly64_assets.store.machine import host_load, now
+from fly64_assets.store.sidecars import library_versions, verified
+from fly64_assets.store.storage import size_of
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign, load_design, shipped_designs
 from fly64_assets.study.states import existing_splits, study_states
@@ -257,11 +258,11 @@ def _figures(work: Work[Study]) -> dict[str, bytes]:
 
 def _provenance(work: Work[Study], states: Mapping[Key, State]) -> dict[str, Any]:
     artifacts = [
-        {"path": name, "sha256": sha256, "bytes": (work.layout.folder / name).stat().st_size}
+        {"path": name, "sha256": sha256, "bytes": size}
         for state in states.values()
         if state.record is not None and state.record.key != REPORT
         for name, sha256 in state.record.outputs.items()
-        if (work.layout.folder / name).is_file()
+        if (size := size_of(work.layout.folder / name)) is not None
     ]
     design = work.design
     repeats = range(1, design.repeats + 1)

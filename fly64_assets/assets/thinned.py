@@ -14,6 +14,7 @@ from fly64_assets.physics.scan import SPLITS
 from fly64_assets.store.hashing import json_sha256
 from fly64_assets.store.keys import Dose
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import fetched
 from fly64_assets.study import stages
 from fly64_assets.study.intake_terms import warned
 
@@ -21,7 +22,7 @@ from fly64_assets.study.intake_terms import warned
 def thin_dose(work: Work[Dose]) -> Mapping[str, Any]:
     """Thin the measured frames to one dose and write both halves; skip a dose that the frames cannot give."""
     layout, parameters = work.layout, stages.parameters(work.design, work.key)
-    if not layout.measured_frames.is_file():
+    if not fetched(layout.measured_frames).is_file():
         raise ArtifactError(
             f"base {layout.base_id} has no measured frames, and the design {work.design.name} says scan: measured: "
             f"import them with `fly64 --study {work.design.name} base import FILE`"

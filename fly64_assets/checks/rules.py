@@ -26,6 +26,7 @@ from fly64_assets.store.keys import Cell, Dose, StageKey
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.records import StageRecord
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import fetched
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import Stage
 
@@ -98,8 +99,8 @@ def data_001(context: CheckContext) -> Problems:
     names = dict.fromkeys((*written, *(record.inputs if context.inputs else ())))
     for path in (context.layout.folder / name for name in names if name.endswith(DATA_SETS)):
         try:
-            arrays = open_npz(path)
-        except ContractError as error:
+            arrays = open_npz(fetched(path))
+        except (ArtifactError, ContractError) as error:
             problems.append(str(error))
             continue
         if path == context.layout.base:
@@ -137,7 +138,7 @@ def physics(context: CheckContext) -> Problems:
     problems: list[str] = []
     photons, frames, expected, variance, detector = 0.0, 0, 0.0, 0.0, None
     for split in SPLITS:
-        dataset = load_dataset(context.layout.patched(at, split))
+        dataset = load_dataset(fetched(context.layout.patched(at, split)))
         scale = dataset.intensity_scale
         for part, counts in dataset.measurement().count_blocks():
             problems += _not_whole(dataset, part, counts, split)
@@ -166,7 +167,7 @@ def _thinned(context: CheckContext, at: Dose) -> Problems:
     problems: list[str] = []
     photons, measured, fraction = 0.0, 0.0, math.nan
     for split in SPLITS:
-        dataset = load_dataset(context.layout.patched(at, split))
+        dataset = load_dataset(fetched(context.layout.patched(at, split)))
         fraction = Thinning.of(dataset.metadata).fraction
         rows = rows_of(source, dataset.scan_index)
         for part, counts in dataset.measurement().count_blocks():

@@ -22,9 +22,10 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from fly64_assets.errors import DesignError, Fly64Error
+from fly64_assets.errors import ArtifactError, DesignError, Fly64Error
 from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.storage import is_url, local_root, root_name
 from fly64_assets.study.design import StudyDesign, load_design
 
 NAME_BYTES: Final = 255
@@ -67,6 +68,19 @@ class FolderPath(click.Path):
         return super().convert(value, parameter, context)
 
 
+class DataRoot(FolderPath):
+    """A folder, or the URL of a data root in an object store: its value is then the local copy of that."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """The path; a URL that names no data root is an error."""
+        if not is_url(value):
+            return super().convert(value, parameter, context)
+        try:
+            return local_root(value)
+        except ArtifactError as error:
+            self.fail(str(error), parameter, context)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a machine.")
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -95,7 +109,7 @@ class Session:
         """Variables with which a child process acts on the same study and store."""
         is_file = Path(self.study).suffix in (".yaml", ".yml")
         study = str(Path(self.study).resolve()) if is_file else self.study
-        return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: str(self.data_root.resolve())}
+        return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: root_name(self.data_root.resolve())}
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -21,7 +21,7 @@ from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, t
 from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
 from fly64_assets.cli.commands.twin import twin
 from fly64_assets.cli.commands.ui import ui
-from fly64_assets.cli.console import FolderPath, Session, errors_as_sentences
+from fly64_assets.cli.console import DataRoot, Session, errors_as_sentences
 from fly64_assets.resources.environment import (
     DATA_ROOT_VARIABLE,
     DEFAULT_DATA_ROOT,
@@ -89,9 +89,9 @@ class GroupedCommands(click.Group):
     show_envvar=True,
     default=Path(DEFAULT_DATA_ROOT),
     show_default=True,
-    type=FolderPath(),
-    metavar="DIR",
-    help="Folder of all data and results.",
+    type=DataRoot(),
+    metavar="DIR-or-URL",
+    help="Folder of all data and results, or s3://BUCKET/PREFIX.",
 )
 @click.version_option(__version__, prog_name="fly64")
 @click.pass_context

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from fly64_assets.cli.console import FolderPath, Session, pass_session
+from fly64_assets.cli.console import DataRoot, Session, pass_session
 from fly64_assets.cli.driver.drive import RunOptions
 from fly64_assets.cli.driver.schedule import Filters
 from fly64_assets.engines.execution import ACCELERATORS, PRECISIONS
@@ -146,7 +146,7 @@ _DRIVE_OPTIONS: Final = (
     _BASE_OPTION,
     click.option(
         "--output-root",
-        type=FolderPath(),
+        type=DataRoot(),
         metavar="DIR",
         help="Folder of all artifacts: the same as --data-root before the command.",
     ),

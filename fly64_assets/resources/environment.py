@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from fly64_assets.store.storage import is_url
+
 STUDY_VARIABLE: Final = "FLY64_STUDY"
 DATA_ROOT_VARIABLE: Final = "FLY64_DATA_ROOT"
 INBOX_VARIABLE: Final = "FLY64_INBOX"
@@ -42,9 +44,10 @@ def default_data_root() -> str:
     return os.environ.get(DATA_ROOT_VARIABLE) or DEFAULT_DATA_ROOT
 
 
-def default_inbox() -> str:
-    """The folder named by ``FLY64_INBOX``, else ``inbox`` in the data root."""
-    return os.environ.get(INBOX_VARIABLE) or str(Path(default_data_root()) / DEFAULT_INBOX)
+def default_inbox(data_root: str | None = None) -> str:
+    """The folder named by ``FLY64_INBOX``, else ``inbox`` in the data root, or in the working folder for a URL."""
+    root = data_root or default_data_root()
+    return os.environ.get(INBOX_VARIABLE) or (DEFAULT_INBOX if is_url(root) else str(Path(root) / DEFAULT_INBOX))
 
 
 def failure_command() -> str:

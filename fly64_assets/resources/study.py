@@ -6,6 +6,7 @@ import dagster as dg
 
 from fly64_assets.errors import ArtifactError, DesignError
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.storage import is_url, local_root
 from fly64_assets.study.design import StudyDesign, load_design
 
 
@@ -28,7 +29,9 @@ class ArtifactStoreResource(dg.ConfigurableResource[ArtifactStore]):
     data_root: str = "data"
 
     def store(self, study: str) -> ArtifactStore:
-        """The store of one study. Raises :class:`ArtifactError` for a data root that can be no folder."""
+        """The store of one study. Raises :class:`ArtifactError` for a data root that can be no folder and is no URL."""
+        if is_url(self.data_root):
+            return ArtifactStore(local_root(self.data_root), study)
         return ArtifactStore(possible_folder(self.data_root, "data_root"), study)
 
 

@@ -7,9 +7,10 @@ a mapping of paths to SHA256 digests (for files whose hash is known, such as a u
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,10 @@ from fly64_assets.store.builds import Build
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import BASE, Coordinates, LayoutError, StageKey
 from fly64_assets.store.layout import Layout, active_base_path, study_folder
-from fly64_assets.store.locks import Announce, stage_lock
+from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord, damage, failed_rebuild, read_record
-from fly64_assets.store.sidecars import Provenance, input_name, verified, write_artifact
+from fly64_assets.store.sidecars import Artifact, Provenance, input_name, intact, verified, write_artifact
+from fly64_assets.store.storage import root_name, storage_in
 
 Inputs = Mapping[Path, str] | Sequence[Path]
 
@@ -62,6 +64,12 @@ class ArtifactStore:
         self.study = study
         self.folder = study_folder(self.data_root, study)
         self.pinned = pinned
+        storage_in(self.folder).refresh(self.folder)
+
+    @property
+    def place(self) -> str:
+        """The study's folder as users name it: a path, or a URL."""
+        return f"{root_name(self.data_root)}/{self.study}"
 
     def on(self, base_id: str, origin: str) -> ArtifactStore:
         """The same store, pinned to one of its bases; :class:`ArtifactError` if it does not hold that base."""
@@ -164,7 +172,7 @@ class ArtifactStore:
         if record.outcome == "failed":
             return State("failed", record.reason, record)
         try:
-            current = _resolved(layout, inputs, quick=quick)
+            current = _resolved(layout, inputs, partial(intact, quick=quick))
         except ArtifactError as error:
             return State("stale", f"an input is not intact: {error}", record)
         change = _changed(record, current, parameters, code_version)
@@ -205,14 +213,14 @@ class ArtifactStore:
             raise ArtifactError(
                 f"{folder} leads out of the data root, to {folder.resolve()}: replace the symbolic link by a folder"
             )
-        with stage_lock(folder, key.label, announce) as waited:
+        with storage_in(folder).lock(folder, key.label, announce) as waited:
             done = None
             if waited or not force:
                 state = self.state(layout, key, inputs, parameters, code_version=code_version)
                 done = state.record if state.done else None
             provenance = Provenance(
                 stage=key,
-                inputs=_resolved(layout, inputs, quick=False),
+                inputs=_resolved(layout, inputs, verified),
                 parameters=json.loads(json_bytes(parameters, f"parameters of {key.label}")),
                 design_sha256=design_sha256,
                 code_version=code_version,
@@ -231,11 +239,11 @@ class ArtifactStore:
             raise ArtifactError(f"base '{base_id}' is not in {self.folder}; the bases there: {names}")
 
 
-def _resolved(layout: Layout, inputs: Inputs, *, quick: bool) -> dict[str, str]:
+def _resolved(layout: Layout, inputs: Inputs, judge: Callable[[Path], Artifact]) -> dict[str, str]:
     """SHA256 of each input by its name in records; :class:`ArtifactError` if one is not intact."""
     if isinstance(inputs, Mapping):
         return {input_name(layout, path): sha256 for path, sha256 in inputs.items()}
-    return {input_name(layout, path): verified(path, quick=quick).sha256 for path in inputs}
+    return {input_name(layout, path): judge(path).sha256 for path in inputs}
 
 
 def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any], code_version: str) -> str:

@@ -12,24 +12,22 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.store.atomic import Writer, explained, flush, make_folder, remove_durably, sync_folder, temporary_name
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import Coordinates, StageKey
-from fly64_assets.store.layout import Layout
+from fly64_assets.store.layout import Layout, sidecar_path
+from fly64_assets.store.machine import now
 from fly64_assets.store.records import StageRecord, damage, read_record
-from fly64_assets.store.sidecars import (
-    Artifact,
-    Provenance,
-    now,
-    sidecar_bytes,
-    sidecar_path,
-    write_artifact,
-    write_sidecar,
-)
+from fly64_assets.store.sidecars import Artifact, Provenance, sidecar_bytes, write_artifact
+from fly64_assets.store.storage import storage_of
+
+_Moves = tuple[tuple[Path, Path], tuple[Path, Path]]
+"""A finished file and its sidecar, each with the place that it will take."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +177,8 @@ class Build:
         provenance = replace(self._provenance, outcome="failed")
         for output in kept.values():
             if output.artifact.path.suffix == ".log":
-                path = self._layout.failed_log(self.key, output.artifact.path)
-                output.staged.replace(path)
-                write_sidecar(self._layout, replace(output.artifact, path=path), provenance)
+                path, content = self._layout.failed_log(self.key, output.artifact.path), output.staged.read_bytes()
+                write_artifact(self._layout, path, partial(_write, content), provenance)
         document = json_bytes({"reason": self._reason, "end": now()}, "reason of a failure")
         write_artifact(self._layout, self._layout.failure(self.key), lambda file: file.write(document), provenance)
 
@@ -196,8 +193,20 @@ class Build:
             staged.parent.mkdir(parents=True, exist_ok=True)
             staged.write_bytes(text)
             record = self._with_sidecar(staged, Artifact(place, *flush(staged)))
-        self._stands = False
-        self._remove_old({output.artifact.path for output in self._outputs.values()})
+        old = self._old({output.artifact.path for output in self._outputs.values()})
+        written = {target: source for pair in (*outputs, record) for source, target in pair}
+        with storage_of(place).publishing(written, [path for one in old for path in (one, sidecar_path(one))]):
+            self._stands = False
+            self._replace(old, outputs, record)
+
+    def _replace(self, old: Collection[Path], outputs: Collection[_Moves], record: _Moves) -> None:
+        """Remove the old record first, so that from here on a crash reads as missing; then move, the record last."""
+        place = self._layout.record(self.key)
+        remove_durably(place)
+        remove_durably(sidecar_path(place))
+        for path in old:
+            remove_durably(path)
+            remove_durably(sidecar_path(path))
         try:
             for moves in (outputs, [record]):
                 for source, target in (move for pair in moves for move in pair):
@@ -208,10 +217,11 @@ class Build:
                     sync_folder(folder)
         except BaseException:
             for output in self._outputs.values():
-                self._remove(output.artifact.path)
+                remove_durably(output.artifact.path)
+                remove_durably(sidecar_path(output.artifact.path))
             raise
 
-    def _with_sidecar(self, staged: Path, artifact: Artifact) -> tuple[tuple[Path, Path], tuple[Path, Path]]:
+    def _with_sidecar(self, staged: Path, artifact: Artifact) -> _Moves:
         """A staged file with its sidecar, which is written now, each with the place that it will take."""
         provenance = replace(self._provenance, outcome=self._outcome)
         sidecar = sidecar_path(staged)
@@ -220,24 +230,19 @@ class Build:
             flush(sidecar)
         return (staged, artifact.path), (sidecar, sidecar_path(artifact.path))
 
-    def _remove_old(self, replaced: Collection[Path]) -> None:
-        """Remove the old record first, so that from here on a crash reads as missing; then what it will not replace."""
+    def _old(self, replaced: Collection[Path]) -> list[Path]:
+        """Files of the old result that the new one does not replace."""
         try:
             old = tuple(read_record(self._layout, self.key).outputs)
         except ArtifactError:
             old = ()
-        remove_durably(self._layout.record(self.key))
-        remove_durably(sidecar_path(self._layout.record(self.key)))
         paths = [self._layout.folder / name for name in old]
         logs = [self._layout.failed_log(self.key, path) for path in (*paths, *replaced) if path.suffix == ".log"]
-        for path in (*paths, *logs, self._layout.failure(self.key)):
-            if path not in replaced:
-                self._remove(path)
-
-    def _remove(self, path: Path) -> None:
-        if path.parent.resolve().is_relative_to(self._layout.folder.resolve()):
-            remove_durably(path)
-            remove_durably(sidecar_path(path))
+        unwanted = dict.fromkeys(
+            path for path in (*paths, *logs, self._layout.failure(self.key)) if path not in replaced
+        )
+        root = self._layout.folder.resolve()
+        return [path for path in unwanted if path.parent.resolve().is_relative_to(root)]
 
     def _record(self) -> StageRecord:
         provenance = self._provenance
@@ -256,3 +261,7 @@ class Build:
             diagnostics=tuple(name for name in sorted(self._outputs) if not self._outputs[name].data),
             values=dict(self._values),
         )
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

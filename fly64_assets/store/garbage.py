@@ -7,8 +7,6 @@ a process is building. A stale result is no garbage: a rebuild replaces it.
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,12 +16,13 @@ from typing import Final
 
 from fly64_assets.errors import ArtifactError
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.atomic import explained, is_temporary, left_behind, sync_folder, temporary_name, visible_files
+from fly64_assets.store.atomic import explained, is_temporary, left_behind
 from fly64_assets.store.keys import BASE
-from fly64_assets.store.layout import Layout
-from fly64_assets.store.locks import LOCK_NAME, HeldError, file_lock, held
+from fly64_assets.store.layout import SUFFIX, Layout, sidecar_path
+from fly64_assets.store.locks import HeldError
 from fly64_assets.store.records import StageRecord, find_records, record_paths
-from fly64_assets.store.sidecars import EXTERNAL, SUFFIX, read_sidecar, sidecar_path
+from fly64_assets.store.sidecars import EXTERNAL, read_sidecar
+from fly64_assets.store.storage import storage_in, storage_of
 
 KINDS: Final = ("temporary", "superseded", "orphan")
 TEMPORARY, SUPERSEDED, ORPHAN = KINDS
@@ -65,6 +64,11 @@ def find_garbage(store: ArtifactStore, locked: Collection[Path] = ()) -> list[Ga
             continue
         garbage += _temporaries(layout.folder, locked)
         garbage += _orphans(layout, locked)
+    if not locked:
+        contents = storage_in(store.folder).unused()
+        garbage += [
+            Garbage(path, TEMPORARY, size, "uploaded by a build that was interrupted") for path, size in contents
+        ]
     return sorted(garbage, key=lambda item: (KINDS.index(item.kind), item.path))
 
 
@@ -83,7 +87,7 @@ def remove_garbage(store: ArtifactStore, kinds: Collection[str]) -> list[Garbage
             still = {(item.path, item.kind) for item in found}
             for item in group:
                 if (item.path, item.kind) in still:
-                    _remove(item.path)
+                    storage_of(item.path).remove(item.path)
                     removed.append(item)
     return removed
 
@@ -93,7 +97,7 @@ def _temporaries(folder: Path, locked: Collection[Path]) -> Iterator[Garbage]:
         here = Path(root)
         unfinished = [here / name for name in (*folders, *files) if _unfinished(here / name)]
         folders[:] = [name for name in folders if not is_temporary(name)]
-        if unfinished and (here in locked or not held(here)):
+        if unfinished and (here in locked or not storage_in(here).held(here)):
             yield from map(_temporary, unfinished)
 
 
@@ -110,7 +114,8 @@ def _superseded(store: ArtifactStore, layout: Layout, active: str | None, locked
     record = store.record(layout, BASE)
     if active in (None, layout.base_id) or record is None or record.values.get("origin") not in OWN_ORIGINS:
         return None
-    if any(path.parent not in locked and held(path.parent) for path in layout.folder.rglob(LOCK_NAME)):
+    storage = storage_in(layout.folder)
+    if any(folder not in locked and storage.held(folder) for folder in storage.lockable(layout.folder)):
         return None
     why = f"the design made it and works on {active} now; `fly64 base use {layout.base_id}` would go back to it"
     return Garbage(layout.folder, SUPERSEDED, _size(layout.folder), why)
@@ -121,9 +126,10 @@ def _orphans(layout: Layout, locked: Collection[Path]) -> Iterator[Garbage]:
     known = _known(layout, records)
     # Beside a damaged record it is unknown which files are in use: the next build of the stage replaces them.
     unclear = {path.parent for path in record_paths(layout.folder)} - {layout.folder_of(r.key) for r in records}
-    for here, files in groupby(visible_files(layout.folder), key=lambda path: path.parent):
+    storage = storage_in(layout.folder)
+    for here, files in groupby(storage.files(layout.folder), key=lambda path: path.parent):
         strays = [path for path in files if path not in known]
-        if strays and here not in unclear and (here in locked or not held(here)):
+        if strays and here not in unclear and (here in locked or not storage.held(here)):
             yield from (Garbage(path, ORPHAN, _size(path), _why_orphan(path)) for path in strays)
 
 
@@ -161,29 +167,16 @@ def _why_orphan(path: Path) -> str:
 
 def _lock_all(place: Path, locks: ExitStack) -> list[Path] | None:
     """Take every build lock in and under a folder and return the folders; None if another process holds one."""
-    folders = [path.parent for path in sorted(place.rglob(LOCK_NAME))]
+    storage = storage_in(place)
+    folders = storage.lockable(place)
     for folder in folders:
         try:
-            locks.enter_context(file_lock(folder / LOCK_NAME, "removal of what is of no use", wait=False))
+            locks.enter_context(storage.lock_now(folder))
         except HeldError:
             return None
     return folders
 
 
-def _remove(path: Path) -> None:
-    if stat.S_ISDIR(path.lstat().st_mode):
-        # Renamed first, so that no process finds half a base.
-        hidden = path if is_temporary(path.name) else path.rename(temporary_name(path))
-        sync_folder(path.parent)
-        with suppress(FileNotFoundError):  # another `fly64 clean` was quicker
-            shutil.rmtree(hidden)
-    else:
-        path.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
 def _size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder; links are not followed."""
-    if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_size
-    return sum((Path(root) / name).lstat().st_size for root, _, files in os.walk(path) for name in files)
+    return storage_of(path).size(path)

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.atomic import visible_files
-from fly64_assets.store.layout import Layout
+from fly64_assets.store.layout import SUFFIX, Layout, sidecar_path
 from fly64_assets.store.records import expected_outputs, record_paths
-from fly64_assets.store.sidecars import SUFFIX, read_sidecar, sidecar_path, verified
+from fly64_assets.store.sidecars import kept, read_sidecar
+from fly64_assets.store.storage import storage_in
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
@@ -58,12 +58,13 @@ def verify_folder(folder: Path, progress: Progress | None = None) -> Verificatio
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder; give a data root, a study or a folder inside it")
-    bad: dict[Path, str] = {}
+    storage = storage_in(folder)
+    bad = dict(storage.refresh(folder, anew=True))
 
     def unreadable(error: OSError) -> None:
         bad[Path(error.filename)] = f"cannot be listed ({error.strerror}): change its permissions"
 
-    files = list(visible_files(folder, unreadable))
+    files = list(storage.files(folder, unreadable))
     present = set(files)
     artifacts = [path for path in files if not path.name.endswith(SUFFIX)]
     for path in present.difference(artifacts):
@@ -87,7 +88,7 @@ def checksums(layout: Layout) -> bytes:
     A file that was damaged since it was written is listed with its true hash, so ``sha256sum -c`` finds it too.
     """
     lines = []
-    for path in visible_files(layout.folder):
+    for path in storage_in(layout.folder).files(layout.folder):
         if path.name.endswith(SUFFIX) or path == layout.checksums:
             continue
         with suppress(ArtifactError):
@@ -101,7 +102,7 @@ def _hash_all(paths: list[Path], bad: dict[Path, str], progress: Progress | None
     good: dict[Path, str] = {}
     hashed = 0
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        futures = {pool.submit(verified, path): path for path in paths}
+        futures = {pool.submit(kept, path): path for path in paths}
         for done, future in enumerate(as_completed(futures), start=1):
             path = futures[future]
             try:

@@ -29,6 +29,9 @@ from fly64_assets.store.keys import (
 TWIN_FILES: Final = ("twin_frames.npz", "{study}_twin.yaml", "twin.json", "twin.md", "twin.html")
 """What lies in the folder of a base's simulated twin: its frames, its design, and the report on both studies."""
 
+SUFFIX: Final = ".manifest.json"
+"""Ending of the name of a sidecar."""
+
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
@@ -39,6 +42,11 @@ def base_id(path_or_stem: Path | str, sha256: str) -> str:
     stem = Path(path_or_stem).name.removesuffix(".npz")
     safe = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:64].strip("_")
     return f"{safe or 'base'}_{sha256[:8]}"
+
+
+def sidecar_path(path: Path) -> Path:
+    """Path of the sidecar of ``path``."""
+    return path.with_name(path.name + SUFFIX)
 
 
 def study_folder(data_root: Path, study: str) -> Path:

@@ -32,7 +32,7 @@ from fly64_assets.store.atomic import (
     sync_folder,
     temporary_name,
 )
-from fly64_assets.store.sidecars import now
+from fly64_assets.store.machine import now
 
 LOCK_NAME: Final = ".build.lock"
 NOTE_NAME: Final = ".build.lock.json"

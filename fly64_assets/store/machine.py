@@ -1,4 +1,4 @@
-"""On what results are computed: the processor, and the libraries for Fourier transforms and linear algebra.
+"""On what results are computed, and when: processor, libraries for Fourier transforms and linear algebra, time.
 
 The last digits of a result depend on them, so that a sidecar names them. Nothing is called stale for it.
 """
@@ -9,11 +9,17 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 _NAMES: Final = re.compile(r"^(?:model name|Processor|cpu model|cpu)\s*:\s*(.+)$", re.MULTILINE)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @cache

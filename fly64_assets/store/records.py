@@ -19,7 +19,7 @@ from fly64_assets.store.atomic import visible_files
 from fly64_assets.store.hashing import SHA256, FileMemo, json_sha256
 from fly64_assets.store.keys import KINDS, Coordinates, StageKey
 from fly64_assets.store.layout import Layout
-from fly64_assets.store.sidecars import verified
+from fly64_assets.store.sidecars import intact, verified
 
 OUTCOMES: Final = ("succeeded", "failed", "skipped")
 _FIELDS: Final = (
@@ -122,7 +122,7 @@ def damage(layout: Layout, record: StageRecord, *, quick: bool) -> str:
     for name, expected in record.outputs.items():
         path = layout.folder / name
         try:
-            current = verified(path, quick=quick).sha256
+            current = intact(path, quick=quick).sha256
         except ArtifactError as error:
             return str(error)
         if current != expected:

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,13 +21,13 @@ from typing import Any, Final
 
 from fly64_assets import __version__
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.atomic import Writer, write_atomically
+from fly64_assets.store.atomic import Writer, explained, flush, make_folder, sync_folder, temporary_name
 from fly64_assets.store.hashing import SHA256, FileMemo, json_bytes, json_sha256, sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
-from fly64_assets.store.layout import Layout, stage_of
-from fly64_assets.store.machine import numpy_libraries
+from fly64_assets.store.layout import Layout, sidecar_path, stage_of
+from fly64_assets.store.machine import now, numpy_libraries
+from fly64_assets.store.storage import storage_of
 
-SUFFIX: Final = ".manifest.json"
 EXTERNAL: Final = "external:"
 """Prefix of an input that lies outside the data root: only its name is kept, so that a study can be moved."""
 
@@ -36,11 +35,6 @@ _LARGEST_SIDECAR: Final = 16 * 2**20
 _LIBRARIES: Final = (
     "dagster", "h5py", "lightning", "matplotlib", "numpy", "ptychi", "scikit-image", "scipy", "tensorflow", "torch"
 )  # fmt: skip
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
@@ -70,11 +64,6 @@ class Provenance:
     machine: Mapping[str, str] = field(default_factory=dict)
 
 
-def sidecar_path(path: Path) -> Path:
-    """Path of the sidecar of ``path``."""
-    return path.with_name(path.name + SUFFIX)
-
-
 def input_name(layout: Layout, path: Path) -> str:
     """Name of an input in records: POSIX path relative to the layout's folder, or ``external:NAME`` outside it."""
     name = _inside(path, layout.folder) or _inside(path.resolve(), layout.folder.resolve())
@@ -98,9 +87,29 @@ def library_versions() -> dict[str, str]:
 
 
 def write_artifact(layout: Layout, path: Path, writer: Writer, provenance: Provenance) -> Artifact:
-    """Write a file atomically, then its sidecar. Raises :class:`ArtifactError` if the disk refuses."""
-    digest, size = write_atomically(path, writer)
-    return write_sidecar(layout, Artifact(path, digest, size), provenance)
+    """Write a file atomically, then its sidecar. Raises :class:`ArtifactError` if the disk or the server refuses."""
+    place = sidecar_path(path)
+    staged, sidecar = temporary_name(path), temporary_name(place)
+    try:
+        with explained(path):
+            make_folder(path.parent)
+            with staged.open("xb") as file:
+                writer(file)
+            artifact = Artifact(path, *flush(staged))
+        text = sidecar_bytes(layout, artifact, provenance)
+        with explained(place):
+            sidecar.write_bytes(text)
+            flush(sidecar)
+            sync_folder(path.parent)
+        with storage_of(path).publishing({path: staged, place: sidecar}, ()):
+            for source, target in ((staged, path), (sidecar, place)):
+                with explained(target):
+                    source.replace(target)
+                    sync_folder(target.parent)
+        return artifact
+    finally:
+        for left in (staged, sidecar):
+            left.unlink(missing_ok=True)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -127,12 +136,13 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def verified(path: Path, *, quick: bool = False) -> Artifact:
-    """Return the artifact at ``path`` if the file agrees with its sidecar.
+    """Return the artifact at ``path`` if the file agrees with its sidecar; afterwards it is on the local disk.
 
     ``quick`` compares only the size of a file that was not written to after its sidecar: for listings, not for reading
     data. Raises :class:`ArtifactError`, whose sentence names the file, what is wrong (missing, no sidecar, sidecar
     edited, other hash: found and expected) and which stage to run again.
     """
+    _fetch(path)
     try:
         status = path.lstat()
     except (OSError, ValueError) as error:
@@ -169,11 +179,43 @@ def _expectation(path: Path) -> tuple[str, int]:
         return read(path)  # says what is wrong with it
 
 
-def write_sidecar(layout: Layout, artifact: Artifact, provenance: Provenance) -> Artifact:
-    """Write or replace the sidecar of a file whose hash is known; returns the artifact."""
-    text = sidecar_bytes(layout, artifact, provenance)
-    write_atomically(sidecar_path(artifact.path), lambda file: file.write(text))
-    return artifact
+def intact(path: Path, *, quick: bool = False) -> Artifact:
+    """Return the artifact at ``path`` as :func:`verified`, without fetching it from an object store: to judge states.
+
+    An object counts as intact if it has the size and the tag with which it was published.
+    """
+    storage = storage_of(path)
+    if storage.attested(path, "", quick=True) is None:
+        return verified(path, quick=quick)
+    expected, size = _expectation(path)
+    try:
+        agrees = storage.attested(path, expected, quick=quick)
+    except ArtifactError as error:
+        raise _bad(path, str(error)) from error
+    if not agrees:
+        raise _bad(path, f"is not in {storage.name} as its sidecar says")
+    return Artifact(path, expected, size)
+
+
+def kept(path: Path) -> Artifact:
+    """Return the artifact at ``path`` if what is kept of it agrees with its sidecar, every byte of it read."""
+    try:
+        actual = storage_of(path).digest(path)
+    except ArtifactError as error:
+        raise _bad(path, str(error)) from error
+    if actual is None:
+        return verified(path)
+    expected, size = _expectation(path)
+    if actual != expected:
+        raise _bad(path, f"has SHA256 {actual} in the object store; its sidecar says {expected}")
+    return Artifact(path, actual, size)
+
+
+def _fetch(path: Path) -> None:
+    try:
+        storage_of(path).fetch(path)
+    except ArtifactError as error:
+        raise _bad(path, str(error)) from error
 
 
 def sidecar_bytes(layout: Layout, artifact: Artifact, provenance: Provenance) -> bytes:

@@ -34,8 +34,9 @@ from fly64_assets.store.integrity import checksums
 from fly64_assets.store.keys import Cell, Half
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.locks import file_lock
+from fly64_assets.store.machine import now
 from fly64_assets.store.records import StageRecord, find_records
-from fly64_assets.store.sidecars import Provenance, now, read_sidecar, verified, write_artifact
+from fly64_assets.store.sidecars import Provenance, read_sidecar, verified, write_artifact
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.stages import study_keys
 from fly64_assets.study.table import Key

@@ -25,6 +25,7 @@ from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import BASE, LONGEST_STUDY
 from fly64_assets.store.layout import Layout
 from fly64_assets.store.sidecars import Provenance, input_name, read_sidecar, verified, write_artifact
+from fly64_assets.store.storage import size_of
 from fly64_assets.store.yaml_file import yaml_text
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.manifests import write_manifests
@@ -159,7 +160,7 @@ def write_twin_report(
     inputs = {
         input_name(layout, path): verified(path).sha256
         for path in (layout.calibration, *(layout.output(key, "comparison.json") for key in keys))
-        if path.is_file()
+        if size_of(path) is not None
     }
     provenance = Provenance(inputs=inputs, design_sha256=design.sha256())
     contents = (json_bytes(summary, "twin.json"), render_twin_markdown(summary).encode(), page.encode())

@@ -257,8 +257,8 @@ def test_bytes_reach_the_disk_before_the_name(layout: Layout, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(Path, "replace", spy_replace)
     write_artifact(layout, layout.base, lambda file: file.write(CONTENT), Provenance())
-    one = ["fsync base", "fsync folder", "rename {}", "fsync folder"]
-    assert events == [event.format(name) for name in ("base.npz", "base.npz.manifest.json") for event in one]
+    renames = [("rename base.npz", "fsync folder"), ("rename base.npz.manifest.json", "fsync folder")]
+    assert events == ["fsync base", "fsync base", "fsync folder", *renames[0], *renames[1]]
 
 
 def test_json_refuses_nan_and_names_it() -> None:

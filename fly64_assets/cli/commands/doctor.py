@@ -22,8 +22,8 @@ from fly64_assets.cli.driver.instance import FREE_SLOTS, slots_are_kept, unfit
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
-from fly64_assets.store.file_system import examined
 from fly64_assets.store.garbage import find_garbage
+from fly64_assets.store.storage import storage_in
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import study_states
 
@@ -76,7 +76,7 @@ def examinations(session: Session) -> Iterator[tuple[str, Callable[[], Diagnosis
     root = session.data_root
     yield "design", lambda: (GOOD, f"{design.name}: {len(design.doses)} doses x {len(design.views)} views")
     yield "disk", lambda: _disk(root, design)
-    yield "files", lambda: examined(_existing(root))
+    yield "files", lambda: _files(_existing(root))
     yield "instance", _instance
     yield "slots", _slots
     yield "study", lambda: _study(session.store(design), design)
@@ -108,6 +108,10 @@ def _disk(data_root: Path, design: StudyDesign) -> Diagnosis:
     needed += FRAME_COPIES * positions * design.patch_size_pixels**2 * 4 * len(design.doses) * design.repeats
     sentence = f"{free / 1e9:.1f} GB free in {root}; the study needs about {needed / 1e9:.1f} GB"
     return GOOD if free >= needed else WARNING, sentence
+
+
+def _files(root: Path) -> Diagnosis:
+    return storage_in(root).examined(root)
 
 
 def _instance() -> Diagnosis:

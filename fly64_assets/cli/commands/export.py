@@ -26,6 +26,7 @@ from fly64_assets.store.atomic import write_atomically
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import REPORT, Half
 from fly64_assets.store.sidecars import verified
+from fly64_assets.store.storage import fetched
 from fly64_assets.study.results import METHODS, find_reconstruction
 from fly64_assets.study.states import active_layout, study_states
 
@@ -189,7 +190,7 @@ def export_scores(session: Session, out: Path, force: bool) -> None:
     design = session.design()
     store = session.store(design)
     path = active_layout(store).report_folder / "study_metrics.csv"
-    if not path.exists():
+    if not fetched(path).exists():
         fail(f"{path} does not exist: `fly64 report` makes it from the comparisons that are there")
     verified(path)
     state = study_states(store, design, quick=True)[REPORT]

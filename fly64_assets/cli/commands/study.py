@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections import Counter
@@ -76,7 +77,7 @@ def status(session: Session, as_json: bool, quick: bool) -> None:
         print_json({"cells": cells})
         return
     active = store.active_base()
-    click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.folder}")
+    click.echo(f"study {design.name}, base {active.base_id if active else 'none yet'}, data in {store.place}")
     width = label_width(states)
     for key, state in states.items():
         click.echo(f"{MARKS[state.name]} {state.name:8} {key.label:{width}} {first_line(state.reason)}")
@@ -200,17 +201,19 @@ def clean(session: Session, kinds: Sequence[str], as_json: bool) -> None:
     items = [(item, True) for item in removed] + [(item, False) for item in left]
     if as_json:
         facts = [{name: getattr(item, name) for name in ("kind", "bytes", "why")} for item, _ in items]
-        paths = [item.path.relative_to(store.folder).as_posix() for item, _ in items]
+        paths = [Path(os.path.relpath(item.path, store.folder)).as_posix() for item, _ in items]
         rows = zip(paths, facts, items, strict=True)
         print_json({"garbage": [{"path": path} | fact | {"removed": gone} for path, fact, (_, gone) in rows]})
         return
     for item, gone in items:
         title = "removed" if gone else "of no use"
-        click.echo(f"{title:10} {item.kind:10} {item.bytes:>14,} {item.path.relative_to(store.folder)}: {item.why}")
+        click.echo(
+            f"{title:10} {item.kind:10} {item.bytes:>14,} {os.path.relpath(item.path, store.folder)}: {item.why}"
+        )
     if removed:
         click.echo(f"removed {len(removed)} of {sum(item.bytes for item in removed):,} bytes")
     click.echo(
-        f"{len(left)} of no use, {sum(item.bytes for item in left):,} bytes, in {store.folder}"
+        f"{len(left)} of no use, {sum(item.bytes for item in left):,} bytes, in {store.place}"
         + ("; remove with --remove KIND" if left and not kinds else "")
     )
 

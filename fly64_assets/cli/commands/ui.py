@@ -18,7 +18,8 @@ import click
 
 from fly64_assets.cli.console import Session, fail, pass_session, signals_to
 from fly64_assets.cli.driver.instance import ready_instance
-from fly64_assets.resources.environment import DEFAULT_INBOX, INBOX_VARIABLE
+from fly64_assets.resources.environment import INBOX_VARIABLE, default_inbox
+from fly64_assets.store.storage import root_name
 
 POLL_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 60
@@ -69,7 +70,7 @@ def _inbox(session: Session) -> Path:
     """The folder that the sensor watches; the default one, in the data root, is created."""
     if given := os.environ.get(INBOX_VARIABLE):
         return Path(given)
-    folder = session.data_root / DEFAULT_INBOX
+    folder = Path(default_inbox(root_name(session.data_root)))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

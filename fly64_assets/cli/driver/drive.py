@@ -22,7 +22,7 @@ from fly64_assets.cli.file_options import say_finding
 from fly64_assets.engines.process import Progress
 from fly64_assets.store.artifacts import IMPORTED, ArtifactStore, State
 from fly64_assets.store.atomic import explained, make_folder
-from fly64_assets.store.file_system import examined
+from fly64_assets.store.storage import storage_in
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import active_layout, study_states
 from fly64_assets.study.table import Key
@@ -167,7 +167,7 @@ def report_file_system(root: Path) -> None:
     """Say what the file system of the data root cannot do, if anything; the folder is made where it is missing."""
     with explained(root / "study"):
         make_folder(root)
-        level, sentence = examined(root)
+        level, sentence = storage_in(root).examined(root)
     if level != "good":
         click.echo(sentence, err=True)
 
