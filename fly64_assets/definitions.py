@@ -22,7 +22,7 @@ from fly64_assets.automation.catalogue import definition_metadata
 from fly64_assets.automation.demands import demand_of
 from fly64_assets.automation.executors import chosen_executor
 from fly64_assets.automation.graph import INGEST, build_jobs, nightly_audit
-from fly64_assets.automation.launched import lost_start_sensor
+from fly64_assets.automation.launched import lost_job_sensor
 from fly64_assets.automation.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.checks.factory import asset_check
 from fly64_assets.checks.rules import RULES, rules_of
@@ -106,7 +106,7 @@ def build_definitions(
         assets=list(assets.values()),
         asset_checks=checks,
         jobs=build_jobs(checks),
-        sensors=[new_base_sensor(INGEST), *automation_sensors(), failure_sensor(), lost_start_sensor()],
+        sensors=[new_base_sensor(INGEST), *automation_sensors(), failure_sensor(), lost_job_sensor()],
         schedules=[nightly_audit()],
         resources=default_resources() | dict(resources or {}),
         executor=chosen_executor(),

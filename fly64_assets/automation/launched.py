@@ -21,6 +21,8 @@ POLL_SECONDS: Final = 1.0
 HEALTH_SECONDS: Final = 15.0
 """Between two questions to the cluster how the worker of a run fares."""
 INTERVAL_SECONDS: Final = 30
+UNOBSERVED: Final = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+"""Runs about whose workers Dagster's monitoring does not ask."""
 LOST: Final = frozenset({WorkerStatus.FAILED, WorkerStatus.NOT_FOUND})
 
 
@@ -72,41 +74,48 @@ def execute_elsewhere(
             tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: tags.get(ROOT_RUN_ID_TAG, run.run_id)}
 
 
-def fail_if_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Fail a run whose worker has ended without ending it, as the cluster says; whether it was so."""
+def end_if_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """End a run whose worker has ended without ending it, as the cluster says; whether it was so.
+
+    It has failed then, or is cancelled if it was to be.
+    """
     health = instance.run_launcher.check_run_worker_health(run)
     # The run may have ended while the cluster was asked.
     now = instance.get_run_by_id(run.run_id)
     if health.status not in LOST or now is None or now.is_finished:
         return False
     more = instance.run_launcher.get_run_worker_debug_info(run)
-    instance.report_run_failed(now, "\n".join(filter(None, [health.msg, more])))
+    text = "\n".join(filter(None, [health.msg, more]))
+    if now.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(now, text)
+    else:
+        instance.report_run_failed(now, text)
     return True
 
 
-def lost_start_sensor() -> dg.SensorDefinition:
-    """The sensor ``lost_starts``: Dagster's monitoring looks after runs that have begun, and after no others."""
+def lost_job_sensor() -> dg.SensorDefinition:
+    """The sensor ``lost_jobs``: Dagster's monitoring asks about runs that are at work, and about no others."""
 
     @dg.sensor(
-        name="lost_starts",
+        name="lost_jobs",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Fails runs that a cluster has taken and whose job ended before the run began: cancelled in the queue, for "
-            "example. A job that waits keeps waiting, however long. Does nothing where runs stay on this machine."
+            "Ends runs whose job on a cluster has ended before the run began, or before it could say that it was "
+            "cancelled. A job that waits keeps waiting, however long. Does nothing where runs stay on this machine."
         ),
     )
-    def lost_starts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def lost_jobs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         instance = context.instance
         if not (to_a_cluster(instance) and instance.run_launcher.supports_check_run_worker_health):
             return dg.SkipReason("runs stay on this machine")
-        waiting = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
-        lost = [run.run_id[:8] for run in waiting if fail_if_lost(instance, run)]
+        open_ended = instance.get_runs(filters=dg.RunsFilter(statuses=UNOBSERVED))
+        lost = [run.run_id[:8] for run in open_ended if end_if_lost(instance, run)]
         if lost:
-            return dg.SkipReason(f"failed: {', '.join(lost)}")
-        return dg.SkipReason(f"{len(waiting)} runs wait for their cluster")
+            return dg.SkipReason(f"ended: {', '.join(lost)}")
+        return dg.SkipReason(f"{len(open_ended)} runs wait for their cluster")
 
-    return lost_starts
+    return lost_jobs
 
 
 def _launched(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -118,7 +127,7 @@ def _launched(instance: dg.DagsterInstance, run_id: str) -> bool:
         while run is not None and not run.is_finished:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - asked > HEALTH_SECONDS and run.status in AT_WORK:
-                lost, asked = fail_if_lost(instance, run), time.monotonic()
+                lost, asked = end_if_lost(instance, run), time.monotonic()
             run = instance.get_run_by_id(run_id)
     except BaseException:
         instance.run_launcher.terminate(run_id)

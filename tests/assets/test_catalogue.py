@@ -132,7 +132,7 @@ def test_jobs_schedules_and_sensors(definitions, monkeypatch):
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
     running = dg.DefaultSensorStatus.RUNNING
     statuses = {sensor.name: sensor.default_status is running for sensor in repository.sensor_defs}
-    always = {"new_base_npz": True, "data_automation": True, "lost_starts": True}
+    always = {"new_base_npz": True, "data_automation": True, "lost_jobs": True}
     assert statuses == always | {"arms_automation": False, "run_failure": False}
     for name in ("data_automation", "arms_automation"):
         # What is fresh is left alone, and the runs follow the base of their inputs.

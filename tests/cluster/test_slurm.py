@@ -1,0 +1,149 @@
+"""Runs as jobs of a real Slurm: in the queue, on one GPU each, cancelled, without their node, beyond their time."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from cluster.conftest import daemon, job_launch
+from cluster.slurm_server import GPUS, until
+from dagster._core.launcher import WorkerStatus
+
+from fly64_assets.automation.launched import end_if_lost, lost_job_sensor
+from fly64_assets.automation.slurm import JOB_TAG
+
+pytestmark = pytest.mark.cluster
+Status = dg.DagsterRunStatus
+BEGIN_SECONDS, END_SECONDS = 240, 240
+"""For a run to begin and to end on a busy machine."""
+
+
+def status(instance, run):
+    return instance.get_run_by_id(run).status
+
+
+def job_of(instance, run):
+    return instance.get_run_by_id(run).tags[JOB_TAG]
+
+
+def health(instance, run):
+    return instance.run_launcher.check_run_worker_health(instance.get_run_by_id(run))
+
+
+def begun(folder, run):
+    return (folder / f"began_{run}").exists()
+
+
+def messages(instance, run):
+    return "\n".join(entry.message or str(entry.user_message) for entry in instance.all_logs(run))
+
+
+def power_cut(slurm):
+    """Kill the node's daemon and everything that it has started, which has no time to say anything."""
+    slurm.kill("slurmd")
+    ours = f"SLURM_CONF={slurm.folder}/slurm.conf".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name = (process / "comm").read_text().strip()
+            environment = (process / "environ").read_bytes().split(b"\0")
+            of_job = name == "slurmstepd" or any(word.startswith(b"SLURM_JOB_ID=") for word in environment)
+            if ours in environment and of_job:
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def test_more_runs_than_gpus_wait_in_the_queue_and_then_run_on_one_each(slurm, instance, launch, tmp_path):
+    runs = [launch() for _ in range(GPUS + 1)]
+    until(lambda: sum(begun(tmp_path, run) for run in runs) == GPUS, BEGIN_SECONDS, "as many runs as there are GPUs")
+    (waiting,) = slurm.jobs("PENDING")
+    last = next(run for run in runs if job_of(instance, run) == waiting)
+    assert status(instance, last) == Status.STARTING
+    # Dagster asks how it fares, and leaves it alone.
+    assert health(instance, last).status == WorkerStatus.RUNNING
+    assert "it waits in the queue (PENDING, reason Resources)" in health(instance, last).msg
+    assert not end_if_lost(instance, instance.get_run_by_id(last))
+    (tmp_path / "go").touch()
+    until(lambda: all(status(instance, run) == Status.SUCCESS for run in runs), END_SECONDS, "the end of all runs")
+    gpus = [(tmp_path / f"began_{run}").read_text() for run in runs if run != last]
+    assert sorted(gpus) == ["0", "1"]
+    assert (tmp_path / f"began_{last}").read_text() in gpus
+
+
+def test_a_run_that_is_terminated_takes_its_job_along(slurm, instance, launch, tmp_path):
+    first, second = launch(), launch()
+    until(lambda: begun(tmp_path, first) and begun(tmp_path, second), BEGIN_SECONDS, "two runs")
+    third = launch()
+    # In the queue: at once, since nothing of it will ever say so.
+    assert instance.run_launcher.terminate(third)
+    assert status(instance, third) == Status.CANCELED
+    assert instance.run_launcher.terminate(first)
+    until(lambda: status(instance, first) == Status.CANCELED, END_SECONDS, "the end of the cancelled run")
+    until(lambda: slurm.jobs("RUNNING") == [job_of(instance, second)], 60, "the end of its job")
+    assert not instance.run_launcher.terminate(first)
+    (tmp_path / "go").touch()
+    until(lambda: status(instance, second) == Status.SUCCESS, END_SECONDS, "the end of the other run")
+
+
+def test_a_cancelled_run_that_was_killed_before_it_could_say_so_is_closed(slurm, instance, launch, tmp_path):
+    run = launch()
+    until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
+    instance.report_run_canceling(instance.get_run_by_id(run))
+    slurm.ask("scancel", "--signal=KILL", "--full", job_of(instance, run))
+    until(lambda: not slurm.jobs("RUNNING"), 60, "the end of the job")
+    evaluate = lost_job_sensor()
+    until(lambda: "ended" in str(evaluate(dg.build_sensor_context(instance=instance)).skip_message), 60, "the sensor")
+    assert status(instance, run) == Status.CANCELED
+
+
+def test_a_job_that_is_cancelled_in_the_queue_fails_its_run(slurm, instance, launch):
+    run = launch(**{"fly64/slurm": '{"options": ["--hold"]}'})
+    evaluate = lost_job_sensor()
+    assert "1 runs wait for their cluster" in str(evaluate(dg.build_sensor_context(instance=instance)).skip_message)
+    slurm.ask("scancel", job_of(instance, run))
+    assert f"ended: {run[:8]}" in str(evaluate(dg.build_sensor_context(instance=instance)).skip_message)
+    assert status(instance, run) == Status.FAILURE
+    assert "it was cancelled outside Dagster (CANCELLED" in messages(instance, run)
+
+
+def test_a_controller_that_is_down_ends_no_run(slurm, instance, launch, tmp_path):
+    run = launch()
+    until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
+    slurm.kill("slurmctld")
+    try:
+        assert health(instance, run).status == WorkerStatus.RUNNING
+        assert "Slurm does not say how job" in health(instance, run).msg
+        assert not end_if_lost(instance, instance.get_run_by_id(run))
+    finally:
+        slurm.start_controller()
+    until(lambda: "it is at work (RUNNING)" in health(instance, run).msg, 60, "the controller's answer")
+    (tmp_path / "go").touch()
+    until(lambda: status(instance, run) == Status.SUCCESS, END_SECONDS, "the end of the run")
+
+
+def test_a_run_whose_node_fails_is_begun_again_on_another(slurm, instance, tmp_path):
+    home = Path(instance.root_directory)
+    with daemon(home, tmp_path):
+        run = job_launch(home, tmp_path)
+        until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
+        power_cut(slurm)
+        until(lambda: status(instance, run) == Status.FAILURE, 180, "the monitoring's verdict")
+        assert "its node failed (NODE_FAIL" in messages(instance, run)
+        slurm.start_node()
+        (tmp_path / "go").touch()
+        again = until(lambda: [one for one in instance.get_runs() if one.run_id != run], 180, "the next attempt")[0]
+        assert again.parent_run_id == run
+        until(lambda: status(instance, again.run_id) == Status.SUCCESS, END_SECONDS, "its end")
+        assert job_of(instance, again.run_id) != job_of(instance, run)
+
+
+def test_a_run_that_reaches_its_time_limit_has_failed(slurm, instance, launch, tmp_path):
+    run = launch(**{"fly64/slurm": '{"time_limit": "1"}'})
+    until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
+    until(lambda: "TIMEOUT" in health(instance, run).msg, 300, "the end of its time")
+    assert "it reached its time limit (TIMEOUT, reason TimeLimit" in health(instance, run).msg
+    run_now = instance.get_run_by_id(run)
+    if not run_now.is_finished:  # its process said nothing before it was killed
+        assert end_if_lost(instance, run_now)
+    assert status(instance, run) == Status.FAILURE
+    assert "DUE TO TIME LIMIT" in instance.run_launcher.get_run_worker_debug_info(run_now)
