@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from fly64_assets.errors import ProbeError
@@ -122,6 +124,37 @@ def _half_turned(profile: NDArray[np.float64]) -> float:
     squared = (np.arange(len(profile)) - len(profile) // 2) ** 2
     before, after = float((profile * squared).sum()), float((profile * np.fft.fftshift(squared)).sum())
     return after / before if before > 0 else 1.0
+
+
+def illumination_picture(
+    probe: NDArray[np.complexfloating], scan: Scan, most: int = 1024
+) -> tuple[NDArray[np.float64], int]:
+    """Illumination of the grid as a picture of at most ``most`` pixels a side, and the side k of its pixels [px].
+
+    The mean over k x k pixels of what :func:`illumination` gives, with every position moved to the corner of such a
+    square: one convolution, whose time and memory do not grow with the number of frames.
+
+    Examples
+    --------
+    >>> scan = Scan(np.array([8.0, 9.0]), np.array([8.0, 8.0]), (16, 16), patch_size=4)
+    >>> picture, side = illumination_picture(np.ones((4, 4), complex), scan)
+    >>> side, picture.round(6)[8, 5:13].tolist()
+    (1, [0.0, 1.0, 2.0, 2.0, 2.0, 1.0, 0.0, 0.0])
+    """
+    side = max(1, math.ceil(max(scan.object_shape) / most))
+    height, width = (math.ceil(length / side) for length in scan.object_shape)
+    intensity, middle = added(np.abs(probe.astype(np.complex128)) ** 2), scan.patch_size // 2
+    before = -middle % side  # the middle of the probe is the first pixel of a square
+    after = -(before + scan.patch_size) % side
+    squares = np.pad(intensity, (before, after)).reshape(-1, side, (before + scan.patch_size + after) // side, side)
+    places = np.floor((scan.corners + middle + scan.fractions) / side + 0.5).astype(np.int64)
+    rows, columns = places[((places >= 0) & (places < (height, width))).all(axis=1)].T
+    frames = np.bincount(rows * width + columns, minlength=height * width).reshape(height, width).astype(np.float64)
+    kernel = squares.mean(axis=(1, 3))
+    shape = [scipy.fft.next_fast_len(a + b - 1, real=True) for a, b in zip(frames.shape, kernel.shape, strict=True)]
+    total = scipy.fft.irfft2(scipy.fft.rfft2(frames, shape) * scipy.fft.rfft2(kernel, shape), shape)
+    first = (middle + before) // side
+    return np.maximum(total[first : first + height, first : first + width], 0.0), side
 
 
 def illumination(probe: NDArray[np.complexfloating], scan: Scan) -> NDArray[np.float64]:

@@ -22,6 +22,9 @@ GROUP_SEED: Final = 42
 ASSUMED_DIAMETER_FRACTION: Final = 0.6
 """Probe diameter as a fraction of N where no probe is given."""
 
+AT_A_TIME: Final = 2**14
+"""Positions that are Python numbers at the same time."""
+
 COUNTED: Final = {
     "metric_1_group_based_avg": "each frame of a group of four with its {neighbors} nearest in the group",
     "metric_2_image_based_avg": "each frame with its {neighbors} nearest frames",
@@ -95,15 +98,23 @@ def _far_apart(coords: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
     # The diagonal of a square, 0.85 limits, leaves room for one kept position, and two squares further are more than
     # a limit away: 5 x 5 squares hold every possible conflict, whatever is rounded.
     squares = np.floor((coords - coords.min(axis=0)) / (0.6 * limit)).astype(np.int64)
-    held: dict[tuple[int, int], tuple[float, float]] = {}
+    stride = int(squares[:, 0].max()) + 5
+    near = [j * stride + i for j in range(-2, 1) for i in range(-2, 3)]
+    held: dict[int, tuple[float, float]] = {}
     kept: list[int] = []
-    for index in np.lexsort((coords[:, 0], coords[:, 1])):
-        column, row = int(squares[index, 0]), int(squares[index, 1])
-        x, y = float(coords[index, 0]), float(coords[index, 1])
-        neighbours = (held.get((column + i, row + j)) for i in range(-2, 3) for j in range(-2, 1))
-        if all(other is None or math.hypot(x - other[0], y - other[1]) >= limit for other in neighbours):
-            held[(column, row)] = (x, y)
-            kept.append(int(index))
+    order = np.lexsort((coords[:, 0], coords[:, 1]))
+    for start in range(0, len(order), AT_A_TIME):
+        part = order[start : start + AT_A_TIME]
+        listed = zip(part.tolist(), squares[part].tolist(), coords[part].tolist(), strict=True)
+        for index, (column, row), (x, y) in listed:
+            key = row * stride + column
+            for step in near:
+                other = held.get(key + step)
+                if other is not None and math.hypot(x - other[0], y - other[1]) < limit:
+                    break
+            else:
+                held[key] = (x, y)
+                kept.append(index)
     return np.sort(np.asarray(kept, dtype=np.int64))
 
 

@@ -19,7 +19,7 @@ from fly64_assets.engines.figures import draw_object, draw_picture, percentile_l
 from fly64_assets.evaluation.scores.compare import REFERENCE, TRUTH, CellComparison, SplitComparison
 from fly64_assets.evaluation.scores.metrics import phase_part
 from fly64_assets.evaluation.scores.resolution import RingCorrelation
-from fly64_assets.physics.illumination import illumination
+from fly64_assets.physics.illumination import illumination_picture
 from fly64_assets.physics.probe_modes import MODES_AXES, added
 from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.physics.windows import Scan
@@ -338,8 +338,8 @@ def scan_figure(probe: NDArray[np.complexfloating], scan: Scan) -> bytes:
     """
     figure = new_figure(7.2, 3.6)
     axes = figure.subplots(1, 2, width_ratios=[2, 1])
-    total = illumination(probe, scan)
-    image = draw_picture(axes[0], total, "cividis", (0, scan.object_shape[1], scan.object_shape[0], 0))
+    total, side = illumination_picture(probe, scan)
+    image = draw_picture(axes[0], total, "cividis", (0, side * total.shape[1], side * total.shape[0], 0))
     size = max(0.6, min(4.0, 90 / np.sqrt(len(scan))))
     axes[0].plot(scan.x + 0.5, scan.y + 0.5, ".", color="white", markersize=size, alpha=0.8)
     axes[0].set_title(f"{len(scan)} positions on their illumination W", fontsize=9)
