@@ -1,4 +1,4 @@
-"""Peak memory of the stages that read or write frames: processes of their own, at a number of frames that would show."""
+"""Peak memory of the stages that read or write frames, each in a process of its own, at a number that would show."""
 
 import json
 import subprocess
