@@ -112,8 +112,17 @@ class Session:
         return {STUDY_VARIABLE: study, DATA_ROOT_VARIABLE: root_name(self.data_root.resolve())}
 
 
-pass_session = click.make_pass_decorator(Session)
-"""Give a command the global options."""
+SESSION_MARK: Final = "takes_session"
+"""Attribute of the functions of commands for which the global options mean something."""
+
+_pass = click.make_pass_decorator(Session)
+
+
+def pass_session(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the global options."""
+    passed = _pass(function)
+    setattr(passed, SESSION_MARK, True)
+    return passed
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,10 +12,12 @@ import click
 from fly64_assets import __version__
 from fly64_assets.cli.commands.base import base
 from fly64_assets.cli.commands.campaign import campaign
+from fly64_assets.cli.commands.design import design
 from fly64_assets.cli.commands.doctor import doctor
 from fly64_assets.cli.commands.export import export
 from fly64_assets.cli.commands.files import bundle, contract
 from fly64_assets.cli.commands.importing import import_data
+from fly64_assets.cli.commands.opening import open_page
 from fly64_assets.cli.commands.overlap import overlap
 from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
@@ -21,7 +25,7 @@ from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, t
 from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
 from fly64_assets.cli.commands.twin import twin
 from fly64_assets.cli.commands.ui import ui
-from fly64_assets.cli.console import DataRoot, Session, errors_as_sentences
+from fly64_assets.cli.console import SESSION_MARK, DataRoot, Session, errors_as_sentences
 from fly64_assets.resources.environment import (
     DATA_ROOT_VARIABLE,
     DEFAULT_DATA_ROOT,
@@ -37,7 +41,7 @@ from fly64_assets.resources.environment import (
 )
 
 SECTIONS: Final = {
-    "Study": (run, plan, status, report, twin, campaign),
+    "Study": (run, design, plan, status, report, open_page, twin, campaign),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
     "Base and data": (base, import_data, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),
@@ -55,8 +59,28 @@ VARIABLES: Final = (
 )
 
 
+WHICH_CHECK: Final = (
+    ("fly64 doctor", "before the first run: can this machine run a study?"),
+    ("fly64 base check", "before an import: can this file be the base of a study?"),
+    ("fly64 contract check", "is this data set one that every method reads?"),
+    ("fly64 status", "what of the study is missing or out of date?"),
+    ("fly64 verify", "after copying, or in doubt of a disk: has any file changed since it was written?"),
+    ("fly64 bundle verify", "the same of one trained network, anywhere"),
+    ("fly64 audit", "judge the content of everything again: contract, physics, networks; minutes to hours"),
+)
+GLOBAL_OPTIONS: Final = ("--study", "--data-root")
+AFTER_TOO: Final = "--study NAME-or-FILE and --data-root DIR (see `fly64 --help`) may stand here, too."
+
+
 class GroupedCommands(click.Group):
-    """A group that lists its commands by subject, and whose commands end with a sentence, whatever goes wrong."""
+    """A group that lists its commands by subject, and whose commands end with a sentence, whatever goes wrong.
+
+    Its global options may stand anywhere in the command line.
+    """
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Take the global options that follow the command as if they stood before it."""
+        return super().parse_args(context, global_options_first(args))
 
     def invoke(self, context: click.Context) -> Any:
         """Carry out the command."""
@@ -69,8 +93,41 @@ class GroupedCommands(click.Group):
         for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{one.name or '':{width}}", one.get_short_help_str(80)) for one in commands])
+        with formatter.section("Which check"):
+            formatter.write_dl(WHICH_CHECK)
         with formatter.section("Environment variables"):
             formatter.write_dl(VARIABLES)
+
+
+def global_options_first(args: Sequence[str]) -> list[str]:
+    """The command line with its global options, and their values, before everything else.
+
+    Examples
+    --------
+    >>> global_options_first(["run", "--study", "fly64", "--dry-run", "--data-root=d"])
+    ['--study', 'fly64', '--data-root=d', 'run', '--dry-run']
+    """
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            return [*first, *rest, word, *words]
+        if word in GLOBAL_OPTIONS:
+            first += [word, *itertools.islice(words, 1)]
+        elif word.startswith(tuple(f"{name}=" for name in GLOBAL_OPTIONS)):
+            first.append(word)
+        else:
+            rest.append(word)
+    return [*first, *rest]
+
+
+def with_commands(group: click.Group) -> Iterator[click.Command]:
+    """All commands below a group."""
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from with_commands(command)
 
 
 @click.group(cls=GroupedCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -81,7 +138,7 @@ class GroupedCommands(click.Group):
     default=DEFAULT_STUDY,
     show_default=True,
     metavar="NAME-or-FILE",
-    help="A shipped design (demo, fly64, fly001_128) or a YAML file.",
+    help="A shipped design (demo, fly64, fly001_128, measured) or a YAML file.",
 )
 @click.option(
     "--data-root",
@@ -109,8 +166,9 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
     \b
     Example:
       fly64 run                     # all nine cells of the demo study
-      fly64 --study fly64 run --dose 1e3 --view dense
-      fly64 status
+      fly64 open                    # its report in the browser
+      fly64 run --study fly64 --dose 1e3 --view dense
+      fly64 status --study fly64
     """
     context.obj = Session(study, data_root)
 
@@ -118,6 +176,9 @@ def main(context: click.Context, study: str, data_root: Path) -> None:
 for section in SECTIONS.values():
     for command in section:
         main.add_command(command)
+for command in with_commands(main):
+    if getattr(command.callback, SESSION_MARK, False):
+        command.epilog = AFTER_TOO
 
 if __name__ == "__main__":
     main()

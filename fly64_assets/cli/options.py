@@ -160,12 +160,14 @@ _DRIVE_OPTIONS: Final = (
     ),
     click.option(
         "--num-workers",
+        hidden=True,
         type=OnlyChoice("0", "all frames of a cell are in memory, and no other process loads them; see --jobs"),
         expose_value=False,
         help="For compatibility, 0 only: all frames of a cell are in memory; see --jobs.",
     ),
     click.option(
         "--logger",
+        hidden=True,
         type=OnlyChoice("csv", "every training writes its losses by epoch to history.csv beside its bundle"),
         expose_value=False,
         help="For compatibility, csv only: the losses by epoch, history.csv beside every bundle.",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from fly64_assets.cli.main import SECTIONS, main
+from fly64_assets.cli.main import AFTER_TOO, SECTIONS, WHICH_CHECK, global_options_first, main
 
 
 def test_every_command_has_help_with_an_example():
@@ -40,3 +40,31 @@ def test_the_help_groups_all_commands_and_shows_the_environment():
 def test_the_reference_names_every_command():
     page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
     assert [name for name in main.commands if not re.search(rf"`(fly64 )?{name}\b", page)] == []
+
+
+def test_global_options_may_follow_the_command(fly64, tmp_path):
+    """Before, after and between: the same study and the same folder."""
+    own = ["--study", "fly64", f"--data-root={tmp_path / 'elsewhere'}"]
+    lines = ([*own, "status"], ["status", *own], [own[0], own[1], "status", own[2]])
+    answers = [CliRunner().invoke(main, words) for words in lines]
+    assert [answer.exit_code for answer in answers] == [0, 0, 0]
+    assert len({answer.output for answer in answers}) == 1
+    assert f"study fly64, base none yet, data in {tmp_path / 'elsewhere'}" in answers[1].output
+    assert global_options_first(["export", "--", "--study"]) == ["export", "--", "--study"]
+    assert CliRunner().invoke(main, ["plan", "--study"]).exit_code == 2
+
+
+def test_help_of_a_command_says_so_where_it_means_something():
+    def said(*words):
+        return " ".join(CliRunner().invoke(main, [*words, "--help"]).output.split())
+
+    assert AFTER_TOO in said("run")
+    assert AFTER_TOO in said("base", "import")
+    assert AFTER_TOO not in said("contract", "check")
+
+
+def test_the_help_says_when_to_use_which_check():
+    text = CliRunner().invoke(main, ["--help"]).output.split("Which check:")[1]
+    for command, _ in WHICH_CHECK:
+        assert command in text
+        assert CliRunner().invoke(main, [*command.split()[1:], "--help"]).exit_code == 0
