@@ -40,17 +40,25 @@ def messages(instance, run):
     return "\n".join(entry.message or str(entry.user_message) for entry in instance.all_logs(run))
 
 
-def power_cut(slurm):
-    """Kill the node's daemon and everything that it has started, which has no time to say anything."""
-    slurm.kill("slurmd")
-    ours = f"SLURM_CONF={slurm.folder}/slurm.conf".encode()
+def kill(slurm, word):
+    """Kill processes of this Slurm's jobs whose environment has a word, with no time to say anything."""
+    ours = f"SLURM_CONF={slurm.folder}/slurm.conf"
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            name = (process / "comm").read_text().strip()
-            environment = (process / "environ").read_bytes().split(b"\0")
-            of_job = name == "slurmstepd" or any(word.startswith(b"SLURM_JOB_ID=") for word in environment)
-            if ours in environment and of_job:
+            environment = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+            if ours in environment and any(one.startswith(word) for one in environment):
                 os.kill(int(process.name), signal.SIGKILL)
+
+
+def power_cut(slurm):
+    """Kill the node's daemon and everything that it has started."""
+    slurm.kill("slurmd")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            step = (process / "comm").read_text().strip() == "slurmstepd"
+            if step and str(slurm.folder).encode() in (process / "environ").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+    kill(slurm, "SLURM_JOB_ID=")
 
 
 def test_more_runs_than_gpus_wait_in_the_queue_and_then_run_on_one_each(slurm, instance, launch, tmp_path):
@@ -89,7 +97,7 @@ def test_a_cancelled_run_that_was_killed_before_it_could_say_so_is_closed(slurm,
     run = launch()
     until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
     instance.report_run_canceling(instance.get_run_by_id(run))
-    slurm.ask("scancel", "--signal=KILL", "--full", job_of(instance, run))
+    kill(slurm, f"SLURM_JOB_ID={job_of(instance, run)}")
     until(lambda: not slurm.jobs("RUNNING"), 60, "the end of the job")
     evaluate = lost_job_sensor()
     until(lambda: "ended" in str(evaluate(dg.build_sensor_context(instance=instance)).skip_message), 60, "the sensor")
