@@ -19,7 +19,7 @@ from fly64_assets.assets.flow import (
     picture,
     record_metadata,
 )
-from fly64_assets.automation.run_tags import BASE_TAG, keep_on_base
+from fly64_assets.automation.run_tags import BASE_TAG, asset_key, keep_on_base
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.npz import load_base
 from fly64_assets.errors import ArtifactError, Fly64Error
@@ -49,7 +49,7 @@ def base_asset(stage: Stage, design: StudyDesign, *, op_tags: Mapping[str, Any] 
     """The asset ``base_dataset``; its step requests the cluster resources of ``op_tags``."""
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
-        check_specs=[gate_spec(stage.asset)],
+        check_specs=[gate_spec(asset_key(stage.asset))],
         required_resource_keys={"study", "store", *(("gpu",) if design.of_measured_frames else ())},
         pool=POOL if design.of_measured_frames else None,
         op_tags=dict(op_tags or {}),

@@ -22,7 +22,15 @@ from fly64_assets.automation.graph import (
     partition_of_run,
     partitions_of,
 )
-from fly64_assets.automation.run_tags import BASE_ID, COMMAND_TAG, FOLDER, RESUME, newest_materialization, store_of_run
+from fly64_assets.automation.run_tags import (
+    BASE_ID,
+    COMMAND_TAG,
+    FOLDER,
+    RESUME,
+    asset_key,
+    newest_materialization,
+    store_of_run,
+)
 from fly64_assets.contract.findings import ContractReport, Finding
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
@@ -110,13 +118,16 @@ def stage_asset(
     partitions = partitions_of(design, stage)
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
-        deps=[dg.AssetDep(asset, partition_mapping=mapping_between(STAGES[asset], stage)) for asset in stage.needs],
+        deps=[
+            dg.AssetDep(asset_key(asset), partition_mapping=mapping_between(STAGES[asset], stage))
+            for asset in stage.needs
+        ],
         partitions_def=partitions,
         automation_condition=condition_of(stage),
         pool=pool,
         op_tags=dict(op_tags or {}),
         required_resource_keys={"study", "store", *(("gpu", "legacy_config") if stage.engine else ())},
-        check_specs=[gate_spec(stage.asset, partitions)],
+        check_specs=[gate_spec(asset_key(stage.asset), partitions)],
     )
 
     def asset(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
@@ -129,7 +140,7 @@ def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
     """Catalogue entry of an asset. Its code version covers the design, so that Dagster sees a change."""
     tags = {"fly64/study": design.name, "fly64/stage": stage.kind, "fly64/split": stage.split}
     return {
-        "name": stage.asset,
+        "key": asset_key(stage.asset),
         "description": (stage.of_measured if design.of_measured_frames else "") or stage.description,
         "group_name": stage.group,
         "kinds": {stage.tool},
@@ -139,7 +150,7 @@ def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:
     }
 
 
-def gate_spec(asset: str, partitions: dg.PartitionsDefinition[str] | None = None) -> dg.AssetCheckSpec:
+def gate_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str] | None = None) -> dg.AssetCheckSpec:
     """The check that every asset reports about itself while it runs, for each partition on its own.
 
     It is a blocking one, so that automation does not build on what failed.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from fly64_assets.automation.run_tags import asset_key
 from fly64_assets.errors import Fly64Error
 from fly64_assets.store.keys import Cell, Coordinates, Dose, Study
 from fly64_assets.study.design import StudyDesign
@@ -98,7 +99,7 @@ def condition_of(stage: Stage) -> dg.AutomationCondition[Any] | None:
         return eager.without(~missing).with_label("a comparison is new, and none is at work")
     gates, passed = dg.AutomationCondition.all_deps_blocking_checks_passed(), "the gates of all inputs passed"
     if stage.kind == "comparison":
-        on_request = dg.AssetSelection.assets(*(each.asset for each in STAGES.values() if each.on_request))
+        on_request = dg.AssetSelection.assets(*(asset_key(each.asset) for each in STAGES.values() if each.on_request))
         default = eager.replace(missing, missing.ignore(on_request)) & gates.ignore(on_request).with_label(passed)
         return default.with_label("all methods but those on request are there with their gates passed, and one is new")
     return (eager & gates.with_label(passed)).with_label("all inputs are there with their gates passed, and one is new")
@@ -112,7 +113,10 @@ def build_jobs(checks: Sequence[dg.AssetChecksDefinition]) -> list[Any]:
 
     There is one for each partitions definition, because a run cannot mix them, and for each method on request.
     """
-    jobs = [dg.define_asset_job(name, list(job_assets(name)), description=what) for name, what in JOBS.items()]
+    jobs = [
+        dg.define_asset_job(name, [asset_key(asset) for asset in job_assets(name)], description=what)
+        for name, what in JOBS.items()
+    ]
     audit = dg.define_asset_job(
         AUDIT,
         dg.AssetSelection.checks(*checks),

@@ -14,7 +14,7 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
-from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME, asset_key
 from fly64_assets.automation.runs import AT_WORK, failure_reason, load_instance, to_a_cluster
 
 POLL_SECONDS: Final = 1.0
@@ -48,7 +48,7 @@ def execute_elsewhere(
     is interrupted, the run is cancelled first.
     """
     job = definitions.resolve_implicit_global_asset_job_def()
-    keys = frozenset(dg.AssetKey(asset) for asset in assets)
+    keys = frozenset(map(asset_key, assets))
     # The program `dagster` need not be in the PATH of a machine of the cluster.
     repository = ReconstructableRepository.for_module(location, "defs")._replace(
         entry_point=get_python_environment_entry_point(sys.executable)

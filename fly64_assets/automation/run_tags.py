@@ -10,11 +10,13 @@ from pathlib import Path
 import dagster as dg
 
 from fly64_assets.errors import ArtifactError
+from fly64_assets.resources.environment import asset_prefix
 from fly64_assets.store.artifacts import CHOSEN, ArtifactStore
 from fly64_assets.store.keys import Dose, Study
 from fly64_assets.study.table import STAGES, Stage
 
 BASE_TAG = "fly64/base"
+STUDY_TAG = "fly64/study"
 DOSE_TAG = "fly64/dose"
 VIEW_TAG = "fly64/view"
 FOLLOWS_TAG = "fly64/follows"
@@ -57,7 +59,7 @@ def store_of_run(
     base = base or (active.base_id if active else None)
     if base is None:
         return store
-    place = {BASE_TAG: base} | partition_tags(partition)
+    place = {STUDY_TAG: store.study, BASE_TAG: base} | partition_tags(partition)
     context.instance.add_run_tags(run.run_id, {name: value for name, value in place.items() if name not in run.tags})
     if active is not None and active.base_id == base:
         # The note may change from now on.
@@ -119,11 +121,16 @@ def materialized_in(instance: dg.DagsterInstance, asset: str, partition: str, fo
     )
 
 
+def asset_key(asset: str) -> dg.AssetKey:
+    """The key of an asset in this process: its name, after the study's where several are open side by side."""
+    return dg.AssetKey([part for part in (asset_prefix(), asset) if part])
+
+
 def _materializations(
     instance: dg.DagsterInstance, asset: str, partition: str, at_a_time: int
 ) -> Iterator[dg.AssetMaterialization]:
     """Materialisations of an asset or of one of its partitions, the newest first."""
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None)
+    wanted = dg.AssetRecordsFilter(asset_key=asset_key(asset), asset_partitions=[partition] if partition else None)
     cursor: str | None = None
     while True:
         page = instance.fetch_materializations(wanted, limit=at_a_time, cursor=cursor)

@@ -19,7 +19,7 @@ from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLa
 from dagster._core.storage.runs import SqliteRunStorage
 
 from fly64_assets.automation.graph import AUDIT
-from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME, RETRY_TAG
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME, RETRY_TAG, asset_key
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 
@@ -56,7 +56,7 @@ def execute(
     try:
         result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=load_instance(),
-            asset_selection=[dg.AssetKey(asset) for asset in assets],
+            asset_selection=[asset_key(asset) for asset in assets],
             partition_key=partition,
             run_config=config,
             tags={COMMAND_TAG: RESUME} | ({BASE_TAG: base} if base else {}),
@@ -85,7 +85,7 @@ def audit(definitions: dg.Definitions, partition: str = "") -> list[dict[str, An
         raise Fly64Error("the audit itself failed: " + "; ".join(failures[:3]))
     results = [
         {
-            "asset": evaluation.asset_check_key.asset_key.to_user_string(),
+            "asset": evaluation.asset_check_key.asset_key.path[-1],
             "check": evaluation.asset_check_key.name,
             "partition": str(evaluation.partition or ""),
             "passed": evaluation.passed,

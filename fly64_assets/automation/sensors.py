@@ -20,8 +20,10 @@ from fly64_assets.automation.run_tags import (
     FOLLOWS_TAG,
     RESUME,
     RETRY_TAG,
+    STUDY_TAG,
     UNFINISHED,
     VIEW_TAG,
+    asset_key,
 )
 from fly64_assets.automation.runs import failure_reason
 from fly64_assets.errors import Fly64Error
@@ -37,6 +39,8 @@ ON, OFF = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
 NEW_BASE = "new_base_npz"
 INTERVAL_SECONDS = 15
 MOST_SHOWN = 5
+MOST_RUNS = 100
+"""Newest runs among which one of the study is looked for, where several studies share the instance."""
 RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
 FILE_TAG = "fly64/file"
@@ -88,15 +92,15 @@ def next_in_line(
             sha256 = queued_sha256(path, cursor.files[name].size, cursor.files[name].mtime_ns)
         except OSError:
             continue  # removed or locked since it was listed; the next poll reports it
-        earlier = newest_run(instance, {RUN_KEY_TAG: sha256, SENSOR_TAG: NEW_BASE})
+        earlier = newest_run(instance, design.name, {RUN_KEY_TAG: sha256, SENSOR_TAG: NEW_BASE})
         if imported(store, sha256):
             cursor = cursor.done(name)
             continue
         if earlier is not None and earlier.is_finished and not begun_again(earlier):
             cursor = cursor.done(name, ended(name, earlier))
             continue
-        busy = earlier or newest_run(instance, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
-        last = newest_run(instance, {SENSOR_TAG: NEW_BASE})
+        busy = earlier or newest_run(instance, design.name, {SENSOR_TAG: NEW_BASE}, UNFINISHED)
+        last = newest_run(instance, design.name, {SENSOR_TAG: NEW_BASE})
         if busy is None and last is not None and begun_again(last):
             busy = last
         if busy:
@@ -105,8 +109,14 @@ def next_in_line(
             why = unfinished_data(instance, store, design)
         if why:
             return cursor, None, f"waiting: {', '.join(cursor.queue())} ({why})"
-        config = {"ops": {"base_dataset": {"config": {"file": str(path), "sha256": sha256}}}}
-        return cursor, dg.RunRequest(run_key=sha256, run_config=config, tags={FILE_TAG: path.name[:200]}), ""
+        config = {
+            "ops": {asset_key("base_dataset").to_python_identifier(): {"config": {"file": str(path), "sha256": sha256}}}
+        }
+        return (
+            cursor,
+            dg.RunRequest(run_key=sha256, run_config=config, tags={STUDY_TAG: design.name, FILE_TAG: path.name[:200]}),
+            "",
+        )
     return cursor, None, f"no new base file in {folder}"
 
 
@@ -118,7 +128,8 @@ def unfinished_data(instance: dg.DagsterInstance, store: ArtifactStore, design: 
     active = store.active_base()
     expected = []
     for dose in unfinished_simulations(store, design):
-        last = newest_run(instance, {BASE_TAG: active.base_id, DOSE_TAG: str(dose)}) if active else None
+        tags = {BASE_TAG: active.base_id, DOSE_TAG: str(dose)} if active else {}
+        last = newest_run(instance, design.name, tags) if active else None
         if last is None or not last.is_finished or last.is_success or begun_again(last):
             expected.append(f"dose_{dose}")
     if not active or not expected:
@@ -132,11 +143,11 @@ def begun_again(run: dg.DagsterRun) -> bool:
 
 
 def newest_run(
-    instance: dg.DagsterInstance, tags: dict[str, str], statuses: list[dg.DagsterRunStatus] | None = None
+    instance: dg.DagsterInstance, study: str, tags: dict[str, str], statuses: list[dg.DagsterRunStatus] | None = None
 ) -> dg.DagsterRun | None:
-    """The newest run with these tags; None if there is none."""
-    runs = instance.get_runs(filters=dg.RunsFilter(tags=tags, statuses=statuses), limit=1)
-    return next(iter(runs), None)
+    """The newest run of a study with these tags; None if there is none. Runs of older versions do not name a study."""
+    runs = instance.get_runs(filters=dg.RunsFilter(tags=tags, statuses=statuses), limit=MOST_RUNS)
+    return next((run for run in runs if run.tags.get(STUDY_TAG, study) == study), None)
 
 
 def ended(name: str, run: dg.DagsterRun) -> str:
@@ -171,7 +182,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
     return [
         dg.AutomationConditionSensorDefinition(
             name=name,
-            target=dg.AssetSelection.assets(*assets),
+            target=dg.AssetSelection.assets(*map(asset_key, assets)),
             default_status=status,
             minimum_interval_seconds=INTERVAL_SECONDS,
             run_tags={COMMAND_TAG: RESUME, FOLLOWS_TAG: "inputs"},

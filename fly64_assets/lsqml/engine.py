@@ -274,6 +274,8 @@ def _task(
     import torch
     from ptychi.api.task import PtychographyTask
 
+    from fly64_assets.lsqml.batches import quick_batches
+
     scan, margin = (measurement.scan, MARGIN) if moving is None else (moving, MARGIN + POSITION_MARGIN)
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
@@ -283,15 +285,16 @@ def _task(
     options = engine_options(engine, settings, execution, measurement.frames, seed, noise_model, len(waves))
     options.probe_position_options.optimizable = moving is not None
     options.probe_position_options.step_size = POSITION_STEP
-    task = PtychographyTask(
-        options,
-        diffraction_data=split.fitted,
-        object_data=np.pad(obj, margin, constant_values=1)[None],
-        probe_data=waves[None].astype(np.complex64),
-        probe_position_x_px=(scan.x + margin).astype(np.float32),
-        probe_position_y_px=(scan.y + margin).astype(np.float32),
-        valid_pixel_mask=None if bad is None else np.fft.ifftshift(~bad),
-    )
+    with quick_batches(measurement.frames):
+        task = PtychographyTask(
+            options,
+            diffraction_data=split.fitted,
+            object_data=np.pad(obj, margin, constant_values=1)[None],
+            probe_data=waves[None].astype(np.complex64),
+            probe_position_x_px=(scan.x + margin).astype(np.float32),
+            probe_position_y_px=(scan.y + margin).astype(np.float32),
+            valid_pixel_mask=None if bad is None else np.fft.ifftshift(~bad),
+        )
     if execution.accelerator == "cpu":
         # Declared by the library. Undeclared it is the CPU all the same, without a Python call in every torch call.
         torch.set_default_device(None)

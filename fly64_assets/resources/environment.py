@@ -17,6 +17,7 @@ STEP_MEMORY_VARIABLE: Final = "FLY64_STEP_MEMORY_GIB"
 EXECUTOR_VARIABLE: Final = "FLY64_EXECUTOR"
 FAILURE_VARIABLE: Final = "FLY64_ON_FAILURE"
 HOME_VARIABLE: Final = "DAGSTER_HOME"
+PREFIX_VARIABLE: Final = "FLY64_ASSET_PREFIX"
 PASSED_ON: Final = (
     STUDY_VARIABLE,
     DATA_ROOT_VARIABLE,
@@ -48,6 +49,15 @@ def default_inbox(data_root: str | None = None) -> str:
     """The folder named by ``FLY64_INBOX``, else ``inbox`` in the data root, or in the working folder for a URL."""
     root = data_root or default_data_root()
     return os.environ.get(INBOX_VARIABLE) or (DEFAULT_INBOX if is_url(root) else str(Path(root) / DEFAULT_INBOX))
+
+
+def asset_prefix() -> str:
+    """The prefix of all asset keys of this process, in ``FLY64_ASSET_PREFIX``; empty for none.
+
+    An asset key is one asset in the whole Dagster instance, whatever the code location. Studies that are open side by
+    side therefore have their names as prefixes.
+    """
+    return os.environ.get(PREFIX_VARIABLE) or ""
 
 
 def failure_command() -> str:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import click
+import yaml
 
 from fly64_assets.cli.console import Session, fail, pass_session, signals_to
 from fly64_assets.cli.driver.instance import ready_instance
-from fly64_assets.resources.environment import INBOX_VARIABLE, default_inbox
+from fly64_assets.cli.driver.runs import run_report_on_disk
+from fly64_assets.resources.environment import INBOX_VARIABLE, PREFIX_VARIABLE, default_inbox
 from fly64_assets.store.storage import root_name
 
 POLL_SECONDS: Final = 0.2
@@ -28,31 +31,46 @@ KILL_SECONDS: Final = 3
 """For what is left to be gone after SIGKILL."""
 PATIENT: Final = {"DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}
 """Engines keep all cores busy: a run or a sensor may take longer to begin than the minute that Dagster grants it."""
+WORKSPACE: Final = "fly64_workspace"
+"""Folder in that of the instance with the code locations of studies that are open side by side."""
+LOCATION: Final = '''"""The code location of the study {name}, written by `fly64 ui`."""
+
+import os
+
+os.environ.update({variables})
+
+from fly64_assets.definitions import defs
+'''
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The UI has no login: mind who can reach it.")
+@click.option("--study", "beside", multiple=True, metavar="NAME-or-FILE", help="Open this study; repeat for several.")
 @pass_session
-def ui(session: Session, port: int, host: str) -> None:
-    """Start the Dagster UI and daemon on this study.
+def ui(session: Session, port: int, host: str, beside: tuple[str, ...]) -> None:
+    """Start the Dagster UI and daemon on this study, or on several side by side.
 
     Ctrl-C or SIGTERM stops both, with status 0; runs that were at work go on at the next start.
 
     \b
     Example:
       fly64 ui --port 3001
+      fly64 ui --study demo --study fly64
     """
-    session.store(session.design())  # refuses what cannot be
+    sessions = [Session(study, session.data_root) for study in beside] or [session]
+    studies = _by_name(sessions)
     _require_free(host, port)
     home = ready_instance()
-    click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {_inbox(session)})")
+    workspace = _workspace(home, studies) if len(studies) > 1 or _has_prefix(*studies) else None
+    inboxes = ", ".join(str(_inbox(study, name if workspace else "")) for name, study in studies.items())
+    click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {inboxes})")
     asked: list[int] = []
     # Also where a shell started this process in the background with Ctrl-C ignored: Dagster would otherwise ignore
     # SIGTERM as well.
     with signals_to(lambda number, _frame: asked.append(number), *SIGNALS):
-        services = _start(session, host, port)
+        services = _start(sessions[0], workspace, host, port)
         try:
             _watch(services, host, port, asked)
         finally:
@@ -66,11 +84,54 @@ def ui(session: Session, port: int, host: str) -> None:
     click.echo("stopped")
 
 
-def _inbox(session: Session) -> Path:
-    """The folder that the sensor watches; the default one, in the data root, is created."""
+def _by_name(sessions: Sequence[Session]) -> dict[str, Session]:
+    """Studies by their names; leaves with a sentence where two are the same, or one cannot be."""
+    found: dict[str, Session] = {}
+    for session in sessions:
+        design = session.design()
+        session.store(design)  # refuses what cannot be
+        if design.name in found:
+            fail(f"{session.study} and {found[design.name].study} are both the study {design.name}: name it once", 2)
+        found[design.name] = session
+    return found
+
+
+def _has_prefix(study: str) -> bool:
+    """Whether a study was opened beside others in this instance before."""
+    from fly64_assets.automation.runs import load_instance
+    from fly64_assets.automation.side_by_side import is_side_by_side
+
+    with load_instance() as instance:
+        return is_side_by_side(instance, study)
+
+
+def _workspace(home: Path, studies: Mapping[str, Session]) -> Path:
+    """A workspace with a code location for each study, whose asset keys begin with the study's name.
+
+    A location is a file that sets the study's variables before it loads the definitions, so that the processes of its
+    runs, which load it as well, act on the same study.
+    """
+    folder = home / WORKSPACE
+    folder.mkdir(exist_ok=True)
+    locations = []
+    for name, session in studies.items():
+        if reported := run_report_on_disk(session):
+            click.echo(f"study {name}: {reported} results on disk are known to this instance now")
+        own = {INBOX_VARIABLE: str(_inbox(session, name).resolve()), PREFIX_VARIABLE: name}
+        variables = json.dumps(session.environment() | own, indent=4)
+        file = folder / f"{name}.py"
+        file.write_text(LOCATION.format(name=name, variables=variables), encoding="utf-8")
+        locations.append({"python_file": {"relative_path": file.name, "location_name": name, "attribute": "defs"}})
+    workspace = folder / "workspace.yaml"
+    workspace.write_text(yaml.safe_dump({"load_from": locations}), encoding="utf-8")
+    return workspace
+
+
+def _inbox(session: Session, study: str) -> Path:
+    """The folder that the sensor watches, of one study where several are open; one in the data root is created."""
     if given := os.environ.get(INBOX_VARIABLE):
-        return Path(given)
-    folder = Path(default_inbox(root_name(session.data_root)))
+        return Path(given, study)
+    folder = Path(default_inbox(root_name(session.data_root)), study)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -90,9 +151,10 @@ def _require_free(host: str, port: int) -> None:
         )
 
 
-def _start(session: Session, host: str, port: int) -> subprocess.Popen[bytes]:
-    """Webserver, daemon and code server, as one group of processes."""
-    program = [str(Path(sys.executable).with_name("dagster")), "dev", "-m", "fly64_assets.definitions"]
+def _start(session: Session, workspace: Path | None, host: str, port: int) -> subprocess.Popen[bytes]:
+    """Webserver, daemon and the code servers of a workspace, or of one study, as one group of processes."""
+    locations = ["-m", "fly64_assets.definitions"] if workspace is None else ["-w", str(workspace)]
+    program = [str(Path(sys.executable).with_name("dagster")), "dev", *locations]
     options = ["-h", host, "-p", str(port), "--log-level", "warning", "--code-server-log-level", "warning"]
     # Python does not say that `dagster dev` has a successor in a package that this project does not need.
     quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded", "DAGSTER_DISABLE_TELEMETRY": "yes"}

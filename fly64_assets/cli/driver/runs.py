@@ -17,6 +17,9 @@ from fly64_assets.cli.console import Session
 from fly64_assets.cli.driver.instance import dagster_home
 from fly64_assets.engines.process import Message, run_job
 from fly64_assets.errors import EngineError
+from fly64_assets.resources.environment import default_data_root, default_study
+from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.study.design import load_design
 
 STOP_SECONDS: Final = 20
 """For a run that is stopped to note that it was interrupted."""
@@ -66,6 +69,11 @@ def run_audit(session: Session, partition: str) -> list[dict[str, Any]]:
     return checks
 
 
+def run_report_on_disk(session: Session) -> int:
+    """Tell Dagster what is on disk of a study that is opened beside others; how many results it did not know."""
+    return int(_run(session, "report_job", {}, _new_log("on_disk"))["reported"])
+
+
 def _new_log(name: str) -> Path:
     folder = dagster_home() / "fly64_logs"
     folder.mkdir(exist_ok=True)
@@ -91,6 +99,7 @@ def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -
 
     In this process, or where the launcher of the instance takes it.
     """
+    _follow_instance()
     from fly64_assets import definitions
     from fly64_assets.automation.launched import execute_elsewhere, launches_elsewhere
     from fly64_assets.automation.runs import execute
@@ -105,6 +114,32 @@ def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -
 def audit_job(request: Mapping[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """In the child: the job ``audit`` over the code location that the environment names."""
     from fly64_assets.automation.runs import audit
+
+    _follow_instance()
     from fly64_assets.definitions import defs
 
     return {"checks": audit(defs, **request)}
+
+
+def report_job(_request: Mapping[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
+    """In the child: what is on disk of the study that the environment names, as materialisations of its own keys."""
+    from fly64_assets.automation.runs import load_instance
+    from fly64_assets.automation.side_by_side import note_side_by_side
+
+    design = load_design(default_study())
+    with load_instance() as instance:
+        note_side_by_side(instance, design.name)
+        _follow_instance()
+        from fly64_assets.assets.on_disk import report_on_disk
+
+        store = ArtifactStore(Path(default_data_root()), design.name)
+        return {"reported": report_on_disk(instance, design, store)}
+
+
+def _follow_instance() -> None:
+    """In the child: the asset keys that the study has in this instance."""
+    from fly64_assets.automation.runs import load_instance
+    from fly64_assets.automation.side_by_side import follow_instance
+
+    with load_instance() as instance:
+        follow_instance(instance, load_design(default_study()).name)
