@@ -28,6 +28,7 @@ PASSED_ON: Final = (
     EXECUTOR_VARIABLE,
     FAILURE_VARIABLE,
     HOME_VARIABLE,
+    PREFIX_VARIABLE,
 )
 """What a run or a step on another machine must have as the process that launches it."""
 DEFAULT_STUDY: Final = "demo"

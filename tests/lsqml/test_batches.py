@@ -10,12 +10,13 @@ import pytest
 from fixtures.scan import measure, soft_probe
 from hypothesis import given
 from hypothesis import strategies as st
-from ptychi.io_handles import PtychographyCompactBatchSampler
 
 from fly64_assets.engines.execution import Execution
 from fly64_assets.lsqml import batches, engine
 from fly64_assets.lsqml.batches import compact_batches
 from fly64_assets.lsqml.settings import LsqmlSettings
+
+library = batches.ptychi.io_handles.PtychographyCompactBatchSampler
 
 
 def uniform(count: int, seed: int = 0) -> np.ndarray:
@@ -43,10 +44,10 @@ def test_every_frame_is_in_one_batch_and_batches_are_equal(count: int, size: int
 
 def test_batches_are_as_compact_as_the_librarys() -> None:
     positions = uniform(1500)
-    library = PtychographyCompactBatchSampler(positions, 50).clusters_of_indices
+    theirs = library(positions, 50).clusters_of_indices
     ours = compact_batches(positions, 50)
-    assert len(ours) == len(library)
-    assert spread(positions, ours) < 1.1 * spread(positions, library)
+    assert len(ours) == len(theirs)
+    assert spread(positions, ours) < 1.1 * spread(positions, theirs)
 
 
 def test_a_grid_is_cut_into_squares() -> None:
@@ -77,4 +78,4 @@ def test_many_frames_are_batched_here_and_few_by_the_library(scan, monkeypatch) 
         ours = [part.tolist() for part in compact_batches(sampler.positions, 16)]
         assert ([part.tolist() for part in sampler.clusters_of_indices] == ours) == (most == 10)
         assert np.isfinite(result.object).all()
-        assert PtychographyCompactBatchSampler.build_clusters is not batches._build_clusters
+        assert library.build_clusters is not batches._build_clusters
