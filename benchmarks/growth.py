@@ -1,4 +1,4 @@
-"""How cost grows with the scan: simulation, views, overlap, hashing, and LSQML's batches, each beside a floor or a peer.
+"""How cost grows with the scan: simulation, views, overlap, hashing, LSQML's batches, each beside a floor or a peer.
 
     OMP_NUM_THREADS=1 python benchmarks/growth.py [--quick] [--json] [--largest N]
 
@@ -175,7 +175,7 @@ def batches_and_library(size: int) -> tuple[Callable[[], object], Callable[[], o
 
 
 def hashing(folder: Path) -> Callable[[int], tuple[Callable[[], object], Callable[[], object]]]:
-    """SHA256 of a file of so many KiB that was written just now, as no memo knows it, against reading it and hashing."""
+    """SHA256 of a file of so many KiB that was touched just now, so that none is remembered, against its floor."""
 
     def pair(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
         path = folder / "file.bin"

@@ -19,12 +19,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from measure import entry, show
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from endtoend.client import ASSETS, CHECKS, PARTITIONS, Client
+from endtoend.services import HOST, free_port, until
 
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.keys import BASE, REPORT, Cell, Coordinates, Half
@@ -36,6 +42,8 @@ from fly64_assets.study.table import STAGES, Key, Stage
 
 BIN = Path(sys.executable).parent
 NAME = "many"
+FLOOR = "{ version }"
+"""The least that a webserver can be asked."""
 ONE = {
     "name": NAME,
     "dose_list": [1e3],
@@ -175,9 +183,52 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def best(work: Callable[[], float], rounds: int) -> float:
-    """The least of a few times: other work on the machine only adds."""
-    return min(work() for _ in range(rounds))
+@contextmanager
+def webserver(folder: Path) -> Iterator[Client]:
+    """Dagster's webserver on the study in ``folder``, without a daemon, and a client of it."""
+    port = free_port()
+    command = [BIN / "dagster-webserver", "-h", HOST, "-p", str(port), "-m", "fly64_assets.definitions"]
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=silent, stderr=silent)
+    try:
+        client = Client(port)
+        until(partial(_answers, client), 300, "webserver")
+        yield client
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(client: Client) -> bool:
+    with suppress(OSError, AssertionError):
+        return bool(client.ask(FLOOR))
+    return False
+
+
+def pages(folder: Path, rounds: int, cells: int) -> list[dict[str, Any]]:
+    """Seconds of the queries behind the pages of the UI; the peer asks for the version of the server."""
+    key = {"path": ["overlap_view"]}
+    with webserver(folder) as client:
+        backfill = client.backfill(["overlap_view"], None)
+        questions: dict[str, Callable[[], object]] = {
+            "asset graph": lambda: client.ask(ASSETS),
+            "partition status": lambda: client.ask(PARTITIONS, key=key),
+            "checks of an asset": lambda: client.ask(CHECKS, key=key),
+            "backfill page": lambda: client.backfill_state(backfill),
+        }
+        results = []
+        for name, ask in questions.items():
+            ask()
+            times = [(_seconds(ask), _seconds(lambda: client.ask(FLOOR))) for _ in range(rounds)]
+            ours, floor = (sorted(column)[len(times) // 2] for column in zip(*times, strict=True))
+            results.append(entry(f"UI: {name}", ours, floor, unit="s", peer="a query of nothing", n=rounds, size=cells))
+    return results
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
 def measure(folder: Path, doses: int, views: int, bases: int, rounds: int) -> list[dict[str, Any]]:
@@ -190,8 +241,8 @@ def measure(folder: Path, doses: int, views: int, bases: int, rounds: int) -> li
         once = 1 if name == "report" else rounds
         times = [(fly64(template, *command), fly64(many, *command)) for _ in range(once)]
         peer, ours = (min(column) for column in zip(*times, strict=True))
-        results.append(entry(f"fly64 {name}", ours, peer, unit="s", peer="one cell", n=once, cells=cells))
-    return results
+        results.append(entry(f"fly64 {name}", ours, peer, unit="s", peer="one cell", n=once, size=cells))
+    return results + pages(template, 10, 1) + pages(many, 10, cells)
 
 
 def main() -> None:
