@@ -19,6 +19,7 @@ from fly64_assets.engines.process import Message, run_job
 from fly64_assets.errors import EngineError
 from fly64_assets.resources.environment import default_data_root, default_study
 from fly64_assets.store.artifacts import ArtifactStore
+from fly64_assets.store.storage import root_folder
 from fly64_assets.study.design import load_design
 
 STOP_SECONDS: Final = 20
@@ -132,7 +133,7 @@ def report_job(_request: Mapping[str, Any], _progress: Callable[..., None]) -> d
         _follow_instance()
         from fly64_assets.assets.on_disk import report_on_disk
 
-        store = ArtifactStore(Path(default_data_root()), design.name)
+        store = ArtifactStore(root_folder(default_data_root()), design.name)
         return {"reported": report_on_disk(instance, design, store)}
 
 
