@@ -69,6 +69,8 @@ WHICH_CHECK: Final = (
     ("fly64 audit", "judge the content of everything again: contract, physics, networks; minutes to hours"),
 )
 GLOBAL_OPTIONS: Final = ("--study", "--data-root")
+SEVERAL: Final = "ui"
+"""The command that has an option ``--study`` of its own, which may be repeated."""
 AFTER_TOO: Final = "--study NAME-or-FILE and --data-root DIR (see `fly64 --help`) may stand here, too."
 
 
@@ -106,6 +108,8 @@ def global_options_first(args: Sequence[str]) -> list[str]:
     --------
     >>> global_options_first(["run", "--study", "fly64", "--dry-run", "--data-root=d"])
     ['--study', 'fly64', '--data-root=d', 'run', '--dry-run']
+    >>> global_options_first(["ui", "--study", "demo", "--data-root", "d", "--study", "fly64"])
+    ['--data-root', 'd', 'ui', '--study', 'demo', '--study', 'fly64']
     """
     first: list[str] = []
     rest: list[str] = []
@@ -113,9 +117,10 @@ def global_options_first(args: Sequence[str]) -> list[str]:
     for word in words:
         if word == "--":
             return [*first, *rest, word, *words]
-        if word in GLOBAL_OPTIONS:
+        moved = [name for name in GLOBAL_OPTIONS if name != "--study" or rest[:1] != [SEVERAL]]
+        if word in moved:
             first += [word, *itertools.islice(words, 1)]
-        elif word.startswith(tuple(f"{name}=" for name in GLOBAL_OPTIONS)):
+        elif word.startswith(tuple(f"{name}=" for name in moved)):
             first.append(word)
         else:
             rest.append(word)

@@ -51,6 +51,8 @@ def test_global_options_may_follow_the_command(fly64, tmp_path):
     assert len({answer.output for answer in answers}) == 1
     assert f"study fly64, base none yet, data in {tmp_path / 'elsewhere'}" in answers[1].output
     assert global_options_first(["export", "--", "--study"]) == ["export", "--", "--study"]
+    several = ["ui", "--study", "a", "--study", "b"]
+    assert global_options_first(several) == several
     assert CliRunner().invoke(main, ["plan", "--study"]).exit_code == 2
 
 
