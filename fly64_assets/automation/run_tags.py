@@ -4,7 +4,9 @@ The active base of a study may change while runs are queued or executing. A run 
 its first step stores it in a tag, and what changes the active base stores it in the tags of queued runs.
 """
 
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -24,6 +26,8 @@ FOLLOWS_TAG = "fly64/follows"
 COMMAND_TAG = "fly64/command"
 RESUME = "run"
 """A run with ``fly64/command: run`` leaves alone what is fresh; any other run rebuilds what it selects."""
+MACHINE_TAG = "fly64/machine"
+"""Where the processes of a run are: host name, the machine's start, and the space in which process ids are unique."""
 RETRY_TAG = "dagster/will_retry"
 """On a failed run: whether Dagster's daemon begins it again."""
 BACKFILL_TAG = "dagster/backfill"
@@ -59,7 +63,7 @@ def store_of_run(
     base = base or (active.base_id if active else None)
     if base is None:
         return store
-    place = {STUDY_TAG: store.study, BASE_TAG: base} | partition_tags(partition)
+    place = {STUDY_TAG: store.study, BASE_TAG: base, MACHINE_TAG: this_machine()} | partition_tags(partition)
     context.instance.add_run_tags(run.run_id, {name: value for name, value in place.items() if name not in run.tags})
     if active is not None and active.base_id == base:
         # The note may change from now on.
@@ -68,6 +72,14 @@ def store_of_run(
         return store.on(base, CHOSEN)
     except ArtifactError as error:
         raise ArtifactError(f"the run's tag {BASE_TAG} cannot be followed: {error}") from error
+
+
+def this_machine() -> str:
+    """Host name, boot and process namespace: a container has its own processes, and may have another's host name."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    return socket.gethostname()
 
 
 def partition_tags(partition_key: str) -> dict[str, str]:

@@ -17,9 +17,18 @@ import dagster as dg
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from fly64_assets.automation.graph import AUDIT
-from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME, RETRY_TAG, asset_key
+from fly64_assets.automation.run_tags import (
+    BASE_TAG,
+    COMMAND_TAG,
+    MACHINE_TAG,
+    RESUME,
+    RETRY_TAG,
+    asset_key,
+    this_machine,
+)
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 
@@ -129,6 +138,16 @@ def load_instance() -> dg.DagsterInstance:
     return instance
 
 
+def storage_place(instance: dg.DagsterInstance) -> str:
+    """Where an instance keeps its runs, without any password."""
+    storage = instance.run_storage
+    if isinstance(storage, SqliteRunStorage) or not isinstance(storage, SqlRunStorage):
+        return "SQLite files there" if isinstance(storage, SqliteRunStorage) else type(storage).__name__
+    with storage.connect() as connection:
+        url = connection.engine.url
+        return f"{url.get_backend_name()}: database {url.database} on {url.host}:{url.port}"
+
+
 def slot_holders(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun | None]:
     """Runs that hold a slot of a pool or wait for one, by their id; None for a run that the instance does not know."""
     return {run: instance.get_run_by_id(run) for run in sorted(instance.event_log_storage.get_concurrency_run_ids())}
@@ -152,17 +171,18 @@ def free_slots(instance: dg.DagsterInstance) -> list[str]:
 def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark as failed every run that counts as running and whose process on this machine has ended; returns their ids.
 
-    Such a run would block its backfill, which waits for it, and keep the pool slot that it held. Only where the
-    instance keeps its runs in SQLite and on this machine: another storage may be shared with machines whose processes
-    cannot be seen from here, and a launcher may take runs to such machines. A run that has not recorded its process yet
-    is left alone: Dagster's monitoring ends it when it takes too long to start.
+    Such a run would block its backfill, which waits for it, and keep the pool slot that it held. None where a launcher
+    takes runs to other machines. An instance in SQLite is of this machine alone; in another storage, which machines may
+    share, only those runs count whose tag names this machine, with processes that can be seen from here or were there
+    before its restart. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it
+    takes too long to start.
     """
-    if not isinstance(instance.run_storage, SqliteRunStorage) or to_a_cluster(instance):
+    if to_a_cluster(instance):
         return []
+    shared = not isinstance(instance.run_storage, SqliteRunStorage)
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*AT_WORK, dg.DagsterRunStatus.CANCELING])):
-        process = _process(instance, run.run_id)
-        if process is None or _is_alive(*process):
+        if not (_restarted_since(run) if shared and not _visible(run) else _has_ended(instance, run)):
             continue
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, LOST)
@@ -176,6 +196,23 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
 def to_a_cluster(instance: dg.DagsterInstance) -> bool:
     """Whether the instance's launcher takes runs elsewhere; Dagster's own keeps them on this machine."""
     return not isinstance(instance.run_launcher, (DefaultRunLauncher, SyncInMemoryRunLauncher))
+
+
+def _has_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the process of a run of this machine has ended; False where none is known."""
+    process = _process(instance, run.run_id)
+    return process is not None and not _is_alive(*process)
+
+
+def _visible(run: dg.DagsterRun) -> bool:
+    """Whether the process ids that a run has recorded are those of this process's surroundings."""
+    return run.tags.get(MACHINE_TAG) == this_machine()
+
+
+def _restarted_since(run: dg.DagsterRun) -> bool:
+    """Whether a run was of this machine, which was restarted since then."""
+    noted, now = run.tags.get(MACHINE_TAG, "").split(), this_machine().split()
+    return len(noted) == len(now) == 3 and noted[0] == now[0] and noted[1] != now[1]
 
 
 def runs_at_work(instance: dg.DagsterInstance) -> list[str]:

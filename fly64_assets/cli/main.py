@@ -17,6 +17,7 @@ from fly64_assets.cli.commands.doctor import doctor
 from fly64_assets.cli.commands.export import export
 from fly64_assets.cli.commands.files import bundle, contract
 from fly64_assets.cli.commands.importing import import_data
+from fly64_assets.cli.commands.instance import instance
 from fly64_assets.cli.commands.opening import open_page
 from fly64_assets.cli.commands.overlap import overlap
 from fly64_assets.cli.commands.ptychopinn import legacy
@@ -34,6 +35,7 @@ from fly64_assets.resources.environment import (
     FAILURE_VARIABLE,
     HOME_VARIABLE,
     INBOX_VARIABLE,
+    POSTGRES_PASSWORD_VARIABLE,
     STEP_CPUS_VARIABLE,
     STEP_GPUS_VARIABLE,
     STEP_MEMORY_VARIABLE,
@@ -45,7 +47,7 @@ SECTIONS: Final = {
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
     "Base and data": (base, import_data, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),
-    "Admin": (ui, clean),
+    "Admin": (ui, instance, clean),
     "Compatibility": (legacy,),
 }
 VARIABLES: Final = (
@@ -56,6 +58,7 @@ VARIABLES: Final = (
     (STEP_CPUS_VARIABLE, "processor cores requested per engine run on a cluster [default: 1]"),
     (STEP_MEMORY_VARIABLE, "memory in GiB requested per engine run on a cluster [default: 4]"),
     (HOME_VARIABLE, "folder of the Dagster instance [default: .dagster]"),
+    (POSTGRES_PASSWORD_VARIABLE, "password of the PostgreSQL database of the instance"),
 )
 
 

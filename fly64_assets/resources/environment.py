@@ -18,6 +18,7 @@ EXECUTOR_VARIABLE: Final = "FLY64_EXECUTOR"
 FAILURE_VARIABLE: Final = "FLY64_ON_FAILURE"
 HOME_VARIABLE: Final = "DAGSTER_HOME"
 PREFIX_VARIABLE: Final = "FLY64_ASSET_PREFIX"
+POSTGRES_PASSWORD_VARIABLE: Final = "FLY64_POSTGRES_PASSWORD"  # noqa: S105 (its name)
 PASSED_ON: Final = (
     STUDY_VARIABLE,
     DATA_ROOT_VARIABLE,
@@ -29,6 +30,7 @@ PASSED_ON: Final = (
     FAILURE_VARIABLE,
     HOME_VARIABLE,
     PREFIX_VARIABLE,
+    POSTGRES_PASSWORD_VARIABLE,
 )
 """What a run or a step on another machine must have as the process that launches it."""
 DEFAULT_STUDY: Final = "demo"

@@ -18,7 +18,7 @@ from typing import Final
 import click
 
 from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, print_json, refusal, unusable
-from fly64_assets.cli.driver.instance import FREE_SLOTS, slots_are_kept, unfit
+from fly64_assets.cli.driver.instance import FREE_SLOTS, differences, slots_are_kept, unfit
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
@@ -125,13 +125,16 @@ def _instance() -> Diagnosis:
         return BAD, f"{home} is not writable: set {HOME_VARIABLE} or change its permissions"
     if not settings.exists():
         return WARNING, f"{home} has no dagster.yaml; `fly64 run` puts the project's own there"
-    from fly64_assets.automation.runs import load_instance
+    from fly64_assets.automation.runs import load_instance, storage_place
 
     with load_instance() as instance:
         freed = instance.run_monitoring_enabled and instance.run_monitoring_settings.get(FREE_SLOTS)
+        where = storage_place(instance)
+    different = differences(settings)
+    said = f"; other settings than shipped: {', '.join(different)}" if different else ""
     if not freed:
-        return WARNING, slots_are_kept(settings)
-    return GOOD, f"Dagster's instance is {home}"
+        return WARNING, f"{slots_are_kept(settings)}{said}"
+    return GOOD, f"Dagster's instance is {home}, its runs are in {where}{said}"
 
 
 def _slots() -> Diagnosis:

@@ -67,9 +67,11 @@ def ui(session: Session, port: int, host: str, beside: tuple[str, ...]) -> None:
     inboxes = ", ".join(str(_inbox(study, name if workspace else "")) for name, study in studies.items())
     click.echo(f"starting the Dagster UI and daemon (instance in {home}; base files go into {inboxes})")
     asked: list[int] = []
+    from fly64_assets.automation.daemons import only_daemon
+
     # Also where a shell started this process in the background with Ctrl-C ignored: Dagster would otherwise ignore
     # SIGTERM as well.
-    with signals_to(lambda number, _frame: asked.append(number), *SIGNALS):
+    with only_daemon(), signals_to(lambda number, _frame: asked.append(number), *SIGNALS):
         services = _start(sessions[0], workspace, host, port)
         try:
             _watch(services, host, port, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -21,6 +22,10 @@ MONITORING: Final = "run_monitoring"
 FREE_SLOTS: Final = "free_slots_after_run_end_seconds"
 ADDED: Final = {"enabled": True, FREE_SLOTS: 1}
 """Without them a run that is killed keeps its slot of a pool, and every other engine waits for it for ever."""
+
+STORAGE: Final = "storage"
+_STORAGES: Final = {STORAGE, "run_storage", "event_log_storage", "schedule_storage"}
+"""Sections of Dagster's settings that say where it keeps things."""
 
 
 def dagster_home() -> Path:
@@ -64,10 +69,35 @@ def ready_instance() -> Path:
         for run in free_slots(instance):
             click.echo(f"run {run[:8]} had ended and still held a slot of a pool: it is free now", err=True)
     if settings.is_file() and (added := with_free_slots(settings.read_bytes())):
-        click.echo(_written(settings, added), err=True)
+        name = f"{MONITORING}.{FREE_SLOTS}"
+        click.echo(_written(settings, added, "killed runs give their slots back", name, {MONITORING: ADDED}), err=True)
     elif not monitored:
         click.echo(slots_are_kept(settings), err=True)
     return home
+
+
+def differences(settings: Path) -> list[str]:
+    """Settings that differ from the shipped ones, as ``name: value (shipped: value)``; other sections by their name."""
+    ours = _flat(_read((Path(fly64_assets.__file__).parent / "dagster.yaml").read_text()))
+    theirs = _flat(_read(settings.read_text(errors="replace")))
+    changed = [
+        f"{name}: {theirs.get(name, 'not set')} (shipped: {value})"
+        for name, value in ours.items()
+        if name not in theirs or theirs[name] != value
+    ]
+    known = {name.partition(".")[0] for name in ours}
+    added = {name.partition(".")[0] for name in theirs} - known
+    return changed + [f"{name} (shipped: none)" for name in sorted(added)]
+
+
+def _flat(settings: Any, above: str = "") -> dict[str, Any]:
+    """Values of nested settings by their dotted names."""
+    if not isinstance(settings, dict):
+        return {above: settings} if above else {}
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{above}.{name}" if above else str(name))
+    return found
 
 
 def slots_are_kept(settings: Path) -> str:
@@ -78,7 +108,18 @@ def slots_are_kept(settings: Path) -> str:
     )
 
 
-def _written(settings: Path, added: bytes) -> str:
+def keep_in(settings: Path, storage: Mapping[str, Any]) -> str:
+    """Have an instance keep everything where the section ``storage`` says; what was done, or is left to the user."""
+    content = settings.read_bytes() if settings.is_file() else b""
+    section, purpose = {STORAGE: dict(storage)}, "Dagster keeps its runs and events there"
+    if _STORAGES & set(_read(content.decode(errors="replace")) or ()):
+        why = f"{settings} has a section about storage already and was not changed"
+        return _left_to_user(settings, why, purpose, section)
+    added = content.rstrip() + b"\n\n" + yaml.safe_dump(section, sort_keys=False).encode()
+    return _written(settings, added.lstrip(), purpose, STORAGE, section)
+
+
+def _written(settings: Path, added: bytes, purpose: str, name: str, section: Mapping[str, Any]) -> str:
     """Write settings unless the file is a link or cannot be written; what was done, or which lines the user may add."""
     if settings.is_symlink():
         why = f"{settings} is a symbolic link and was not changed"
@@ -91,11 +132,16 @@ def _written(settings: Path, added: bytes) -> str:
             cause = error if isinstance(error, OSError) else error.__cause__
             why = f"{settings} could not be changed ({getattr(cause, 'strerror', None) or error})"
         else:
-            return f"{settings}: added {MONITORING}.{FREE_SLOTS}, so that killed runs give their slots back"
-    lines = yaml.safe_dump({MONITORING: ADDED}, sort_keys=False).strip()
+            return f"{settings}: added {name}, so that {purpose}"
+    return _left_to_user(settings, why, purpose, section)
+
+
+def _left_to_user(settings: Path, why: str, purpose: str, section: Mapping[str, Any]) -> str:
+    (name,) = section
+    lines = yaml.safe_dump(dict(section), sort_keys=False).strip()
     return (
-        f"{why}. So that killed runs give their slots back, add to {settings.resolve()} what it lacks of these lines "
-        f"(a section {MONITORING} that is there already stays the only one):\n{lines}"
+        f"{why}. So that {purpose}, add to {settings.resolve()} what it lacks of these lines "
+        f"(a section {name} that is there already stays the only one):\n{lines}"
     )
 
 
