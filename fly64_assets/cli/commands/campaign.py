@@ -6,7 +6,7 @@ import csv
 import functools
 import io
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -94,9 +94,9 @@ def _filters(found: Campaign) -> Filters:
     return Filters(splits=(JUDGED_SPLIT,) if found.judged_only else ())
 
 
-def _wanted(keys: Collection[Key], methods: Collection[str]) -> list[Key]:
-    """Those stages that belong to some methods, or to none."""
-    return [key for key in keys if not methods or not key.method or key.method in methods]
+def _wanted(states: Mapping[Key, State], methods: Collection[str]) -> dict[Key, State]:
+    """States of those stages that belong to some methods, or to none; without ``methods``, of all."""
+    return {key: state for key, state in states.items() if not methods or not key.method or key.method in methods}
 
 
 def _run(
@@ -123,8 +123,8 @@ def _run(
             record = intake_generated(store, design, base.recipe, base.name, parameters, probe, click.echo)
             name = str(record.values["base_id"])
         own = store.on(name, CHOSEN)
-        states = study_states(own, design)
-        keys = _wanted(to_build(design, states, filters), methods)
+        states = _wanted(study_states(own, design), methods)
+        keys = to_build(design, states, filters)
         click.echo(f"{title} ({name}): {len(keys)} of {len(states)} stages to build")
         if keys and not options.dry_run:
             failed += [f"{base.name} {label}" for label in build_stages(options, design, keys, accelerator, own)[1]]
@@ -142,7 +142,7 @@ def _states(
     if not name:
         return {}
     states = study_states(store.on(name, CHOSEN), design, quick=True)
-    return {key: states[key] for key in _wanted(states, methods) if filters.match(key)}
+    return {key: state for key, state in _wanted(states, methods).items() if filters.match(key)}
 
 
 def _show(

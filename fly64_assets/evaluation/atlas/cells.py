@@ -1,0 +1,98 @@
+"""The table of a campaign as cells: errors of methods, paired by what was reconstructed.
+
+A *sample* is one base at one dose, view and repeat: all methods saw the same frames of it. A *cell* of the atlas is a
+dose and a view; its samples are those of different objects, probes, seeds and repeats.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+UNIFORM: Final = "flat"
+"""The uniform object among the methods of a table: the baseline, no method."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one sample.
+
+    ``error`` is its phase RMSE [rad]; ``photons`` are per object pixel, ``overlap`` is the linear overlap of nearest
+    probes on average; ``values`` holds all columns of the table as texts.
+    """
+
+    sample: tuple[str, ...]
+    kind: str
+    probe: str
+    tunable: bool
+    dose: int
+    view: str
+    method: str
+    error: float
+    photons: float
+    overlap: float
+    values: Mapping[str, str]
+
+    def number(self, column: str) -> float:
+        """A column as a number. Raises ``ValueError`` where it is empty."""
+        return float(self.values[column])
+
+
+def read_rows(lines: Iterable[str]) -> list[Row]:
+    """Rows of a campaign's table (CSV) that have an error; methods without a result are left out.
+
+    Raises ``ValueError`` if the table lacks a column.
+    """
+    reader = csv.DictReader(lines)
+    needed = {"base", "object", "probe", "tunable", "dose", "view", "repeat", "method", "phase_rmse"}
+    needed |= {"photons_per_pixel", "linear_overlap"}
+    if missing := sorted(needed - set(reader.fieldnames or ())):
+        raise ValueError(
+            f"the table lacks the columns {', '.join(missing)}: expected that of `fly64 campaign FILE table`"
+        )
+    return [row_of(values) for values in reader if values["phase_rmse"] and values["linear_overlap"]]
+
+
+def row_of(values: Mapping[str, Any]) -> Row:
+    """A row of the table."""
+    text = {name: str(value) for name, value in values.items()}
+    return Row(
+        sample=(text["base"], text["dose"], text["view"], text["repeat"]),
+        kind=text["object"],
+        probe=text["probe"],
+        tunable=text["tunable"] == "True",
+        dose=int(float(text["dose"])),
+        view=text["view"],
+        method=text["method"],
+        error=float(text["phase_rmse"]),
+        photons=float(text["photons_per_pixel"]),
+        overlap=float(text["linear_overlap"]),
+        values=text,
+    )
+
+
+def methods_of(rows: Iterable[Row]) -> list[str]:
+    """Methods in the order of the table, without the uniform object."""
+    return [method for method in dict.fromkeys(row.method for row in rows) if method != UNIFORM]
+
+
+def by_sample(rows: Iterable[Row]) -> dict[tuple[str, ...], dict[str, Row]]:
+    """Rows of every sample by method."""
+    found: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row.sample, {})[row.method] = row
+    return found
+
+
+def geometric_mean(errors: Sequence[float]) -> float:
+    """Mean of errors that are compared by their ratios.
+
+    Examples
+    --------
+    >>> round(geometric_mean([0.1, 0.4]), 3)
+    0.2
+    """
+    return math.exp(math.fsum(map(math.log, errors)) / len(errors))

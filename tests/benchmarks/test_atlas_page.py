@@ -1,0 +1,41 @@
+"""The page of the atlas from a table: its tables, its laws, its figures, and its campaign's file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fixtures.atlas import made_up
+
+from fly64_assets.simulation.objects.kinds import HELD_OUT, TUNABLE
+from fly64_assets.study.campaign import load_campaign
+
+ATLAS = Path(__file__).parents[2] / "benchmarks" / "atlas"
+
+
+def test_the_page_is_written_between_its_marks(tmp_path):
+    table, page = tmp_path / "atlas.csv", tmp_path / "atlas.md"
+    table.write_text(made_up(noise=0.1, floor=-3.0).replace(",two,", ",pinn,"))
+    page.write_text("# Atlas\n<!-- atlas: first line -->\nold\n<!-- atlas: last line -->\nthe end\n")
+    command = [sys.executable, ATLAS / "page.py", table, "--page", page, "--figures", tmp_path]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    text = page.read_text()
+    assert text.startswith("# Atlas\n<!-- atlas: first line -->")
+    assert text.endswith("<!-- atlas: last line -->\nthe end\n")
+    assert "old" not in text
+    assert "kinds that only results are for" in text
+    assert text.count("| `one` |") >= 20  # as winner of every cell
+    assert "- dose 100: `pinn` has 1.2" in text
+    for name in ("atlas_errors.png", "atlas_winners.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_atlas_has_what_its_claims_need():
+    campaign = load_campaign(ATLAS / "campaign.yaml")
+    design = campaign.design()
+    assert len(set(campaign.objects) & set(HELD_OUT)) >= 4
+    assert set(campaign.objects) & set(TUNABLE)
+    assert len(campaign.probes) >= 2
+    assert len(design.doses) >= 5
+    assert len(design.views) >= 4
+    assert (design.overlap_of, design.dose_per) == ("probe", "pixel")
