@@ -1,9 +1,13 @@
 """The executor is a matter of configuration: one variable, and the package where it needs one."""
 
 import importlib.util
+import re
 import sys
+from pathlib import Path
 
+import dagster as dg
 import pytest
+import yaml
 
 from fly64_assets.automation.executors import chosen_executor, passed_on
 from fly64_assets.definitions import build_definitions
@@ -50,3 +54,18 @@ def test_steps_elsewhere_get_the_variables_that_are_set_here(monkeypatch):
     monkeypatch.delenv("FLY64_INBOX", raising=False)
     assert "FLY64_STUDY" in passed_on()
     assert "FLY64_INBOX" not in passed_on()
+
+
+def test_the_page_about_ray_leaves_room_for_steps(tmp_path):
+    """Runs hold little of a processor, and no GPU; the executor's own numbers would replace those of the steps."""
+    pytest.importorskip("dagster_ray", reason="needs the extra ray: make cluster")
+    page = (Path(__file__).parents[2] / "docs/how-to/ray.md").read_text()
+    settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1))
+    ray = settings["run_launcher"]["config"]["ray"]
+    assert 0 < ray["num_cpus"] <= 0.5
+    assert not {"num_gpus", "memory"} & ray.keys()
+    assert "pools" not in settings["concurrency"]
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings).replace("env: RAY_ADDRESS", "env: HOME"))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert type(instance.run_launcher).__name__ == "RayRunLauncher"
+        assert instance.run_monitoring_start_timeout_seconds >= 7 * 86400

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.errors import DagsterInvalidConfigError
+from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 
 from fly64_assets.automation.demands import Demand
+from fly64_assets.automation.launched import end_if_lost, lost_job_sensor
+from fly64_assets.automation.runs import close_lost_runs
 from fly64_assets.automation.slurm import JOB_TAG, SlurmRunLauncher, job_request, own_settings
 from fly64_assets.automation.slurm_jobs import (
     ENDED,
@@ -275,3 +279,51 @@ def test_the_log_of_a_job_is_shown_with_its_last_lines(instance, tmp_path):
     assert "line 99" in shown
     assert "line 79\n" not in shown
     assert instance.run_launcher.get_run_worker_debug_info(run, include_container_logs=False) == f"Its log: {log}"
+
+
+def test_the_settings_of_the_page_are_settings_of_an_instance(tmp_path):
+    """They let a job wait for weeks, and limit nothing that Slurm shares out."""
+    page = (Path(__file__).parents[2] / "docs/how-to/slurm.md").read_text()
+    (tmp_path / "dagster.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance.run_launcher, SlurmRunLauncher)
+        assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_start_timeout_seconds >= 7 * 86400
+        assert instance.run_retries_enabled
+        assert instance.global_op_concurrency_default_limit is None
+    for name in SlurmRunLauncher.config_type():
+        assert f"`{name}`" in page
+
+
+def test_runs_that_a_launcher_takes_elsewhere_are_not_judged_by_processes_of_this_machine(instance):
+    run = instance.create_run_for_job(both, status=dg.DagsterRunStatus.STARTED)
+    nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(nobody))}))
+    assert close_lost_runs(instance) == []
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_whose_job_has_vanished_is_failed_and_one_that_was_to_be_cancelled_is_cancelled(instance, program):
+    program("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    program("sacct", "exit 1")
+    for before, after in (("STARTING", "FAILURE"), ("CANCELING", "CANCELED")):
+        run = instance.create_run_for_job(both, status=dg.DagsterRunStatus(before), tags={JOB_TAG: "7"})
+        assert end_if_lost(instance, run)
+        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus(after)
+        assert any("Slurm job 7 is unknown to Slurm" in entry.message for entry in instance.all_logs(run.run_id))
+        assert not end_if_lost(instance, run)
+
+
+def test_a_run_that_is_well_is_left_alone(instance, program):
+    program("scontrol", f"echo '{SHOWN.strip()}'")
+    run = instance.create_run_for_job(both, status=dg.DagsterRunStatus.STARTING, tags={JOB_TAG: "1"})
+    assert not end_if_lost(instance, run)
+    said = lost_job_sensor()(dg.build_sensor_context(instance=instance)).skip_message
+    assert said == "1 runs wait for their cluster"
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTING
+
+
+def test_the_sensor_does_nothing_where_runs_stay_on_this_machine():
+    with dg.DagsterInstance.ephemeral() as here:
+        said = lost_job_sensor()(dg.build_sensor_context(instance=here)).skip_message
+    assert said == "runs stay on this machine"

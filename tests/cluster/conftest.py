@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,21 +18,13 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.origin import get_python_environment_entry_point
 
 LOCATION = Path(__file__).with_name("location.py")
-DAGSTER_YAML = {
-    "telemetry": {"enabled": False},
-    "run_launcher": {
-        "module": "fly64_assets.automation.slurm",
-        "class": "SlurmRunLauncher",
-        "config": {"partition": "gpu"},
-    },
-    "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
-    "run_monitoring": {
-        "enabled": True,
-        "start_timeout_seconds": 2592000,
-        "poll_interval_seconds": 3,
-        "free_slots_after_run_end_seconds": 1,
-    },
-}
+PAGES = Path(__file__).parents[2] / "docs/how-to"
+
+
+def settings_of(page):
+    """The settings of an instance that a page of the documentation tells to use."""
+    text = (PAGES / f"{page}.md").read_text()
+    return yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +54,10 @@ def instance(slurm, tmp_path):
     """An instance whose runs are jobs of that Slurm."""
     home = tmp_path / "home"
     home.mkdir()
-    (home / "dagster.yaml").write_text(yaml.safe_dump(DAGSTER_YAML))
+    settings = settings_of("slurm")
+    settings["run_launcher"]["config"].pop("time_limit")
+    settings["run_monitoring"]["poll_interval_seconds"] = 3
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
         for run in instance.get_runs():
@@ -72,6 +68,11 @@ def instance(slurm, tmp_path):
 @pytest.fixture
 def launch(instance, tmp_path):
     """Launches the job of the code location, with tags; the id of its run."""
+    return launcher_of(instance, tmp_path)
+
+
+def launcher_of(instance, folder):
+    """A function that launches the job of the code location through an instance."""
     from cluster.location import on_one_gpu
 
     repository = ReconstructableRepository.for_file(str(LOCATION), "defs", str(LOCATION.parent))
@@ -79,7 +80,7 @@ def launch(instance, tmp_path):
     origin = repository.get_reconstructable_job("on_one_gpu").get_python_origin()
 
     def launched(**tags):
-        config = {"ops": {"work": {"config": {"folder": str(tmp_path)}}}}
+        config = {"ops": {"work": {"config": {"folder": str(folder)}}}}
         run = instance.create_run_for_job(on_one_gpu, run_config=config, tags=tags, job_code_origin=origin)
         instance.launch_run(run.run_id, None)
         return run.run_id

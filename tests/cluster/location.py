@@ -1,4 +1,4 @@
-"""A code location without a study: a job on one pretended GPU that says when it begins, and ends when it may."""
+"""A code location without a study: a job on one pretended GPU that says when it begins and ends."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from fly64_assets.automation.demands import Demand
+from fly64_assets.automation.executors import chosen_executor
 
 
 @dg.op(tags=Demand(cpus=1, gpus=1, memory_gib=1).tags(), config_schema={"folder": str})
@@ -16,12 +17,13 @@ def work(context: dg.OpExecutionContext) -> None:
     (folder / f"began_{context.run.run_id}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     while not (folder / "go").exists():
         time.sleep(0.2)
+    (folder / f"ended_{context.run.run_id}").touch()
 
 
-@dg.job(executor_def=dg.in_process_executor)
+@dg.job
 def on_one_gpu() -> None:
     """One step."""
     work()
 
 
-defs = dg.Definitions(jobs=[on_one_gpu])
+defs = dg.Definitions(jobs=[on_one_gpu], executor=chosen_executor())

@@ -37,7 +37,7 @@ def begun(folder, run):
 
 
 def messages(instance, run):
-    return "\n".join(entry.message or str(entry.user_message) for entry in instance.all_logs(run))
+    return "\n".join(entry.message for entry in instance.all_logs(run))
 
 
 def kill(slurm, word):

@@ -1,0 +1,33 @@
+"""A real Ray cluster on this machine: a head without a GPU, to which tests add nodes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+MEMORY = {"memory": 4 * 2**30, "object_store_memory": 100 * 2**20}
+HEAD = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0, **MEMORY}
+GPU = {"num_cpus": 2, "num_gpus": 1, **MEMORY}
+"""A node with a pretended GPU."""
+
+
+@contextmanager
+def ray_cluster() -> Iterator[tuple[Any, dict[str, str]]]:
+    """The cluster, and the variables with which our commands find it. Needs the first of them when it is started."""
+    from ray.cluster_utils import Cluster
+
+    environment = {"RAY_JOB_START_TIMEOUT_SECONDS": "2592000", "RAY_USAGE_STATS_ENABLED": "0", "FLY64_EXECUTOR": "ray"}
+    before = dict(os.environ)
+    os.environ.update(environment)
+    with tempfile.TemporaryDirectory(prefix="fly64_ray_", ignore_cleanup_errors=True) as folder:
+        nodes = Cluster(initialize_head=True, head_node_args={**HEAD, "temp_dir": folder})
+        try:
+            yield nodes, environment | {"RAY_ADDRESS": f"http://{nodes.head_node.webui_url}"}
+        finally:
+            nodes.shutdown()
+            for name in environment:
+                os.environ.pop(name)
+            os.environ.update(before)
