@@ -24,6 +24,7 @@ from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
 from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
 from fly64_assets.cli.commands.study import audit, clean, plan, report, status, verify
+from fly64_assets.cli.commands.transfer import pull, push
 from fly64_assets.cli.commands.twin import twin
 from fly64_assets.cli.commands.ui import ui
 from fly64_assets.cli.console import SESSION_MARK, DataRoot, Session, errors_as_sentences
@@ -41,13 +42,14 @@ from fly64_assets.resources.environment import (
     STEP_MEMORY_VARIABLE,
     STUDY_VARIABLE,
 )
+from fly64_assets.store.storage import CACHE_SIZE_VARIABLE, CACHE_VARIABLE, DEFAULT_CACHE_GB
 
 SECTIONS: Final = {
     "Study": (run, design, plan, status, report, open_page, twin, campaign),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
     "Base and data": (base, import_data, export, resolution, bundle),
     "Check": (contract, verify, audit, doctor),
-    "Admin": (ui, instance, clean),
+    "Admin": (ui, instance, clean, push, pull),
     "Compatibility": (legacy,),
 }
 VARIABLES: Final = (
@@ -57,6 +59,8 @@ VARIABLES: Final = (
     (STEP_GPUS_VARIABLE, "GPUs requested per engine run on a cluster [default: 1]"),
     (STEP_CPUS_VARIABLE, "processor cores requested per engine run on a cluster [default: 1]"),
     (STEP_MEMORY_VARIABLE, "memory in GiB requested per engine run on a cluster [default: 4]"),
+    (CACHE_VARIABLE, "folder of local copies of data roots in object stores [default: ~/.cache/fly64]"),
+    (CACHE_SIZE_VARIABLE, f"GB of data that one such copy keeps [default: {DEFAULT_CACHE_GB:.0f}]"),
     (HOME_VARIABLE, "folder of the Dagster instance [default: .dagster]"),
     (POSTGRES_PASSWORD_VARIABLE, "password of the PostgreSQL database of the instance"),
 )

@@ -26,7 +26,7 @@ from fly64_assets.store.records import StageRecord, damage, read_record
 from fly64_assets.store.sidecars import Artifact, Provenance, sidecar_bytes, write_artifact
 from fly64_assets.store.storage import storage_of
 
-_Moves = tuple[tuple[Path, Path], tuple[Path, Path]]
+Moves = tuple[tuple[Path, Path], tuple[Path, Path]]
 """A finished file and its sidecar, each with the place that it will take."""
 
 
@@ -193,35 +193,14 @@ class Build:
             staged.parent.mkdir(parents=True, exist_ok=True)
             staged.write_bytes(text)
             record = self._with_sidecar(staged, Artifact(place, *flush(staged)))
-        old = self._old({output.artifact.path for output in self._outputs.values()})
+        old = old_files(self._layout, self.key, {output.artifact.path for output in self._outputs.values()})
         written = {target: source for pair in (*outputs, record) for source, target in pair}
-        with storage_of(place).publishing(written, [path for one in old for path in (one, sidecar_path(one))]):
+        removed = [path for one in old for path in (one, sidecar_path(one)) if path not in written]
+        with storage_of(place).publishing(written, removed):
             self._stands = False
-            self._replace(old, outputs, record)
+            put_in_place(old, outputs, record)
 
-    def _replace(self, old: Collection[Path], outputs: Collection[_Moves], record: _Moves) -> None:
-        """Remove the old record first, so that from here on a crash reads as missing; then move, the record last."""
-        place = self._layout.record(self.key)
-        remove_durably(place)
-        remove_durably(sidecar_path(place))
-        for path in old:
-            remove_durably(path)
-            remove_durably(sidecar_path(path))
-        try:
-            for moves in (outputs, [record]):
-                for source, target in (move for pair in moves for move in pair):
-                    with explained(target):
-                        make_folder(target.parent)
-                        source.replace(target)
-                for folder in {target.parent for pair in moves for _, target in pair}:
-                    sync_folder(folder)
-        except BaseException:
-            for output in self._outputs.values():
-                remove_durably(output.artifact.path)
-                remove_durably(sidecar_path(output.artifact.path))
-            raise
-
-    def _with_sidecar(self, staged: Path, artifact: Artifact) -> _Moves:
+    def _with_sidecar(self, staged: Path, artifact: Artifact) -> Moves:
         """A staged file with its sidecar, which is written now, each with the place that it will take."""
         provenance = replace(self._provenance, outcome=self._outcome)
         sidecar = sidecar_path(staged)
@@ -229,20 +208,6 @@ class Build:
             sidecar.write_bytes(sidecar_bytes(self._layout, artifact, provenance))
             flush(sidecar)
         return (staged, artifact.path), (sidecar, sidecar_path(artifact.path))
-
-    def _old(self, replaced: Collection[Path]) -> list[Path]:
-        """Files of the old result that the new one does not replace."""
-        try:
-            old = tuple(read_record(self._layout, self.key).outputs)
-        except ArtifactError:
-            old = ()
-        paths = [self._layout.folder / name for name in old]
-        logs = [self._layout.failed_log(self.key, path) for path in (*paths, *replaced) if path.suffix == ".log"]
-        unwanted = dict.fromkeys(
-            path for path in (*paths, *logs, self._layout.failure(self.key)) if path not in replaced
-        )
-        root = self._layout.folder.resolve()
-        return [path for path in unwanted if path.parent.resolve().is_relative_to(root)]
 
     def _record(self) -> StageRecord:
         provenance = self._provenance
@@ -261,6 +226,42 @@ class Build:
             diagnostics=tuple(name for name in sorted(self._outputs) if not self._outputs[name].data),
             values=dict(self._values),
         )
+
+
+def old_files(layout: Layout, key: StageKey[Coordinates], replaced: Collection[Path]) -> list[Path]:
+    """Files of the result of a stage that is there, its record first, but for those that a new one replaces."""
+    try:
+        old = tuple(read_record(layout, key).outputs)
+    except ArtifactError:
+        old = ()
+    paths = [layout.folder / name for name in old]
+    logs = [layout.failed_log(key, path) for path in (*paths, *replaced) if path.suffix == ".log"]
+    unwanted = dict.fromkeys(path for path in (*paths, *logs, layout.failure(key)) if path not in replaced)
+    root = layout.folder.resolve()
+    return [layout.record(key), *(path for path in unwanted if path.parent.resolve().is_relative_to(root))]
+
+
+def put_in_place(old: Collection[Path], outputs: Collection[Moves], record: Moves | None) -> None:
+    """Remove the old files, the record first, so that from here on a crash reads as missing; then move the new ones.
+
+    The new record comes last. If that fails, the outputs are removed again.
+    """
+    for path in old:
+        remove_durably(path)
+        remove_durably(sidecar_path(path))
+    try:
+        for moves in (outputs, [record] if record else []):
+            for source, target in (move for pair in moves for move in pair):
+                with explained(target):
+                    make_folder(target.parent)
+                    source.replace(target)
+            for folder in {target.parent for pair in moves for _, target in pair}:
+                sync_folder(folder)
+    except BaseException:
+        for path in (path for (_, path), _ in outputs):
+            remove_durably(path)
+            remove_durably(sidecar_path(path))
+        raise
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

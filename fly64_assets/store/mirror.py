@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from fly64_assets.errors import ArtifactError
-from fly64_assets.store.atomic import explained, is_temporary, make_folder, write_atomically
+from fly64_assets.store.atomic import explained, is_temporary, left_behind, make_folder, write_atomically
 from fly64_assets.store.claims import Claims
 from fly64_assets.store.file_system import examined
 from fly64_assets.store.hashing import FileMemo, sha256_file
@@ -83,6 +83,7 @@ class Mirror:
         if not self._is_copy(path, entry):
             with self._exclusive(path.parent):
                 if not self._is_copy(path, entry):
+                    self._remove_parts(path.parent)
                     path.unlink(missing_ok=True)
                     self._objects.download(entry.sha256, path)
                     # A file that is not younger than its sidecar was not written to after it.
@@ -272,6 +273,12 @@ class Mirror:
             if found is not None:
                 self._note(folder, index, found.etag)
         return why
+
+    def _remove_parts(self, folder: Path) -> None:
+        """Remove what downloads of processes that were killed have left."""
+        for entry in folder.iterdir():
+            if is_temporary(entry.name) and entry.is_file() and left_behind(entry):
+                entry.unlink(missing_ok=True)
 
     def _write_text(self, path: Path, content: bytes) -> None:
         with suppress(OSError):

@@ -50,7 +50,7 @@ class Storage(Protocol):
 
     @property
     def name(self) -> str:
-        """The data root as users name it: a path, or a URL."""
+        """The URL of an object store; of a file system its name."""
 
     def refresh(self, folder: Path, *, anew: bool = False) -> Mapping[Path, str]:
         """Learn what others have published in and under a folder; ``anew`` reads also what has not changed.
@@ -108,13 +108,10 @@ class Storage(Protocol):
 class FileSystem:
     """A data root in a folder: what lies there is published."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        self._root = root
-
     @property
     def name(self) -> str:
-        """The path."""
-        return str(self._root)
+        """The local file system, whatever the path."""
+        return "the file system"
 
     def refresh(self, folder: Path, *, anew: bool = False) -> Mapping[Path, str]:  # noqa: ARG002
         """Nothing: there is no copy."""
@@ -210,6 +207,11 @@ def size_of(path: Path) -> int | None:
         return None
 
 
+def is_copy(folder: Path) -> bool:
+    """Whether a folder is, or lies in, the local copy of a data root in an object store."""
+    return storage_in(folder) is not _HERE
+
+
 def is_url(text: object) -> bool:
     """Whether a data root is a URL and not a folder."""
     return isinstance(text, str) and _URL.fullmatch(text) is not None
@@ -217,8 +219,7 @@ def is_url(text: object) -> bool:
 
 def root_name(root: Path) -> str:
     """How users and other machines name a data root: its path, or the URL of which it is a copy."""
-    storage = storage_in(root)
-    return str(root) if storage is _HERE else storage.name
+    return storage_in(root).name if is_copy(root) else str(root)
 
 
 def root_folder(root: str | Path) -> Path:
