@@ -165,4 +165,6 @@ class Evidence:
         # What is no number lies nowhere.
         if not (positions.inside(scan.x, size, shape[1]) & positions.inside(scan.y, size, shape[0])).all():
             return None
-        return Expected(obj.astype(np.complex128) / largest, wave, scan)
+        normalised = obj.astype(np.complex128)
+        normalised /= largest
+        return Expected(normalised, wave, scan)

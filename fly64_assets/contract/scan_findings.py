@@ -14,6 +14,7 @@ import scipy.spatial
 from numpy.typing import NDArray
 
 from fly64_assets.contract import positions, schema
+from fly64_assets.contract.archive import row_blocks
 from fly64_assets.contract.findings import Finding, error, information, warning
 from fly64_assets.contract.frames import REAL_KINDS
 from fly64_assets.contract.places import number_list
@@ -157,9 +158,11 @@ def object_findings(arrays: Arrays) -> Iterator[Finding]:
     obj = arrays.get(schema.OBJECT)
     if obj is None or obj.ndim != 2 or obj.dtype.kind != "c" or not obj.size:
         return
-    amplitudes = np.abs(obj.astype(np.complex128))
-    finite = amplitudes[np.isfinite(amplitudes)]
-    median = float(np.median(finite)) if finite.any() else 1.0
+    amplitudes = np.empty(obj.shape)
+    for start, rows in row_blocks(obj):
+        np.abs(rows.astype(np.complex128), out=amplitudes[start : start + len(rows)])
+    finite = amplitudes.ravel() if np.isfinite(amplitudes).all() else amplitudes[np.isfinite(amplitudes)]
+    median = float(np.median(finite, overwrite_input=True)) if finite.any() else 1.0
     if not OBJECT_RANGE[0] <= median <= OBJECT_RANGE[1]:
         yield warning(
             AMPLITUDE,

@@ -95,26 +95,17 @@ def patch_counts(
     >>> patch_counts(obj, probe, scan, scale).sum(axis=(1, 2)).round(6)
     array([1000., 1000.])
     """
-    return probe_counts(read(obj, scan), probe, scale)
-
-
-def probe_counts(
-    patches: NDArray[np.complexfloating], probe: NDArray[np.complexfloating], scale: float
-) -> NDArray[np.float64]:
-    """Expected counts (b, N, N) of object windows (b, N, N) in a probe (N, N), or in M incoherent modes (M, N, N)."""
+    patches = read(obj, scan)
     if probe.ndim != MODES_AXES:
-        return _mode_counts(patches, probe, scale)
+        return _counts_of(np.multiply(probe, patches, out=patches), scale)
     rates = np.zeros(patches.shape)
     for mode in probe:
-        rates += _mode_counts(patches, mode, scale)
+        rates += _counts_of(mode * patches, scale)
     return rates
 
 
-def _mode_counts(
-    patches: NDArray[np.complexfloating], mode: NDArray[np.complexfloating], scale: float
-) -> NDArray[np.float64]:
-    waves = mode * patches
-    waves = waves.astype(np.result_type(scale, waves), copy=False)
-    parts = waves.view(waves.real.dtype)
+def _counts_of(waves: NDArray[np.complexfloating], scale: float) -> NDArray[np.float64]:
+    """Expected counts of exit waves complex128, whose memory is used for it."""
+    parts = waves.view(np.float64)
     np.multiply(scale, parts, out=parts)
     return _far_field(waves)

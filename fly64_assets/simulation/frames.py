@@ -18,7 +18,7 @@ from fly64_assets.contract.npz import write_data_set
 from fly64_assets.contract.schema import Base, small_arrays
 from fly64_assets.errors import ContractError
 from fly64_assets.physics.counts import poisson_counts, stored_amplitude
-from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, intensity_scale, probe_counts
+from fly64_assets.physics.forward import blocks, exact_mean, exit_wave_energies, intensity_scale, patch_counts
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import SCANS, one_sided, split_indices, split_point
 from fly64_assets.physics.windows import Scan, cached_frames, read
@@ -90,17 +90,14 @@ class SimulatedScan:
         return (self.halves[split][part] for part in blocks(len(self.halves[split]), at_once))
 
     def _amplitudes(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
-        rates = probe_counts(self._patches(index), self.base.modes, self.scale)
+        rates = patch_counts(self.base.object, self.base.modes, self.positions[index], self.scale)
         counts = poisson_counts(rates, index, self.seed, self.dose, self.repeat)
         if self.detector is not None:
             counts = self.detector.record(counts, index, self.seed, self.dose, self.repeat)
         return stored_amplitude(counts, self.scale)
 
     def _stored_patches(self, index: NDArray[np.int64]) -> NDArray[np.complex64]:
-        return self._patches(index).astype(np.complex64)
-
-    def _patches(self, index: NDArray[np.int64]) -> NDArray[np.complex128]:
-        return read(self.base.object, self.positions[index])
+        return read(self.base.object, self.positions[index]).astype(np.complex64)
 
 
 def simulate(
