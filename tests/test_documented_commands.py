@@ -88,6 +88,11 @@ def test_another_command_names_what_exists(command):
     program, *words = shlex.split(command)
     if program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M)
+    elif words[:2] == ["-m", "pip"]:
+        extras = re.findall(r"\[(\w+)\]", command)
+        assert [
+            name for name in extras if not re.search(rf"^{name} = \[", (ROOT / "pyproject.toml").read_text(), re.M)
+        ] == []
     elif program in ("python", "pytest"):
         module = words[1].replace(".", "/") + ".py" if words[0] == "-m" else words[0]
         text = (ROOT / module.partition("::")[0]).read_text()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from _reference import table
-from fly64_assets.cli.main import SECTIONS, main
+from fly64_assets.cli.main import SECTIONS, VARIABLES, main
 
 HEAD = """# Every command
 
@@ -19,7 +19,11 @@ As `--help` of each command says it, written from the code. What the commands ha
 def page() -> str:
     """The whole page."""
     context = click.Context(main, info_name="fly64")
-    parts = [HEAD, "## Global options\n", "They stand before the command.\n", _options(main, context)]
+    variables = [
+        (str(one.envvar), str(one.help)) for one in main.params if isinstance(one, click.Option) and one.envvar
+    ]
+    known = table(["variable", "what it says"], [[f"`{name}`", text] for name, text in (*variables, *VARIABLES)])
+    parts = [HEAD, "## Global options\n", _options(main, context), f"## Environment variables\n\n{known}\n"]
     for title, commands in SECTIONS.items():
         parts.append(f"## {title}\n")
         for command in commands:
