@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
+from fly64_assets.automation.run_tags import MACHINE_TAG, this_machine
 from fly64_assets.automation.runs import LOST, close_lost_runs
 
 SLEEPER = """
@@ -61,3 +62,24 @@ def test_an_instance_that_may_be_shared_is_left_alone(tmp_path, shared):
         assert close_lost_runs(instance) == ([] if shared else [run.run_id])
         ended = dg.DagsterRunStatus.STARTED if shared else dg.DagsterRunStatus.FAILURE
         assert instance.get_run_by_id(run.run_id).status == ended
+
+
+def test_in_an_instance_that_is_shared_the_runs_of_this_machine_are_closed():
+    """Those of other machines, and of other containers on this one, are left alone."""
+    host, boot, processes = this_machine().split()
+    machines = {
+        "this": (this_machine(), True),
+        "restarted": (f"{host} before {processes}", True),
+        "container": (f"{host} {boot} pid:[1]", False),
+        "colleague": (f"elsewhere {boot} {processes}", False),
+    }
+    nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    with dg.DagsterInstance.ephemeral() as instance:
+        runs = {}
+        for name, (machine, _) in machines.items():
+            run = instance.create_run_for_job(
+                dg.job(name=name)(lambda: None), status=dg.DagsterRunStatus.STARTED, tags={MACHINE_TAG: machine}
+            )
+            instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(nobody))}))
+            runs[name] = run.run_id
+        assert set(close_lost_runs(instance)) == {runs[name] for name, (_, lost) in machines.items() if lost}
