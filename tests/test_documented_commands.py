@@ -194,5 +194,5 @@ def test_the_code_location_has_one_name(monkeypatch):
         )[1]
     )
     # `-m` names the location after the module.
-    module = re.search(r'"dev", "-m", "([\w.]+)"', Path(ui.__file__).read_text())[1]
+    module = re.search(r'locations = \["-m", "([\w.]+)"\]', Path(ui.__file__).read_text())[1]
     assert {*names, project, module} == {f"{fly64_assets.__name__}.definitions"}
