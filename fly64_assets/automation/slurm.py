@@ -16,6 +16,7 @@ import dagster as dg
 from dagster._core.events import EngineEventData
 from dagster._core.instance import DagsterInstance
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._core.origin import get_python_environment_entry_point
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
@@ -83,10 +84,12 @@ class SlurmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         if origin is None:
             raise Fly64Error(f"run {run.run_id} does not say from which code location it is: launch it from one")
         arguments = ExecuteRunArgs(origin, run.run_id, self._instance.get_ref(), set_exit_code_on_failure=True)
+        # By the interpreter: the program `dagster` need not be in the PATH of a node.
+        program = get_python_environment_entry_point(origin.executable_path)
         request = job_request(
             run,
             largest(Demand.of_tags(tags) for tags in self._tags_of_steps(run)),
-            arguments.get_command_args(),
+            [*program, *arguments.get_command_args()[-3:]],
             {**self._settings, **own_settings(run)},
             self._logs(),
         )

@@ -253,7 +253,7 @@ def test_a_job_gets_what_the_largest_of_its_steps_needs(instance, program, tmp_p
     instance.launch_run(run.run_id, None)
     words = seen.read_text().splitlines()
     assert {"--cpus-per-task=3", "--gres=gpu:2", "--mem=8G", "--partition=gpu", "--time=1:00:00"} <= set(words)
-    assert words[-1].startswith("exec dagster api execute_run ")
+    assert words[-1].startswith(f"exec {sys.executable} -m dagster api execute_run ")
     assert run.run_id in words[-1]
     assert instance.get_run_by_id(run.run_id).tags[JOB_TAG] == "42"
     assert (tmp_path / "slurm").is_dir()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+ATTEMPTS = 5
 MEMORY = {"memory": 4 * 2**30, "object_store_memory": 100 * 2**20}
 HEAD = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0, **MEMORY}
 GPU = {"num_cpus": 2, "num_gpus": 1, **MEMORY}
@@ -23,11 +24,23 @@ def ray_cluster() -> Iterator[tuple[Any, dict[str, str]]]:
     before = dict(os.environ)
     os.environ.update(environment)
     with tempfile.TemporaryDirectory(prefix="fly64_ray_", ignore_cleanup_errors=True) as folder:
-        nodes = Cluster(initialize_head=True, head_node_args={**HEAD, "temp_dir": folder})
+        nodes = Cluster()
         try:
+            patiently(lambda: nodes.add_node(**HEAD, temp_dir=folder))
             yield nodes, environment | {"RAY_ADDRESS": f"http://{nodes.head_node.webui_url}"}
         finally:
             nodes.shutdown()
             for name in environment:
                 os.environ.pop(name)
             os.environ.update(before)
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a node; again where a busy machine took longer than the half minute that Ray grants it."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error) or attempt == ATTEMPTS - 1:
+                raise
+    return None

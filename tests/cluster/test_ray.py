@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 import yaml
 from cluster.conftest import launcher_of, settings_of
-from cluster.ray_cluster import GPU, ray_cluster
+from cluster.ray_cluster import GPU, patiently, ray_cluster
 from cluster.slurm_server import until
 
 pytest.importorskip("ray", reason="needs the extra ray: make cluster")
@@ -58,7 +58,7 @@ def test_steps_wait_for_a_node_with_a_gpu_and_then_take_it_one_by_one(cluster, i
     until(lambda: all(status(instance, run) == Status.STARTED for run in runs), SECONDS, "the runs")
     until(lambda: all("in Ray job" in messages(instance, run) for run in runs), SECONDS, "their steps in Ray's queue")
     assert begun(tmp_path, *runs) == []
-    cluster.add_node(**GPU)
+    patiently(lambda: cluster.add_node(**GPU))
     first = until(lambda: begun(tmp_path, *runs), SECONDS, "a step on the GPU")
     assert len(first) == 1
     assert (tmp_path / f"began_{first[0]}").read_text() == "0"
@@ -72,7 +72,7 @@ def test_steps_wait_for_a_node_with_a_gpu_and_then_take_it_one_by_one(cluster, i
 
 
 def test_a_step_whose_node_is_lost_has_failed_and_says_so(cluster, instance, tmp_path):
-    node = cluster.add_node(**GPU)
+    node = patiently(lambda: cluster.add_node(**GPU))
     run = launcher_of(instance, tmp_path)()
     until(lambda: begun(tmp_path, run), SECONDS, "the step")
     cluster.remove_node(node, allow_graceful=False)

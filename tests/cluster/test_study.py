@@ -76,10 +76,10 @@ def test_a_study_on_slurm_has_the_bytes_of_one_process(slurm, in_one_process, tm
 
 def test_a_study_on_ray_has_the_bytes_of_one_process(in_one_process, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra ray: make cluster")
-    from cluster.ray_cluster import GPU, ray_cluster
+    from cluster.ray_cluster import GPU, patiently, ray_cluster
 
     with ray_cluster() as (nodes, environment):
-        nodes.add_node(**GPU)
+        patiently(lambda: nodes.add_node(**GPU))
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("FLY64_STEP_MEMORY_GIB", "2")
