@@ -6,6 +6,7 @@ Belongs here: the list of them. Does not belong here: what any of them does. Loa
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -18,7 +19,7 @@ from fly64_assets.assets.networks import reconstruct_with_network, train_network
 from fly64_assets.assets.overlap import cut_view
 from fly64_assets.assets.report import write_report
 from fly64_assets.assets.simulated import simulate_dose
-from fly64_assets.automation.catalogue import definition_metadata
+from fly64_assets.automation.catalogue import definition_metadata, watched_folder
 from fly64_assets.automation.demands import demand_of
 from fly64_assets.automation.executors import chosen_executor
 from fly64_assets.automation.graph import INGEST, build_jobs, nightly_audit
@@ -103,7 +104,7 @@ def build_definitions(
     assets = build_assets(design, slots=slots)
     checks = build_checks(assets)
     return dg.Definitions(
-        assets=list(assets.values()),
+        assets=[*assets.values(), watched_folder(Path(default_inbox()))],
         asset_checks=checks,
         jobs=build_jobs(checks),
         sensors=[new_base_sensor(INGEST), *automation_sensors(), failure_sensor(), lost_job_sensor()],

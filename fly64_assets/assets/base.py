@@ -19,6 +19,7 @@ from fly64_assets.assets.flow import (
     picture,
     record_metadata,
 )
+from fly64_assets.automation.catalogue import WATCHED
 from fly64_assets.automation.run_tags import BASE_TAG, asset_key, keep_on_base
 from fly64_assets.contract.findings import Finding
 from fly64_assets.contract.npz import load_base
@@ -49,6 +50,7 @@ def base_asset(stage: Stage, design: StudyDesign, *, op_tags: Mapping[str, Any] 
     """The asset ``base_dataset``; its step requests the cluster resources of ``op_tags``."""
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
+        deps=[asset_key(WATCHED)],
         check_specs=[gate_spec(asset_key(stage.asset))],
         required_resource_keys={"study", "store", *(("gpu",) if design.of_measured_frames else ())},
         pool=POOL if design.of_measured_frames else None,

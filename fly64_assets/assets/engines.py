@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from fly64_assets.assets.flow import Work
+from fly64_assets.assets.live import Curves
 from fly64_assets.automation.runs import progress_listener
 from fly64_assets.engines.process import Progress, run_isolated
 from fly64_assets.measured.pairs import PAIRS
@@ -47,21 +48,28 @@ def adopt_pairs(work: Work[Any], split: str) -> None:
 
 
 def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
-    """Pass progress on: into Dagster's log at every tenth, and to the process that launched the run."""
+    """Pass progress on: to the process that launched the run, and at every tenth into Dagster's log.
+
+    Beside the log's line stands an observation of the asset with the curves so far, so that a running engine can be
+    watched in its run.
+    """
     listener = progress_listener.get()
-    tenth, before = 0, 0
+    tenth, before, curves = 0, 0, Curves()
 
     def report(done: int, total: int, values: Mapping[str, float]) -> None:
-        nonlocal tenth, before
+        nonlocal tenth, before, curves
         if listener:
             listener(done, total, values, label=label)
         if done < before:
-            tenth = 0  # a further reconstruction begins, of a half
+            tenth, curves = 0, Curves()  # a further reconstruction begins, of a half
         before = done
+        curves.add(values)
         if total and 10 * done // total > tenth:
             tenth = 10 * done // total
             numbers = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
             context.log.info(f"{label}: {done} of {total} ({numbers})" if numbers else f"{label}: {done} of {total}")
+            if numbers:
+                context.log_event(curves.observation(context, label, done, total))
 
     return report
 

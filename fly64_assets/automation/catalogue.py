@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import dagster as dg
 
+from fly64_assets.automation.run_tags import asset_key
+from fly64_assets.contract import schema
 from fly64_assets.evaluation.report.summary import TABLE_COLUMNS, TABLE_NUMBERS
 from fly64_assets.evaluation.scores.compare import CSV_COLUMNS
 from fly64_assets.store.records import StageRecord
@@ -19,6 +21,7 @@ from fly64_assets.study.table import Stage
 
 CODE: Final = "dagster/code_references"
 COLUMNS: Final = "dagster/column_schema"
+ARRAYS: Final = "data_001_arrays"
 PARTITION_ROWS: Final = "dagster/partition_row_count"
 
 ENGINE_JOBS: Final = {"training": "train_job", "inference": "infer_job", "reconstruction": "reconstruct_job"}
@@ -51,12 +54,48 @@ MEANINGS: Final = {
 }
 
 
+ARRAYS_OF_FRAMES: Final = {
+    schema.FRAMES: ("(n, N, N)", "Amplitudes of the frames, the square roots of counts over the intensity scale."),
+    schema.OBJECT: ("(H, W)", "The true object; ones where there is none. Reconstructions see its shape alone."),
+    schema.PROBE: ("(N, N)", "The probe; (M, N, N) with several incoherent modes."),
+    schema.XCOORDS: ("(n,)", "Columns of the window centres [px]."),
+    schema.YCOORDS: ("(n,)", "Rows of the window centres [px]."),
+    schema.SCAN_INDEX: ("(n,)", "Index of each frame in the unsplit scan."),
+    schema.PATCHES: ("(n, N, N)", "The true object window of every frame, with `patches: true`."),
+    schema.BAD_PIXELS: ("(N, N)", "True where the detector did not measure; absent where it measured everywhere."),
+}
+"""Arrays of a DATA-001 file with their shapes and meanings; dtypes are those of the contract."""
+
+WATCHED: Final = "watched_folder"
+
+
+def watched_folder(folder: Path) -> dg.AssetSpec:
+    """The folder in which the sensor looks for new bases: where the lineage begins, outside of this code location."""
+    return dg.AssetSpec(
+        asset_key(WATCHED),
+        description="The folder that the sensor `new_base_npz` watches (FLY64_INBOX). Every new base file in it is "
+        "imported, one at a time, and becomes the base of the study; each file is noted here when its import begins.",
+        group_name="data",
+        kinds={"file"},
+        owners=["team:fly64_assets"],
+        metadata={"folder": dg.MetadataValue.path(str(folder))},
+    )
+
+
 def definition_metadata(stage: Stage, function: Callable[..., Any]) -> dict[str, Any]:
     """Metadata of an asset's definition: links to the function that does the work, and the columns of its table."""
     metadata: dict[str, Any] = {CODE: code_of(stage, function)}
     if stage.kind in TABLES:
         metadata[COLUMNS] = columns(TABLES[stage.kind])
+    if stage.kind in ("simulated", "view"):
+        metadata[ARRAYS] = dg.MetadataValue.table_schema(arrays())
     return metadata
+
+
+def arrays() -> dg.TableSchema:
+    """Arrays of a file of frames, each with its dtype and shape."""
+    found = ARRAYS_OF_FRAMES.items()
+    return dg.TableSchema([dg.TableColumn(key, f"{schema.DTYPES[key]} {shape}", text) for key, (shape, text) in found])
 
 
 def code_of(stage: Stage, function: Callable[..., Any]) -> dg.CodeReferencesMetadataValue:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from fly64_assets.automation.catalogue import WATCHED
 from fly64_assets.automation.graph import condition_of
 from fly64_assets.automation.run_tags import (
     BASE_TAG,
@@ -74,7 +75,10 @@ def new_base_sensor(ingest: str) -> dg.SensorDefinition:
         except Fly64Error as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         if request is not None:
-            return dg.SensorResult(run_requests=[request], cursor=cursor.dumps())
+            begun = dg.AssetObservation(
+                asset_key(WATCHED), metadata={"file": request.tags[FILE_TAG], "sha256": request.run_key or ""}
+            )
+            return dg.SensorResult(run_requests=[request], cursor=cursor.dumps(), asset_events=[begun])
         for message in cursor.messages():
             context.log.warning(message)
         return dg.SensorResult(skip_reason=shown(cursor.messages(), reason), cursor=cursor.acknowledged().dumps())

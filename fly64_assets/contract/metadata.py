@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets import __version__
 from fly64_assets.errors import ContractError
 
 SCHEMA_VERSION: Final = "1.0"
+CONTENT_VERSION: Final = "0.1.0"
+"""Version of the package that last changed what files hold: equal content stays equal bytes in later versions."""
 TOOL: Final = "fly64_assets"
 
 PIXEL_SIZE: Final = "pixel_size_m"
@@ -96,7 +97,7 @@ def derive_metadata(
         **metadata,
         **(fields or {}),
         "schema_version": SCHEMA_VERSION,
-        "creation_info": {"tool": TOOL, "version": __version__},
+        "creation_info": {"tool": TOOL, "version": CONTENT_VERSION},
         "physics_parameters": {**metadata.get("physics_parameters", {}), **(physics or {})},
         "data_transformations": [*metadata.get("data_transformations", []), *(dict(entry) for entry in entries)],
     }

@@ -8,6 +8,7 @@ import pytest
 
 from fly64_assets.automation.demands import Demand, demand_of, largest
 from fly64_assets.automation.run_tags import COMMAND_TAG, FOLLOWS_TAG, RESUME
+from fly64_assets.contract.schema import AXES, DTYPES, LEGACY_FRAMES, XCOORDS_START, YCOORDS_START
 from fly64_assets.definitions import build_assets, build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.evaluation.report.summary import OVERLAP_COLUMNS, study_table
@@ -154,3 +155,23 @@ def test_gates_block_and_know_their_partition(definitions):
         node = graph.get(dg.AssetCheckKey(dg.AssetKey(asset), "gate"))
         assert node.blocking
         assert node.partitions_def == graph.get(dg.AssetKey(asset)).partitions_def
+
+
+def test_the_watched_folder_begins_the_lineage(definitions):
+    graph = definitions.resolve_asset_graph()
+    folder = graph.get(dg.AssetKey("watched_folder"))
+    assert folder.is_external
+    assert folder.child_keys == {dg.AssetKey("base_dataset")}
+    assert graph.get(dg.AssetKey("base_dataset")).parent_keys == {dg.AssetKey("watched_folder")}
+
+
+def test_files_of_frames_show_their_arrays(definitions):
+    """Every array of the contract but the old name of frames and the copies of positions, with dtype and shape."""
+    graph = definitions.resolve_asset_graph()
+    shown = {a: graph.get(dg.AssetKey(a)).metadata.get("data_001_arrays") for a in STAGES}
+    assert {asset for asset, schema in shown.items() if schema} == {"simulated_dataset", "overlap_view"}
+    columns = shown["overlap_view"].value.columns
+    copies = {LEGACY_FRAMES, XCOORDS_START, YCOORDS_START}
+    assert {column.name for column in columns} == set(DTYPES) - copies
+    assert {column.name: column.type for column in columns}["diffraction"] == "float32 (n, N, N)"
+    assert all(column.type.count(",") + 1 >= AXES[column.name] for column in columns)

@@ -1,9 +1,16 @@
 """One Dagster run in this process: its answer, the progress of its engines, the audit's failures."""
 
+import base64
+import io
+import re
+
 import dagster as dg
+import numpy as np
 import pytest
+from PIL import Image
 
 from fly64_assets.assets.engines import reporter
+from fly64_assets.assets.live import INK
 from fly64_assets.automation.graph import AUDIT
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME
 from fly64_assets.automation.runs import audit, execute
@@ -25,6 +32,14 @@ def engine(context: dg.AssetExecutionContext) -> None:
     report(2, 2, {})
 
 
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["1000"]))
+def long_engine(context: dg.AssetExecutionContext) -> None:
+    """Report a hundred falling losses, as a training does."""
+    report = reporter(context, "dose_1000: training pinn")
+    for epoch in range(1, 101):
+        report(epoch, 100, {"loss": 1 / epoch})
+
+
 @dg.asset
 def broken() -> None:
     """Refuse, with a sentence."""
@@ -42,6 +57,26 @@ def test_progress_reaches_the_process_that_started_the_run_under_its_label(insta
     # The next run is heard by no one.
     assert execute(dg.Definitions([engine]), ["engine"], None) == (True, "")
     assert len(heard) == 2
+
+
+def test_a_running_engine_shows_its_curve_in_its_run(instance):
+    """Ten observations of the partition on which it works, with the newest number and a picture of its course."""
+    assert execute(dg.Definitions([long_engine]), ["long_engine"], "1000") == (True, "")
+    (run,) = instance.get_runs()
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+    seen = [entry.dagster_event.event_specific_data.asset_observation for entry in entries]
+    assert [one.metadata["done"].value for one in seen] == list(range(10, 101, 10))
+    assert {one.partition for one in seen} == {"1000"}
+    assert seen[-1].metadata["live_loss"].value == pytest.approx(0.01)
+    encoded = seen[-1].metadata["live_loss_curve"].value
+    png = base64.b64decode(re.search(r"base64,([^)]+)", encoded)[1])
+    with Image.open(io.BytesIO(png)) as image:
+        pixels = np.asarray(image)
+    ink = np.argwhere((pixels == INK).all(axis=2))
+    # The curve falls: its first point is high, its last one low.
+    assert ink[ink[:, 1].argmin(), 0] < 15
+    assert ink[ink[:, 1].argmax(), 0] > pixels.shape[0] - 15
+    assert len(png) < 10_000
 
 
 def test_a_failed_asset_is_named_with_its_reason():
