@@ -250,7 +250,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         *answer,
         verdicts,
         summary["seeds"],
-        *filter(None, [summary.get("detector")]),
+        *filter(None, [summary.get("view_rule"), summary.get("detector")]),
     ]
     for split in SPLITS:
         blocks += [f"## Phase RMSE [rad], {SPLIT_TITLES[split]}", _errors(summary, split)]

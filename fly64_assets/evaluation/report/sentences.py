@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fly64_assets.evaluation.scores.compare import REFERENCES, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, Difference, difference
+from fly64_assets.physics.probe_overlap import DIAMETERS
 from fly64_assets.physics.scan import JUDGED_SPLIT
 
 DECIDING_SCORE: Final = "phase rmse"
@@ -37,6 +38,29 @@ def detector_sentence(detector: Mapping[str, Any]) -> str:
         f"The simulated detector has {', '.join(found) or 'no loss'}. The dose counts photons before these losses; "
         "methods know which pixels are bad, and take every other count for a Poisson number."
     )
+
+
+def view_sentence(design: Mapping[str, Any]) -> str:
+    """How the views of a design were made, where it is not as usual; empty where it is.
+
+    Examples
+    --------
+    >>> view_sentence({"dose_per": "pixel"})[:74]
+    'The dose is that of the full scan: frames of a thinned view have more phot'
+    """
+    found = []
+    if design.get("overlap_of") == "probe":
+        diameter = DIAMETERS[design.get("probe_diameter", "half_energy")]
+        found.append(
+            "Views are named by the linear overlap of nearest probes on average, 1 - d/D, that they aim at; D is "
+            f"{diameter}."
+        )
+    if design.get("dose_per") == "pixel":
+        found.append(
+            "The dose is that of the full scan: frames of a thinned view have more photons each, so that all views "
+            "spend as many on a pixel of the object."
+        )
+    return " ".join(found)
 
 
 def seeds_sentence(seeds: Mapping[str, Any]) -> str:

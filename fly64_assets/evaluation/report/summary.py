@@ -33,6 +33,7 @@ from fly64_assets.evaluation.report.sentences import (
     detector_sentence,
     dose_sentence,
     seeds_sentence,
+    view_sentence,
 )
 from fly64_assets.evaluation.scores.compare import REFERENCES
 from fly64_assets.evaluation.scores.photons import SCOPE
@@ -103,6 +104,8 @@ def study_summary(
     rows = [cell_summary(cell, _split) for cell in cells]
     heading = study_heading(name, doses, views, rows)
     remarks = {"limit_scope": SCOPE}
+    if sentence := view_sentence(design):
+        remarks["view_rule"] = sentence
     if "detector" in design:
         remarks["detector"] = detector_sentence(design["detector"])
     return {

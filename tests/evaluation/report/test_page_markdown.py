@@ -37,3 +37,14 @@ def test_page_and_text_say_what_the_detector_misses(summary):
     masked = summary | {"detector": sentence}
     assert sentence in render_markdown(masked)
     assert sentence.replace("<gaps>", "&lt;gaps&gt;") in render_report(masked, {})
+
+
+def test_page_and_text_say_how_views_were_made_by_the_probe(summary):
+    assert "view_rule" not in summary
+    design = {"overlap_of": "probe", "probe_diameter": "fwhm", "dose_per": "pixel"}
+    known = study_summary("demo", [1000], [], [], threshold_rad=0.1, design=design, provenance=summary["provenance"])
+    sentence = known["view_rule"]
+    assert "D is the full width at half maximum of the probe" in sentence
+    assert "The dose is that of the full scan" in sentence
+    assert sentence in render_markdown(summary | {"view_rule": sentence})
+    assert "The dose is that of the full scan" in render_report(summary | {"view_rule": sentence}, {})
