@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,16 +22,15 @@ def ray_cluster() -> Iterator[tuple[Any, dict[str, str]]]:
     environment = {"RAY_JOB_START_TIMEOUT_SECONDS": "2592000", "RAY_USAGE_STATS_ENABLED": "0", "FLY64_EXECUTOR": "ray"}
     before = dict(os.environ)
     os.environ.update(environment)
-    with tempfile.TemporaryDirectory(prefix="fly64_ray_", ignore_cleanup_errors=True) as folder:
-        nodes = Cluster()
-        try:
-            patiently(lambda: nodes.add_node(**HEAD, temp_dir=folder))
-            yield nodes, environment | {"RAY_ADDRESS": f"http://{nodes.head_node.webui_url}"}
-        finally:
-            nodes.shutdown()
-            for name in environment:
-                os.environ.pop(name)
-            os.environ.update(before)
+    nodes = Cluster()
+    try:
+        patiently(lambda: nodes.add_node(**HEAD))
+        yield nodes, environment | {"RAY_ADDRESS": f"http://{nodes.head_node.webui_url}"}
+    finally:
+        nodes.shutdown()
+        for name in environment:
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def patiently(start: Callable[[], Any]) -> Any:
