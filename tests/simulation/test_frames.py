@@ -112,9 +112,10 @@ def plain_amplitude(scan, index):
 @pytest.mark.parametrize("positions", ["uniform", "whole", "own"])
 def test_frames_have_the_bytes_that_the_formulas_give(size, positions):
     base = make_base(RECIPE, size)
-    obj = np.where(np.abs(base.object) < 0.75, np.complex64(-0.0), base.object)
-    x = np.floor(base.x) if positions == "whole" else base.x
-    base = dataclasses.replace(base, object=obj, x=x)
+    turned = (base.object * np.exp(2.5j)).astype(np.complex64)
+    obj = np.where(np.abs(turned) < 0.8, np.complex64(complex(-0.0, -0.0)), turned)
+    x, y = (np.floor(values) if positions == "whole" else values for values in (base.x, base.y))
+    base = dataclasses.replace(base, object=obj, x=x, y=y)
     scan = simulate(base, dose=1000, scan="uniform" if positions == "uniform" else "base", axis="y", seed=42)
     index = scan.halves["test"]
     amplitude, patches = (np.concatenate(list(blocks("test"))) for blocks in (scan.amplitude_blocks, scan.patch_blocks))
