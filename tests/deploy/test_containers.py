@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,23 @@ def test_what_is_copied_exists_and_reaches_the_engine():
     # What the package needs to be built is there: its readme, licence and the files that its manifest names.
     manifest = re.findall(r"^include (.*)$", (ROOT / "MANIFEST.in").read_text(), flags=re.M)
     assert set(" ".join(manifest).split()) <= set(copied)
+
+
+def test_the_package_is_built_from_what_the_image_gets(tmp_path):
+    """The Dockerfile's own command, without the network and without what the package depends on."""
+    for line in instructions("COPY"):
+        if "--from" not in line:
+            *sources, _ = shlex.split(line)
+            for source in sources:
+                copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+                copy(ROOT / source, tmp_path / Path(source).name)
+    arguments = ["--no-deps", "--no-index", "--no-build-isolation", "--constraint", "constraints.txt"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *arguments, "--target", "installed", "."]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    package = tmp_path / "installed/fly64_assets"
+    assert (package / "dagster.yaml").read_bytes() == (ROOT / "fly64_assets/dagster.yaml").read_bytes()
+    assert (package / "study/designs/demo.yaml").exists()
+    assert list((package / "evaluation/report/templates").iterdir())
 
 
 def test_nothing_runs_as_root_and_every_version_is_pinned():
