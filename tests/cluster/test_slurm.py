@@ -145,13 +145,11 @@ def test_a_run_whose_node_fails_is_begun_again_on_another(slurm, instance, tmp_p
         assert job_of(instance, again.run_id) != job_of(instance, run)
 
 
-def test_a_run_that_reaches_its_time_limit_has_failed(slurm, instance, launch, tmp_path):
+def test_a_run_that_reaches_its_time_limit_has_failed(slurm, instance, launch):
+    """Whether its process was still beginning, said itself that it was ended, or was killed before it could."""
     run = launch(**{"fly64/slurm": '{"time_limit": "1"}'})
-    until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
     until(lambda: "TIMEOUT" in health(instance, run).msg, 300, "the end of its time")
     assert "it reached its time limit (TIMEOUT, reason TimeLimit" in health(instance, run).msg
-    run_now = instance.get_run_by_id(run)
-    if not run_now.is_finished:  # its process said nothing before it was killed
-        assert end_if_lost(instance, run_now)
+    end_if_lost(instance, instance.get_run_by_id(run))
     assert status(instance, run) == Status.FAILURE
-    assert "DUE TO TIME LIMIT" in instance.run_launcher.get_run_worker_debug_info(run_now)
+    assert "DUE TO TIME LIMIT" in instance.run_launcher.get_run_worker_debug_info(instance.get_run_by_id(run))
