@@ -7,7 +7,7 @@ CLUSTER_INSTALLED := $(VENV)/.cluster-installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
-.PHONY: study install test test-fast faults endtoend cluster lint ui wheel docs docs-test reference clean
+.PHONY: study install test test-fast faults endtoend bench cluster lint ui wheel docs docs-test reference clean
 
 study: $(INSTALLED)
 	$(BIN)/fly64 run
@@ -45,6 +45,10 @@ cluster: $(CLUSTER_INSTALLED)
 	elif [ -n "$$missing" ]; then \
 	  echo "Not installed, and their tests are skipped:$$missing. To run them: sudo apt-get install$$missing"; fi
 	OMP_NUM_THREADS=1 $(BIN)/pytest -v -m cluster tests/cluster tests/deploy
+
+# Everything that is timed beside a floor or a peer, and the page of it; QUICK=1 measures less and leaves the page alone.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -4,9 +4,10 @@
 
 One cell of a small study is computed by all its engines. Its files are then stored once for every cell of a study of
 doses x views, each through the store with the inputs, parameters and sidecars of its own place, and every cell is
-reported to a Dagster instance. All commands run in a process of their own, as a user starts them. The peer of each
-time is the same command on the study of one cell, so that a ratio far below the number of cells says that the work per
-cell is small against the start of the command. ``--folder`` keeps the study (and takes it if it is there).
+reported to a Dagster instance. Every command runs in a process of its own, and its seconds are the processor's; those
+of pages are the clock's. The peer of a command is the same one on the study of one cell, so that a ratio far below the
+number of cells says that the work per cell is small against the start of the command. ``--folder`` keeps the study
+(and takes it if it is there).
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def fly64(folder: Path, *arguments: str) -> float:
-    """Seconds of a command, which must succeed."""
-    begin = time.perf_counter()
+    """Processor seconds of a command, which must succeed, and of what it starts."""
+    before = os.times()
     subprocess.run([BIN / "fly64", *arguments], cwd=folder, env=environment(folder), check=True, capture_output=True)
-    return time.perf_counter() - begin
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def one_cell(folder: Path) -> Path:
