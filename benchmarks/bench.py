@@ -132,7 +132,8 @@ def page(found: Mapping[Subject, Sequence[Mapping[str, Any]]], images: Path, whe
         "turn; a ratio is ours over the other unless the last column says otherwise. Seconds depend on the machine and",
         "on what else it does, ratios hardly. `benchmarks/bench.py` writes this page; `make bench` measures it anew.",
         "",
-        f"Measured on {machine()}.{busy} `make bench QUICK=1` measures less, in minutes, and writes `bench/`.",
+        f"Measured on {machine()}; one thread each.{busy}",
+        "`make bench QUICK=1` measures less, in minutes, and writes `bench/`; the column n says how large each was.",
         "What follows for a study of yours: [the sizing guide](../../how-to/sizing.md).",
         "",
     ]

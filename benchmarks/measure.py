@@ -17,16 +17,13 @@ import numpy as np
 
 @cache
 def machine() -> str:
-    """Processor, threads, Python and numpy, in one line."""
+    """Processor, Python and numpy, in one line."""
     cpu = platform.machine()
     information = Path("/proc/cpuinfo")
     if information.is_file():
         lines = information.read_text().splitlines()
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
-    threads = os.environ.get("OMP_NUM_THREADS", "all")
-    return (
-        f"{cpu}, {os.cpu_count()} CPUs, {threads} threads, Python {platform.python_version()}, numpy {np.__version__}"
-    )
+    return f"{cpu}, {os.cpu_count()} CPUs, Python {platform.python_version()}, numpy {np.__version__}"
 
 
 def entry(
