@@ -35,9 +35,9 @@ def page() -> str:
 def _specs(definitions: dg.Definitions) -> dict[str, tuple[Any, Any]]:
     found = {}
     for asset in definitions.assets or ():
-        assert isinstance(asset, dg.AssetsDefinition)
-        (spec,) = asset.specs
-        found[spec.key.to_user_string()] = (asset, spec)
+        if isinstance(asset, dg.AssetsDefinition):
+            (spec,) = asset.specs
+            found[spec.key.to_user_string()] = (asset, spec)
     return found
 
 
@@ -63,7 +63,10 @@ def _assets(definitions: dg.Definitions) -> str:
         ])  # fmt: skip
     columns = ["asset", "kind of stage", "partitions", "jobs", "pool", "made with", "phase"]
     text = "A partition is named by its dose (`1000`), or by dose and view (`1000|dense`). An asset with a *pool* takes one of its slots while it works."
-    return f"## All assets\n\n{text}\n\n{table(columns, rows)}\n"
+    outside = [one for one in definitions.assets or () if isinstance(one, dg.AssetSpec)]
+    known = [[f"`{one.key.to_user_string()}`", " ".join((one.description or "").split())] for one in outside]
+    external = f"\nFrom outside, observed and not built:\n\n{table(['asset', 'what it is'], known)}\n" if known else ""
+    return f"## All assets\n\n{text}\n\n{table(columns, rows)}\n{external}"
 
 
 def _details(definitions: dg.Definitions, graph: Any) -> str:
