@@ -33,13 +33,17 @@ import numpy as np
 import torch
 from cells import Cell, cell_of, design_of, errors, repeat_of, silent
 
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.evaluation.scores.photons import photon_budget
 from fly64_assets.lsqml import engine
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
+from fly64_assets.pinn.pretrained.files import network_of
+from fly64_assets.pinn.pretrained.inference import reconstruct as apply_pretrained
+from fly64_assets.pinn.pretrained.network import PretrainedNetwork
+from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, bundle_file, read_pretrained
 from fly64_assets.pinn.training import train
-from fly64_assets.store.hashing import json_sha256
+from fly64_assets.store.hashing import json_sha256, sha256_file
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import STAGES
 from fly64_assets.tv_ml import solver
@@ -92,6 +96,18 @@ def pinn(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Re
     return Result(obj, seconds, epochs=len(trained.history), stop_reason=reason)
 
 
+def pretrained(cell: Cell, _design: StudyDesign, _seed: int, execution: Execution) -> Result:
+    network = general_network()
+    with torch_settings(execution):
+        found = apply_pretrained(network, cell.test, execution.accelerator)
+    return Result(found.object, epochs=len(network.steps), stop_reason="trained before, on other scans")
+
+
+@lru_cache(maxsize=1)
+def general_network() -> PretrainedNetwork:
+    return network_of(read_pretrained(GENERAL), GENERAL)
+
+
 def uniform(cell: Cell, _design: StudyDesign, _seed: int, _execution: Execution) -> Result:
     return Result(np.ones_like(cell.truth))
 
@@ -109,6 +125,7 @@ METHODS: dict[str, tuple[Method, str]] = {
     "lsqml_tv": (lsqml, "lsqml"),
     "tv_ml": (tv_ml, "tv_ml"),
     "pinn": (pinn, "pinn"),
+    "pretrained": (pretrained, ""),
 }
 """How a method is computed, and its name in a study."""
 
@@ -144,6 +161,8 @@ class Task:
     def settings(self) -> str:
         """Hash of everything but the cell that the method's object depends on."""
         method = METHODS[self.method][1]
+        if self.method == "pretrained":
+            return sha256_file(bundle_file(GENERAL))[:8]
         if not method:
             return ""
         versions = {name: stage.code_version for name, stage in STAGES.items() if stage.method == method}
@@ -172,6 +191,9 @@ def computed_row(task: Task) -> dict[str, object] | str:
     method = METHODS[task.method][0]
     if method is lsqml:
         load_library(cell.test.patch_size)
+    if method is pretrained:
+        # Its file and the first calls of the library are no part of the seconds of one scan.
+        pretrained(cell, design, 0, Execution())
     begin = time.process_time()
     execution = Execution(accelerator=task.accelerator)
     result = method(cell, design, design.repeat_seeds(1)["grouping"], execution)

@@ -12,10 +12,11 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, Applicability, read_pretrained
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.study.documents import adapter, broken_fields
 from fly64_assets.tv_ml.settings import TvMlSettings
@@ -23,6 +24,13 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 CNN_FRAMES: Final = 2
 """Side g of the groups of g^2 frames of ``cnn``, and from how many neighbours they are drawn."""
 CNN_NEIGHBOURS: Final = 7
+
+
+@dataclass(frozen=True)
+class PretrainedChoice:
+    """The setting of ``pretrained``: path of a bundle, or ``general``, the network in the package."""
+
+    network: str = GENERAL
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,10 @@ def reconstruct(
     ----------
     measurement : Measurement
         From :func:`simulate`, :func:`read`, or a study.
-    method : ``lsqml``, ``tv_ml``, ``pinn`` or ``cnn``
-        The iterative solver, regularised maximum likelihood, or a network, which is trained on these frames first.
+    method : ``lsqml``, ``tv_ml``, ``pinn``, ``cnn`` or ``pretrained``
+        The iterative solver, regularised maximum likelihood, or a network: ``pinn`` and ``cnn`` are trained on these
+        frames first, ``pretrained`` was trained before, on other scans (setting ``network``: a file, or ``general``,
+        the one in the package). What of the scan lies outside of its training is in the facts.
     seed : int
         Of everything random; equal arguments give equal bytes on one machine.
     threads : int, optional
@@ -122,7 +132,7 @@ def _network(
 ) -> Reconstruction:
     from fly64_assets.pinn.bundle import Bundle
     from fly64_assets.pinn.inference import reconstruct as apply_network
-    from fly64_assets.pinn.training import torch_settings, train
+    from fly64_assets.pinn.training import train
 
     groups = (CNN_FRAMES, CNN_NEIGHBOURS) if isinstance(settings, CnnSettings) else (1, CNN_NEIGHBOURS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -134,10 +144,24 @@ def _network(
     return Reconstruction(found.object, found.coverage, measurement.probe, trained.to_facts())
 
 
+def _pretrained(
+    measurement: Measurement, settings: PretrainedChoice, execution: Execution, _seed: int
+) -> Reconstruction:
+    from fly64_assets.pinn.pretrained.files import network_of
+    from fly64_assets.pinn.pretrained.inference import reconstruct as apply_network
+
+    bundle = read_pretrained(settings.network)
+    outside = [sentence for sentence, _ in Applicability.of(bundle, settings.network).findings(measurement)]
+    with torch_settings(execution):
+        found = apply_network(network_of(bundle, settings.network), measurement, execution.accelerator)
+    return Reconstruction(found.object, found.coverage, measurement.probe, {"outside_of_training": outside})
+
+
 METHODS: Final[Mapping[str, tuple[type[Any], Callable[..., Reconstruction]]]] = {
     "lsqml": (LsqmlSettings, _lsqml),
     "tv_ml": (TvMlSettings, _tv_ml),
     "pinn": (UnrolledSettings, _network),
     "cnn": (CnnSettings, _network),
+    "pretrained": (PretrainedChoice, _pretrained),
 }
 """Settings and function of every method."""

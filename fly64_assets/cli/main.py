@@ -20,6 +20,7 @@ from fly64_assets.cli.commands.importing import import_data
 from fly64_assets.cli.commands.instance import instance
 from fly64_assets.cli.commands.opening import open_page
 from fly64_assets.cli.commands.overlap import overlap
+from fly64_assets.cli.commands.pretrained import infer, pretrain
 from fly64_assets.cli.commands.ptychopinn import legacy
 from fly64_assets.cli.commands.resolution import resolution
 from fly64_assets.cli.commands.run import compare, generate, reconstruct, run, train
@@ -47,7 +48,7 @@ from fly64_assets.store.storage import CACHE_SIZE_VARIABLE, CACHE_VARIABLE, DEFA
 SECTIONS: Final = {
     "Study": (run, design, plan, status, report, open_page, twin, campaign),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
-    "Base and data": (base, import_data, export, resolution, bundle),
+    "Base and data": (base, import_data, export, infer, pretrain, resolution, bundle),
     "Check": (contract, verify, audit, doctor),
     "Admin": (ui, instance, clean, push, pull),
     "Compatibility": (legacy,),

@@ -72,7 +72,14 @@ class Bundle:
 
 
 def write_bundle(path: Path, bundle: Bundle) -> str:
-    """Write a bundle to ``path``; returns its SHA256.
+    """Write a bundle to ``path``; returns its SHA256."""
+    content = bundle_bytes(bundle)
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def bundle_bytes(bundle: Bundle) -> bytes:
+    """The file of a bundle.
 
     The bytes depend on the contents only: fixed order and time stamps, no compression (whose result depends on
     the version of zlib), HDF5 without times.
@@ -86,13 +93,14 @@ def write_bundle(path: Path, bundle: Bundle) -> str:
     content[MANIFEST] = _json_bytes(
         {"format_version": FORMAT_VERSION, "models": list(MODELS)} | bundle.manifest | {"members": hashes}
     )
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in MEMBERS:
             member = zipfile.ZipInfo(name, LEAST_TIME)
             member.external_attr = 0o644 << 16
             member.create_system = 3
             archive.writestr(member, content[name])
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file.getvalue()
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.cli.console import FolderPath, Session, fail, json_option, pass_session, print_json
-from fly64_assets.cli.file_options import force_option, refuse_to_replace, say_finding
-from fly64_assets.cli.inputs import OBJECT, require_scale, result_arrays
-from fly64_assets.contract.canonical import canonicalize
-from fly64_assets.contract.findings import FormError
+from fly64_assets.cli.file_options import force_option, refuse_to_replace
+from fly64_assets.cli.inputs import OBJECT, measured_dataset, result_arrays
 from fly64_assets.contract.metadata import derive_metadata, transformation
-from fly64_assets.contract.npz import dataset_of, load_dataset, load_measurement, validate_file
+from fly64_assets.contract.npz import load_measurement
 from fly64_assets.contract.schema import Dataset
-from fly64_assets.contract.validate import validate
 from fly64_assets.engines.execution import reconstruction_request
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.evaluation.scores.resolution import compare_halves, half_indices
@@ -74,7 +70,7 @@ def resolution(
         halves = [folder / HALF.format(number=number) for number in (1, 2)]
         made = [] if objects else [folder / half.stem / RESULT for half in halves]
         refuse_to_replace([*halves, *made], force, file, *(objects or ()))
-        dataset = _measured(file)
+        dataset = measured_dataset(file, "compare")
         try:
             chosen = half_indices(dataset.scan_index)
         except ValueError as error:
@@ -106,30 +102,6 @@ def resolution(
         score: Any = result.scores[name]
         value = "none" if score.value is None else f"{score.value:.2f} px"
         click.echo(f"  full period at the {threshold}: {value}{f' ({score.reason})' if score.reason else ''}")
-
-
-def _measured(file: Path) -> Dataset:
-    """A data set that obeys DATA-001, or whose form needs no guess; findings that stop nothing are printed."""
-    report = validate_file(file)
-    if report.ok:
-        dataset = load_dataset(file)
-    else:
-        arrays = _converted(file)
-        report = validate(arrays)
-        report.raise_if_failed(str(file))
-        dataset = dataset_of(arrays)
-    for finding in report.findings:
-        say_finding(finding, err=True)
-    require_scale(file, dataset, "compare")
-    return dataset
-
-
-def _converted(file: Path) -> Mapping[str, NDArray[Any]]:
-    try:
-        return canonicalize(file)[0]
-    except FormError as error:
-        where = f" (an option of `fly64 import {file} NEW.npz`: measure NEW.npz then)" * error.names_option
-        raise FormError(error.code, f"{error}{where}") from error
 
 
 def _write_half(path: Path, dataset: Dataset, kept: NDArray[np.int64]) -> None:

@@ -1,0 +1,76 @@
+"""From the network ``pretrained`` and a measurement to an object: as many passes over the frames as it has steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from fly64_assets.errors import EngineError
+from fly64_assets.physics.illumination import LEAST_COVERAGE
+from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.measurement_check import checked
+from fly64_assets.pinn.pretrained.direction import returned_waves
+from fly64_assets.pinn.pretrained.network import PLANE_STEP, Illuminated, PretrainedNetwork
+from fly64_assets.pinn.results import Reconstruction
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+
+IN_MEMORY_BYTES: Final = 512 * 2**20
+"""Counts up to this size are read once; more are read again at every step."""
+
+Counts = Callable[[slice], torch.Tensor]
+
+
+@torch.no_grad()
+def reconstruct(network: PretrainedNetwork, measurement: Measurement, device: str) -> Reconstruction:
+    """The object of all frames, on ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    EngineError
+        If the measurement is unfit or the object is not finite.
+    """
+    measurement = checked(measurement)
+    plane = ObjectPlane(measurement, device)
+    counts = _counts(measurement, plane)
+    scale = measurement.intensity_scale
+    pad = [-side % PLANE_STEP for side in plane.shape]
+    padding = (0, pad[1], 0, pad[0])
+    illumination = functional.pad(plane.illumination, padding)[None]
+    squared = torch.tensor([scale**2], dtype=torch.float32, device=plane.device)
+    probe = plane.physics.on_window(plane.physics.probe).conj()
+
+    def direction(objects: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+        obj = objects[0, : plane.shape[0], : plane.shape[1]].contiguous()
+        total = torch.zeros_like(obj)
+        for rows in plane.blocks():
+            waves = plane.physics.waves(plane.read(obj, rows))
+            returned = returned_waves(waves, counts(rows), scale, background, plane.bad_pixels)
+            plane.add(total, probe * plane.physics.on_window(returned), rows)
+        return functional.pad(total, padding)[None]
+
+    counted = sum(float(counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks())
+    modulus = (counted / (float(plane.illumination.sum(dtype=torch.float64)) * scale**2)) ** 0.5
+    start = torch.full(illumination.shape, modulus, dtype=torch.complex64, device=plane.device)
+    found = network(start, direction, Illuminated(illumination * squared[:, None, None], squared))[-1][0]
+    obj = plane.on_grid(found[: plane.shape[0], : plane.shape[1]])
+    if not np.isfinite(obj).all():
+        raise EngineError("the network's object is not finite; the scan lies far outside of what it was trained for")
+    coverage = plane.coverage()
+    return Reconstruction(np.where(coverage >= LEAST_COVERAGE, obj, 1), coverage, measurement.frames)
+
+
+def _counts(measurement: Measurement, plane: ObjectPlane) -> Counts:
+    """Counts (b, N, N) of consecutive frames, DC in the corner, on the device of the plane."""
+
+    def read(rows: slice) -> torch.Tensor:
+        shifted = np.fft.ifftshift(measurement.counts(rows), axes=(-2, -1)).astype(np.float32)
+        return torch.from_numpy(shifted).to(plane.device)
+
+    if 4 * measurement.frames * measurement.patch_size**2 > IN_MEMORY_BYTES:
+        return read
+    every = torch.cat([read(rows) for rows in plane.blocks()])
+    return lambda rows: every[rows]
