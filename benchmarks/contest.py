@@ -206,7 +206,7 @@ def computed_row(task: Task) -> dict[str, object] | str:
         "phase_rmse": f"{phase:.5f}",
         "amplitude_rmse": f"{amplitude:.5f}",
         "training_cpu_s": f"{result.training_cpu_s:.1f}",
-        "reconstruction_cpu_s": f"{seconds:.1f}",
+        "reconstruction_cpu_s": f"{seconds:.2f}",
         "tv_weight": result.tv_weight,
         "epochs": result.epochs,
         "stop_reason": result.stop_reason,

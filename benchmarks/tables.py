@@ -14,6 +14,7 @@ judge.csv           whether fresh counts rank objects as the truth does: ``bench
 judge_null.csv      how often they call equal objects different: the same with ``--null``
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
+pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
 siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
 ==================  ==================================================================================================
 
@@ -28,6 +29,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from measured_tables import judge, null, star, star_resolution
+from pretrained_tables import pretrained, pretrained_findings
 from table_rows import (
     AIMS,
     CONTEST_CELLS,
@@ -356,6 +358,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "detector_gaps": detector_gaps,
     "judge": judge,
     "null": null,
+    "pretrained": pretrained,
+    "pretrained_findings": pretrained_findings,
     "star": star,
     "star_resolution": star_resolution,
     "peers": peers("", peer_errors),

@@ -1,0 +1,78 @@
+"""Tables of the network that is trained once: its errors and seconds beside those of the iterative methods."""
+
+import math
+import statistics
+
+from table_rows import DOSES, ITERATIVE, Cell, Contest, first, one, rows_of, shown, table
+
+PRETRAINED = "pretrained"
+
+
+def pretrained(contest: Contest) -> str:
+    """Every cell of pretrained.csv: errors, and processor seconds beside those of LSQML in the same run."""
+    found = Contest(rows_of("pretrained.csv"))
+    rows = []
+    for cell in found.cells:
+        name, view, dose = cell
+        seconds, solver = _seconds(found, cell, PRETRAINED), _seconds(found, cell, "lsqml")
+        errors = (found.values(cell, "lsqml"), first(contest.values(cell, "uniform")), found.values(cell, PRETRAINED))
+        faster = solver / seconds if solver and seconds else None
+        numbers = [
+            one(_ratio(contest, found, cell), ".2f"),
+            one(solver, ".1f"),
+            one(seconds, ".2f"),
+            one(faster, ".1f"),
+        ]
+        rows.append([name, view, f"{dose:,}", *(shown(values, 4) for values in errors), *numbers])
+    return table(
+        [
+            "object", "view", "photons / frame", "`lsqml`", "uniform object", "`pretrained`",
+            "`pretrained` / best iterative", "`lsqml` [s]", "`pretrained` [s]", "times faster",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+def pretrained_findings(contest: Contest) -> str:
+    """Sentences: errors by dose over all objects, and speed over the demo."""
+    found = Contest(rows_of("pretrained.csv"))
+    lines = []
+    for dose in DOSES:
+        cells = [cell for cell in found.cells if cell[2] == dose]
+        ratios = [ratio for cell in cells if (ratio := _ratio(contest, found, cell)) is not None]
+        if ratios:
+            mean = math.exp(statistics.mean(math.log(ratio) for ratio in ratios))
+            lines.append(
+                f"- At {dose:,} photons per frame its error is {mean:.2f} of the best iterative method's (geometric "
+                f"mean over {len(ratios)} cells; {min(ratios):.2f} to {max(ratios):.2f})."
+            )
+    demo = [cell for cell in found.cells if cell[0] == "demo"]
+    speeds = {
+        cell: solver / own
+        for cell in demo
+        if (solver := _seconds(found, cell, "lsqml")) and (own := _seconds(found, cell, PRETRAINED))
+    }
+    if speeds:
+        means = {
+            cell: [statistics.mean(found.values(cell, method).values()) for method in (PRETRAINED, "lsqml")]
+            for cell in speeds
+        }
+        better = sum(own <= solver for own, solver in means.values())
+        many = sum(speed >= 10 for speed in speeds.values())
+        lines.append(
+            f"- On the demo it is {min(speeds.values()):.1f} to {max(speeds.values()):.0f} times faster than `lsqml` "
+            f"to its stop, ten times or more in {many} of {len(speeds)} cells, at no larger error in {better}."
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _ratio(contest: Contest, found: Contest, cell: Cell) -> float | None:
+    """Mean error over that of the iterative method with the smallest mean."""
+    errors = [statistics.mean(values.values()) for method in ITERATIVE if (values := contest.values(cell, method))]
+    own = found.values(cell, PRETRAINED)
+    return statistics.mean(own.values()) / min(errors) if errors and own else None
+
+
+def _seconds(found: Contest, cell: Cell, method: str) -> float | None:
+    values = found.values(cell, method, "reconstruction_cpu_s")
+    return statistics.mean(values.values()) if values else None
