@@ -152,4 +152,5 @@ def test_a_run_that_reaches_its_time_limit_has_failed(slurm, instance, launch):
     assert "it reached its time limit (TIMEOUT, reason TimeLimit" in health(instance, run).msg
     end_if_lost(instance, instance.get_run_by_id(run))
     assert status(instance, run) == Status.FAILURE
-    assert "DUE TO TIME LIMIT" in instance.run_launcher.get_run_worker_debug_info(instance.get_run_by_id(run))
+    (log,) = (Path(instance.root_directory) / "slurm").iterdir()
+    assert "DUE TO TIME LIMIT" in log.read_text()
