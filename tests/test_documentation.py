@@ -46,6 +46,11 @@ def test_paths_and_modules_exist(page):
         assert any(file.exists() for file in files), module
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_holds_two_versions_of_a_merge(page):
+    assert re.findall(r"^(?:<{7} |>{7} |={7}$).*", page.read_text(), re.M) == []
+
+
 def test_every_page_is_listed():
     index = (ROOT / "docs/README.md").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}

@@ -20,6 +20,19 @@ HEAD = """# Assets, checks and automation
 
 What the Dagster UI shows, as the code location defines it. What a stage, a phase and a cell are: [glossary](glossary.md#assets-stages-phases-and-jobs). How to use
 it: [the Dagster UI](../how-to/dagster-ui.md).
+
+## In Dagster's terms
+
+| question | answer |
+|---|---|
+| what is a partition | a dose, `StaticPartitionsDefinition`; or a cell, `MultiPartitionsDefinition` of `dose` and `view`, with keys such as `1000\\|dense`. Both come from the design: another design has other partitions |
+| what is not a partition | repeats: one partition builds all of them. The halves of the scan: two files of one asset, or, for iterative methods, an asset for each |
+| how do partitions depend on each other | a cell needs its dose (`MultiToSingleDimensionPartitionMapping`) and the same cell of other assets; the report needs whatever cells there are (`AllPartitionMapping`) |
+| what is the value of an asset | none is handed on, and there is no IO manager. An asset verifies and reads the files of its inputs, writes its own and returns a `MaterializeResult` |
+| where are the files | in the data root, one folder for each asset and partition ([which](artifacts.md)); the metadata of a materialisation name them. In Python: [`fly64.open_study`](python.md) |
+| what is a data version | a hash of the data files: an identical rebuild makes nothing stale |
+| how does a backfill run | one run for each partition, in parallel as far as the pool and the queue allow ([how](../how-to/dagster-ui.md)) |
+| what happens when a check fails | `gate` ends the run before anything is materialised, and nothing downstream starts. The others report and change nothing ([more](../how-to/dagster-ui.md#when-a-check-fails)) |
 """
 
 

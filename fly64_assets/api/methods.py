@@ -107,7 +107,7 @@ def reconstruct(
 
 
 def _silent(_done: int, _total: int, _values: Mapping[str, float]) -> None:
-    """Nobody follows the progress."""
+    """Progress is not reported."""
 
 
 def _lsqml(measurement: Measurement, settings: LsqmlSettings, execution: Execution, seed: int) -> Reconstruction:

@@ -127,7 +127,7 @@ def next_in_line(
 def unfinished_data(instance: dg.DagsterInstance, store: ArtifactStore, design: StudyDesign) -> str:
     """Which simulated data of the active base are still to come; empty if none are.
 
-    A simulation that has failed, or whose run has ended without a result, keeps nobody waiting.
+    A simulation that has failed, or whose run has ended without a result, is not waited for.
     """
     active = store.active_base()
     expected = []

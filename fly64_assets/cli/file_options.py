@@ -61,7 +61,9 @@ def _frame_numbers(_context: click.Context, _parameter: click.Parameter, value: 
         raise click.BadParameter(str(problem)) from problem
 
 
-max_bytes_option = click.option("--max-bytes", type=int, help="Largest size that a file may declare (default 16 GiB).")
+max_bytes_option = click.option(
+    "--max-bytes", type=int, metavar="BYTES", help="Largest size that a file may declare (default 16 GiB)."
+)
 
 _POSITIVE: Final = Positive()
 
@@ -108,12 +110,16 @@ _OBJECT_CORRECTIONS: Final = (
         type=click.Choice(UNITS),
         help="Positions are metres, micrometres, object pixels, or those about the object's centre.",
     ),
-    click.option("--pixel-size", type=_POSITIVE, help="Side of an object pixel in metres, where the file has none."),
     click.option(
-        "--energy", "energy_ev", type=_POSITIVE, help="Photon energy in eV; it comes before that of the file."
+        "--pixel-size", type=_POSITIVE, metavar="METRES", help="Side of an object pixel, where the file has none."
     ),
-    click.option("--distance", "distance_m", type=_POSITIVE, help="Sample to detector in metres."),
-    click.option("--detector-pixel", "detector_pixel_m", type=_POSITIVE, help="Side of a detector pixel in metres."),
+    click.option(
+        "--energy", "energy_ev", type=_POSITIVE, metavar="EV", help="Photon energy; it comes before that of the file."
+    ),
+    click.option("--distance", "distance_m", type=_POSITIVE, metavar="METRES", help="Sample to detector."),
+    click.option(
+        "--detector-pixel", "detector_pixel_m", type=_POSITIVE, metavar="METRES", help="Side of a detector pixel."
+    ),
     click.option(
         "--mirror",
         type=click.Choice(MIRRORS),
@@ -122,14 +128,26 @@ _OBJECT_CORRECTIONS: Final = (
     click.option(
         "--probe-mode",
         type=click.IntRange(min=0),
+        metavar="K",
         help="Take this one of the probe's orthogonal modes, 0 the strongest.",
     ),
     click.option(
-        "--slice", "slice_number", type=click.IntRange(min=0), help="Take this one of several object slices, from 0."
+        "--slice",
+        "slice_number",
+        type=click.IntRange(min=0),
+        metavar="K",
+        help="Take this one of several object slices, from 0.",
     ),
     click.option("--fill-border", is_flag=True, help="Fill a border of the object that is NaN."),
-    click.option("--crop", type=click.IntRange(min=2), help="Cut frames (of a base: the probe's window) to this side."),
-    click.option("--pad", type=click.IntRange(min=2), help="Extend frames (of a base: the probe's window) to it."),
+    click.option(
+        "--crop",
+        type=click.IntRange(min=2),
+        metavar="N",
+        help="Cut frames (of a base: the probe's window) to this side.",
+    ),
+    click.option(
+        "--pad", type=click.IntRange(min=2), metavar="N", help="Extend frames (of a base: the probe's window) to it."
+    ),
 )
 
 _FRAME_CORRECTIONS: Final = (
@@ -148,7 +166,7 @@ _FRAME_CORRECTIONS: Final = (
         help="Pixels that hold this value in any frame are bad; may be repeated.",
     ),
     click.option("--clip-negative", is_flag=True, help="Set negative counts to 0."),
-    click.option("--gain", type=_POSITIVE, help="Stored units for one photon; the frames are counts."),
+    click.option("--gain", type=_POSITIVE, metavar="G", help="Stored units for one photon; the frames are counts."),
     click.option(
         "--drop-frames", callback=_frame_numbers, metavar="LIST", help="Leave frames out, as in 3,7-9, from 0."
     ),

@@ -150,14 +150,6 @@ _DRIVE_OPTIONS: Final = (
         metavar="DIR",
         help="Folder of all artifacts: the same as --data-root before the command.",
     ),
-    click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Where engines run. Default: auto."),
-    click.option(
-        "--devices", type=click.IntRange(1), metavar="N", help="Devices on which a network trains. Default: 1."
-    ),
-    click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic of trainings. Default: 32-true."),
-    click.option(
-        "--deterministic/--no-deterministic", default=None, help="Algorithms of engines. Default: deterministic."
-    ),
     click.option(
         "--num-workers",
         hidden=True,
@@ -175,10 +167,38 @@ _DRIVE_OPTIONS: Final = (
 )
 
 
-def driven(command: Command, *, takes_base: bool = True) -> Command:
+def _engine_options(*, hidden: bool) -> tuple[Callable[[Command], Command], ...]:
+    """Options about engines. A phase that starts none accepts them, as all phases take the same, but hides them."""
+    return (
+        click.option(
+            "--accelerator", type=click.Choice(ACCELERATORS), hidden=hidden, help="Where engines run. Default: auto."
+        ),
+        click.option(
+            "--devices",
+            type=click.IntRange(1),
+            metavar="N",
+            hidden=hidden,
+            help="Devices on which a network trains. Default: 1.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            hidden=hidden,
+            help="Arithmetic of trainings. Default: 32-true.",
+        ),
+        click.option(
+            "--deterministic/--no-deterministic",
+            default=None,
+            hidden=hidden,
+            help="Algorithms of engines. Default: deterministic.",
+        ),
+    )
+
+
+def driven(command: Command, *, takes_base: bool = True, has_engines: bool = True) -> Command:
     """Give a command the options of all commands that drive the graph; it gets them as :class:`RunOptions`.
 
-    One that brings its own base has no ``--base-npz``.
+    One that brings its own base has no ``--base-npz``; one that starts no engine does not show the options about them.
     """
 
     @functools.wraps(command)
@@ -203,7 +223,8 @@ def driven(command: Command, *, takes_base: bool = True) -> Command:
             session = replace(session, data_root=output_root)
         command(RunOptions(session, base_file, dry_run, jobs, gpu), **others)
 
-    for option in reversed(_DRIVE_OPTIONS):
+    options: list[Callable[[Any], Any]] = [*_DRIVE_OPTIONS, *_engine_options(hidden=not has_engines)]
+    for option in reversed(options):
         if takes_base or option is not _BASE_OPTION:
             wrapped = option(wrapped)
     return wrapped

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from fly64_assets.cli.main import AFTER_TOO, SECTIONS, WHICH_CHECK, global_options_first, main
@@ -70,3 +71,37 @@ def test_the_help_says_when_to_use_which_check():
     for command, _ in WHICH_CHECK:
         assert command in text
         assert CliRunner().invoke(main, [*command.split()[1:], "--help"]).exit_code == 0
+
+
+def commands(group=main, words=()):
+    """Every command and group, with the words that name it."""
+    yield words, group
+    for name, inner in getattr(group, "commands", {}).items():
+        yield from commands(inner, (*words, name))
+
+
+def test_options_name_what_they_take_in_words_of_the_field():
+    """``PHOTONS``, ``PX`` or ``N``, and not ``FLOAT RANGE``."""
+    found = []
+    for words, command in commands():
+        options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+        said = [one.get_help_record(click.Context(command))[0] for one in options]
+        found += [(*words, text) for text in said if re.search(r"\b(INTEGER|FLOAT|TEXT|RANGE)\b", text)]
+    assert found == []
+
+
+def test_no_line_of_a_list_of_commands_is_cut():
+    for words, group in commands():
+        if isinstance(group, click.Group):
+            listed = CliRunner().invoke(main, [*words, "--help"]).output.split("Commands:")[-1]
+            assert "..." not in listed.replace("[ARGS]...", "").replace("LSQML, ...", ""), words
+
+
+def test_phases_without_an_engine_do_not_list_options_about_engines():
+    def said(phase):
+        return CliRunner().invoke(main, [phase, "--help"]).output
+
+    assert all("--accelerator" in said(phase) for phase in ("run", "generate", "train", "reconstruct"))
+    assert all("--accelerator" not in said(phase) for phase in ("overlap", "compare"))
+    answer = CliRunner().invoke(main, ["overlap", "--accelerator", "tpu"])
+    assert "'tpu' is not one of" in answer.output  # it is accepted, as all phases take the same

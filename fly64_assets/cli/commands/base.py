@@ -65,18 +65,22 @@ def base() -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--amplitude", default="camera", show_default=True, type=click.Choice(PICTURES), metavar="PICTURE")
 @click.option("--phase", default="brick", show_default=True, type=click.Choice(PICTURES), metavar="PICTURE")
-@click.option("--size", default=448, show_default=True, help="Object side in pixels.")
-@click.option("--patch-size", default=64, show_default=True, help="Window side N: 64, 128 or 256.")
-@click.option("--positions", default=2000, show_default=True, help="Number of scan positions.")
+@click.option("--size", metavar="PX", default=448, show_default=True, help="Object side in pixels.")
+@click.option("--patch-size", metavar="N", default=64, show_default=True, help="Window side N: 64, 128 or 256.")
+@click.option("--positions", metavar="N", default=2000, show_default=True, help="Number of scan positions.")
 @click.option("--pattern", default="uniform", show_default=True, type=click.Choice(tuple(SCANS)))
-@click.option("--seed", default=42, show_default=True, help="Seed of the positions and of a generated object.")
+@click.option(
+    "--seed", metavar="SEED", default=42, show_default=True, help="Seed of the positions and of a generated object."
+)
 @click.option("--amplitude-range", nargs=2, type=float, default=(0.7, 1.0), show_default=True, metavar="MIN MAX")
 @click.option(
     "--phase-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, metavar="MIN MAX", help="In rad."
 )
-@click.option("--probe-radius", default=0.25, show_default=True, help="As a fraction of N.")
-@click.option("--probe-edge", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N.")
-@click.option("--probe-curvature", default=4.0, show_default=True, help="Phase at the rim in rad.")
+@click.option("--probe-radius", metavar="FRACTION", default=0.25, show_default=True, help="As a fraction of N.")
+@click.option(
+    "--probe-edge", metavar="FRACTION", default=0.04, show_default=True, help="Softness of the rim, as a fraction of N."
+)
+@click.option("--probe-curvature", metavar="RAD", default=4.0, show_default=True, help="Phase at the rim in rad.")
 @click.option(
     "--object", "kind", type=click.Choice(OBJECT_KINDS), metavar="KIND", help="Generate the object instead; see below."
 )
@@ -97,7 +101,9 @@ def base_make(
     force: bool,
     **options: Any,
 ) -> None:
-    """Make a base file from two pictures of the scikit-image wheel, or with a generated object; nothing is downloaded.
+    """Make a base file from pictures or a generated object.
+
+    Pictures are those of the scikit-image wheel; nothing is downloaded.
 
     \b
     Pictures: astronaut, brick, camera, cell, chelsea, clock_motion, coffee, coins, grass, gravel,
@@ -163,7 +169,9 @@ def _of_option(problem: str) -> str:
 @strict_option
 @pass_session
 def base_import(session: Session, file: Path, form: dict[str, Any], strict: bool) -> None:
-    """Bring a base file in any known form into the study, and make it the active base; print every finding.
+    """Bring a base file into the study, and make it active.
+
+    Files in any known form are read; every finding is printed.
 
     Of a study of measured frames (scan: measured) it is a file of frames in any form that `fly64 import` reads, with
     the same options; probe and reference object are calibrated from all their counts, which takes minutes.
@@ -186,7 +194,9 @@ def base_import(session: Session, file: Path, form: dict[str, Any], strict: bool
 @form_options
 @frame_options
 @strict_option
-@click.option("--patch-size", type=int, help="Expected window side N; default: the study's, or the probe's own.")
+@click.option(
+    "--patch-size", type=int, metavar="N", help="Expected window side N; default: the study's, or the probe's own."
+)
 @pass_session
 def base_check(
     session: Session, file: Path, as_json: bool, form: dict[str, Any], strict: bool, patch_size: int | None
@@ -282,7 +292,9 @@ def base_list(session: Session, as_json: bool) -> None:
 @click.argument("base_id")
 @pass_session
 def base_use(session: Session, base_id: str) -> None:
-    """Make another base of the study the active one; its earlier results are found as they were.
+    """Make another base of the study the active one.
+
+    Its earlier results are found as they were.
 
     \b
     Example:

@@ -35,7 +35,9 @@ def design() -> None:
 @json_option
 @pass_session
 def design_show(session: Session, as_json: bool) -> None:
-    """Print every setting of the design, those that the file leaves out with their defaults.
+    """Print every setting of the design.
+
+    Those that the file leaves out have their defaults.
 
     \b
     Example:
@@ -54,7 +56,9 @@ def design_show(session: Session, as_json: bool) -> None:
 @force_option
 @pass_session
 def design_init(session: Session, file: Path, force: bool) -> None:
-    """Write a design of your own: a copy of the study's, under the name of the new FILE, with its comments.
+    """Begin a design of your own.
+
+    FILE becomes a copy of the study's design with its comments, under the name of the FILE.
 
     \b
     Example:

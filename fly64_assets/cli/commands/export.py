@@ -125,7 +125,9 @@ def export_data(file: Path, out: Path, with_object: bool, force: bool, **given: 
 @click.option("--dose", type=float, metavar="PHOTONS", help="Photons per frame.")
 @click.option("--view", metavar="VIEW", help="View of the cell.")
 @click.option("--split", type=click.Choice(SPLITS), help="Half of the scan.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Repeat of the study.")
+@click.option(
+    "--repeat", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="Repeat of the study."
+)
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -142,7 +144,9 @@ def export_data(file: Path, out: Path, with_object: bool, force: bool, **given: 
 def export_reconstruction(
     session: Session, /, out: Path, file: Path | None, data: Path | None, force: bool, **given: Any
 ) -> None:
-    """Write an object as a ptychodus product (.h5), CXI (.cxi) or TIFF (.tif).
+    """Write an object for other programs.
+
+    As a ptychodus product (.h5), CXI (.cxi) or TIFF (.tif).
 
     Products and CXI files have the probe, the positions and the loss as well. A TIFF has amplitude and phase, float32,
     with the pixel size where it is known.
@@ -178,7 +182,9 @@ def export_reconstruction(
 @force_option
 @pass_session
 def export_scores(session: Session, out: Path, force: bool) -> None:
-    """Write every score of the study's report as CSV (.csv) or Parquet (.parquet).
+    """Write every score of the study's report.
+
+    As CSV (.csv) or Parquet (.parquet).
 
     \b
     Example:

@@ -83,7 +83,9 @@ def bundle() -> None:
 @file_argument
 @json_option
 def bundle_show(file: Path, as_json: bool) -> None:
-    """Print what a bundle holds: architecture, provenance, training parameters.
+    """Print what a bundle holds.
+
+    Its architecture, its provenance, and the parameters of its training.
 
     \b
     Example:
@@ -110,7 +112,7 @@ def bundle_show(file: Path, as_json: bool) -> None:
 @bundle.command("verify")
 @file_argument
 def bundle_verify(file: Path) -> None:
-    """Verify every member of a bundle against the hashes in its manifest.
+    """Compare every member with its hash in the manifest.
 
     \b
     Example:

@@ -21,7 +21,9 @@ def instance() -> None:
 @instance.command()
 @click.argument("url")
 def move(url: str) -> None:
-    """Move the Dagster instance from SQLite to an empty PostgreSQL database.
+    """Move the instance from SQLite to PostgreSQL.
+
+    The database must be empty.
 
     URL is postgresql://USER@HOST:PORT/DATABASE; the password is in the variable FLY64_POSTGRES_PASSWORD. Runs, events,
     materialisations, checks, partitions, backfills, sensors and limits are copied in one transaction and compared row

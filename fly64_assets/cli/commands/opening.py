@@ -15,7 +15,14 @@ CONNECT_SECONDS: Final = 2
 
 @click.command("open")
 @click.argument("what", type=click.Choice(("report", "ui")), default="report")
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Where the UI listens.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Where the UI listens.",
+)
 @pass_session
 def open_page(session: Session, what: str, port: int) -> None:
     """Open the report of the study, or the Dagster UI, in the browser.

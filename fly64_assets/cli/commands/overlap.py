@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -49,19 +50,25 @@ NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
 @refused("--split", "a view is cut from both halves of the scan")
 @refused("--backend", "no network is involved")
 @allow_missing_option
-@click.option("--s-img", type=Positive(1), help="FILE: fraction of the images to use.")
-@click.option("--n-groups", type=click.IntRange(1), help="FILE: groups to form.")
+@click.option("--s-img", type=Positive(1), metavar="FRACTION", help="FILE: fraction of the images to use.")
+@click.option("--n-groups", type=click.IntRange(1), metavar="N", help="FILE: groups to form.")
 @click.option(
-    "--neighbor-count", type=click.IntRange(1), default=6, show_default=True, help="FILE: neighbours of each."
+    "--neighbor-count",
+    type=click.IntRange(1),
+    metavar="N",
+    default=6,
+    show_default=True,
+    help="FILE: neighbours of each.",
 )
 @click.option(
     "--probe-diameter-px",
     type=Positive(),
+    metavar="PX",
     help="FILE: by default measured on probeGuess, else 0.6 of the frames' side.",
 )
-@click.option("--rng-seed-subsample", type=click.IntRange(0), help="FILE: seed of the subsampling.")
+@click.option("--rng-seed-subsample", type=click.IntRange(0), metavar="SEED", help="FILE: seed of the subsampling.")
 @json_option
-@driven
+@functools.partial(driven, has_engines=False)
 def overlap(
     options: RunOptions, file: Path | None, gridsizes: Sequence[int], allow_missing: bool, **given: Any
 ) -> None:

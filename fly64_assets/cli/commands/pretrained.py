@@ -32,7 +32,7 @@ accelerator_option = click.option(
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @accelerator_option
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="CPU threads.")
 @strict_option
 @force_option
 def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, strict: bool, force: bool) -> None:
@@ -77,13 +77,24 @@ def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, s
 
 @click.command()
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option("--seconds", type=Positive(), default=420.0, show_default=True, help="How long to train.")
-@click.option("--batch", type=click.IntRange(1, 1024), default=16, show_default=True, help="Scans per step.")
-@click.option("--learning-rate", type=Positive(), default=1.5e-3, show_default=True, help="Its largest value.")
+@click.option("--seconds", type=Positive(), metavar="S", default=420.0, show_default=True, help="How long to train.")
 @click.option(
-    "--fields", type=click.IntRange(1), default=4000, show_default=True, help="Fields that objects consist of."
+    "--batch", type=click.IntRange(1, 1024), metavar="N", default=16, show_default=True, help="Scans per step."
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and scans.")
+@click.option(
+    "--learning-rate", type=Positive(), metavar="RATE", default=1.5e-3, show_default=True, help="Its largest value."
+)
+@click.option(
+    "--fields",
+    type=click.IntRange(1),
+    metavar="N",
+    default=4000,
+    show_default=True,
+    help="Fields that objects consist of.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), metavar="SEED", default=1, show_default=True, help="Of weights and scans."
+)
 @click.option(
     "--photons", type=Positive(), nargs=2, metavar="MIN MAX", help="Photons per frame [default: 200 1000000]."
 )

@@ -43,7 +43,9 @@ def legacy() -> None:
 @force_option
 @json_option
 def legacy_config(file: Path, out: Path | None, fixed_scale: bool, force: bool, as_json: bool) -> None:
-    """Read a configuration (YAML or JSON) and say of every key whether it is understood, ignored or refused.
+    """Read a configuration of PtychoPINN.
+
+    It is YAML or JSON; every key is understood, ignored or refused, and the command says which.
 
     \b
     Example:
@@ -69,7 +71,9 @@ legacy.add_command(import_data)
 @archive_argument
 @force_option
 def legacy_export(file: Path, out: Path, force: bool) -> None:
-    """Write a data set of a study with the keys of existing loaders (`diff3d`) beside its own.
+    """Write a data set with the keys of PtychoPINN.
+
+    The keys of its loaders (`diff3d`) stand beside those of the study.
 
     \b
     Example:

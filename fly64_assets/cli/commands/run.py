@@ -6,6 +6,7 @@ is missing they say which phase makes it; ``run`` builds it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -123,7 +124,7 @@ def reconstruct(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
 @refused("--split", "both halves of a cell are compared on one pixel grid")
 @refused("--backend", "every method that has run is compared")
 @allow_missing_option
-@driven
+@functools.partial(driven, has_engines=False)
 def compare(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
     """Compare all methods, and write the report.
 

@@ -21,7 +21,9 @@ from fly64_assets.study.table import ON_REQUEST
 @view_option
 @functools.partial(driven, takes_base=False)
 def twin(options: RunOptions, **asked: Any) -> None:
-    """Repeat a study of measured frames in simulation, and report whether that predicts its results.
+    """Repeat a study of measured frames in simulation, and compare.
+
+    The report says whether the simulation would have predicted the results.
 
     The twin has the reference object, probe, positions, mask and dose of the calibration as its truth; doses, views,
     seeds and methods are those of the study. It is a study of its own, NAME_twin, which this command runs as

@@ -45,8 +45,21 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--host", default="127.0.0.1", show_default=True, help="The UI has no login: mind who can reach it.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Where the UI listens.",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The UI has no login: mind who can reach it.",
+)
 @click.option("--study", "beside", multiple=True, metavar="NAME-or-FILE", help="Open this study; repeat for several.")
 @pass_session
 def ui(session: Session, port: int, host: str, beside: tuple[str, ...]) -> None:
