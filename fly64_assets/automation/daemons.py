@@ -54,12 +54,19 @@ def _lock(instance: dg.DagsterInstance) -> Iterator[None]:
             raise Fly64Error(_refusal(str(error))) from error
         return
     assert isinstance(storage, SqlRunStorage)
-    with suppress(sa.exc.OperationalError, sa.exc.InterfaceError), storage.connect() as connection:
-        if connection.dialect.name == "postgresql":
-            taken = connection.execute(sa.select(sa.func.pg_try_advisory_lock(LOCK_NUMBER))).scalar()
-            if not taken:
-                raise Fly64Error(_refusal(f"it holds the lock of the database {connection.engine.url.database}"))
-        yield
+    ended = False
+    try:
+        with storage.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                taken = connection.execute(sa.select(sa.func.pg_try_advisory_lock(LOCK_NUMBER))).scalar()
+                if not taken:
+                    raise Fly64Error(_refusal(f"it holds the lock of the database {connection.engine.url.database}"))
+            yield
+            ended = True
+    except (sa.exc.OperationalError, sa.exc.InterfaceError):
+        if not ended:
+            raise
+        # The server has closed the connection meanwhile, and with it the lock.
 
 
 def _require_silence(instance: dg.DagsterInstance) -> None:

@@ -34,6 +34,8 @@ BATCH: Final = 1000
 """Rows that are held in memory at a time."""
 OWN: Final = frozenset({"secondary_indexes", "daemon_heartbeats"})
 """Tables that say something about a database or a process, and nothing of the instance's history."""
+_SECRETS: Final = frozenset({"password", "sslpassword"})
+"""Options of a connection that must not stand in a URL, nor in the ``dagster.yaml`` that options are written to."""
 MADE: Final = "instance_info"
 """A table with a row from the beginning: the identity of the instance, which moves."""
 
@@ -58,7 +60,7 @@ class Database:
             url = sa.make_url(text)
         except (sa.exc.ArgumentError, ValueError) as error:
             raise Fly64Error(_unreadable()) from error
-        if url.password is not None:
+        if url.password is not None or _SECRETS & set(url.query):
             raise Fly64Error(
                 f"the URL holds a password, which others see in the list of processes: put it into the variable "
                 f"{POSTGRES_PASSWORD_VARIABLE} instead"

@@ -23,7 +23,7 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from fly64_assets.automation.demands import Demand, largest
 from fly64_assets.automation.slurm_jobs import JobRequest, SlurmError, cancel, state_of, submit
 from fly64_assets.errors import Fly64Error
-from fly64_assets.resources.environment import PASSED_ON
+from fly64_assets.resources.environment import PASSED_ON, POSTGRES_PASSWORD_VARIABLE
 
 JOB_TAG: Final = "fly64/slurm_job"
 """On a run: the number of its job."""
@@ -31,6 +31,8 @@ SETTINGS_TAG: Final = "fly64/slurm"
 """On a run: a JSON document with settings of its own."""
 SHOWN_LINES: Final = 20
 """Last lines of a job's log that a failed run shows."""
+_SECRET: Final = frozenset({POSTGRES_PASSWORD_VARIABLE})
+"""Not written into a job's script, which Slurm keeps; sbatch hands the environment on to the job."""
 _TEXTS: Final = ("partition", "partition_without_gpu", "account", "time_limit", "gres")
 _LISTS: Final = ("options", "setup")
 _NUMBERS: Final = ("cpus", "gpus", "memory_gib")
@@ -200,6 +202,6 @@ def job_request(
         log=logs / f"{run.run_id}_%j.log",
         demand=demand,
         command=command,
-        environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        environment={name: os.environ[name] for name in PASSED_ON if name in os.environ and name not in _SECRET},
         **rest,
     )

@@ -220,11 +220,21 @@ class Mirror:
         return (level, said) if level == "good" else (level, f"{said}. {sentence}")
 
     def unused(self) -> list[tuple[Path, int]]:
-        """Contents that no index of the whole data root names and that are old enough; none while somebody builds."""
+        """Contents that no index of the whole data root names and that are old enough.
+
+        None while somebody builds, and none beside a damaged index, or one of another version: what that names is
+        unknown.
+        """
         contents = self._objects.contents()
         named: set[str] = set()
         for key in self._objects.tags("folders"):
-            index, _ = self._claims.read(key)
+            found = self._objects.get(key)
+            if found is None:
+                continue
+            try:
+                index = Index.from_bytes(found.content, key)
+            except ArtifactError:
+                return []
             if self._claims.alive(key, index.claim):
                 return []
             named |= {entry.sha256 for entry in index.files.values()}

@@ -21,7 +21,7 @@ from fly64_assets.store.layout import Layout, sidecar_path
 from fly64_assets.store.locks import Announce
 from fly64_assets.store.records import StageRecord, damage, read_record
 from fly64_assets.store.sidecars import intact, verified
-from fly64_assets.store.storage import is_copy, storage_in
+from fly64_assets.store.storage import is_copy, size_of, storage_in
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,16 @@ def copy_stage(source: Layout, target: Layout, key: StageKey[Coordinates], annou
 
 
 def copy_files(source: Layout, target: Layout, paths: Sequence[Path]) -> Copied:
-    """Copy files with sidecars that belong to no stage, those of them that exist and that the target has not."""
+    """Copy files with sidecars that belong to no stage, those of them that exist and that the target has not.
+
+    Raises :class:`ArtifactError` if one is not intact.
+    """
     copied = Copied()
     for path in paths:
         place = target.folder / path.relative_to(source.folder)
-        try:
-            found = intact(path)
-        except ArtifactError:
+        if size_of(path) is None:
             continue
+        found = intact(path)
         with suppress(ArtifactError):
             if intact(place).sha256 == found.sha256:
                 continue
@@ -126,6 +128,8 @@ def _copy(target: Layout, key: StageKey[Coordinates] | None, files: Sequence[Mov
         written = {place: path for pair in pairs for path, place in pair}
         gone = [path for one in old for path in (one, sidecar_path(one)) if path not in written]
         with storage_in(folder).publishing(written, gone):
+            for place in gone:
+                place.unlink(missing_ok=True)
             for place, path in written.items():
                 if is_text(place.name):
                     write_atomically(place, lambda file, path=path: file.write(path.read_bytes()))  # type: ignore[misc]

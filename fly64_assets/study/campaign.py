@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -209,9 +209,9 @@ def find_base(store: ArtifactStore, design: StudyDesign, base: CampaignBase) -> 
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
-def campaign_rows(campaign: Campaign, design: StudyDesign, store: ArtifactStore) -> Iterator[dict[str, Any]]:
-    """Rows of :data:`COLUMNS`, of every cell that was compared; a method without a result has its reason."""
-    for base in campaign.bases():
+def campaign_rows(bases: Iterable[CampaignBase], design: StudyDesign, store: ArtifactStore) -> Iterator[dict[str, Any]]:
+    """Rows of :data:`COLUMNS`, of every compared cell of some bases; a method without a result has its reason."""
+    for base in bases:
         name = find_base(store, design, base)
         if name:
             yield from _base_rows(base, design, store, store.layout(name))

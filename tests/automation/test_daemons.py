@@ -8,6 +8,7 @@ import uuid
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._daemon.types import DaemonHeartbeat
 
 from fly64_assets.automation import daemons
@@ -51,6 +52,8 @@ def require_one_at_a_time():
             child.communicate("\n", timeout=60)
         with only_daemon():
             pass
+    with pytest.raises(sa.exc.OperationalError, match="gone"), only_daemon():
+        raise sa.exc.OperationalError("select 1", {}, Exception("gone"))
 
 
 @pytest.mark.slow

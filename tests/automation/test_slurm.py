@@ -213,12 +213,14 @@ def test_a_run_may_have_settings_of_its_own(instance):
 
 def test_a_run_without_gpus_goes_to_its_own_partition(instance, tmp_path, monkeypatch):
     monkeypatch.setenv("FLY64_STUDY", "demo")
+    monkeypatch.setenv("FLY64_POSTGRES_PASSWORD", "secret")
     job = dg.job(name="any")(lambda: None)
     run = instance.create_run_for_job(job, tags={"dagster/partition": "1000|dense"})
     settings = {"partition": "gpu", "partition_without_gpu": "cpu"}
     on_gpu = job_request(run, ENGINE, ["true"], settings, tmp_path / "logs")
     assert (on_gpu.partition, on_gpu.demand, on_gpu.name) == ("gpu", ENGINE, f"fly64_1000_dense_{run.run_id[:8]}")
     assert on_gpu.environment["FLY64_STUDY"] == "demo"
+    assert "FLY64_POSTGRES_PASSWORD" not in on_gpu.environment  # Slurm keeps the script
     assert (tmp_path / "logs").is_dir()
     without = job_request(run, ENGINE, ["true"], {**settings, "gpus": 0, "memory_gib": 64}, tmp_path / "logs")
     assert (without.partition, without.demand) == ("cpu", Demand(2, 0, 64))

@@ -231,6 +231,7 @@ def test_a_killed_move_leaves_an_empty_database_and_goes_through_the_next_time(h
         ("mysql://a@b/c", "expected a URL such as postgresql://USER@HOST:5432/DATABASE"),
         ("postgresql://b/c", "expected a URL such as"),
         ("nonsense", "expected a URL such as"),
+        ("postgresql://a@b/c?password=secret", "put it into the variable FLY64_POSTGRES_PASSWORD instead"),
         ("postgresql://a:secret@b/c", "put it into the variable FLY64_POSTGRES_PASSWORD instead"),
         ("postgresql://a@127.0.0.1:1/c", "c on 127.0.0.1:1 cannot be used"),
     ],

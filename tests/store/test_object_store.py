@@ -234,6 +234,17 @@ def test_content_of_an_interrupted_build_is_listed_and_removed_when_it_is_old(
     assert verify_folder(workshop.layout.folder).ok
 
 
+def test_beside_a_damaged_index_no_content_counts_as_unused(
+    workshop: Workshop, s3_url: str, bucket: S3Store, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    """It may name what was not uploaded anew, and a newer version of the package reads it."""
+    workshop.simulated()
+    flip(bucket, f"folders/demo/{BASE_ID}/dose_1000/index.json")
+    for module in (mirror, objects):
+        monkeypatch.setattr(module, "GRACE_SECONDS", -5.0)
+    assert storage_in(root_folder(s3_url)).unused() == []
+
+
 @pytest.mark.parametrize("size", [0, 1, 2**20, 8 * 2**20, 8 * 2**20 + 1, 20 * 2**20])
 def test_the_tag_of_a_content_is_known_beforehand(s3_url: str, tmp_path: Path, size: int) -> None:  # noqa: F811
     """So that a content that is there is not uploaded again, and a damaged one is."""

@@ -18,6 +18,7 @@ from fly64_assets.store import objects
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import BASE, Dose, StageKey
+from fly64_assets.store.layout import sidecar_path
 from fly64_assets.store.sidecars import verified
 from fly64_assets.store.storage import root_folder
 from fly64_assets.store.transfer import Copied, copy_stage
@@ -74,6 +75,8 @@ def test_another_result_is_replaced_and_what_is_of_no_use_goes(roots: tuple[str,
     seen = workshop_on(roots[1])
     assert seen.store.record(seen.layout, KEY) == record
     assert not seen.layout.output(KEY, "old.log").exists()
+    assert not target.layout.output(KEY, "old.log").exists()
+    assert not sidecar_path(target.layout.output(KEY, "old.log")).exists()
     assert verify_folder(seen.layout.folder).ok
 
 

@@ -52,7 +52,7 @@ def test_a_base_is_made_once_and_found_by_what_it_is_made_of(folder):
     assert find_base(store, design, bases[1]) == ""
     (folder / "campaign.yaml").write_text(CAMPAIGN.replace("132", "140"))
     assert find_base(store, design, next(load_campaign(folder / "campaign.yaml").bases())) == ""
-    assert list(campaign_rows(campaign, design, store)) == []
+    assert list(campaign_rows(campaign.bases(), design, store)) == []
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def campaign(
         )
     chosen = [base for base in found.bases() if not object_kinds or base.object in object_kinds]
     if action == "table":
-        _write_table(found, design, store, out)
+        _write_table(design, store, chosen, methods, out)
     elif action == "status":
         _show(design, store, chosen, _filters(found), methods)
     else:
@@ -180,8 +180,14 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items())
 
 
-def _write_table(found: Campaign, design: StudyDesign, store: ArtifactStore, out: Path | None) -> None:
-    rows = list(campaign_rows(found, design, store))
+def _write_table(
+    design: StudyDesign,
+    store: ArtifactStore,
+    bases: Collection[CampaignBase],
+    methods: Collection[str],
+    out: Path | None,
+) -> None:
+    rows = [row for row in campaign_rows(bases, design, store) if not methods or row["method"] in methods]
     if not rows:
         fail("no cell of the campaign was compared yet: `fly64 campaign FILE run` first")
     text = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import yaml
 from fly64_assets.cli.console import Session, fail, json_option, pass_session, print_json
 from fly64_assets.cli.file_options import force_option, refuse_to_replace
 from fly64_assets.store.atomic import write_atomically
-from fly64_assets.study.design import STUDIES_FOLDER, StudyDesign, load_design, shipped_designs
+from fly64_assets.study.design import STUDIES_FOLDER, StudyDesign, shipped_designs
 from fly64_assets.study.fields import NAME_PATTERN
 
 NAME_LINE = re.compile(r"^name:.*$", re.MULTILINE)
@@ -72,12 +73,15 @@ def design_init(session: Session, file: Path, force: bool) -> None:
         fail(f"{file}: expected a name of letters a-z, digits and _ that ends in .yaml, such as my_study.yaml", 2)
     if _leaves_its_files(source, file):
         fail(f"{file} is not written: the design names files relative to {source.folder}; write the copy there", 2)
+    if problems := replace(source, name=name).problems():
+        fail(f"{file} is not written: {'; '.join(problems)}", 2)
     refuse_to_replace([file], force)
     path = STUDIES_FOLDER / f"{session.study}.yaml" if session.study in shipped_designs() else Path(session.study)
     text = path.read_text(encoding="utf-8")
-    text = NAME_LINE.sub(f"name: {name}", text, count=1) if NAME_LINE.search(text) else f"name: {name}\n{text}"
+    # In quotes: YAML has other meanings for 123 and no.
+    line = f"name: '{name}'"
+    text = NAME_LINE.sub(line, text, count=1) if NAME_LINE.search(text) else f"{line}\n{text}"
     write_atomically(file, lambda target: target.write(text.encode()))
-    load_design(file)
     click.echo(f"{file}: edit it, then `fly64 run --study {file}`")
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from fly64_assets.cli.console import Session, fail, pass_session
+from fly64_assets.store.storage import fetched, storage_in
 from fly64_assets.study.states import active_layout
 
 CONNECT_SECONDS: Final = 2
@@ -39,7 +40,10 @@ def open_page(session: Session, what: str, port: int) -> None:
 
 
 def _report(session: Session) -> str:
-    path = active_layout(session.store(session.design())).report_folder / "index.html"
+    folder = active_layout(session.store(session.design())).report_folder
+    path = folder / "index.html"
+    for file in storage_in(folder).files(folder):
+        fetched(file)
     if not path.is_file():
         fail(
             f"there is no report at {path}: `fly64 report` writes one from what is there, `fly64 run` builds all of it"

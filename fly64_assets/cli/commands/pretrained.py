@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from fly64_assets.cli.console import Positive, fail
+from fly64_assets.cli.console import Positive, fail, unusable
 from fly64_assets.cli.file_options import force_option, refuse_to_replace, strict_option
 from fly64_assets.cli.inputs import OBJECT, measured_dataset
 from fly64_assets.contract.npz import write_npz
@@ -138,6 +138,8 @@ def pretrain(
         if ends is not None and not ends[0] < ends[1]:
             fail(f"--{name.partition('_')[0]} {ends[0]:g} {ends[1]:g}: expected MIN < MAX", 2)
     refuse_to_replace([new], force, *((bundle_file(start),) if start else ()))
+    if why := unusable(new):
+        fail(why)  # before the training and not after it
     family = Family(**{name: ends for name, ends in ranges.items() if ends is not None})
     earlier = read_pretrained(start) if start else None
     spec = PretrainedSpec.of(earlier, start) if earlier and start else PretrainedSpec()

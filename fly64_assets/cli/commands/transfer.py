@@ -103,23 +103,27 @@ def _transfer(design: StudyDesign, source: ArtifactStore, target: ArtifactStore,
         with signals_to(signal.default_int_handler, signal.SIGTERM):
             copied, bad = _copy_all(layout, target.layout(layout.base_id), keys, whole=filters == Filters())
             _name_base(source, target, layout.base_id)
-            if copied:
+            if any(one.files for one in copied):
                 write_manifests(target.layout(layout.base_id), design)
     except KeyboardInterrupt:
         click.echo("interrupted: nothing is half-written; the same command goes on from here", err=True)
         sys.exit(130)
     size, replaced = sum(one.bytes for one in copied), sum(one.replaced for one in copied)
-    there = len(keys) - sum(one.stages for one in copied) - len(bad)
+    there = sum(not one.files for one in copied)
     click.echo(
-        f"{len(keys) - there - len(bad)} of {len(keys)} stages copied to {target.place} ({size / 1e6:,.1f} MB"
+        f"{sum(one.stages for one in copied)} of {len(keys)} stages copied to {target.place} ({size / 1e6:,.1f} MB"
         + (f", {replaced} in place of another result" if replaced else "")
         + f"); {there} were there already"
     )
     if bad:
-        fail(f"{len(bad)} stage(s) could not be copied:\n" + "\n".join(f"  {why}" for why in bad))
+        fail(f"{len(bad)} result(s) could not be copied:\n" + "\n".join(f"  {why}" for why in bad))
 
 
 def _copy_all(source: Layout, target: Layout, keys: Sequence[Key], *, whole: bool) -> tuple[list[Copied], list[str]]:
+    """Copy stages, and with ``whole`` the files that belong to none; what each was, and why others could not be copied.
+
+    A stage that was there already is an empty :class:`Copied`.
+    """
     copied: list[Copied] = []
     bad: list[str] = []
     with counting_bar("copying", shown=True) as advance:
@@ -130,8 +134,13 @@ def _copy_all(source: Layout, target: Layout, keys: Sequence[Key], *, whole: boo
                 bad.append(f"{key.label}: {error}")
             advance(done, len(keys))
         if whole:
-            copied.append(copy_files(source, target, source.twin))
-    return [one for one in copied if one.files], bad
+            try:
+                twin = copy_files(source, target, source.twin)
+            except ArtifactError as error:
+                bad.append(str(error))
+            else:
+                copied += [twin] if twin.files else []
+    return copied, bad
 
 
 def _name_base(source: ArtifactStore, target: ArtifactStore, base_id: str) -> None:

@@ -91,7 +91,7 @@ class Applicability:
         try:
             ranges = {key: (float(low), float(high)) for key, (low, high) in bundle.params["applicability"].items()}
             return cls(**ranges)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{name}: its params.json does not say what it was trained for ({error})") from error
 
     def findings(self, measurement: Measurement) -> Iterator[tuple[str, bool]]:

@@ -20,6 +20,23 @@ def test_a_new_design_is_the_old_one_under_its_own_name(fly64, tmp_path):
     assert load_design(file).to_dict() == load_design("fly64").to_dict() | {"name": "mine"}
 
 
+def test_a_name_that_yaml_takes_for_something_else_is_a_name(fly64, tmp_path):
+    for name in ("123", "1e3", "no", "null", "y"):
+        file = tmp_path / f"{name}.yaml"
+        answer = fly64("design", "init", file)
+        assert answer.exit_code == 0, answer.output
+        assert load_design(file).name == name
+
+
+def test_a_name_that_is_too_long_replaces_nothing(fly64, tmp_path):
+    file = tmp_path / f"{'long' * 20}.yaml"
+    file.write_text("mine")
+    answer = fly64("design", "init", file, "--force")
+    assert answer.exit_code == 2
+    assert "is not written: name" in answer.output
+    assert file.read_text() == "mine"
+
+
 def test_a_name_that_no_study_can_have_is_a_usage_error(fly64, tmp_path):
     for name in ("Bad-Name.yaml", "mine.txt"):
         answer = fly64("design", "init", tmp_path / name)
