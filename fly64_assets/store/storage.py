@@ -39,7 +39,8 @@ DEFAULT_CACHE_GB: Final = 50.0
 MARK: Final = ".object_store.json"
 """In a folder: it is the copy of the data root in an object store that this file names."""
 
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.IGNORECASE)
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*://|s3:).*", re.IGNORECASE)
+"""Also s3:/BUCKET, which is a slip and no folder."""
 
 
 class Storage(Protocol):

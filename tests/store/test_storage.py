@@ -253,7 +253,14 @@ def test_two_builders_at_once(data_root: str) -> None:  # noqa: F811
 
 
 def test_a_url_that_names_no_data_root_is_a_sentence() -> None:
-    for url in ("s3://", "s3://bucket/../x", "gs://bucket/x", "s3://key:secret@bucket/x", "s3://bucket//x"):
+    for url in (
+        "s3://",
+        "s3://bucket/../x",
+        "gs://bucket/x",
+        "s3://key:secret@bucket/x",
+        "s3://bucket//x",
+        "s3:/bucket/x",
+    ):
         with pytest.raises(ArtifactError, match="s3://BUCKET/PREFIX") as caught:
             root_folder(url)
         assert "secret" not in str(caught.value)

@@ -3,7 +3,7 @@
     log error = a + b log n + c overlap + d log n * overlap + e . (what is known of the object) + f . (the probe)
 
 n is photons per object pixel and overlap the linear overlap of nearest probes. Many photons do not help where the
-geometry is what limits: the error does not fall below a floor. The law therefore has two regimes in the logarithm,
+geometry is what limits: the error no longer falls. The law therefore has two regimes in the logarithm,
 max(photon-limited, geometry-limited), of which the first has b and the second has b = 0; which of the two a row is in
 is found by fitting both in turn.
 """
@@ -50,8 +50,8 @@ class Law:
         if not self.geometry:
             return photon
         columns = [index for index, name in enumerate(names) if name in self.geometry]
-        floor = terms[:, columns] @ np.array([self.geometry[names[index]] for index in columns])
-        found: NDArray[np.float64] = np.maximum(photon, floor)
+        limited = terms[:, columns] @ np.array([self.geometry[names[index]] for index in columns])
+        found: NDArray[np.float64] = np.maximum(photon, limited)
         return found
 
 
@@ -110,8 +110,8 @@ def _law(
     still: Sequence[int],
     probes: tuple[str, ...],
 ) -> Law:
-    floor = {} if geometry is None else {names[index]: float(g) for index, g in zip(still, geometry, strict=True)}
-    law = Law(method, dict(zip(names, map(float, photon), strict=True)), floor, probes, math.nan)
+    limits = {} if geometry is None else {names[index]: float(g) for index, g in zip(still, geometry, strict=True)}
+    law = Law(method, dict(zip(names, map(float, photon), strict=True)), limits, probes, math.nan)
     deviation = np.log([row.error for row in own]) - law.log_error(own)
     return Law(method, law.photon, law.geometry, probes, float(np.sqrt((deviation**2).mean())))
 

@@ -113,7 +113,7 @@ def train(
     Raises
     ------
     EngineError
-        If the loss is not finite in ten steps one after the other.
+        If the loss is not finite in ten steps one after the other, or the time does not suffice for one.
     """
     where = torch.device(device)
     network = initialised(lambda: PretrainedNetwork(spec), settings.seed).to(where)
@@ -150,5 +150,7 @@ def train(
             error = math.exp(float(torch.stack(recent[-ROW_STEPS:]).mean()) / 2)
             history.append({"step": float(step), "error": error})
             notify(f"step {step}, {time.monotonic() - began:.0f} s: error {error:.4f}")
+    if not step:
+        raise EngineError(f"no step was finished in {settings.seconds:g} s, so nothing is trained: give more time")
     network.load_state_dict(averaged)
     return Pretrained(network.eval(), step, history)

@@ -68,6 +68,14 @@ def test_a_network_is_trained_and_used(scan, tmp_path):
     result = fly64("pretrain", net, "--start", net, "--seconds", 1)
     assert result.exit_code == 2
     assert "would replace" in result.output
+    result = fly64("pretrain", tmp_path / "x.zip", "--seconds", 1e-9, "--fields", 1)
+    assert result.exit_code == 1
+    assert "nothing is trained" in result.output
+    assert not (tmp_path / "x.zip").exists()
+    (tmp_path / "file").write_text("")
+    result = fly64("pretrain", tmp_path / "file" / "x.zip")
+    assert result.exit_code == 1
+    assert "is no folder" in result.output
     result = fly64("pretrain", tmp_path / "x.zip", "--photons", 10, 5)
     assert result.exit_code == 2
     assert "expected MIN < MAX" in result.output
