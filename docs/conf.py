@@ -58,7 +58,10 @@ OUTSIDE = {"CONTRIBUTING.md": "project/contributing.md", "CHANGELOG.md": "projec
 
 
 def _read(_app: Sphinx, docname: str, source: list[str]) -> None:
-    """The index begins with ``docs/README.md``; pages of the project with their file; links to both lead to pages."""
+    """The index begins with ``docs/README.md``; pages of the project with their file; links to both lead to pages.
+
+    In tables a value keeps its error beside it.
+    """
     text = source[0]
     if docname == "index":
         table = (DOCS / "README.md").read_text(encoding="utf-8")
@@ -68,7 +71,8 @@ def _read(_app: Sphinx, docname: str, source: list[str]) -> None:
             text = (DOCS.parent / name).read_text(encoding="utf-8")
             text = re.sub(r"\]\(docs/", "](/", text)
         text = re.sub(rf"\]\((?:\.\./)*{re.escape(name)}", f"](/{page}", text)
-    source[0] = text
+    # A value stays on one line with its error, also in a narrow column.
+    source[0] = re.sub(r"^\|.*\|$", lambda row: row[0].replace(" ± ", "\u00a0±\u00a0"), text, flags=re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -15,6 +15,9 @@
 #
 # What `fly64 run` leaves on disk, read from Python: the cells, the scores as a table, a reconstruction as an array. The study is a very small one
 # of one cell, which the first cells make; put the name of your own design and its data root into `open_study` and leave them out.
+#
+# `make docs` and `make docs-test` run this notebook from the top; `make test` does not: the study takes 100 s
+# of processor time (`FLY64_TUTORIALS=full pytest tests/docs/test_notebooks.py -k reading`, one thread of a busy machine with two cores).
 
 # %%
 import subprocess

@@ -18,6 +18,9 @@ MARGIN: Final = (74, 8, 8, 40)
 CIVIDIS: Final = ("#00224e", "#26456e", "#575d6d", "#7c7b78", "#a59c74", "#d2c060", "#fee838")
 """Matplotlib's map ``cividis`` at seven equal steps, from the smallest error to the largest."""
 
+AXIS_TITLE_PX: Final = 140
+"""Width of *photons per frame* below the columns."""
+
 DARK: Final = 0.5
 """Levels below this have colours on which white is readable."""
 
@@ -50,7 +53,10 @@ def heat_map(
         contour goes through them, and right of it errors are smaller.
     """
     left, top, right, bottom = MARGIN
-    width, height = left + right + CELL[0] * len(doses), top + bottom + CELL[1] * len(views)
+    middle = left + len(doses) * CELL[0] / 2
+    # At least as wide as the words below the axis, which are wider than one column.
+    width = max(left + right + CELL[0] * len(doses), math.ceil(middle + AXIS_TITLE_PX / 2))
+    height = top + bottom + CELL[1] * len(views)
     parts = [
         f'<svg class="heat" role="img" viewBox="0 0 {width} {height}" style="--width: {width}" '
         f'aria-label="{escape(_spoken(method, errors, doses, views))}">'
@@ -68,7 +74,6 @@ def heat_map(
     for column, dose in enumerate(doses):
         x = left + (column + 0.5) * CELL[0]
         parts.append(f'<text class="axis" x="{x}" y="{height - bottom + 16}" text-anchor="middle">{dose:,}</text>')
-    middle = left + len(doses) * CELL[0] / 2
     parts.append(f'<text class="axis" x="{middle}" y="{height - 6}" text-anchor="middle">photons per frame</text>')
     parts += _contour(needed, doses, views, threshold_rad)
     # Numbers last: the contour may go through the middle of a cell.
