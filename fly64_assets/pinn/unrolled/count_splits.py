@@ -7,7 +7,6 @@ own. What was computed from some splits can therefore be cross-validated on anot
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from fly64_assets.physics.counts import thin_counts
 from fly64_assets.physics.forward import blocks
 from fly64_assets.physics.measurement import Measurement
+from fly64_assets.physics.pages import release_pages
 
 IN_MEMORY_BYTES: Final = 256 * 2**20
 """Divided counts beyond this size are kept in a file."""
@@ -85,7 +85,7 @@ class CountSplits:
                 memory[part] = divided
             if file is not None:
                 file.write(divided.tobytes())
-        _release_pages(measurement.amplitude)
+        release_pages(measurement.amplitude)
         return cls(n, size, splits, kept, photons / n, kind, memory, file)
 
     def close(self) -> None:
@@ -120,13 +120,6 @@ class CountSplits:
         self._file.seek(start * frame * self._type.itemsize)
         values = np.frombuffer(self._file.read((stop - start) * frame * self._type.itemsize), self._type)
         return values.reshape(stop - start, self.kept + 1, self.size, self.size)
-
-
-def _release_pages(array: NDArray[Any]) -> None:
-    """Release the memory of a mapped file's pages; the system reads them again when they are needed."""
-    mapping = getattr(array, "_mmap", None)
-    if isinstance(mapping, mmap.mmap):
-        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _divided(counts: NDArray[np.float64], number: int, splits: int, kept: int, seed: int) -> NDArray[np.int64]:
