@@ -113,7 +113,7 @@ def test_a_recorded_saturation_is_information():
     document = json.loads(str(arrays["_metadata"]))
     scale = document["physics_parameters"]["intensity_scale"]
     counts = np.minimum(np.rint((scale * arrays["diffraction"].astype(float)) ** 2), 200)
-    arrays["diffraction"] = stored_amplitude(counts, scale)
+    arrays["diffraction"] = stored_amplitude(counts.astype(np.int64), scale)
     del document["physics_parameters"]["expected_mean_counts"]
     for recorded, severity in ((None, "warning"), (200, "info"), (400, "warning")):
         document["physics_parameters"]["saturation_counts"] = recorded

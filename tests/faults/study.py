@@ -25,9 +25,9 @@ from fly64_assets.store.atomic import is_temporary
 from fly64_assets.store.garbage import MANIFESTS, TEMPORARY, remove_garbage
 from fly64_assets.store.integrity import verify_folder
 from fly64_assets.store.keys import BASE, REPORT, Cell, Dose, Half, StageKey
-from fly64_assets.store.layout import Layout
+from fly64_assets.store.layout import SUFFIX, Layout
 from fly64_assets.store.records import find_records
-from fly64_assets.store.sidecars import SUFFIX, verified
+from fly64_assets.store.sidecars import verified
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign, load_design
 from fly64_assets.study.states import active_layout, base_state, expected

@@ -15,7 +15,6 @@ from fly64_assets.cli.file_options import force_option, refuse_to_replace, stric
 from fly64_assets.cli.inputs import OBJECT, measured_dataset
 from fly64_assets.contract.npz import write_npz
 from fly64_assets.engines.execution import ACCELERATORS, Accelerator, torch_settings
-from fly64_assets.resources.gpu import GpuResource
 from fly64_assets.store.atomic import write_atomically
 
 accelerator_option = click.option(
@@ -49,6 +48,7 @@ def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, s
     from fly64_assets.pinn.pretrained.files import network_of
     from fly64_assets.pinn.pretrained.inference import reconstruct
     from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, bundle_file, read_pretrained
+    from fly64_assets.resources.gpu import GpuResource
 
     refuse_to_replace([new], force, data, bundle_file(network))
     began = time.perf_counter()
@@ -132,6 +132,7 @@ def pretrain(
     from fly64_assets.pinn.pretrained.pretrained_spec import PretrainedSpec, bundle_file, read_pretrained
     from fly64_assets.pinn.pretrained.scans import Family
     from fly64_assets.pinn.pretrained.training import PretrainingSettings, train
+    from fly64_assets.resources.gpu import GpuResource
 
     ranges: dict[str, Any] = {"photons_per_frame": photons, "area_per_frame": area, "probe_diameter": probe}
     for name, ends in ranges.items():

@@ -47,8 +47,8 @@ def describe_object(obj: NDArray[np.complexfloating]) -> ObjectDescription:
     --------
     >>> rng = np.random.default_rng(1)
     >>> white = describe_object(np.exp(0.1j * rng.normal(size=(128, 128))))
-    >>> round(abs(white.spectrum_exponent), 1), round(white.gradient_sparsity, 1)
-    (0.0, 0.2)
+    >>> abs(white.spectrum_exponent) < 0.3, round(white.gradient_sparsity, 1)
+    (True, 0.2)
     """
     from skimage.restoration import unwrap_phase
 
