@@ -17,8 +17,9 @@ from fly64_assets.contract import archive
 frames, elements, runs = json.loads(sys.argv[1])
 forward.blocks.__defaults__ = (frames,)
 archive.BLOCK_ELEMENTS = elements
-from fly64_assets.simulation.frames import SimulatedScan
-SimulatedScan.patch_blocks.__defaults__ = SimulatedScan.amplitude_blocks.__defaults__ = (frames,)
+from fly64_assets.physics import windows
+from fly64_assets.simulation import frames as simulation
+windows.cached_frames = forward.cached_frames = simulation.cached_frames = lambda _patch_size: frames
 from fly64_assets.automation.runs import execute
 from fly64_assets.definitions import defs
 for assets, partition in runs:
