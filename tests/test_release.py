@@ -119,5 +119,5 @@ def test_the_forge_runs_what_everybody_runs():
     job = workflow["jobs"]["test"]
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
     (python,) = (step["with"]["python-version"] for step in job["steps"] if "with" in step)
-    assert f">={python}," in metadata.metadata("fly64-assets")["Requires-Python"].replace("<3.12,", "") + ","
+    assert f">={python}" in metadata.metadata("fly64-assets")["Requires-Python"].split(",")
     assert workflow["permissions"] == {"contents": "read"}
