@@ -34,6 +34,15 @@ GRACE_SECONDS: Final = 24 * 3600.0
 RETRY_SECONDS: Final = 60
 BLOCK: Final = 2**20
 
+KEY_VARIABLES: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_METADATA_ENDPOINT",
+)
+"""Any of these says where keys come from: themselves, a token, a container's or a cloud machine's role."""
+
 
 class ConflictError(ArtifactError):
     """Somebody else has replaced a document since it was read."""
@@ -223,6 +232,12 @@ class Objects:
                     f"{self.url}: a data root in an object store needs the package obstore: "
                     "pip install 'fly64-assets[object-store]'"
                 ) from error
+            # Without any, the library asks an address of cloud machines, which elsewhere answers late or never.
+            if not any(os.environ.get(name) for name in KEY_VARIABLES):
+                raise ArtifactError(
+                    f"{self.url}: there are no keys of the object store: set AWS_ACCESS_KEY_ID and "
+                    f"AWS_SECRET_ACCESS_KEY (or one of {', '.join(KEY_VARIABLES[1:])})"
+                )
             plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
             bucket, _, prefix = self.url.removeprefix("s3://").partition("/")
             self._store = S3Store(

@@ -301,6 +301,13 @@ def test_the_copy_names_its_data_root_and_no_key(workshop: Workshop, s3_url: str
     assert (root / MARK).read_text() == f'{{"url": "{s3_url}"}}\n'
 
 
+def test_without_keys_no_server_is_asked(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    for name in objects.KEY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ArtifactError, match="there are no keys of the object store: set AWS_ACCESS_KEY_ID"):
+        workshop_in(root_folder(s3_url))
+
+
 @pytest.mark.parametrize("text", ["-1", "much", "inf", "nan"])
 def test_a_size_that_is_no_number_is_a_sentence(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(CACHE_SIZE_VARIABLE, text)
