@@ -81,6 +81,14 @@ class DataRoot(FolderPath):
             self.fail(str(error), parameter, context)
 
 
+port_option = click.option(
+    "--port",
+    metavar="PORT",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Where the UI listens.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for a machine.")
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 

@@ -12,7 +12,7 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 AHEAD: Final = 2
-"""Results for each thread that may wait for whoever takes them, so that memory does not grow with the work."""
+"""Results for each thread that may wait to be taken, so that memory does not grow with the work."""
 
 
 def in_order(work: Callable[[Given], Made], items: Iterable[Given], threads: int) -> Iterator[Made]:

@@ -1,8 +1,8 @@
 """Who builds in a folder of a data root in an object store: claims, taken and renewed by conditional puts.
 
 A claim is void when its process is found dead: a process of this machine that has ended, or one anywhere that has not
-renewed its claim for a minute by the server's clock. Whoever takes a folder over replaces the claim, so that a process
-that was only slow finds its claim gone and publishes nothing.
+renewed its claim for a minute by the server's clock. The next builder replaces it, so that a process that was only slow
+finds its claim gone and publishes nothing.
 """
 
 from __future__ import annotations

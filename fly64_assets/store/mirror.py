@@ -195,7 +195,7 @@ class Mirror:
         self._make_room(sum(entry.bytes for entry in uploaded.values()))
 
     def remove(self, path: Path) -> None:
-        """Remove a file, or a folder with its indices; contents are left to whoever removes unused ones."""
+        """Remove a file, or a folder with its indices; its contents stay until unused ones are removed."""
         if path.is_dir() and not path.is_symlink():
             if not is_temporary(path.name):
                 self._objects.delete(self._objects.tags(prefix_of(self._root, path)))

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from fly64_assets.cli.console import Session, fail, pass_session
+from fly64_assets.cli.console import Session, fail, pass_session, port_option
 from fly64_assets.store.storage import fetched, storage_in
 from fly64_assets.study.states import active_layout
 
@@ -16,14 +16,7 @@ CONNECT_SECONDS: Final = 2
 
 @click.command("open")
 @click.argument("what", type=click.Choice(("report", "ui")), default="report")
-@click.option(
-    "--port",
-    metavar="PORT",
-    default=3000,
-    show_default=True,
-    type=click.IntRange(1, 65535),
-    help="Where the UI listens.",
-)
+@port_option
 @pass_session
 def open_page(session: Session, what: str, port: int) -> None:
     """Open the report of the study, or the Dagster UI, in the browser.

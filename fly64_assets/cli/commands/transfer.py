@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -32,21 +32,15 @@ _STAGE: Final = click.option(
 )
 
 
+def _of_results(command: Callable[..., None]) -> Callable[..., None]:
+    """Where to copy to or from, and which results."""
+    return _ROOT(dose_option(view_option(split_option(_STAGE(command)))))
+
+
 @click.command()
-@_ROOT
-@dose_option
-@view_option
-@split_option
-@_STAGE
+@_of_results
 @pass_session
-def push(
-    session: Session,
-    url: Path,
-    doses: Sequence[float],
-    views: Sequence[str],
-    splits: Sequence[str],
-    stage_names: Sequence[str],
-) -> None:
+def push(session: Session, url: Path, stage_names: Sequence[str], **cells: Any) -> None:
     """Copy the study's results to another data root.
 
     URL is s3://BUCKET/PREFIX, or a folder. Only what is missing there is copied, each file is verified, and a stage
@@ -58,25 +52,14 @@ def push(
       fly64 push s3://beamline/fly64 --dose 1e3 --view dense
     """
     design = session.design()
-    filters = chosen(design, stage_names, doses=doses, views=views, splits=splits)
+    filters = chosen(design, stage_names, **cells)
     _transfer(design, session.store(design), ArtifactStore(url.resolve(), design.name), filters)
 
 
 @click.command()
-@_ROOT
-@dose_option
-@view_option
-@split_option
-@_STAGE
+@_of_results
 @pass_session
-def pull(
-    session: Session,
-    url: Path,
-    doses: Sequence[float],
-    views: Sequence[str],
-    splits: Sequence[str],
-    stage_names: Sequence[str],
-) -> None:
+def pull(session: Session, url: Path, stage_names: Sequence[str], **cells: Any) -> None:
     """Copy the study's results from another data root.
 
     URL is s3://BUCKET/PREFIX, or a folder. As `fly64 push`, in the other direction.
@@ -87,7 +70,7 @@ def pull(
       fly64 pull s3://beamline/fly64 --stage comparison --stage report
     """
     design = session.design()
-    filters = chosen(design, stage_names, doses=doses, views=views, splits=splits)
+    filters = chosen(design, stage_names, **cells)
     _transfer(design, ArtifactStore(url.resolve(), design.name), session.store(design), filters)
 
 

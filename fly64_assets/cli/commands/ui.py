@@ -18,7 +18,7 @@ from typing import Final
 import click
 import yaml
 
-from fly64_assets.cli.console import Session, fail, pass_session, signals_to
+from fly64_assets.cli.console import Session, fail, pass_session, port_option, signals_to
 from fly64_assets.cli.driver.instance import ready_instance
 from fly64_assets.cli.driver.runs import run_report_on_disk
 from fly64_assets.resources.environment import INBOX_VARIABLE, PREFIX_VARIABLE, default_inbox
@@ -45,14 +45,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
-@click.option(
-    "--port",
-    metavar="PORT",
-    default=3000,
-    show_default=True,
-    type=click.IntRange(1, 65535),
-    help="Where the UI listens.",
-)
+@port_option
 @click.option(
     "--host",
     metavar="ADDRESS",
