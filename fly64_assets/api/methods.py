@@ -16,7 +16,8 @@ from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.settings import LsqmlSettings
 from fly64_assets.physics.measurement import Measurement
-from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, Applicability, read_pretrained
+from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, read_pretrained
+from fly64_assets.pinn.pretrained.settings import PretrainedSettings
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.study.documents import adapter, broken_fields
 from fly64_assets.tv_ml.settings import TvMlSettings
@@ -24,13 +25,6 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 CNN_FRAMES: Final = 2
 """Side g of the groups of g^2 frames of ``cnn``, and from how many neighbours they are drawn."""
 CNN_NEIGHBOURS: Final = 7
-
-
-@dataclass(frozen=True)
-class PretrainedChoice:
-    """The setting of ``pretrained``: path of a bundle, or ``general``, the network in the package."""
-
-    network: str = GENERAL
 
 
 @dataclass(frozen=True)
@@ -145,7 +139,7 @@ def _network(
 
 
 def _pretrained(
-    measurement: Measurement, settings: PretrainedChoice, execution: Execution, _seed: int
+    measurement: Measurement, settings: PretrainedSettings, execution: Execution, _seed: int
 ) -> Reconstruction:
     from fly64_assets.pinn.pretrained.files import network_of
     from fly64_assets.pinn.pretrained.inference import reconstruct as apply_network
@@ -162,6 +156,6 @@ METHODS: Final[Mapping[str, tuple[type[Any], Callable[..., Reconstruction]]]] = 
     "tv_ml": (TvMlSettings, _tv_ml),
     "pinn": (UnrolledSettings, _network),
     "cnn": (CnnSettings, _network),
-    "pretrained": (PretrainedChoice, _pretrained),
+    "pretrained": (PretrainedSettings, _pretrained),
 }
 """Settings and function of every method."""

@@ -1,4 +1,4 @@
-"""The iterative reconstructions of one half of a cell, by any method."""
+"""The reconstructions of one half of a cell, by any method without training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +34,10 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
         "split": half.split,
         "frames": view.values["splits"][half.split]["n_accepted"],
     }
-    settings, seed = parameters[work.stage.section], parameters["seed"]
+    settings, seed = parameters[work.stage.section], work.design.repeat_seeds(key.repeat)["grouping"]
+    network = work.design.pretrained.file(work.design.folder) if work.stage.section == "pretrained" else None
     request = reconstruction_request(
-        frames, build.scratch, settings, seed, work.execution, metadata, start, pairs_seed(work), start_pairs
+        frames, build.scratch, settings, seed, work.execution, metadata, start, pairs_seed(work), start_pairs, network
     )
     build.note({"returncode": 1, "algorithm": key.method.upper()})
     facts = run_engine(work, "reconstruct_job", request, layout.output(key, "ptychi.log"))
@@ -45,6 +46,8 @@ def reconstruct(work: Work[Half]) -> Mapping[str, Any]:
     build.adopt(build.scratch / RESULT, layout.result(key))
     build.adopt(build.scratch / PICTURE, layout.output(key, PICTURE), data=False)
     adopt_pairs(work, half.split)
+    for sentence in facts.get("outside_of_training", ()):
+        work.context.log.warning(f"{key.label}: {sentence}")
     build.succeed(facts | {"returncode": 0, "execution": work.execution.to_dict()})
     return numbers(facts) | {"object": picture(figure)}
 

@@ -64,6 +64,7 @@ def reconstruction_request(
     start: Path | None = None,
     pairs: int | None = None,
     start_pairs: Path | None = None,
+    network: Path | None = None,
 ) -> dict[str, Any]:
     """JSON-able arguments of every iterative engine's ``reconstruct_job(request, progress)``.
 
@@ -71,7 +72,8 @@ def reconstruction_request(
     in the result. ``start`` is an NPZ with the ``reconstructed_object`` to start from, by default a uniform object.
     With ``pairs``, a seed, the job also reconstructs halves of the photons and of the frames
     (:func:`fly64_assets.measured.pairs.reconstruct_pairs`), each started from the object of its name in
-    ``start_pairs`` where there is a ``start``.
+    ``start_pairs`` where there is a ``start``. ``network`` is the bundle of a network that was trained before, for the
+    method that applies one.
 
     The job writes into ``output_folder`` ``ptychi_reconstruction.npz``, with ``reconstructed_object`` (H, W) complex64,
     ``loss`` (steps,) and ``_metadata``, and ``reconstruction.png``. It returns facts for the stage's record:
@@ -82,6 +84,7 @@ def reconstruction_request(
         "start": str(start) if start else None,
         "pairs": pairs,
         "start_pairs": str(start_pairs) if start_pairs else None,
+        "network": str(network) if network else None,
         "output_folder": str(output_folder),
         "settings": dict(settings),
         "seed": seed,

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
-import lightning
+import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before torch)
 import torch
 
 from fly64_assets.contract.npz import load_measurement
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.process import Progress
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.outputs import logged, manifest, say, write_reconstruction, write_training
 from fly64_assets.pinn.settings import PinnSettings
-from fly64_assets.pinn.training import torch_settings, train
 
 
 def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -42,6 +40,11 @@ def train_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     EngineError
         OVERSAMPLING-001, a loss that is not finite, memory that runs out.
     """
+    # Its import takes seconds, and an inference does without.
+    import lightning
+
+    from fly64_assets.pinn.training import train
+
     measurement = load_measurement(Path(request["measurement"]))
     settings, execution = PinnSettings.from_dict(request["settings"]), Execution(**request["execution"])
     seed, folder = int(request["seeds"]["grouping"]), Path(request["output_folder"])

@@ -37,6 +37,7 @@ from fly64_assets.physics.quantities import (
     whole,
     within,
 )
+from fly64_assets.pinn.pretrained.settings import PretrainedSettings
 from fly64_assets.pinn.settings import CnnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe, DetectorSettings, ViewRule, diameter_problems, exposure_problems
 from fly64_assets.store.hashing import json_sha256
@@ -57,7 +58,7 @@ from fly64_assets.study.fields import (
     SIZES,
     kind_of_base,
 )
-from fly64_assets.study.masks import mask_problems
+from fly64_assets.study.named_files import mask_problems, network_problems
 from fly64_assets.study.upgrades import upgraded
 from fly64_assets.tv_ml.settings import TvMlSettings
 
@@ -131,6 +132,8 @@ class StudyDesign:
     """The iterative reconstruction."""
     tv_ml: TvMlSettings = field(default_factory=TvMlSettings)
     """Regularised maximum likelihood: total variation, its weight chosen by held-out counts."""
+    pretrained: PretrainedSettings = field(default_factory=PretrainedSettings)
+    """The network that was trained once, on simulated scans of other objects."""
     folder: SkipJsonSchema[Path] = field(default=Path(), compare=False, repr=False, metadata={"document": False})
     """Folder of the design's file, from which a relative `base` counts; neither in the document nor in its hash."""
     notes: SkipJsonSchema[tuple[str, ...]] = field(default=(), compare=False, repr=False, metadata={"document": False})
@@ -249,6 +252,7 @@ class StudyDesign:
             "report": self.report == ReportSettings(),
             **dict.fromkeys(("overlap_of", "probe_diameter"), self.overlap_of == "windows"),
             "dose_per": self.dose_per == "frame",
+            "pretrained": self.pretrained == PretrainedSettings(),
         }
         return {name: value for name, value in plain(self).items() if not left_out.get(name)}
 
@@ -256,7 +260,7 @@ class StudyDesign:
     def from_dict(cls, document: Mapping[str, Any], folder: Path | None = None) -> StudyDesign:
         """Build and validate; ``notes`` of the design say which settings of an older one have moved.
 
-        The mask file lies in ``folder``; without one it is not looked at.
+        The mask and the trained network lie in ``folder``; without one they are not looked at.
 
         Raises :class:`DesignError` with every unknown field, wrong type and broken rule as ``field = value: rule``.
         """
@@ -271,7 +275,7 @@ class StudyDesign:
         problems += [*broken.values(), *_broken_rules(design, broken)]
         if folder is not None:
             size = None if ("patch_size_pixels",) in broken else design.patch_size_pixels
-            problems += mask_problems(design.detector, folder, size)
+            problems += mask_problems(design.detector, folder, size) + network_problems(design.pretrained, folder)
         if problems:
             raise DesignError(problems)
         return dataclasses.replace(design, folder=folder or design.folder, notes=tuple(notes))
@@ -362,10 +366,6 @@ def _object_rules(d: StudyDesign) -> Iterator[str]:
         yield f"base.object_size = {d.base.object_size}: must be at least N + 2 = {least}"
 
 
-def _detector_rules(d: StudyDesign) -> Iterator[str]:
-    yield from (f"detector{problem}" for problem in d.detector.problems(d.patch_size_pixels))
-
-
 def _measured_rules(d: StudyDesign) -> Iterator[str]:
     if d.of_measured_frames and not d.detector.counts_every_photon:
         yield "detector: is for simulated frames; with scan: measured the frames bring their bad pixels (--mask)"
@@ -383,7 +383,7 @@ RULES: Final[tuple[tuple[tuple[str, ...], Callable[[StudyDesign], Iterator[str]]
     (("seeds", "repeats"), _repeat_rules),
     (("pinn.folds", "pinn.photon_parts"), _fold_rules),
     (("base.object_size", "patch_size_pixels"), _object_rules),
-    (("detector", "patch_size_pixels"), _detector_rules),
+    (("detector", "patch_size_pixels"), lambda d: (f"detector{p}" for p in d.detector.problems(d.patch_size_pixels))),
     (("scan", "detector", "measured"), _measured_rules),
 )
 """Rules between fields, each after the fields that it reads."""

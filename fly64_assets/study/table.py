@@ -1,29 +1,33 @@
 """The table of stages: one row for each asset of the study.
 
 Dependencies, jobs, automation, run tags, states, plans and filters are derived from this table (``study.stages``). To
-add an iterative method, add a call to ``_ITERATIVE``. Does not belong here: what a stage computes (``assets``), what
-is on disk (``study.states``), Dagster.
+add an iterative method, add a call to ``_ITERATIVE``. Does not belong here: on which settings a stage depends
+(``study.stage_settings``), what it computes (``assets``), what is on disk (``study.states``), Dagster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fly64_assets.physics.overlap import BASELINE
-from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
-from fly64_assets.pinn.settings import CnnSettings, PinnSettings, cnn_settings
-from fly64_assets.simulation.recipe import BaseRecipe
-from fly64_assets.store.hashing import sha256_file
+from fly64_assets.physics.scan import SPLITS
+from fly64_assets.pinn.settings import cnn_settings
 from fly64_assets.store.keys import KINDS, Cell, Coordinates, Dose, Half, StageKey
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.documents import plain
+from fly64_assets.study.stage_settings import (
+    Settings,
+    base_settings,
+    iterative_settings,
+    network_settings,
+    pairs_settings,
+    pretrained_settings,
+    simulated_settings,
+    view_settings,
+)
 
 Key = StageKey[Coordinates]
-Settings = Callable[[StudyDesign, Key], dict[str, Any]]
-"""Exactly the values of a design on which a stage depends, those of its inputs not repeated."""
-
 ENGINE_GIB: Final = 4
 """Memory that a cluster grants an engine's step, enough for a study of the size of `fly64`."""
 TRAIN: Final = "train"
@@ -86,111 +90,6 @@ class Stage:
         return Cell if coordinates is Half else coordinates
 
 
-def _base_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
-    document: dict[str, Any] = {"patch_size_pixels": design.patch_size_pixels}
-    if design.of_measured_frames:
-        return document | {"calibration": design.measured.calibration()}
-    if isinstance(design.base, BaseRecipe):
-        document["recipe"] = design.to_dict()["base"]
-    return document
-
-
-def _simulated_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-    if design.of_measured_frames:
-        return _thinned_settings(design, key)
-    return {
-        "dose": key.dose,
-        "patch_size_pixels": design.patch_size_pixels,
-        "scan": design.scan,
-        "train_test_split_axis": design.train_test_split_axis,
-        "seed": design.rng_seeds["simulation"],
-        "repeat": design.repeat_seed(key.repeat),
-        "patches": design.patches,
-        **_detector_settings(design),
-    }
-
-
-def _thinned_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-    """What decides which measured photons belong to a dose: the doses of which it is a part, or all of them."""
-    rule = design.measured.thinning
-    others = [dose for dose in design.doses if rule == "independent" or dose > (key.dose or 0)]
-    return {
-        "dose": key.dose,
-        "patch_size_pixels": design.patch_size_pixels,
-        "scan": design.scan,
-        "train_test_split_axis": design.train_test_split_axis,
-        "seed": design.rng_seeds["simulation"],
-        "repeat": design.repeat_seed(key.repeat),
-        "thinning": {"rule": rule, "doses": sorted({*others, key.dose or 0}, reverse=True)},
-    }
-
-
-def _pairs_settings(design: StudyDesign, *splits: str | None) -> dict[str, Any]:
-    """Whether a method also reconstructs halves of the photons and frames, of the half that is judged."""
-    return {"pairs": True} if design.of_measured_frames and design.measured.pairs and JUDGED_SPLIT in splits else {}
-
-
-def _detector_settings(design: StudyDesign) -> dict[str, Any]:
-    """The detector, the mask by its content; nothing where every photon is counted, as in results of older versions."""
-    if design.detector.counts_every_photon:
-        return {}
-    document, path = plain(design.detector), design.mask_path
-    if path is not None and path.is_file():
-        document["mask"] = sha256_file(path)
-    return {"detector": document}
-
-
-def _view_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-    view = str(key.view)
-    return {
-        "view": view,
-        "overlap": None if view == BASELINE else design.overlap_views[view],
-        "gridsize": design.gridsize(view),
-        "neighbor_count": design.neighbor_count,
-        "patch_size_pixels": design.patch_size_pixels,
-        "least_frames": design.least_frames(view),
-        "seed": design.rng_seeds["subsampling"],
-        **_overlap_settings(design, key),
-    }
-
-
-def _overlap_settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-    """Of views that are designed by the probe, or expose their frames anew; nothing else, as in older results."""
-    found: dict[str, Any] = {}
-    if design.overlap_of == "probe":
-        found |= {"overlap_of": design.overlap_of, "probe_diameter": design.probe_diameter}
-    if design.dose_per == "pixel":
-        seeds = {"simulation": design.rng_seeds["simulation"], "repeat": design.repeat_seed(key.repeat)}
-        found |= {"dose_per": design.dose_per, "dose": key.dose, **seeds}
-    return found
-
-
-def _network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Settings:
-    def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-        network = network_of(design)
-        groups = isinstance(network, CnnSettings) and key.gridsize > 1
-        return {
-            "arm": key.method,
-            "gridsize": key.gridsize,
-            # Only samples of several frames have neighbours.
-            "neighbor_count": design.neighbor_count if groups else None,
-            "patch_size_pixels": design.patch_size_pixels,
-            "seed": design.repeat_seeds(key.repeat)["grouping"],
-            "pinn": network.parameters(),
-        }
-
-    return settings
-
-
-def _iterative_settings(section: str, **fixed: Any) -> Settings:
-    def settings(design: StudyDesign, key: Key) -> dict[str, Any]:
-        seed = design.repeat_seeds(key.repeat)["grouping"]
-        pairs = _pairs_settings(design, key.split)
-        return {"split": key.split, "seed": seed, section: getattr(design, section).parameters(), **fixed, **pairs}
-
-    return settings
-
-
 def _comparison_settings(design: StudyDesign, _key: Key) -> dict[str, Any]:
     document = design.to_dict()
     # A comparison of older code has other columns: it is out of date.
@@ -217,22 +116,29 @@ def _network(
         ),
         Stage(
             f"{method}_reconstruction", "inference", infer, needs=("overlap_view", f"{method}_bundle"), method=method,
-            settings=lambda design, key: {"arm": key.method, **_pairs_settings(design, *SPLITS)},
+            settings=lambda design, key: {"arm": key.method, **pairs_settings(design, *SPLITS)},
             code_version=versions[1], memory_gib=ENGINE_GIB, **common,
         ),
     )  # fmt: skip
 
 
 def _iterative(
-    method: str, description: str, *, section: str, needs: tuple[str, ...] = (), code_version: str = "1", **common: Any
+    method: str,
+    description: str,
+    *,
+    section: str,
+    settings: Settings | None = None,
+    needs: tuple[str, ...] = (),
+    code_version: str = "1",
+    **common: Any,
 ) -> tuple[Stage, ...]:
-    """The two assets of an iterative method: one for each half of the scan."""
+    """The two assets of a method without training: one for each half of the scan."""
     fixed = {"start": "pinn"} if needs else {}
     return tuple(
         Stage(
             f"{method}_reconstruction_{split}", "reconstruction", description.format(split=split), tool="pytorch",
             needs=("overlap_view", *needs), method=method, split=split, section=section,
-            settings=_iterative_settings(section, **fixed), code_version=code_version,
+            settings=settings or iterative_settings(section, **fixed), code_version=code_version,
             memory_gib=ENGINE_GIB, **common,
         )
         for split in SPLITS
@@ -244,7 +150,7 @@ _PINN: Final = _network(
     train="A network trained on the view's train frames by the photon likelihood alone; it never sees the truth. The "
     "bundle `wts.h5.zip` holds everything needed to run it again.",
     infer="The object that the trained network reconstructs from the train half and from the unseen test half.",
-    settings=_network_settings(lambda design: design.pinn),
+    settings=network_settings(lambda design: design.pinn),
     versions=("4", "3"),
     group="pinn",
     tool="pytorch",
@@ -256,7 +162,7 @@ _LEGACY_PINN: Final = _network(
     "Its parameters go through PtychoPINN's dictionary, filled for this training and put back after it; the bundle "
     "holds a snapshot, which the check `config_001` compares with the design. Either backend runs the bundle.",
     infer="The object that the TensorFlow network reconstructs from the train half and from the unseen test half.",
-    settings=_network_settings(lambda design: cnn_settings(design.pinn)),
+    settings=network_settings(lambda design: cnn_settings(design.pinn)),
     versions=("3", "2"),
     checks=("config_001",),
     group="legacy",
@@ -286,6 +192,16 @@ _ITERATIVE: Final = (
         engine="fly64_assets.tv_ml.job",
     ),
     *_iterative(
+        "pretrained",
+        "The object that a network reconstructs from the view's {split} frames in five passes, with the known probe. "
+        "It was trained once, on simulated scans of other objects, and is not trained on these frames; what of the "
+        "scan lies outside of that training is said. It never sees the truth.",
+        section="pretrained",
+        settings=pretrained_settings,
+        group="pretrained",
+        engine="fly64_assets.pinn.pretrained.job",
+    ),
+    *_iterative(
         "lsqml_from_pinn",
         "The same solver on the same {split} frames, started from the network's object of this half instead of a "
         "uniform one: a method of its own, built on request. It never sees the truth.",
@@ -298,7 +214,7 @@ _ITERATIVE: Final = (
         on_request=True,
     ),
 )
-"""The iterative methods in the order in which tables and pictures show them."""
+"""The methods without training, in the order in which tables and pictures show them."""
 _METHODS: Final = (_PINN[0], _LEGACY_PINN[0], _PINN[1], _LEGACY_PINN[1], *_ITERATIVE)
 
 STAGES: Final[Mapping[str, Stage]] = {
@@ -315,7 +231,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             "reference object from all counts, by option the positions, and how good they are. Imported with `fly64 "
             "base import FRAMES`, or from a file that the run config or the design names. It stays the active base "
             "until another is chosen.",
-            settings=_base_settings,
+            settings=base_settings,
             job="ingest",
         ),
         Stage(
@@ -329,7 +245,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             "Poisson counts at the lower dose, and the photons that are left are an independent measurement, by which "
             "reconstructions are judged. A dose that was not measured is skipped.",
             needs=("base_dataset",),
-            settings=_simulated_settings,
+            settings=simulated_settings,
             job="simulate",
             checks=("physics",),
         ),
@@ -340,7 +256,7 @@ STAGES: Final[Mapping[str, Stage]] = {
             "`baseline` keeps every frame; a spaced view keeps positions at least (1 - f) N apart. A view with too few "
             "positions is recorded as skipped, with the measured number; its threshold is never lowered.",
             needs=("simulated_dataset",),
-            settings=_view_settings,
+            settings=view_settings,
             code_version="2",
             checks=("oversampling_001",),
         ),

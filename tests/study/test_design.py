@@ -311,6 +311,7 @@ OUTSIDE = {
         "total_variation": 10.5,
     },
     "tv_ml": {"levels": [0.1, 0.2], "steps": 0, "count_splits": 1, "patience": 0},
+    "pretrained": {"network": ""},
 }
 
 
@@ -411,6 +412,18 @@ def test_the_networks_do_not_depend_on_each_others_settings():
         assert PinnSettings.from_dict(json.loads(json.dumps(parameters))).parameters() == parameters
     assert cnn_settings(UnrolledSettings(epochs=3, patience=2)) == CnnSettings(epochs=3, patience=2)
     assert cnn_settings(CnnSettings(batch_size=4)) == CnnSettings(batch_size=4)
+
+
+def test_the_network_that_was_trained_once_is_a_file_beside_the_design_and_leaves_older_hashes_alone(tmp_path):
+    assert "pretrained" not in StudyDesign().to_dict()
+    document = {"pretrained": {"network": "mine.zip"}}
+    with pytest.raises(DesignError, match=r"pretrained\.network = 'mine.zip': there is no file /.*; `general` is in"):
+        StudyDesign.from_dict(document, tmp_path)
+    (tmp_path / "mine.zip").write_bytes(b"")
+    design = StudyDesign.from_dict(document, tmp_path)
+    assert design.pretrained.file(design.folder) == tmp_path / "mine.zip"
+    assert StudyDesign.from_dict(design.to_dict(), tmp_path) == design
+    assert design.sha256() != StudyDesign().sha256()
 
 
 def test_gridsize_binds_only_a_network_that_takes_groups():

@@ -220,11 +220,11 @@ def test_reconstruction_manifest(cells: Cells) -> None:
         }
     ]
     missing = [(row["dose"], row["view"], row["split"]) for row in found["missing_jobs"]]
-    assert len(missing) == 35, "18 of each of the two iterative methods that every study has"
+    assert len(missing) == 53, "18 of each of the three methods without training that every study has"
     reasons = [row["reason"] for row in found["missing_jobs"] if (row["dose"], row["view"]) == (1000, "dense")]
     assert not any("reconstruction lsqml train" in reason for reason in reasons)
     assert sum("reconstruction tv_ml train" in reason for reason in reasons) == 1
-    assert missing.count((1000, "dense", "test")) == 2
+    assert missing.count((1000, "dense", "test")) == 3
 
 
 def test_only_real_skips_are_in_the_summary(cells: Cells) -> None:
@@ -285,7 +285,7 @@ def test_a_damaged_record_leaves_the_manifest(cells: Cells, layout: Layout) -> N
     layout.record(StageKey("reconstruction", Half(1000, "dense", "train"), "lsqml")).write_text("{}")
     found = cells.manifests()["reconstruction"]
     assert [job["dose"] for job in found["jobs"]] == [10000]
-    assert len(found["missing_jobs"]) == 35
+    assert len(found["missing_jobs"]) == 53
 
 
 def test_a_record_copied_to_another_cell_is_not_counted(cells: Cells, layout: Layout) -> None:

@@ -147,7 +147,7 @@ ITERATIVE = {
     section: {asset for asset, stage in STAGES.items() if stage.section == section}
     for section in {stage.section for stage in STAGES.values() if stage.section}
 }
-SEEDED = NETWORKS.union(*ITERATIVE.values())
+SEEDED = NETWORKS.union(*(assets for section, assets in ITERATIVE.items() if section != "pretrained"))
 
 TOP_LEVEL = {
     "name": ("other", {"study_report"}),

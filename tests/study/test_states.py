@@ -90,7 +90,7 @@ def test_every_stage_comes_after_what_it_needs():
     for key in keys:
         assert seen.issuperset(stages.upstream(design, key)), key
         seen.add(key)
-    assert len(keys) == len(seen) == 1 + 2 * (3 + 9 * 12) + 1
+    assert len(keys) == len(seen) == 1 + 2 * (3 + 9 * 14) + 1
 
 
 def test_repeats_have_seeds_of_their_own():

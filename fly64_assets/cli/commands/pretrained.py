@@ -47,7 +47,8 @@ def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, s
     """
     from fly64_assets.pinn.pretrained.files import network_of
     from fly64_assets.pinn.pretrained.inference import reconstruct
-    from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, bundle_file, read_pretrained
+    from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, read_pretrained
+    from fly64_assets.pinn.pretrained.settings import bundle_file
     from fly64_assets.resources.gpu import GpuResource
 
     refuse_to_replace([new], force, data, bundle_file(network))
@@ -129,8 +130,9 @@ def pretrain(
     """
     from fly64_assets.pinn.bundle import bundle_bytes
     from fly64_assets.pinn.pretrained.files import bundle_of, weights_of
-    from fly64_assets.pinn.pretrained.pretrained_spec import PretrainedSpec, bundle_file, read_pretrained
+    from fly64_assets.pinn.pretrained.pretrained_spec import PretrainedSpec, read_pretrained
     from fly64_assets.pinn.pretrained.scans import Family
+    from fly64_assets.pinn.pretrained.settings import bundle_file
     from fly64_assets.pinn.pretrained.training import PretrainingSettings, train
     from fly64_assets.resources.gpu import GpuResource
 

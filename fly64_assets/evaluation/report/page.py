@@ -46,7 +46,8 @@ GLOSSARY: Final = {
     "view": "The scan, or a part of it: baseline keeps all positions, the others those with a least distance.",
     "cell": "One dose and one view: what every method reconstructs.",
     "method": "A way to recover the object from the frames: pinn is a physics-informed network, lsqml an iterative "
-    "least-squares maximum-likelihood solver, tv_ml maximum likelihood with total variation.",
+    "least-squares maximum-likelihood solver, tv_ml maximum likelihood with total variation, pretrained a network that "
+    "was trained once, on simulated scans of other objects.",
     "half": "The scan is cut in two: networks learn on the train half, and all methods are judged on the test half.",
     "probe overlap": "Of the discs that hold half of the probe's energy. Linear: 1 - distance / diameter to the "
     "nearest frame, below 0 where the discs do not touch. Area: share of a disc in common with its six nearest.",

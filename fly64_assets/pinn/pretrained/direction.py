@@ -7,6 +7,8 @@ less. Its mean is zero at the true object whatever b is, as the mean of c is l.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 LEAST_RATE = 1e-6
@@ -19,13 +21,17 @@ def returned_waves(
     scale: torch.Tensor | float,
     background: torch.Tensor,
     bad_pixels: torch.Tensor | None = None,
+    observe: Callable[[torch.Tensor], None] | None = None,
 ) -> torch.Tensor:
     """Changes (n, N, N) of exit waves (n, N, N) that counts (n, N, N), DC in the corner, ask for; in the probe's unit.
 
-    ``scale`` is the intensity scale s, a number or (n, 1, 1); bad pixels (N, N) ask for nothing.
+    ``scale`` is the intensity scale s, a number or (n, 1, 1); bad pixels (N, N) ask for nothing. ``observe`` is called
+    with the expected counts (n, N, N).
     """
     field = torch.fft.fft2(waves, norm="ortho")
     rates = (field.real.square() + field.imag.square()) * scale**2
+    if observe is not None:
+        observe(rates)
     weight = (counts - rates) / (rates + background + LEAST_RATE)
     if bad_pixels is not None:
         weight = weight.masked_fill(bad_pixels, 0.0)

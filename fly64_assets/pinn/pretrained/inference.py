@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from fly64_assets.errors import EngineError
 from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import checked
+from fly64_assets.pinn.forward import poisson_loss
 from fly64_assets.pinn.pretrained.direction import returned_waves
 from fly64_assets.pinn.pretrained.network import PLANE_STEP, Illuminated, PretrainedNetwork
 from fly64_assets.pinn.results import Reconstruction
@@ -25,8 +27,13 @@ Counts = Callable[[slice], torch.Tensor]
 
 
 @torch.no_grad()
-def reconstruct(network: PretrainedNetwork, measurement: Measurement, device: str) -> Reconstruction:
+def reconstruct(
+    network: PretrainedNetwork, measurement: Measurement, device: str, losses: list[float] | None = None
+) -> Reconstruction:
     """The object of all frames, on ``cpu`` or ``cuda``.
+
+    ``losses``, where it is given, receives the Poisson loss [nats per frame] of the uniform object and of the object
+    after every step; the last one takes a further pass over the frames.
 
     Raises
     ------
@@ -46,21 +53,43 @@ def reconstruct(network: PretrainedNetwork, measurement: Measurement, device: st
     def direction(objects: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
         obj = objects[0, : plane.shape[0], : plane.shape[1]].contiguous()
         total = torch.zeros_like(obj)
+        loss = Loss(plane.frames, plane.bad_pixels)
         for rows in plane.blocks():
-            waves = plane.physics.waves(plane.read(obj, rows))
-            returned = returned_waves(waves, counts(rows), scale, background, plane.bad_pixels)
+            waves, measured = plane.physics.waves(plane.read(obj, rows)), counts(rows)
+            observe = None if losses is None else partial(loss.add, measured)
+            returned = returned_waves(waves, measured, scale, background, plane.bad_pixels, observe)
             plane.add(total, probe * plane.physics.on_window(returned), rows)
+        if losses is not None:
+            losses.append(loss.value)
         return functional.pad(total, padding)[None]
 
     counted = sum(float(counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks())
     modulus = (counted / (float(plane.illumination.sum(dtype=torch.float64)) * scale**2)) ** 0.5
     start = torch.full(illumination.shape, modulus, dtype=torch.complex64, device=plane.device)
     found = network(start, direction, Illuminated(illumination * squared[:, None, None], squared))[-1][0]
-    obj = plane.on_grid(found[: plane.shape[0], : plane.shape[1]])
+    found = found[: plane.shape[0], : plane.shape[1]].contiguous()
+    if losses is not None:
+        loss = Loss(plane.frames, plane.bad_pixels)
+        for rows in plane.blocks():
+            loss.add(counts(rows), plane.physics.corner_rates(plane.read(found, rows), scale))
+        losses.append(loss.value)
+    obj = plane.on_grid(found)
     if not np.isfinite(obj).all():
         raise EngineError("the network's object is not finite; the scan lies far outside of what it was trained for")
     coverage = plane.coverage()
     return Reconstruction(np.where(coverage >= LEAST_COVERAGE, obj, 1), coverage, measurement.frames)
+
+
+class Loss:
+    """The Poisson loss of an object, a mean over frames, collected from blocks of them."""
+
+    def __init__(self, frames: int, bad_pixels: torch.Tensor | None) -> None:
+        self._frames, self._bad_pixels = frames, bad_pixels
+        self.value = 0.0
+
+    def add(self, counts: torch.Tensor, rates: torch.Tensor) -> None:
+        """Counts and expected counts (b, N, N) of some frames."""
+        self.value += float(poisson_loss(rates, counts, self._bad_pixels)) * len(counts) / self._frames
 
 
 def _counts(measurement: Measurement, plane: ObjectPlane) -> Counts:

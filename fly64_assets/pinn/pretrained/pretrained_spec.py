@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +15,9 @@ from fly64_assets.errors import ArtifactError
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.bundle import Bundle, read_bundle
+from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
 
 ARCHITECTURE: Final = "pretrained"
-GENERAL: Final = "general"
-"""Name of the network that is part of the package."""
-_GENERAL_FILE: Final = Path(__file__).with_name("general.zip")
 ENERGY: Final = 0.9
 """Part of the probe's energy inside the disc whose diameter is compared."""
 FAR: Final = 4.0
@@ -119,11 +116,6 @@ def measured_terms(measurement: Measurement) -> dict[str, float]:
         "area_per_frame": float(np.ptp(measurement.x) * np.ptp(measurement.y)) / measurement.frames,
         "probe_diameter": probe_diameter_px(measurement.probe, ENERGY),
     }
-
-
-def bundle_file(name: str) -> Path:
-    """Path of a bundle: that of the package for ``general``, otherwise the name is the path."""
-    return _GENERAL_FILE if name == GENERAL else Path(name)
 
 
 def read_pretrained(name: str) -> Bundle:

@@ -17,15 +17,9 @@ from fly64_assets.pinn.pretrained.direction import returned_waves
 from fly64_assets.pinn.pretrained.fields import KINDS, SIDE
 from fly64_assets.pinn.pretrained.files import bundle_of, network_of, weights_of
 from fly64_assets.pinn.pretrained.inference import reconstruct
-from fly64_assets.pinn.pretrained.pretrained_spec import (
-    GENERAL,
-    Applicability,
-    PretrainedSpec,
-    bundle_file,
-    measured_terms,
-    read_pretrained,
-)
+from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, PretrainedSpec, measured_terms, read_pretrained
 from fly64_assets.pinn.pretrained.scans import PATCH, Family, Pool, Scans
+from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
 from fly64_assets.pinn.pretrained.training import PretrainingSettings, errors, loss_of, train
 
 SMALL = PretrainedSpec(steps=2, widths=(8, 8, 8, 8))

@@ -1,4 +1,4 @@
-"""The mask file that a design names, judged with the design itself and not when the first frames are made."""
+"""The mask and the trained network that a design names, judged with the design and not when a stage needs them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fly64_assets.contract.mask_files import read_mask
 from fly64_assets.errors import ContractError
+from fly64_assets.pinn.pretrained.settings import GENERAL, PretrainedSettings
 from fly64_assets.simulation.recipe import DetectorSettings
 from fly64_assets.study.documents import shown
 
@@ -29,3 +30,11 @@ def mask_problems(settings: DetectorSettings, folder: Path, size: int | None) ->
     except ContractError as problem:
         return [f"{field}: {str(problem).removeprefix('detector.mask: ').removeprefix('detector: ')}"]
     return []
+
+
+def network_problems(settings: PretrainedSettings, folder: Path) -> list[str]:
+    """What is wrong with the file of the trained network: it is not there. ``folder`` is that of the design."""
+    path = settings.file(folder)
+    if path.is_file():
+        return []
+    return [f"pretrained.network = {shown(settings.network)}: there is no file {path}; `{GENERAL}` is in the package"]
