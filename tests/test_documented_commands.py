@@ -141,7 +141,7 @@ def test_the_quick_commands_of_own_base_do_what_they_say(folder):
         assert line in named
         run(line)
     assert "my_base_" in run("fly64 base list")
-    run("fly64 overlap my_base.npz --gridsize 1 --s-img 1 --n-groups 512")
+    run("fly64 overlap my_base.npz")
     for line in ("fly64 plan", "fly64 status", "fly64 clean", "fly64 verify"):
         run(line)
 

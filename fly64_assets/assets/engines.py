@@ -9,6 +9,7 @@ import dagster as dg
 from fly64_assets.assets.flow import Work
 from fly64_assets.assets.live import Curves
 from fly64_assets.automation.runs import progress_listener
+from fly64_assets.engines.preview import FILE, further_tenth
 from fly64_assets.engines.process import Progress, run_isolated
 from fly64_assets.measured.pairs import PAIRS
 from fly64_assets.study import stages
@@ -25,7 +26,7 @@ def run_engine(
             {**request, "execution": work.execution.to_dict()},
             execution=work.execution,
             log_path=scratch,
-            progress=reporter(work.context, label or work.key.label),
+            progress=reporter(work.context, label or work.key.label, work.build.scratch),
             processes=processes,
             libraries=work.build.computed_with,
         )
@@ -47,31 +48,43 @@ def adopt_pairs(work: Work[Any], split: str) -> None:
         work.build.adopt(made, work.layout.pairs(work.key, split))
 
 
-def reporter(context: dg.AssetExecutionContext, label: str) -> Progress:
+def reporter(context: dg.AssetExecutionContext, label: str, scratch: Path | None = None) -> Progress:
     """Pass progress on: to the process that launched the run, and at every tenth into Dagster's log.
 
-    Beside the log's line stands an observation of the asset with the curves so far, so that a running engine can be
-    watched in its run.
+    Beside the log's line stands an observation of the asset with the curves so far, and the object so far where the
+    engine has drawn it in its folder ``scratch``, so that a running engine can be watched in its run.
     """
     listener = progress_listener.get()
-    tenth, before, curves = 0, 0, Curves()
+    before, curves = 0, Curves()
 
     def report(done: int, total: int, values: Mapping[str, float]) -> None:
-        nonlocal tenth, before, curves
+        nonlocal before, curves
         if listener:
             listener(done, total, values, label=label)
         if done < before:
-            tenth, curves = 0, Curves()  # a further reconstruction begins, of a half
-        before = done
+            before, curves = 0, Curves()  # a further reconstruction begins, of a half
         curves.add(values)
-        if total and 10 * done // total > tenth:
-            tenth = 10 * done // total
+        if further_tenth(before, done, total):
             numbers = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
             context.log.info(f"{label}: {done} of {total} ({numbers})" if numbers else f"{label}: {done} of {total}")
             if numbers:
-                context.log_event(curves.observation(context, label, done, total))
+                context.log_event(curves.observation(context, label, done, total, _taken(scratch)))
+        before = done
 
     return report
+
+
+def _taken(scratch: Path | None) -> bytes | None:
+    """The picture that an engine has drawn in a folder; it is removed, so that each is shown once."""
+    if scratch is None:
+        return None
+    path = scratch / FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    path.unlink(missing_ok=True)
+    return content
 
 
 def numbers(facts: Mapping[str, Any]) -> dict[str, Any]:

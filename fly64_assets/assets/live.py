@@ -1,6 +1,6 @@
-"""A running engine in the UI: the curves of what it reports, as observations of its asset while it works.
+"""A running engine in the UI: the curves of what it reports and its object so far, as observations of its asset.
 
-Does not belong here: what an engine reports (the engines), and pictures of its result (the assets).
+Does not belong here: what an engine reports and draws (the engines), and pictures of its result (the assets).
 """
 
 import io
@@ -30,9 +30,16 @@ class Curves:
         for name, value in values.items():
             self._values.setdefault(name, []).append(float(value))
 
-    def observation(self, context: dg.AssetExecutionContext, label: str, done: int, total: int) -> dg.AssetObservation:
-        """Progress, the newest values, and the curve of each as a small picture, for the event log of the run."""
+    def observation(
+        self, context: dg.AssetExecutionContext, label: str, done: int, total: int, obj: bytes | None
+    ) -> dg.AssetObservation:
+        """Progress, the newest values, and the curve of each as a small picture, for the event log of the run.
+
+        ``obj`` is a PNG of the object so far, if the engine has drawn one since the last observation.
+        """
         metadata: dict[str, Any] = {"at_work_on": label, "done": done, "total": total}
+        if obj:
+            metadata["live_object"] = picture(obj)
         for name, values in self._values.items():
             metadata[f"live_{name}".replace(" ", "_")] = values[-1]
             if len(values) > 1:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.engines.execution import Execution, torch_settings
+from fly64_assets.engines.preview import Preview
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.count_split import Deviances, HeldOutCounts
@@ -97,6 +99,7 @@ def reconstruct(
     engine: str = "lsqml",
     refine_positions: bool = False,
     refit: bool = True,
+    preview: Preview | None = None,
 ) -> Reconstruction:
     """Reconstruct the object from all frames of a measurement with an iterative algorithm of pty-chi.
 
@@ -105,7 +108,8 @@ def reconstruct(
     instead of ones, on the grid of the measurement. ``engine`` is one of pty-chi's that
     :data:`fly64_assets.lsqml.options.ENGINES` names; a study runs LSQML, benchmarks compare it with the others.
     ``refine_positions`` moves the positions with the object, at most by :data:`POSITION_MARGIN` pixels. Without
-    ``refit`` the result is the kept epoch of the run without the held-out counts.
+    ``refit`` the result is the kept epoch of the run without the held-out counts. ``preview`` draws the
+    object now and then.
 
     Raises
     ------
@@ -131,7 +135,7 @@ def reconstruct(
         # The library reads positions, which it declares as variables, as plain numbers.
         warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True to a scalar")
         run = _Run(measurement, settings, execution, seed, start, engine, refine_positions)
-        return _run(run, progress, refit)
+        return _run(run, progress, refit, preview)
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class _Run:
         return MARGIN + (POSITION_MARGIN if self.refine_positions else 0)
 
 
-def _run(run: _Run, progress: Progress, refit_kept: bool) -> Reconstruction:
+def _run(run: _Run, progress: Progress, refit_kept: bool, preview: Preview | None) -> Reconstruction:
     """Epochs until a rule ends them; then, where counts were held out, as many epochs as were kept with all counts."""
     started = time.perf_counter()
     measurement, settings = run.measurement, run.settings
@@ -169,6 +173,8 @@ def _run(run: _Run, progress: Progress, refit_kept: bool) -> Reconstruction:
         if criterion.update(epoch, deviances):
             kept = state, deviances
         values = zip(("loss", "deviance", "expected", "held_out"), rows[-1], strict=True)
+        if preview:
+            preview.update(epoch, settings.epochs, partial(getattr, state, "object"))
         progress(epoch, settings.epochs, {name: value for name, value in values if math.isfinite(value)})
         if criterion.reason:
             break

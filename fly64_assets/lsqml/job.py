@@ -14,6 +14,7 @@ from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, Execution
 from fly64_assets.engines.figures import draw_object, png
+from fly64_assets.engines.preview import Preview
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.lsqml.engine import Reconstruction, reconstruct
@@ -60,9 +61,12 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
         progress(done, total, values)
 
     start = open_npz(Path(request["start"]))["reconstructed_object"] if request.get("start") else None
-    result = reconstruct(measurement, settings, execution, int(request["seed"]), notify, start=start)
-    print(f"done: {result.stop_reason}", flush=True)
     folder = Path(request["output_folder"])
+    with Preview(folder) as preview:
+        result = reconstruct(
+            measurement, settings, execution, int(request["seed"]), notify, start=start, preview=preview
+        )
+    print(f"done: {result.stop_reason}", flush=True)
     metadata = {**request["metadata"], "algorithm": ALGORITHM, "execution": execution.to_dict()}
     _write(folder / RESULT, result, metadata)
     (folder / PICTURE).write_bytes(_figure(result))

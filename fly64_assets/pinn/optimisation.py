@@ -11,8 +11,11 @@ from typing import Any
 
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip  (before lightning)
 import lightning.pytorch as lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from fly64_assets.engines.preview import Preview
 from fly64_assets.engines.process import Progress
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.network_spec import NetworkSpec
@@ -64,6 +67,10 @@ class TrainingTask(lightning.LightningModule):  # type: ignore[misc]
         """Facts beyond those of every training, JSON types."""
         return {}
 
+    def object_so_far(self) -> NDArray[np.complex64] | None:
+        """The network's present object (H, W), 1 where nothing was illuminated; None where a training makes none."""
+        return None
+
     def close(self) -> None:
         """Release what the training holds outside its memory."""
 
@@ -101,17 +108,21 @@ class BestWeights(lightning.Callback):  # type: ignore[misc]
 
 
 class History(lightning.Callback):  # type: ignore[misc]
-    """One row per epoch, reported as it comes: the epoch, everything that was logged, the learning rate."""
+    """One row per epoch, reported as it comes: the epoch, everything that was logged, the learning rate.
 
-    def __init__(self, epochs: int, progress: Progress) -> None:
+    ``preview`` draws the object now and then, before an epoch is reported.
+    """
+
+    def __init__(self, epochs: int, progress: Progress, preview: Preview | None) -> None:
         self.history: list[dict[str, float]] = []
-        self._epochs, self._progress = epochs, progress
+        self._epochs, self._progress, self._preview = epochs, progress, preview
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Record and report the epoch."""
-        del pl_module
         row: dict[str, float] = {"epoch": len(self.history) + 1}
         row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append(row)
+        if self._preview:
+            self._preview.update(len(self.history), self._epochs, pl_module.object_so_far)
         self._progress(len(self.history), self._epochs, row)

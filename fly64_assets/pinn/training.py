@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.preview import Preview
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.physics.measurement import Measurement
@@ -66,7 +67,7 @@ def train(
             f"{able} on several"
         )
     start = time.perf_counter()
-    best, rows = BestWeights(), History(settings.epochs, progress)
+    best = BestWeights()
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
     with torch_settings(execution), _quiet(), ExitStack() as stack:
         place = stack.enter_context(ranks(execution, scratch))
@@ -74,6 +75,8 @@ def train(
             setup = TrainingSetup(measurement, settings, gridsize, neighbor_count, seed, place, scratch, notify)
             task = architecture.training(setup)
         stack.callback(task.close)
+        preview = stack.enter_context(Preview(scratch)) if place.rank == 0 else None
+        rows = History(settings.epochs, progress, preview)
         prepared = time.perf_counter() - start
         trainer = lightning.Trainer(
             accelerator="gpu" if execution.accelerator == "cuda" else execution.accelerator,

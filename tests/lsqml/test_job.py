@@ -9,6 +9,7 @@ import pytest
 
 from fly64_assets.contract.npz import open_npz, write_npz
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.preview import FILE
 from fly64_assets.engines.process import run_isolated
 from fly64_assets.errors import EngineError, Fly64Error
 from fly64_assets.lsqml.job import reconstruct_job
@@ -46,7 +47,12 @@ def cell(tmp_path_factory, scanned):
     root = tmp_path_factory.mktemp("cell")
     s = scanned(n=30, dose=1e4)
     steps = []
-    facts = reconstruct_job(request(s.write(root / "test.npz"), root / "here"), lambda *row: steps.append(row))
+
+    def step(*row):
+        steps.append(row)
+        assert (root / "here" / FILE).is_file()  # the object so far, while the job is at work
+
+    facts = reconstruct_job(request(s.write(root / "test.npz"), root / "here"), step)
     return root, s, facts, steps
 
 

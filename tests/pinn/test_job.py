@@ -12,6 +12,7 @@ from fixtures.scan import write_data_set
 
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.preview import FILE
 from fly64_assets.measured.pairs import HALVES, PAIRS, pair_measurements
 from fly64_assets.physics.windows import read
 from fly64_assets.pinn.bundle import read_bundle
@@ -48,7 +49,12 @@ def cell(tmp_path_factory, measurement, obj, settings):
     other = request(swapped, root / "there", settings)
     process = subprocess.Popen([sys.executable, "-c", TRAIN, json.dumps(other)], stdout=subprocess.DEVNULL)
     steps = []
-    facts = train_job(request(file, root / "here", settings), lambda *row: steps.append(row))
+
+    def step(*row):
+        steps.append(row)
+        assert (root / "here" / FILE).is_file()  # the object so far, while the job is at work
+
+    facts = train_job(request(file, root / "here", settings), step)
     assert process.wait(timeout=120) == 0
     return root, facts, steps
 

@@ -38,9 +38,6 @@ FILE_OPTIONS: Final = (
 JUDGED: Final = (values.AMPLITUDE, values.CENTRE, values.COORDINATES, values.FINITE)
 """Rules of a base about values, of which an overlap would come out wrong without a word."""
 
-NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
-"""Options without which a FILE cannot be measured."""
-
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -50,8 +47,17 @@ NEEDED: Final = ("--gridsize", "--s-img", "--n-groups")
 @refused("--split", "a view is cut from both halves of the scan")
 @refused("--backend", "no network is involved")
 @allow_missing_option
-@click.option("--s-img", type=Positive(1), metavar="FRACTION", help="FILE: fraction of the images to use.")
-@click.option("--n-groups", type=click.IntRange(1), metavar="N", help="FILE: groups to form.")
+@click.option(
+    "--s-img",
+    type=Positive(1),
+    metavar="FRACTION",
+    default=1.0,
+    show_default=True,
+    help="FILE: fraction of the frames to use.",
+)
+@click.option(
+    "--n-groups", type=click.IntRange(1), metavar="N", default=512, show_default=True, help="FILE: groups to form."
+)
 @click.option(
     "--neighbor-count",
     type=click.IntRange(1),
@@ -74,26 +80,27 @@ def overlap(
 ) -> None:
     """Cut the overlap views of every cell, or measure a FILE.
 
-    Without a FILE this is the phase between `fly64 generate` and `fly64 train`. With a FILE (any NPZ with xcoords and
-    ycoords) it prints how much the probe overlaps between that file's positions, and touches no study: area metrics
+    Without a FILE this is the phase between `fly64 generate` and `fly64 train`. With a FILE, any NPZ with xcoords and
+    ycoords, it prints how much the probe overlaps between that file's positions, and touches no study: area metrics
     of discs that hold half of the energy, then linear and area overlap with the nearest neighbours for three meanings
     of the probe's diameter, beside the overlap of the windows.
 
     \b
     Example:
-      fly64 overlap --dose 1e3 --view dense
-      fly64 overlap patched_train.npz --gridsize 2 --s-img 0.8 --n-groups 512 --json
+      fly64 overlap scan.npz
+      fly64 overlap scan.npz --gridsize 2 --s-img 0.8 --json    # groups of four frames, four fifths of the frames
+      fly64 overlap --dose 1e3 --view dense                     # the phase
     """
     _check_options(file)
     if file is None:
         asked = {"doses": given["doses"], "views": given["views"], "gridsizes": gridsizes}
         run_phase(options, "overlap", allow_missing, asked)
     else:
-        _measure(file, gridsizes, given)
+        _measure(file, gridsizes or (1,), given)
 
 
 def _check_options(file: Path | None) -> None:
-    """Refuse options of the other use, and a FILE without the options that it needs."""
+    """Refuse options of the other use."""
     context = click.get_current_context()
     given = {
         option.opts[0]
@@ -106,9 +113,6 @@ def _check_options(file: Path | None) -> None:
         return
     for name in given - {"file", "--gridsize", *FILE_OPTIONS}:
         raise click.UsageError(f"{name} and a FILE exclude each other: it belongs to the phase, which takes no file")
-    for name in NEEDED:
-        if name not in given:
-            raise click.UsageError(f"Missing option '{name}': a FILE is measured with {', '.join(NEEDED)}")
 
 
 def _measure(file: Path, gridsizes: Sequence[int], given: Mapping[str, Any]) -> None:

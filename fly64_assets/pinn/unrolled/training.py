@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.pinn.layers import initialised
 from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.optimisation import Batches, TrainingSetup, TrainingTask
@@ -64,6 +67,7 @@ class UnrolledTraining(TrainingTask):
         first = data.inputs[FIRST_FOLD].obj
         self.background = self.fitted_background(first, FIRST_FOLD)
         self.before = self.losses(data.inputs[VALIDATION].obj, first, self.background)
+        self.present = data.inputs[VALIDATION].obj
 
     def facts(self) -> dict[str, Any]:
         """How well the objects of the regularisation path, one for each TV weight, predict by themselves."""
@@ -74,6 +78,11 @@ class UnrolledTraining(TrainingTask):
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),
         }
+
+    def object_so_far(self) -> NDArray[np.complex64]:
+        """The object of the newest validation, from all counts but the validation split."""
+        plane = self.likelihood.plane
+        return np.where(plane.coverage() >= LEAST_COVERAGE, plane.on_grid(self.present), 1).astype(np.complex64)
 
     def close(self) -> None:
         """Remove the file of the divided counts."""
@@ -107,7 +116,8 @@ class UnrolledTraining(TrainingTask):
         """Losses of what was never learned from, and how much more the network gained on what it learned from."""
         del batch, batch_idx
         self.position = f"epoch {self.current_epoch + 1}, validation"
-        now = self.losses(self.predicted(VALIDATION), self.predicted(FIRST_FOLD), self.background)
+        self.present = self.predicted(VALIDATION)
+        now = self.losses(self.present, self.predicted(FIRST_FOLD), self.background)
         gap = (self.before.learned - now.learned) - (self.before.unseen - now.unseen)
         self.require_finite(torch.tensor(now.validation))
         losses = {"train_loss": now.learned, "validation_loss": now.validation, "generalisation_gap": gap}

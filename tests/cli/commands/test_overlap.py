@@ -110,6 +110,11 @@ def test_overlap_names_what_is_no_number(fly64, base_file, tmp_path, value):
     assert "xcoords" in answer.output
 
 
+def test_a_file_alone_is_measured_frame_by_frame(fly64, base_file):
+    whole = fly64("overlap", base_file, "--gridsize", 1, "--s-img", 1, "--n-groups", 512, "--json")
+    assert json.loads(fly64("overlap", base_file, "--json").stdout) == json.loads(whole.stdout)
+
+
 def test_overlap_takes_columns_and_other_layouts_as_the_import_does(fly64, base_file, tmp_path):
     base = dict(np.load(base_file))
     plain = json.loads(fly64("overlap", base_file, *OPTIONS, "--json").stdout)

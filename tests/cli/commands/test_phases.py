@@ -66,7 +66,7 @@ def base_file(fly64, folder):
         (("train", "--accelerator", "tpu"), "'tpu' is not one of"),
         (("train", "--devices", 0), "0 is not in the range"),
         (("overlap", "--gridsize", 2, "--s-img", 0.5), "--s-img needs a FILE"),
-        (("overlap", "mine.npz", "--gridsize", 2), "Missing option '--s-img'"),
+        (("overlap", "mine.npz", "--gridsize", 3), "3: expected 1 or 2, once"),
         (("overlap", "mine.npz", "--allow-missing"), "--allow-missing and a FILE exclude each other"),
         (("--data-root", "one", "generate", "--output-root", "other"), "are the same option"),
     ],
