@@ -15,6 +15,7 @@ from typing import Any
 __version__ = "0.2.0"
 
 __all__ = [
+    "advise",
     "judge",
     "open_study",
     "photon_limit",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "advising": ("advise",),
     "files": ("read", "read_base", "write"),
     "frames": ("simulate", "split_counts"),
     "judging": ("judge", "photon_limit", "predict"),

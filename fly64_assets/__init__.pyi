@@ -1,3 +1,4 @@
+from fly64_assets.api.advising import advise as advise
 from fly64_assets.api.files import read as read
 from fly64_assets.api.files import read_base as read_base
 from fly64_assets.api.files import write as write

@@ -31,3 +31,11 @@ class ArtifactError(Fly64Error):
 
 class EngineError(Fly64Error):
     """A training or reconstruction did not produce a valid result."""
+
+
+class AdviceError(Fly64Error, ValueError):
+    """A question to which the atlas has no answer; ``problems`` lists every reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))

@@ -1,26 +1,42 @@
 """The atlas from its table: who wins where, with significance, the law of every method, and figures.
 
 Reads the CSV of `fly64 campaign benchmarks/atlas/campaign.yaml table --out FILE` and writes Markdown between the marks
-of a page, or prints it, and two figures. Seconds of processor time are sums of the table's columns.
+of a page, or prints it, and two figures. Hours are sums of the table's columns of seconds.
 
-Usage: python benchmarks/atlas/page.py TABLE.csv [--page docs/explanation/results/atlas.md] [--figures docs/images]
+With --install the table becomes that of the package, on which `fly64 advise` rests, and everything that follows from it
+is written anew: the page of the results, its figures, and the answers in the how-to page of `fly64 advise`.
+
+Usage: python benchmarks/atlas/page.py TABLE.csv [--page PAGE.md] [--figures FOLDER] [--install]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+import shlex
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fly64_assets.cli.main import main as main_command
 from fly64_assets.evaluation.atlas.cells import UNIFORM, Row, by_sample, geometric_mean, methods_of, read_rows
 from fly64_assets.evaluation.atlas.contests import Contest, contests, paired
-from fly64_assets.evaluation.atlas.law import fit_law, judge_law
+from fly64_assets.evaluation.atlas.forecast import forecast, judge
+from fly64_assets.evaluation.atlas.law import OBJECT_TERMS, Quantity, fit_law
 
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGED = ROOT / "fly64_assets" / "evaluation" / "atlas" / "atlas.csv"
+PAGE, FIGURES = ROOT / "docs" / "explanation" / "results" / "atlas.md", ROOT / "docs" / "images"
+HOW_TO = ROOT / "docs" / "how-to" / "advise.md"
+EXAMPLE = re.compile(r"```\n(?P<commands>(?:fly64 [^`]*\n)?fly64 advise [^`]*\n)```\n\n```text\n[^`]*```\n")
 FIRST, LAST = "<!-- atlas: first line -->\n", "<!-- atlas: last line -->\n"
 QUARTILES = (0.25, 0.5, 0.75)
 GROUPS = {False: "kinds that only results are for", True: "kinds on which settings were chosen"}
@@ -73,26 +89,69 @@ def network_over_best(rows: Sequence[Row], network: str = "pinn") -> Iterator[st
             )
 
 
-def laws(rows: Sequence[Row]) -> str:
-    """Coefficients of the law of each method, and how well it predicts kinds that it has not seen."""
+def coefficients(rows: Sequence[Row], quantity: Quantity) -> str:
+    """Coefficients of the law of each method."""
     lines = []
     for method in methods_of(rows):
-        law, judged = fit_law(rows, method), judge_law(rows, method)
-        photon, worst = law.photon, max(judged.kinds, key=judged.kinds.__getitem__)
+        try:
+            law = fit_law(rows, method, quantity)
+        except ValueError as error:
+            lines.append([f"`{method}`", str(error), *[""] * 11])
+            continue
+        photon, geometry = law.photon, law.geometry
         lines.append(
             [
                 f"`{method}`",
-                *(f"{photon[name]:+.2f}" for name in ("log_photons", "overlap", "log_photons_overlap")),
-                *(f"{photon[name]:+.2f}" for name in ("log_bandwidth", "log_phase_range", "gradient_sparsity")),
-                "yes" if law.geometry else "no",
+                *(f"{photon[name]:+.2f}" for name in ("log_photons_apart", "log_photons_whole", "overlap")),
+                *(f"{photon[name]:+.2f}" for name in OBJECT_TERMS),
+                f"{geometry['overlap']:+.2f}",
+                *(f"{geometry[name]:+.2f}" for name in OBJECT_TERMS),
+                f"{np.exp(law.ceiling):.2f}" + (" px" if quantity == "resolution" else ""),
                 f"{100 * np.expm1(law.spread):.0f} %",
-                f"{100 * judged.error:.0f} %",
-                f"{100 * judged.coverage:.0f} %",
-                f"{worst} ({100 * np.expm1(judged.kinds[worst]):.0f} %)",
             ]
         )
-    head = ["method", "log n", "overlap", "log n x overlap", "log bandwidth", "log phase range", "gradient sparsity"]
-    return table([*head, "second regime", "fit", "left-out kinds", "in the 80 % interval", "worst kind"], lines)
+    terms = ["log spread", "log bandwidth", "sparsity"]
+    head = [
+        "method",
+        "b, overlap 0",
+        "b, overlap 1",
+        "overlap",
+        *terms,
+        "geometry: overlap",
+        *terms,
+        "saturation",
+        "fit",
+    ]
+    return table(head, lines)
+
+
+def judgements(rows: Sequence[Row]) -> str:
+    """How well the law and its intervals hold on kinds that they were not made from."""
+    lines = []
+    for quantity, words in (("error", "phase error"), ("resolution", "resolution")):
+        for method in methods_of(rows):
+            try:
+                judged = judge(rows, method, quantity)
+            except ValueError as error:
+                lines.append([words, f"`{method}`", f"{error}", *[""] * 5])
+                continue
+            half_width = forecast(rows, method, quantity).half_width
+            worst = max(judged.kinds, key=judged.kinds.__getitem__)
+            lines.append(
+                [
+                    words,
+                    f"`{method}`",
+                    str(judged.rows),
+                    f"{100 * judged.error:.0f} %",
+                    f"{worst} ({100 * np.expm1(judged.kinds[worst]):.0f} %)",
+                    f"{100 * judged.coverage:.0f} % ({100 * min(judged.covered.values()):.0f}"
+                    f"–{100 * max(judged.covered.values()):.0f} %)",
+                    f"{100 * judged.quantiles:.0f} %",
+                    f"{np.exp(half_width):.2f}",
+                ]
+            )
+    head = ["", "method", "rows", "error of prediction", "worst kind", "in the 80 % interval (by kind)"]
+    return table([*head, "in quantiles of rows", "interval: divided and multiplied by"], lines)
 
 
 def processor_hours(rows: Sequence[Row]) -> str:
@@ -166,8 +225,37 @@ def text_of(rows: Sequence[Row]) -> str:
             parts += [f"### Who wins: {title}\n", f"{kinds}.\n", map_of_winners(own)]
             parts.append("\n".join(network_over_best(own)) + "\n")
     held_out = [row for row in rows if not row.tunable]
-    parts += ["### The law\n", laws(held_out), processor_hours(rows) + "\n"]
+    parts += ["### The law of the phase error\n", coefficients(held_out, "error")]
+    parts += ["### The law of the resolution\n", coefficients(held_out, "resolution")]
+    parts += ["### On kinds left out\n", judgements(held_out), processor_hours(rows) + "\n"]
     return "\n".join(parts)
+
+
+def filled(page: str, rows: Sequence[Row]) -> str:
+    """A page with the tables between its marks."""
+    return re.sub(f"{FIRST}.*{LAST}", lambda _: f"{FIRST}\n{text_of(rows)}\n{LAST}", page, flags=re.S)
+
+
+def answered(page: str) -> str:
+    """A page with the output of every block that ends with `fly64 advise` in the block after it; files are made in a
+    folder that is thrown away."""
+
+    def answer(match: re.Match[str]) -> str:
+        output = ""
+        for line in match["commands"].replace("\\\n", " ").splitlines():
+            words = shlex.split(line)
+            output = CliRunner().invoke(main_command, words[1:], catch_exceptions=False).output
+        return f"```\n{match['commands']}```\n\n```text\n{output}```\n"
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        return EXAMPLE.sub(answer, page)
+
+
+def install(source: Path) -> None:
+    """Put a table into the package, and write what follows from it."""
+    PACKAGED.write_bytes(source.read_bytes())
+    subprocess.run([sys.executable, __file__, PACKAGED, "--page", PAGE, "--figures", FIGURES], check=True)
+    HOW_TO.write_text(answered(HOW_TO.read_text()))
 
 
 def main() -> None:
@@ -175,16 +263,17 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--page", type=Path, help="a page with the marks; default: print")
     parser.add_argument("--figures", type=Path, help="folder for atlas_errors.png and atlas_winners.png")
+    parser.add_argument("--install", action="store_true", help="make it the table of the package, with all pages")
     options = parser.parse_args()
+    if options.install:
+        install(options.table)
+        return
     with options.table.open(newline="") as file:
         rows = read_rows(file)
-    text = text_of(rows)
     if options.page is None:
-        print(text)
+        print(text_of(rows))
     else:
-        old = options.page.read_text()
-        new = re.sub(f"{FIRST}.*{LAST}", lambda _: f"{FIRST}\n{text}\n{LAST}", old, flags=re.S)
-        options.page.write_text(new)
+        options.page.write_text(filled(options.page.read_text(), rows))
     if options.figures is not None:
         held_out = [row for row in rows if not row.tunable] or rows
         error_figure(held_out).savefig(options.figures / "atlas_errors.png", dpi=110)

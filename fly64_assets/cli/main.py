@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from fly64_assets import __version__
+from fly64_assets.cli.commands.advise import advise
 from fly64_assets.cli.commands.base import base
 from fly64_assets.cli.commands.campaign import campaign
 from fly64_assets.cli.commands.design import design
@@ -46,7 +47,7 @@ from fly64_assets.resources.environment import (
 from fly64_assets.store.storage import CACHE_SIZE_VARIABLE, CACHE_VARIABLE, DEFAULT_CACHE_GB
 
 SECTIONS: Final = {
-    "Study": (run, design, plan, status, report, open_page, twin, campaign),
+    "Study": (advise, run, design, plan, status, report, open_page, twin, campaign),
     "Phases of a study": (generate, overlap, train, reconstruct, compare),
     "Base and data": (base, import_data, export, infer, pretrain, resolution, bundle),
     "Check": (contract, verify, audit, doctor),

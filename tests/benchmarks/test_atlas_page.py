@@ -1,5 +1,6 @@
 """The page of the atlas from a table: its tables, its laws, its figures, and its campaign's file."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -11,15 +12,18 @@ from fly64_assets.simulation.objects.kinds import HELD_OUT, TUNABLE
 from fly64_assets.study.campaign import load_campaign
 
 ATLAS = Path(__file__).parents[2] / "benchmarks" / "atlas"
+sys.path.insert(0, str(ATLAS))
+page = importlib.import_module("page")
+sys.path.pop(0)
 
 
 def test_the_page_is_written_between_its_marks(tmp_path):
-    table, page = tmp_path / "atlas.csv", tmp_path / "atlas.md"
+    table, written = tmp_path / "atlas.csv", tmp_path / "atlas.md"
     table.write_text(made_up(noise=0.1, floor=-3.0).replace(",two,", ",pinn,"))
-    page.write_text("# Atlas\n<!-- atlas: first line -->\nold\n<!-- atlas: last line -->\nthe end\n")
-    command = [sys.executable, ATLAS / "page.py", table, "--page", page, "--figures", tmp_path]
+    written.write_text("# Atlas\n<!-- atlas: first line -->\nold\n<!-- atlas: last line -->\nthe end\n")
+    command = [sys.executable, ATLAS / "page.py", table, "--page", written, "--figures", tmp_path]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    text = page.read_text()
+    text = written.read_text()
     assert text.startswith("# Atlas\n<!-- atlas: first line -->")
     assert text.endswith("<!-- atlas: last line -->\nthe end\n")
     assert "old" not in text
@@ -28,6 +32,18 @@ def test_the_page_is_written_between_its_marks(tmp_path):
     assert "- dose 100: `pinn` has 1.2" in text
     for name in ("atlas_errors.png", "atlas_winners.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_pages_say_what_follows_from_the_packaged_table():
+    """`python benchmarks/atlas/page.py TABLE.csv --install` writes all of it."""
+    with page.PACKAGED.open(newline="") as file:
+        rows = page.read_rows(file)
+    for written, expected in (
+        (page.PAGE, page.filled(page.PAGE.read_text(), rows)),
+        (page.HOW_TO, page.answered(page.HOW_TO.read_text())),
+    ):
+        assert written.read_text() == expected, f"{written.name}: run python benchmarks/atlas/page.py --install"
+    assert len(page.EXAMPLE.findall(page.HOW_TO.read_text())) == 3
 
 
 def test_the_atlas_has_what_its_claims_need():

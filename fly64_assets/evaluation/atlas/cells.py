@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 UNIFORM: Final = "flat"
 """The uniform object among the methods of a table: the baseline, no method."""
+MOST_MISSING: Final = 0.5
+"""Part of the samples of the most complete method that a method must have."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One method on one sample.
 
-    ``error`` is its phase RMSE [rad]; ``photons`` are per object pixel, ``overlap`` is the linear overlap of nearest
-    probes on average; ``values`` holds all columns of the table as texts.
+    ``error`` is its phase RMSE [rad], ``uniform`` that of the uniform object on the same sample (NaN where the table
+    has none); ``photons`` are per object pixel, ``overlap`` is the linear overlap of nearest probes on average;
+    ``values`` holds all columns of the table as texts.
     """
 
     sample: tuple[str, ...]
@@ -35,6 +39,7 @@ class Row:
     photons: float
     overlap: float
     values: Mapping[str, str]
+    uniform: float = math.nan
 
     def number(self, column: str) -> float:
         """A column as a number. Raises ``ValueError`` where it is empty."""
@@ -53,7 +58,9 @@ def read_rows(lines: Iterable[str]) -> list[Row]:
         raise ValueError(
             f"the table lacks the columns {', '.join(missing)}: expected that of `fly64 campaign FILE table`"
         )
-    return [row_of(values) for values in reader if values["phase_rmse"] and values["linear_overlap"]]
+    rows = [row_of(values) for values in reader if values["phase_rmse"] and values["linear_overlap"]]
+    uniform = {row.sample: row.error for row in rows if row.method == UNIFORM}
+    return [replace(row, uniform=uniform.get(row.sample, math.nan)) for row in rows]
 
 
 def row_of(values: Mapping[str, Any]) -> Row:
@@ -75,8 +82,14 @@ def row_of(values: Mapping[str, Any]) -> Row:
 
 
 def methods_of(rows: Iterable[Row]) -> list[str]:
-    """Methods in the order of the table, without the uniform object."""
-    return [method for method in dict.fromkeys(row.method for row in rows) if method != UNIFORM]
+    """Methods in the order of the table, without the uniform object.
+
+    Methods with results on less than half as many samples as the most complete one are left out: cells are compared
+    where all methods have a result, and a few results of one method must not hide the others'.
+    """
+    samples = Counter(row.method for row in rows if row.method != UNIFORM)
+    most = max(samples.values(), default=0)
+    return [method for method, count in samples.items() if count >= MOST_MISSING * most]
 
 
 def by_sample(rows: Iterable[Row]) -> dict[tuple[str, ...], dict[str, Row]]:

@@ -1,187 +1,248 @@
-"""A short law of the error of a method, fitted to the table of a campaign and judged on kinds that it has not seen.
+"""A short law of what a method reaches, fitted to the table of a campaign: its phase error, or its resolution.
 
-    log error = a + b log n + c overlap + d log n * overlap + e . (what is known of the object) + f . (the probe)
+    photon-limited:    log p = a + b(overlap) log n + c overlap + d . (what is known of the object) + f . (the probe)
+    geometry-limited:  log g = a' + c' overlap + d' . (what is known of the object) + f' . (the probe)
+    together:          1 / e^2 = 1 / (p^2 + g^2) + 1 / s^2
 
-n is photons per object pixel and overlap the linear overlap of nearest probes. Many photons do not help where the
-geometry is what limits: the error no longer falls. The law therefore has two regimes in the logarithm,
-max(photon-limited, geometry-limited), of which the first has b and the second has b = 0; which of the two a row is in
-is found by fitting both in turn.
+n is photons per object pixel and overlap the linear overlap of nearest probes. Noise and what the geometry leaves open
+are independent errors: their squares add. The last line is how an estimate with the error sqrt(p^2 + g^2) combines with
+one whose error s has no need of photons: with few of them no method is much worse than the uniform object, whose error
+is the spread of the object's phase, so that s is that spread times a number of the method. Of a resolution s is the
+coarsest that the table holds. b is never positive: more photons never make the law's answer worse.
+
+Kinds of objects are few, and many rows of one kind are a single observation of what objects do. The coefficients d and
+d' are therefore held near zero by a penalty that weighs as much as one kind. Does not belong here: how wrong the law
+is on kinds that it has not seen (``forecast``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.atlas.cells import Row
 
-TURNS: Final = 60
-"""Most turns in which rows are given to regimes."""
+Real = NDArray[np.float64]
+Quantity = Literal["error", "resolution"]
+
 LEAST_ROWS: Final = 12
-"""Fewest rows of a regime; with fewer, all are photon-limited."""
-RIDGE: Final = 1e-3
-"""Penalty on standardised coefficients, so that terms that do not vary in the table get none."""
+"""Fewest rows of a law."""
+NYQUIST_PX: Final = 2.0
+"""Finest resolution on a pixel grid, a full period [px]: a row that has it may be finer."""
+OBJECT_TERMS: Final = ("log_spread", "log_bandwidth", "gradient_sparsity")
+"""What is known of an object: logarithms of its phase's spread and of its bandwidth, and its gradient's sparsity."""
+KIND_PENALTY: Final = 1.0
+"""Penalty of a coefficient of the object, in units of its term's spread, beside the deviation of one kind."""
+PROBE_PENALTY: Final = 0.3
+"""The same of a probe, beside all rows of one kind."""
+SLIGHT: Final = 1e-3
+"""Penalty on everything else, so that a term that does not vary in the table gets none."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a law needs to know of some measurements, each (n,) float64.
+
+    ``photons`` per object pixel; linear ``overlap``; ``spread`` [rad], the phase error of the uniform object;
+    ``bandwidth`` [cycles/px] and ``sparsity`` as :func:`~fly64_assets.simulation.objects.describing.describe_object`
+    measures them; ``probes``, shares (n,) of each kind of probe by name.
+    """
+
+    photons: Real
+    overlap: Real
+    spread: Real
+    bandwidth: Real
+    sparsity: Real
+    probes: Mapping[str, Real]
+
+    def __len__(self) -> int:
+        return len(self.photons)
+
+    def objects(self) -> Real:
+        """Terms of the object, (n, 3) in the order of :data:`OBJECT_TERMS`."""
+        logs = [np.log(np.maximum(values, 1e-4)) for values in (self.spread, self.bandwidth)]
+        return np.column_stack([*logs, self.sparsity])
+
+
+def conditions_of(rows: Sequence[Row]) -> Conditions:
+    """The conditions of rows of a table."""
+    return Conditions(
+        photons=np.array([row.photons for row in rows]),
+        overlap=np.array([row.overlap for row in rows]),
+        spread=np.array([row.uniform for row in rows]),
+        bandwidth=np.array([row.number("bandwidth") for row in rows]),
+        sparsity=np.array([row.number("gradient_sparsity") for row in rows]),
+        probes={
+            name: np.array([float(row.probe == name) for row in rows]) for name in sorted({row.probe for row in rows})
+        },
+    )
+
+
+def found_values(rows: Sequence[Row], quantity: Quantity) -> Real:
+    """Errors [rad] or resolutions [px] that rows have; an infinite resolution is one of which nothing is resolved."""
+    if quantity == "error":
+        return np.array([row.error for row in rows])
+    return np.array([float(row.values["phase_frc_half_bit"] or math.inf) for row in rows])
 
 
 @dataclass(frozen=True)
 class Law:
-    """The fitted law of one method.
+    """The fitted law of one method and quantity.
 
-    ``photon`` and ``geometry`` are the coefficients of the two regimes, by name of the term; ``probes`` are the kinds
-    of probes that were seen, of which the first is the reference; ``geometry`` is empty where no row was in that
-    regime; ``spread`` is the standard deviation of the log error about the law on the rows that it was fitted to.
+    ``photon`` and ``geometry`` are the coefficients of the two parts, by name of the term; b(overlap) goes linearly
+    from ``log_photons_apart`` at an overlap of 0 to ``log_photons_whole`` at 1. ``ceiling`` is the logarithm of s, of
+    an error in units of the object's spread. ``probes`` are the kinds of probes that were seen, of which the first is
+    the reference; ``spread`` is the root mean square of the logarithm's deviation from the law on the rows that it was
+    fitted to.
     """
 
     method: str
+    quantity: Quantity
     photon: dict[str, float]
     geometry: dict[str, float]
+    ceiling: float
     probes: tuple[str, ...]
     spread: float
 
-    def log_error(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Logarithm of the predicted phase error of rows [log rad]."""
-        names, terms = _terms(rows, self.probes)
-        photon: NDArray[np.float64] = terms @ np.array([self.photon[name] for name in names])
-        if not self.geometry:
-            return photon
-        columns = [index for index, name in enumerate(names) if name in self.geometry]
-        limited = terms[:, columns] @ np.array([self.geometry[names[index]] for index in columns])
-        found: NDArray[np.float64] = np.maximum(photon, limited)
-        return found
+    def parts(self, at: Conditions) -> tuple[Real, Real, Real]:
+        """Logarithms of p, g and s for each condition."""
+        photon, geometry = _terms(at, self.probes)
+        ceiling = np.full(len(at), self.ceiling)
+        if self.quantity == "error":
+            ceiling = ceiling + np.log(at.spread)
+        return (
+            np.column_stack(list(photon.values())) @ [self.photon[name] for name in photon],
+            np.column_stack(list(geometry.values())) @ [self.geometry[name] for name in geometry],
+            ceiling,
+        )
+
+    def log_value(self, at: Conditions) -> tuple[Real, Real]:
+        """Logarithm of the expected value, and how far it is from saturation: 0 at s, 1 far below it."""
+        photon, geometry, ceiling = self.parts(at)
+        inner = np.logaddexp(2 * photon, 2 * geometry) / 2
+        return _combined(inner, ceiling)
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """How well a law predicts kinds of objects that it was not fitted to.
-
-    ``kinds`` has for every kind the root mean square of log(predicted / found); ``error`` is that over all rows, as a
-    factor minus one (0.2 is 20 per cent); ``coverage`` is the part of the rows inside the interval that holds 80 % of
-    the other kinds' deviations.
-    """
-
-    method: str
-    rows: int
-    kinds: dict[str, float]
-    error: float
-    coverage: float
+def _combined(inner: Real, ceiling: Real) -> tuple[Real, Real]:
+    value = -np.logaddexp(-2 * inner, -2 * ceiling) / 2
+    return value, np.exp(2 * (value - inner))
 
 
-def fit_law(rows: Sequence[Row], method: str) -> Law:
-    """Fit the law to the rows of a method.
+def fit_law(rows: Sequence[Row], method: str, quantity: Quantity = "error") -> Law:
+    """Fit the law of the phase error or the resolution to the rows of a method.
 
-    Raises ``ValueError`` for fewer than 12 rows.
+    Rows at the Nyquist period count only where the law says that they are coarser, rows without a resolution only where
+    it says that they are finer than the coarsest one of the table.
+
+    Raises ``ValueError`` for fewer than 12 rows, or rows without an error of the uniform object.
     """
     own = [row for row in rows if row.method == method]
     if len(own) < LEAST_ROWS:
         raise ValueError(f"{method}: {len(own)} rows; a law needs at least {LEAST_ROWS}")
-    probes = tuple(sorted({row.probe for row in own}))
-    names, terms = _terms(own, probes)
-    log_error = np.log([row.error for row in own])
-    still = [index for index, name in enumerate(names) if not name.startswith("log_photons")]
-    # At first the rows with the most photons of each view are limited by geometry.
-    log_n = terms[:, names.index("log_photons")]
-    limited = log_n > np.median(log_n)
-    photon, geometry = _solve(terms, log_error), None
-    for _ in range(TURNS):
-        if min(limited.sum(), (~limited).sum()) < LEAST_ROWS:
-            return _law(own, method, names, _solve(terms, log_error), None, still, probes)
-        photon = _solve(terms[~limited], log_error[~limited])
-        geometry = _solve(terms[limited][:, still], log_error[limited])
-        found = terms[:, still] @ geometry > terms @ photon
-        if (found == limited).all():
-            break
-        limited = found
-    both = _law(own, method, names, photon, geometry, still, probes)
-    one = _law(own, method, names, _solve(terms, log_error), None, still, probes)
-    return both if both.spread < one.spread else one
+    if any(math.isnan(row.uniform) for row in own):
+        raise ValueError(f"{method}: the table lacks the uniform object (`flat`) of some samples; a law needs it")
+    found = found_values(own, quantity)
+    coarsest = float(found[np.isfinite(found)].max(initial=NYQUIST_PX))
+    return _Fit(own, quantity, np.minimum(found, coarsest), found > coarsest).law(method)
 
 
-def _law(
-    own: Sequence[Row],
-    method: str,
-    names: Sequence[str],
-    photon: NDArray[np.float64],
-    geometry: NDArray[np.float64] | None,
-    still: Sequence[int],
-    probes: tuple[str, ...],
-) -> Law:
-    limits = {} if geometry is None else {names[index]: float(g) for index, g in zip(still, geometry, strict=True)}
-    law = Law(method, dict(zip(names, map(float, photon), strict=True)), limits, probes, math.nan)
-    deviation = np.log([row.error for row in own]) - law.log_error(own)
-    return Law(method, law.photon, law.geometry, probes, float(np.sqrt((deviation**2).mean())))
+class _Fit:
+    """Least squares of one law: its unknowns are coefficients of centred terms, and the logarithm of s."""
+
+    def __init__(self, rows: Sequence[Row], quantity: Quantity, found: Real, unresolved: NDArray[np.bool_]) -> None:
+        at = conditions_of(rows)
+        self.quantity, self.found, self.unresolved = quantity, np.log(found), unresolved
+        self.finest = found <= NYQUIST_PX if quantity == "resolution" else np.zeros(len(found), np.bool_)
+        self.probes = tuple(at.probes)
+        self.photon, self.geometry = _terms(at, self.probes)
+        self.names = [("photon", name) for name in self.photon] + [("geometry", name) for name in self.geometry]
+        columns = np.column_stack([*self.photon.values(), *self.geometry.values()])
+        self.middle, self.unit = _units(self.names, columns)
+        self.columns = (columns - self.middle) / self.unit
+        self.split = len(self.photon)
+        self.base = np.log(at.spread) if quantity == "error" else np.zeros(len(at))
+        kinds = len({row.kind for row in rows})
+        self.penalty = np.array([_penalty(name) for _, name in self.names]) * math.sqrt(len(rows) / kinds)
+
+    def law(self, method: str) -> Law:
+        from scipy.optimize import least_squares
+
+        low, high = np.full(len(self.names) + 1, -np.inf), np.full(len(self.names) + 1, np.inf)
+        start = np.zeros(len(self.names) + 1)
+        for index, (part, name) in enumerate(self.names):
+            if name.startswith("log_photons"):
+                high[index], start[index] = 0.0, -0.4 * self.unit[index]
+            elif name == "one":
+                start[index] = float(np.quantile(self.found, 0.6 if part == "photon" else 0.1))
+        # A method that fits noise may be somewhat worse than the uniform object, and one with a prior better.
+        margin = (-0.3, 0.7) if self.quantity == "error" else (float(self.found.max()), float(self.found.max()) + 0.7)
+        low[-1], high[-1], start[-1] = *margin, margin[0] + 0.3
+        solved = least_squares(self.residuals, start, self.jacobian, bounds=(low, high)).x
+        raw = solved[:-1] / self.unit
+        moved = raw * self.middle
+        coefficients: dict[str, dict[str, float]] = {"photon": {}, "geometry": {}}
+        for (part, name), value in zip(self.names, raw, strict=True):
+            coefficients[part][name] = float(value)
+        coefficients["photon"]["one"] -= float(moved[: self.split].sum())
+        coefficients["geometry"]["one"] -= float(moved[self.split :].sum())
+        spread = float(np.sqrt((self.deviation(solved)[0] ** 2).mean()))
+        return Law(
+            method, self.quantity, coefficients["photon"], coefficients["geometry"], float(solved[-1]), self.probes,
+            spread,
+        )  # fmt: skip
+
+    def deviation(self, unknown: Real) -> tuple[Real, Real]:
+        """Law less what was found, 0 where a censored row agrees, and the derivative by each unknown."""
+        photon = self.columns[:, : self.split] @ unknown[: self.split]
+        geometry = self.columns[:, self.split :] @ unknown[self.split : -1]
+        inner = np.logaddexp(2 * photon, 2 * geometry) / 2
+        value, free = _combined(inner, self.base + unknown[-1])
+        share = np.exp(2 * (photon - inner))[:, None]
+        slope = np.hstack([share * self.columns[:, : self.split], (1 - share) * self.columns[:, self.split :]])
+        derivative = np.column_stack([free[:, None] * slope, 1 - free])
+        away = value - self.found
+        agrees = (self.finest & (away < 0)) | (self.unresolved & (away > 0))
+        return np.where(agrees, 0.0, away), np.where(agrees[:, None], 0.0, derivative)
+
+    def residuals(self, unknown: Real) -> Real:
+        return np.concatenate([self.deviation(unknown)[0], self.penalty * self._penalised(unknown)])
+
+    def jacobian(self, unknown: Real) -> Real:
+        penalties = np.column_stack([np.diag(self.penalty), np.zeros(len(self.penalty))])
+        return np.vstack([self.deviation(unknown)[1], penalties])
+
+    def _penalised(self, unknown: Real) -> Real:
+        """Coefficients by which the penalty is measured: constants from where the table is, slopes from zero."""
+        middle = float(np.median(self.found))
+        away: Real = unknown[:-1] - np.array([middle if name == "one" else 0.0 for _, name in self.names])
+        return away
 
 
-def judge_law(rows: Sequence[Row], method: str) -> Judgement:
-    """Leave out one kind of object after the other, and predict it from the rest.
-
-    The interval of a left-out kind is the 10 % and 90 % quantile of the deviations of the kinds that are left, each
-    predicted without itself, as a user's interval would be made.
-
-    Raises ``ValueError`` for fewer than four kinds, or too few rows.
-    """
-    own = [row for row in rows if row.method == method]
-    kinds = sorted({row.kind for row in own})
-    if len(kinds) < 4:
-        raise ValueError(f"{method}: {len(kinds)} kinds of objects; leaving one out needs at least four")
-    deviations = {}
-    for kind in kinds:
-        left = [row for row in own if row.kind == kind]
-        law = fit_law([row for row in own if row.kind != kind], method)
-        deviations[kind] = np.log([row.error for row in left]) - law.log_error(left)
-    inside = 0
-    for kind in kinds:
-        others = np.concatenate([deviations[other] for other in kinds if other != kind])
-        low, high = np.quantile(others, (0.1, 0.9))
-        inside += int(((deviations[kind] >= low) & (deviations[kind] <= high)).sum())
-    everything = np.concatenate(list(deviations.values()))
-    return Judgement(
-        method=method,
-        rows=len(own),
-        kinds={kind: float(np.sqrt((values**2).mean())) for kind, values in deviations.items()},
-        error=math.expm1(float(np.sqrt((everything**2).mean()))),
-        coverage=inside / len(own),
-    )
+def _terms(at: Conditions, probes: Sequence[str]) -> tuple[dict[str, Real], dict[str, Real]]:
+    """Terms of both parts by name, each (n,)."""
+    shared = {"one": np.ones(len(at)), "overlap": at.overlap}
+    shared |= dict(zip(OBJECT_TERMS, at.objects().T, strict=True))
+    shared |= {f"probe_{name}": at.probes.get(name, np.zeros(len(at))) for name in probes[1:]}
+    log_n = np.log(at.photons)
+    slopes = {"log_photons_apart": log_n * (1 - at.overlap), "log_photons_whole": log_n * at.overlap}
+    return slopes | shared, shared
 
 
-def _terms(rows: Sequence[Row], probes: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-    """Names of the terms of the law, and their values (rows, terms)."""
-    log_n = np.log([row.photons for row in rows])
-    overlap = np.array([row.overlap for row in rows])
-    columns = {
-        "one": np.ones(len(rows)),
-        "log_photons": log_n,
-        "overlap": overlap,
-        "log_photons_overlap": log_n * overlap,
-        "log_bandwidth": np.log([max(row.number("bandwidth"), 1e-4) for row in rows]),
-        "log_phase_range": np.log([max(row.number("phase_range"), 1e-4) for row in rows]),
-        "gradient_sparsity": np.array([row.number("gradient_sparsity") for row in rows]),
-    }
-    for probe in probes[1:]:
-        columns[f"probe_{probe}"] = np.array([float(row.probe == probe) for row in rows])
-    return list(columns), np.column_stack(list(columns.values()))
+def _units(names: Sequence[tuple[str, str]], columns: Real) -> tuple[Real, Real]:
+    """Middle and spread of each term; slopes and constants stay as they are."""
+    middle, unit = columns.mean(axis=0), columns.std(axis=0)
+    for index, (_, name) in enumerate(names):
+        if name == "one" or name.startswith("log_photons"):
+            middle[index], unit[index] = 0.0, 1.0
+    return middle, np.where(unit > 1e-9, unit, 1.0)
 
 
-def _solve(terms: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least squares with a slight penalty on all coefficients but the constant one, in units of their terms' spread."""
-    spread = terms.std(axis=0)
-    free = np.where(spread > 0, spread, 1.0)
-    penalty = np.diag(np.where(spread > 0, math.sqrt(RIDGE * len(values)), math.sqrt(len(values))))
-    penalty[0, 0] = 0.0
-    stacked = np.vstack([(terms - _middle(terms)) / free, penalty])
-    right = np.concatenate([values, np.zeros(len(penalty))])
-    scaled = np.linalg.lstsq(stacked, right, rcond=None)[0]
-    found: NDArray[np.float64] = scaled / free
-    found[0] = scaled[0] - (_middle(terms)[1:] * found[1:]).sum()
-    return found
-
-
-def _middle(terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of the terms, 0 for the constant one."""
-    middle: NDArray[np.float64] = terms.mean(axis=0)
-    middle[0] = 0.0
-    return middle
+def _penalty(name: str) -> float:
+    if name in OBJECT_TERMS:
+        return KIND_PENALTY
+    return PROBE_PENALTY if name.startswith("probe_") else SLIGHT
