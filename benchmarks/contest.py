@@ -38,10 +38,9 @@ from fly64_assets.evaluation.scores.photons import photon_budget
 from fly64_assets.lsqml import engine
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
-from fly64_assets.pinn.pretrained.files import network_of
+from fly64_assets.pinn.pretrained.files import general_network
 from fly64_assets.pinn.pretrained.inference import reconstruct as apply_pretrained
-from fly64_assets.pinn.pretrained.network import PretrainedNetwork
-from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, bundle_file, read_pretrained
+from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, bundle_file
 from fly64_assets.pinn.training import train
 from fly64_assets.store.hashing import json_sha256, sha256_file
 from fly64_assets.study.design import StudyDesign
@@ -97,15 +96,13 @@ def pinn(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Re
 
 
 def pretrained(cell: Cell, _design: StudyDesign, _seed: int, execution: Execution) -> Result:
-    network = general_network()
+    network = loaded_once()
     with torch_settings(execution):
         found = apply_pretrained(network, cell.test, execution.accelerator)
     return Result(found.object, epochs=len(network.steps), stop_reason="trained before, on other scans")
 
 
-@lru_cache(maxsize=1)
-def general_network() -> PretrainedNetwork:
-    return network_of(read_pretrained(GENERAL), GENERAL)
+loaded_once = lru_cache(maxsize=1)(general_network)
 
 
 def uniform(cell: Cell, _design: StudyDesign, _seed: int, _execution: Execution) -> Result:
@@ -119,12 +116,17 @@ def with_total_variation(design: StudyDesign) -> StudyDesign:
     return replace(design, lsqml=replace(design.lsqml, total_variation=LSQML_TV))
 
 
+def from_the_pretrained(design: StudyDesign) -> StudyDesign:
+    return replace(design, pinn=replace(design.pinn, start="pretrained"))
+
+
 METHODS: dict[str, tuple[Method, str]] = {
     "uniform": (uniform, ""),
     "lsqml": (lsqml, "lsqml"),
     "lsqml_tv": (lsqml, "lsqml"),
     "tv_ml": (tv_ml, "tv_ml"),
     "pinn": (pinn, "pinn"),
+    "pinn_pretrained": (pinn, "pinn"),
     "pretrained": (pretrained, ""),
 }
 """How a method is computed, and its name in a study."""
@@ -156,7 +158,8 @@ class Task:
 
     def design(self) -> StudyDesign:
         design = repeat_of(design_of(self.object), self.seed)
-        return with_total_variation(design) if self.method == "lsqml_tv" else design
+        changed = {"lsqml_tv": with_total_variation, "pinn_pretrained": from_the_pretrained}
+        return changed.get(self.method, lambda same: same)(design)
 
     def settings(self) -> str:
         """Hash of everything but the cell that the method's object depends on."""

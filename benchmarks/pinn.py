@@ -215,7 +215,7 @@ def unrolled_steps(m: Measurement, scratch: Path) -> dict[str, Step]:
     spec = replace(task.spec, levels=SETTINGS.levels[:4], base=2)
     illumination = task.likelihood.plane.illumination
     inputs = {
-        which: replace(one, channels=network_input([one.obj] * len(spec.levels), spec.base, illumination))
+        which: replace(one, channels=network_input(one.obj, [one.obj] * len(spec.levels), illumination))
         for which, one in task.data.inputs.items()
     }
     data = replace(task.data, inputs=inputs)

@@ -18,8 +18,10 @@ class NetworkSpec:
     """Everything that determines a network but its weights; stored in the bundle.
 
     Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
-    the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``cnn`` is given
-    ``input_scale`` times the stored amplitude, in the unit in which it is stored (:meth:`in_unit`).
+    the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``pretrained``
+    describes the network that is trained once whose object ``unrolled`` is shown too (None: it is not), and
+    ``corrects_pretrained`` says whether that object is the one to correct; ``cnn`` is given ``input_scale`` times the
+    stored amplitude, in the unit in which it is stored (:meth:`in_unit`).
     """
 
     architecture: str
@@ -29,6 +31,8 @@ class NetworkSpec:
     levels: tuple[float, ...] = ()
     level_iterations: int = 0
     base: int = 0
+    pretrained: Mapping[str, Any] | None = None
+    corrects_pretrained: bool = False
     n_filters_scale: int = CnnSettings.n_filters_scale
     amplitude_max: float = CnnSettings.amplitude_max
     input_scale: float = 1.0
@@ -51,7 +55,11 @@ class NetworkSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; :meth:`from_dict` is the inverse."""
-        return asdict(self) | {"levels": list(self.levels)}
+        document = asdict(self) | {"levels": list(self.levels)}
+        if self.pretrained is None:
+            # As in bundles of versions without them.
+            del document["pretrained"], document["corrects_pretrained"]
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> NetworkSpec:

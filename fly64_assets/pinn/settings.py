@@ -75,7 +75,9 @@ class PinnSettings:
 
     def parameters(self) -> dict[str, Any]:
         """What a training depends on, in plain JSON types."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        # So that hashes are those of versions without the setting.
+        return {name: value for name, value in values.items() if (name, value) != ("start", "likelihood")}
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ class UnrolledSettings(PinnSettings):
     """Which network."""
     width: Annotated[Whole, at_least(1), at_most(1024)] = 16
     """Filters of the network's first level."""
+    start: Literal["likelihood", "pretrained"] = "likelihood"
+    """`pretrained`: the network also sees the object of `general`, the network in the package that is trained once, and
+    corrects it instead of the likelihood's object where the counts kept aside prefer it."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
     )  # fmt: skip

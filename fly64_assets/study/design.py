@@ -254,7 +254,8 @@ class StudyDesign:
             "dose_per": self.dose_per == "frame",
             "pretrained": self.pretrained == PretrainedSettings(),
         }
-        return {name: value for name, value in plain(self).items() if not left_out.get(name)}
+        document = {**plain(self), "pinn": self.pinn.parameters()}
+        return {name: value for name, value in document.items() if not left_out.get(name)}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], folder: Path | None = None) -> StudyDesign:

@@ -52,7 +52,7 @@ def test_the_object_is_the_likelihood_path_changed_by_the_network(measurement, t
     scene = ObjectPlane(measurement)
     path = regularisation_path(scene, lambda rows: counts[rows], measurement.intensity_scale, (0.4, 0.1), 3)
     with torch.no_grad():
-        plane = network(network_input(path, 0, scene.illumination), path[0])
+        plane = network(network_input(path[0], path, scene.illumination), path[0])
     lit = found.coverage >= 0.01
     assert 0.3 < lit.mean() < 1
     np.testing.assert_allclose(found.object[lit], scene.on_grid(plane)[lit], atol=1e-4)

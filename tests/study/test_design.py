@@ -96,6 +96,7 @@ def test_every_broken_rule_is_named_at_once():
         ({"tile": -8}, "pinn.tile = -8: must be a multiple of 8"),
         ({"tile_frames": 0}, "pinn.tile_frames = 0: must be at least 1"),
         ({"width": 0}, "pinn.width = 0: must be at least 1"),
+        ({"start": "random"}, "pinn.start = 'random': must be one of likelihood, pretrained"),
         ({"architecture": "unet"}, "pinn.architecture = 'unet': must be one of unrolled, cnn"),
     ],
 )
@@ -277,6 +278,7 @@ OUTSIDE = {
         "architecture": "unet",
         "width": 0,
         "levels": [0.4, 0.4],
+        "start": "zero",
         "level_iterations": 0,
         "photon_parts": 2,
         "folds": 8,

@@ -12,8 +12,9 @@ import torch
 from fly64_assets.physics.illumination import probe_diameter_px
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.pretrained.network import PretrainedNetwork
-from fly64_assets.pinn.pretrained.pretrained_spec import ENERGY, Applicability, PretrainedSpec
+from fly64_assets.pinn.pretrained.pretrained_spec import ENERGY, Applicability, PretrainedSpec, read_pretrained
 from fly64_assets.pinn.pretrained.scans import Family, Pool
+from fly64_assets.pinn.pretrained.settings import GENERAL
 from fly64_assets.pinn.pretrained.training import Pretrained, PretrainingSettings
 
 
@@ -58,3 +59,8 @@ def network_of(bundle: Bundle, name: str) -> PretrainedNetwork:
 def weights_of(bundle: Bundle) -> Mapping[str, torch.Tensor]:
     """Weights in single precision."""
     return {key: torch.from_numpy(np.asarray(value, np.float32)) for key, value in bundle.weights.items()}
+
+
+def general_network() -> PretrainedNetwork:
+    """The network in the package, on the CPU."""
+    return network_of(read_pretrained(GENERAL), GENERAL)

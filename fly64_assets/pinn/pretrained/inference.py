@@ -30,10 +30,7 @@ Counts = Callable[[slice], torch.Tensor]
 def reconstruct(
     network: PretrainedNetwork, measurement: Measurement, device: str, losses: list[float] | None = None
 ) -> Reconstruction:
-    """The object of all frames, on ``cpu`` or ``cuda``.
-
-    ``losses``, where it is given, receives the Poisson loss [nats per frame] of the uniform object and of the object
-    after every step; the last one takes a further pass over the frames.
+    """The object of all frames, on ``cpu`` or ``cuda``; ``losses`` as for :func:`estimate`.
 
     Raises
     ------
@@ -43,7 +40,28 @@ def reconstruct(
     measurement = checked(measurement)
     plane = ObjectPlane(measurement, device)
     counts = _counts(measurement, plane)
-    scale = measurement.intensity_scale
+    obj = plane.on_grid(estimate(network, plane, counts, measurement.intensity_scale, losses))
+    if not np.isfinite(obj).all():
+        raise EngineError("the network's object is not finite; the scan lies far outside of what it was trained for")
+    coverage = plane.coverage()
+    return Reconstruction(np.where(coverage >= LEAST_COVERAGE, obj, 1), coverage, measurement.frames)
+
+
+@torch.no_grad()
+def estimate(
+    network: PretrainedNetwork, plane: ObjectPlane, counts: Counts, scale: float, losses: list[float] | None = None
+) -> torch.Tensor:
+    """The network's object (H, W) complex64 on an object plane.
+
+    Parameters
+    ----------
+    counts : callable
+        Counts (b, N, N) float32 of consecutive frames, DC in the corner, on the device of the plane; ``scale`` is the
+        intensity scale that belongs to them.
+    losses : list of float, optional
+        Receives the Poisson loss [nats per frame] of the uniform object and of the object after every step; the last
+        one takes a further pass over the frames.
+    """
     pad = [-side % PLANE_STEP for side in plane.shape]
     padding = (0, pad[1], 0, pad[0])
     illumination = functional.pad(plane.illumination, padding)[None]
@@ -66,18 +84,15 @@ def reconstruct(
     counted = sum(float(counts(rows).sum(dtype=torch.float64)) for rows in plane.blocks())
     modulus = (counted / (float(plane.illumination.sum(dtype=torch.float64)) * scale**2)) ** 0.5
     start = torch.full(illumination.shape, modulus, dtype=torch.complex64, device=plane.device)
-    found = network(start, direction, Illuminated(illumination * squared[:, None, None], squared))[-1][0]
+    illuminated = Illuminated(illumination * squared[:, None, None], squared)
+    found: torch.Tensor = network(start, direction, illuminated)[-1][0]
     found = found[: plane.shape[0], : plane.shape[1]].contiguous()
     if losses is not None:
         loss = Loss(plane.frames, plane.bad_pixels)
         for rows in plane.blocks():
             loss.add(counts(rows), plane.physics.corner_rates(plane.read(found, rows), scale))
         losses.append(loss.value)
-    obj = plane.on_grid(found)
-    if not np.isfinite(obj).all():
-        raise EngineError("the network's object is not finite; the scan lies far outside of what it was trained for")
-    coverage = plane.coverage()
-    return Reconstruction(np.where(coverage >= LEAST_COVERAGE, obj, 1), coverage, measurement.frames)
+    return found
 
 
 class Loss:

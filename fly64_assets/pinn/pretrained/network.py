@@ -86,6 +86,7 @@ class PretrainedNetwork(nn.Module):
 
     def __init__(self, spec: PretrainedSpec) -> None:
         super().__init__()
+        self.spec = spec
         self.steps = nn.ModuleList([_Step(spec.widths) for _ in range(spec.steps)])
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -44,6 +44,12 @@ class PretrainedSpec:
         return {"architecture": ARCHITECTURE, "steps": self.steps, "widths": list(self.widths)}
 
     @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> PretrainedSpec:
+        """Inverse of :meth:`to_dict`. Raises KeyError, TypeError or ValueError where it is none."""
+        first, second, third, fourth = (int(width) for width in document["widths"])
+        return cls(int(document["steps"]), (first, second, third, fourth))
+
+    @classmethod
     def of(cls, bundle: Bundle, name: str) -> PretrainedSpec:
         """From a bundle. Raises :class:`ArtifactError` if its network is another."""
         document = bundle.params.get("network")
@@ -54,8 +60,7 @@ class PretrainedSpec:
                 f"makes those, and `{GENERAL}` names the one in the package"
             )
         try:
-            first, second, third, fourth = (int(width) for width in document["widths"])
-            return cls(int(document["steps"]), (first, second, third, fourth))
+            return cls.from_dict(document)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{name}: its params.json does not describe its network ({error})") from error
 

@@ -12,10 +12,12 @@ from fly64_assets.errors import EngineError
 from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.pretrained.inference import estimate
 from fly64_assets.pinn.results import Reconstruction
-from fly64_assets.pinn.unrolled.network import UnrolledNetwork, network_input
+from fly64_assets.pinn.unrolled.network import UnrolledNetwork
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+from fly64_assets.pinn.unrolled.starts import Starts
 
 
 @torch.no_grad()
@@ -27,7 +29,7 @@ def reconstruct(
     _scratch: Path,
     progress: Progress,
 ) -> Reconstruction:
-    """The regularisation path of all frames and all counts, its best object corrected by the network.
+    """The regularisation path of all frames and all counts, the best object of it or of ``pretrained`` corrected.
 
     Raises
     ------
@@ -42,7 +44,10 @@ def reconstruct(
 
     scale, steps = measurement.intensity_scale, spec.level_iterations
     path = regularisation_path(plane, counts, scale, spec.levels, steps, progress)
-    corrected = network.correct(network_input(path, spec.base, plane.illumination), path[spec.base])
+    further = None if network.pretrained is None else estimate(network.pretrained, plane, counts, scale)
+    start = Starts.of(path, spec.base, plane.illumination, further)
+    given = start.network_input(plane.illumination, spec.corrects_pretrained)
+    corrected = network.correct(given.channels, given.obj)
     obj = plane.on_grid(corrected)
     if not np.isfinite(obj).all():
         raise EngineError("the network's object is not finite; the bundle is of no use, train it again")

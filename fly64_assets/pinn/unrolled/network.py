@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from fly64_assets.pinn.layers import convolutions, doubled
 from fly64_assets.pinn.network_spec import NetworkSpec
+from fly64_assets.pinn.pretrained.network import PretrainedNetwork
+from fly64_assets.pinn.pretrained.pretrained_spec import PretrainedSpec
 
 RESIDUAL_SCALE: Final = 0.3
 """The output of the last layer times this is added to the object; differences between the path's objects are divided
@@ -26,19 +28,20 @@ LEAST_ILLUMINATION: Final = 1e-3
 """Relative to the largest; the input does not distinguish less."""
 
 
-def network_input(path: Sequence[torch.Tensor], start_level: int, illumination: torch.Tensor) -> torch.Tensor:
-    """Input channels (2 * levels + 1, H, W) float32 from the objects of a regularisation path.
+def network_input(
+    obj: torch.Tensor, path: Sequence[torch.Tensor], illumination: torch.Tensor, further: Sequence[torch.Tensor] = ()
+) -> torch.Tensor:
+    """Input channels (2 * levels + 1, H, W) float32 from the objects of a regularisation path, 2 more for each further.
 
     Real and imaginary part of the object to correct, the differences between neighbouring TV weights, which show what
     is detail and what is noise, and the logarithm of the illumination, which says how well each pixel was measured.
 
-    ``path`` holds one object (H, W) complex64 per TV weight, ``start_level`` is the index of the one to correct, and
-    the illumination (H, W) is float32.
+    ``obj`` (H, W) complex64 is to be corrected, ``path`` holds one object per TV weight, ``further`` are differences
+    between other objects of the same scan, and the illumination (H, W) is float32.
     """
-    obj = path[start_level]
     channels = [obj.real - 1.0, obj.imag]
-    for smooth, sharp in pairwise(path):
-        change = (sharp - smooth) / RESIDUAL_SCALE
+    for difference in (*(sharp - smooth for smooth, sharp in pairwise(path)), *further):
+        change = difference / RESIDUAL_SCALE
         channels += [change.real, change.imag]
     measured = (illumination / illumination.max()).clamp_min(LEAST_ILLUMINATION).log() / 3.0 + 1.0
     return torch.stack([*channels, measured])
@@ -49,7 +52,7 @@ def _illumination(measured: torch.Tensor) -> torch.Tensor:
     return (3.0 * (measured - 1.0)).exp()
 
 
-def _slow_part(residual: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
+def slow_part(residual: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
     """What varies over more than about 30 px in a residual (2, h, w): its mean nearby, weighted by the illumination."""
     images = torch.cat([residual * illumination, illumination[None]])[None]
     coarse = functional.avg_pool2d(images, SLOW_STEP)
@@ -67,12 +70,17 @@ class UnrolledNetwork(nn.Module):
     frames they were grouped with. The slowly varying part of its output is taken away: phases that vary over more than
     the network sees at once are determined by the likelihood alone, and hardly by the counts of one frame, so that
     training would let them drift.
+
+    With ``spec.pretrained`` it holds the weights of the network that is trained once as well, which stay as they are:
+    a bundle is whole without other files.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         width = spec.width
-        self.down1 = convolutions(2 * len(spec.levels) + 1, width, _leaky)
+        # With the network that is trained once, two more for the difference between its object and the likelihood's.
+        inputs = 2 * len(spec.levels) + (1 if spec.pretrained is None else 3)
+        self.down1 = convolutions(inputs, width, _leaky)
         self.down2 = convolutions(width, 2 * width, _leaky)
         self.bottom = convolutions(2 * width, 2 * width, _leaky)
         self.up2 = convolutions(4 * width, width, _leaky)
@@ -80,6 +88,9 @@ class UnrolledNetwork(nn.Module):
         self.last = nn.Conv2d(width, 2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(torch.Tensor, self.last.bias))
+        self.pretrained: PretrainedNetwork | None = None
+        if spec.pretrained is not None:
+            self.pretrained = PretrainedNetwork(PretrainedSpec.from_dict(spec.pretrained)).requires_grad_(False)
         # The order in memory that the convolutions of a CPU want; any other is copied at every layer.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -91,7 +102,7 @@ class UnrolledNetwork(nn.Module):
         coarse = self.bottom(functional.max_pool2d(middle, 2))
         middle = self.up2(torch.cat([middle, doubled(coarse)], dim=1))
         residual = self.last(self.up1(torch.cat([fine, doubled(middle)], dim=1)))[0].float()
-        residual = residual - _slow_part(residual, _illumination(channels[-1]))
+        residual = residual - slow_part(residual, _illumination(channels[-1]))
         return obj + RESIDUAL_SCALE * torch.complex(residual[0], residual[1])
 
     @torch.no_grad()

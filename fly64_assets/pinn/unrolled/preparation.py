@@ -23,13 +23,16 @@ from numpy.typing import NDArray
 
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.scan import evenly_spread
+from fly64_assets.pinn.pretrained.files import general_network
+from fly64_assets.pinn.pretrained.inference import estimate
+from fly64_assets.pinn.pretrained.network import PretrainedNetwork
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import FEWEST_HELD_OUT, UnrolledSettings
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
-from fly64_assets.pinn.unrolled.network import network_input
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
+from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts
 
 VALIDATION: Final = 0
 """The count split that is never learned from."""
@@ -46,14 +49,6 @@ _HELD_OUT, _DIVISION = range(2)
 
 
 @dataclass(frozen=True)
-class NetworkInput:
-    """What the network is given: channels (channels, H, W) float32, and the object to correct (H, W) complex64."""
-
-    channels: torch.Tensor
-    obj: torch.Tensor
-
-
-@dataclass(frozen=True)
 class TrainingData:
     """Count splits and the network's input for every fold.
 
@@ -65,9 +60,13 @@ class TrainingData:
     levels : tuple of float
         TV weights of the path, decreasing: those that were tried.
     start_level : int
-        Index of the level whose object predicts the first fold best: the object to correct.
+        Index of the level whose object predicts the first fold best: the object to correct, but for:
     path_losses : list of float
         Losses of the first fold by level.
+    pretrained : PretrainedNetwork or None
+        The network that is trained once, where its object is used too.
+    start_losses : dict of str to float
+        Losses of the first fold by the object that may be corrected: ``likelihood``, and ``pretrained`` if it is used.
     """
 
     likelihood: SplitLikelihood
@@ -75,6 +74,13 @@ class TrainingData:
     levels: tuple[float, ...]
     start_level: int
     path_losses: list[float]
+    pretrained: PretrainedNetwork | None
+    start_losses: dict[str, float]
+
+    @property
+    def corrects_pretrained(self) -> bool:
+        """Whether the object to correct is that of the network that is trained once."""
+        return min(self.start_losses, key=self.start_losses.__getitem__) == "pretrained"
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -131,22 +137,36 @@ def prepare(
     first, losses = search(settings.levels, minimised, predicted, WEAKER_LEVELS)
     start_level, levels, paths = int(np.argmin(losses)), settings.levels[: len(losses)], settings.folds + 1
     notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
+    pretrained = general_network().to(plane.device) if settings.start == "pretrained" else None
+
+    def estimates(*excluded: int) -> list[torch.Tensor]:
+        return [] if pretrained is None else [estimate(pretrained, plane, *without(*excluded))]
+
+    def starts(objects: list[torch.Tensor]) -> Starts:
+        path, further = objects[: len(levels)], objects[len(levels) :]
+        return Starts.of(path, start_level, plane.illumination, further[0] if further else None)
+
+    first_starts = starts([*first, *estimates(VALIDATION, FIRST_FOLD)])
+    start_losses = {"likelihood": losses[start_level]}
+    if first_starts.pretrained is not None:
+        both = {"likelihood": first_starts.likelihood, "pretrained": first_starts.pretrained}
+        start_losses = {name: predicted(obj) for name, obj in both.items()}
+        notify(", ".join(f"{name}: loss {loss:.8g}" for name, loss in start_losses.items()))
+    corrects_pretrained = min(start_losses, key=start_losses.__getitem__) == "pretrained"
 
     def path(*excluded: int) -> list[torch.Tensor]:
         # What its start knows of the excluded fold is forgotten: only slowly varying phases take more steps.
         short = max(1, round(WARM_PART * steps))
-        return regularisation_path(plane, *without(*excluded), levels, short, starts=first)
-
-    def network_input_of(objects: list[torch.Tensor]) -> NetworkInput:
-        return NetworkInput(network_input(objects, start_level, plane.illumination), objects[start_level])
+        return [*regularisation_path(plane, *without(*excluded), levels, short, starts=first), *estimates(*excluded)]
 
     objects: dict[int, list[torch.Tensor]] = {}
     others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
     for number, (which, excluded) in enumerate(others.items()):
         objects[which] = path(*excluded) if ranks.owns(number) else []
         notify(f"regularisation path {number + 2} of {paths}")
-    inputs = {FIRST_FOLD: network_input_of(first)}
+    inputs = {FIRST_FOLD: first_starts.network_input(plane.illumination, corrects_pretrained)}
     # Shared after all are computed, so that no process waits for another in between.
     for number, (which, computed) in enumerate(objects.items()):
-        inputs[which] = network_input_of(ranks.share(number, computed))
-    return TrainingData(likelihood, inputs, levels, start_level, losses)
+        shared = starts(ranks.share(number, computed))
+        inputs[which] = shared.network_input(plane.illumination, corrects_pretrained)
+    return TrainingData(likelihood, inputs, levels, start_level, losses, pretrained, start_losses)

@@ -59,8 +59,12 @@ class UnrolledTraining(TrainingTask):
             levels=data.levels,
             level_iterations=settings.level_iterations,
             base=data.start_level,
+            pretrained=None if data.pretrained is None else data.pretrained.spec.to_dict(),
+            corrects_pretrained=data.corrects_pretrained,
         )
         network = initialised(lambda: UnrolledNetwork(spec), setup.seed)
+        if network.pretrained is not None and data.pretrained is not None:
+            network.pretrained.load_state_dict(data.pretrained.state_dict())
         super().__init__(network, spec, settings, settings.steps_per_epoch)
         self.data, self.likelihood = data, data.likelihood
         self.sampler = TileSampler(self.likelihood.plane, settings, data.folds, setup.seed, setup.ranks)
@@ -75,6 +79,7 @@ class UnrolledTraining(TrainingTask):
             "levels": list(self.data.levels),
             "base_level": self.data.levels[self.data.start_level],
             "path_losses": self.data.path_losses,
+            **({} if self.data.pretrained is None else {"start_losses": self.data.start_losses}),
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),
         }

@@ -60,7 +60,7 @@ def test_unrolled_has_the_parameters_of_its_convolutions(probe):
 def test_channels_are_the_object_its_differences_and_the_light(network):
     path = [noise((16, 24), seed, torch.complex64) for seed in range(3)]
     light = torch.linspace(0, 50, 16 * 24).view(16, 24)
-    channels = network_input(path, SPEC.base, light).numpy()
+    channels = network_input(path[SPEC.base], path, light).numpy()
     assert channels.shape == (2 * len(SPEC.levels) + 1, 16, 24)
     np.testing.assert_allclose(channels[0] + 1 + 1j * channels[1], path[1], atol=1e-6)
     for pair in (0, 1):

@@ -121,7 +121,9 @@ def test_a_fold_is_shown_objects_without_its_photons_and_those_of_validation(tas
         )
         first = path if fold == FIRST_FOLD else first
         assert torch.equal(task.data.inputs[fold].obj, path[task.spec.base])
-        assert torch.equal(task.data.inputs[fold].channels, network_input(path, task.spec.base, scene.illumination))
+        assert torch.equal(
+            task.data.inputs[fold].channels, network_input(path[task.spec.base], path, scene.illumination)
+        )
 
 
 def test_the_object_to_change_predicts_best(task, measurement, settings):
