@@ -99,16 +99,14 @@ def torch_settings(execution: Execution) -> Iterator[None]:
     import torch
 
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    strict, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    # Not torch.use_deterministic_algorithms: it imports torch's compiler, more than a second of a processor.
+    mode = torch.get_deterministic_debug_mode()
     torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(execution.deterministic, warn_only=True)
+    torch.set_deterministic_debug_mode("warn" if execution.deterministic else "default")
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(mode)
