@@ -9,7 +9,9 @@ from pathlib import Path
 import fly64_assets.definitions
 # The peak of this program alone: rusage would start from the process that forked it.
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+# scipy loads its parts when they are first used.
 heavy = {"torch", "tensorflow", "ptychi", "lightning", "keras", "torchvision", "matplotlib", "skimage"}
+heavy |= {"scipy.signal", "scipy.stats", "scipy.spatial", "scipy.interpolate"}
 print(sorted(heavy & set(sys.modules)), peak)
 """
 

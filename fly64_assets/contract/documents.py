@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
-import scipy.signal
+import scipy
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.findings import Expectations, Finding, error, information, warning

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from fly64_assets.contract import schema, structure, values
 from fly64_assets.contract.conversion import Conversion

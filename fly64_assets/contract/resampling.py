@@ -9,7 +9,7 @@ import math
 from typing import Any, Final
 
 import numpy as np
-import scipy.ndimage
+import scipy
 from numpy.typing import NDArray
 
 SMOOTHING: Final = 0.4

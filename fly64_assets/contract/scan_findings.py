@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import scipy.spatial
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.contract import positions, schema

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.physics.probe_modes import MODES_AXES, added

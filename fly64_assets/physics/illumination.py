@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.errors import ProbeError

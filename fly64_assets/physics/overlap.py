@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 BASELINE: Final = "baseline"
 """The view that keeps every position."""
@@ -253,7 +253,7 @@ def _groups(images: NDArray[np.float64], gridsize: int, n_groups: int) -> NDArra
     seeds = seeds[np.sort(np.unique(images[seeds], axis=0, return_index=True)[1])]
     if gridsize == 1:
         return seeds[:, None]
-    return np.asarray(cKDTree(images).query(images[seeds], k=4)[1], dtype=np.int64)
+    return np.asarray(scipy.spatial.cKDTree(images).query(images[seeds], k=4)[1], dtype=np.int64)
 
 
 def _within_groups(
@@ -270,14 +270,14 @@ def _between_images(unique: NDArray[np.float64], neighbor_count: int, diameter: 
     if len(unique) <= 1:
         return 0.0
     nearest = min(neighbor_count, len(unique) - 1)
-    distance = np.asarray(cKDTree(unique).query(unique, k=nearest + 1)[0])[:, 1:]
+    distance = np.asarray(scipy.spatial.cKDTree(unique).query(unique, k=nearest + 1)[0])[:, 1:]
     return float(disc_overlap(distance, diameter).mean(axis=1).mean())
 
 
 def _between_groups(centroids: NDArray[np.float64], diameter: float) -> float:
     if len(centroids) <= 1:
         return 0.0
-    tree = cKDTree(centroids)
+    tree = scipy.spatial.cKDTree(centroids)
     total = 0.0
     # Neighbour lists in pieces keep the memory linear even where many groups crowd together.
     for start in range(0, len(centroids), 256):

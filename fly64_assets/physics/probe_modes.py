@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import scipy.linalg
+import scipy
 from numpy.typing import NDArray
 
 MODES_AXES: Final = 3

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fly64_assets.physics.illumination import probe_diameter_px, probe_fwhm_px
 from fly64_assets.physics.overlap import Selection, disc_overlap, select_spaced
@@ -196,7 +196,7 @@ def neighbour_distances(positions: NDArray[np.float64]) -> NDArray[np.float64] |
     if len(unique) < 2:
         return None
     nearest = min(NEIGHBOURS, len(unique) - 1)
-    return np.asarray(cKDTree(unique).query(unique, k=nearest + 1)[0], dtype=np.float64)[:, 1:]
+    return np.asarray(scipy.spatial.cKDTree(unique).query(unique, k=nearest + 1)[0], dtype=np.float64)[:, 1:]
 
 
 @dataclass(frozen=True)

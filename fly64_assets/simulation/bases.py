@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import erfc
 
 from fly64_assets.contract.schema import Base
 from fly64_assets.physics.scan import SCANS
@@ -78,7 +78,7 @@ def soft_disc_probe(patch_size: int, radius: float, edge: float, curvature: floa
     axis = np.arange(patch_size) - patch_size / 2
     distance = np.hypot(axis[:, None], axis[None, :])
     rim = radius * patch_size
-    amplitude = 0.5 * erfc((distance - rim) / (edge * patch_size))
+    amplitude = 0.5 * scipy.special.erfc((distance - rim) / (edge * patch_size))
     wave = amplitude * np.exp(1j * curvature * (distance / rim) ** 2)
     probe: NDArray[np.complex64] = wave.astype(np.complex64)
     return probe

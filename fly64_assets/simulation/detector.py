@@ -13,9 +13,8 @@ from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.special import ndtr, pdtrc
 
 from fly64_assets.contract.masks import has_too_few_good
 from fly64_assets.contract.metadata import positive_parameter
@@ -124,7 +123,9 @@ class Detector:
             return np.zeros(1, np.int64), np.ones(1)
         most = math.ceil(TAIL * self.read_noise) + 1
         values = np.arange(-most, most + 1)
-        return values, ndtr((values + 0.5) / self.read_noise) - ndtr((values - 0.5) / self.read_noise)
+        return values, scipy.special.ndtr((values + 0.5) / self.read_noise) - scipy.special.ndtr(
+            (values - 0.5) / self.read_noise
+        )
 
     @cached_property
     def _below_zero(self) -> Table | None:
@@ -155,13 +156,13 @@ class Table:
 
     low: float
     high: float
-    spline: CubicSpline
+    spline: scipy.interpolate.CubicSpline
 
     @classmethod
     def of(cls, function: Callable[[NDArray[np.float64]], NDArray[np.float64]], low: float, high: float) -> Self:
         """Tabulate a function from rates (k, 1) to values (k,)."""
         knots = np.linspace(low, high, math.ceil((high - low) * KNOTS_PER_ROOT) + 4)
-        return cls(low, high, CubicSpline(knots, function(knots[:, None] ** 2)))
+        return cls(low, high, scipy.interpolate.CubicSpline(knots, function(knots[:, None] ** 2)))
 
     def at(self, rates: NDArray[np.float64]) -> NDArray[np.float64]:
         """The function, 0 outside of the table."""
@@ -208,6 +209,6 @@ def detector_step(detector: Detector) -> Mapping[str, Any]:
 def _above(rate: NDArray[np.float64], limit: NDArray[np.int64]) -> NDArray[np.float64]:
     """E max(0, c - a) of Poisson counts c with a rate, for whole a: rate P(c >= a) - a P(c > a)."""
     least = np.maximum(limit, 1)
-    expected = rate * pdtrc(least - 1, rate) - least * pdtrc(least, rate)
+    expected = rate * scipy.special.pdtrc(least - 1, rate) - least * scipy.special.pdtrc(least, rate)
     above: NDArray[np.float64] = np.where(limit > 0, expected, rate - limit)
     return above

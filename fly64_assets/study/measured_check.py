@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fly64_assets.contract import schema
 from fly64_assets.contract.findings import Finding, error, information, warning
@@ -141,7 +141,7 @@ def _scan_findings(measurement: Measurement) -> Iterator[Finding]:
         yield error(SCAN, str(problem))
         return
     coords = np.c_[measurement.x, measurement.y]
-    nearest = np.asarray(cKDTree(coords).query(coords, k=2)[0])[:, 1]
+    nearest = np.asarray(scipy.spatial.cKDTree(coords).query(coords, k=2)[0])[:, 1]
     step = float(np.median(nearest))
     overlap, sampling = 1 - step / diameter, measurement.patch_size / diameter
     said = (

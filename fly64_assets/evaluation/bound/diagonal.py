@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.bound.information import Field, ObjectInformation

@@ -21,9 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
-import scipy.fft
-import scipy.sparse
-import scipy.sparse.csgraph
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import scipy.linalg
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.bound.diagonal import estimate_diagonal

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import scipy.ndimage
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.physics.counts import RATE_FLOOR

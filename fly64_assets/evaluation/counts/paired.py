@@ -14,10 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
-import scipy.spatial
-import scipy.stats
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.physics.forward import blocks

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-import scipy.stats
+import scipy
 
 from fly64_assets.evaluation.counts.contests import repeated_tests
 from fly64_assets.evaluation.scores.compare import REFERENCES

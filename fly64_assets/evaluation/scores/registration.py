@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
+import scipy
 from numpy.typing import NDArray
 
 SPLINE_ORDER: Final = 5

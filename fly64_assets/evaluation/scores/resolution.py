@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.evaluation.scores.alignment import Alignment, align

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-import scipy.stats
+import scipy
 
 LEAST_DIFFERENCE: Final = 0.05
 """Relative difference of the primary score below which two methods of a single run are not distinguishable.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import scipy.io
+import scipy
 from numpy.typing import NDArray
 
 from fly64_assets.contract.size_limit import check_size

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fly64_assets.errors import EngineError
 
@@ -94,7 +94,7 @@ def nearest_others(x: NDArray[np.float64], y: NDArray[np.float64], count: int) -
     if count == 0:
         return np.empty((n, 0), np.int64)
     points = np.column_stack([y, x])
-    nearest = np.asarray(cKDTree(points).query(points, k=count + 1)[1])
+    nearest = np.asarray(scipy.spatial.cKDTree(points).query(points, k=count + 1)[1])
     # Each list holds the position itself, unless enough others coincide with it; then the last is left out instead.
     itself = nearest == np.arange(n)[:, None]
     itself[~itself.any(axis=1), -1] = True

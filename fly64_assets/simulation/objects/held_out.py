@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.random import Generator
-from scipy.ndimage import gaussian_filter
 
 from fly64_assets.simulation.objects.canvas import Canvas, Field, Pair, scaled
 
@@ -70,7 +70,7 @@ def cells(canvas: Canvas, rng: Generator) -> Pair:
         inside = np.clip(1 - (canvas.distance(y, x) / (radius * (1 + waves))) ** 2, 0, None)
         body = 0.5 * np.sqrt(inside)
         nucleus = canvas.disc(y + rng.normal(0, 4), x + rng.normal(0, 4), 0.35 * radius)
-        body += 0.25 * gaussian_filter(nucleus, 1) * (inside > 0)
+        body += 0.25 * scipy.ndimage.gaussian_filter(nucleus, 1) * (inside > 0)
         for _ in range(12):
             reach, turn = 0.8 * radius * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
             granule = canvas.disc(y + reach * np.sin(turn), x + reach * np.cos(turn), rng.uniform(1, 2.5))
@@ -113,7 +113,7 @@ def foam(canvas: Canvas, rng: Generator) -> Pair:
     """Projection of a volume of random blobs of one material, phase and absorption together."""
     depth, length = 40, 4.0
     noise = rng.normal(size=(depth, canvas.size, canvas.size))
-    field = gaussian_filter(noise, length, mode=("nearest", "wrap", "wrap"))
+    field = scipy.ndimage.gaussian_filter(noise, length, mode=("nearest", "wrap", "wrap"))
     thickness = (field > np.quantile(field, 0.72)).sum(axis=0) / depth
     return np.exp(-0.35 * thickness), 2.2 * thickness
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.random import Generator
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
 
 from fly64_assets.simulation.objects.canvas import Canvas, Field, Pair, scaled
 
@@ -44,7 +43,7 @@ def platelets(canvas: Canvas, rng: Generator) -> Pair:
 def grains(canvas: Canvas, rng: Generator) -> Pair:
     """Polygons around random points, about 5 px apart, each of random amplitude and phase."""
     number = canvas.size**2 // 25
-    centres = cKDTree(rng.uniform(0, canvas.size, (number, 2)))
+    centres = scipy.spatial.cKDTree(rng.uniform(0, canvas.size, (number, 2)))
     nearest = centres.query(np.stack([canvas.rows, canvas.columns], axis=-1))[1]
-    amplitude, phase = (gaussian_filter(rng.uniform(size=number)[nearest], 0.5) for _ in range(2))
+    amplitude, phase = (scipy.ndimage.gaussian_filter(rng.uniform(size=number)[nearest], 0.5) for _ in range(2))
     return scaled(amplitude, 0.7, 1), scaled(phase, 0, 1)
