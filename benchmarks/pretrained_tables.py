@@ -3,9 +3,9 @@
 import math
 import statistics
 
-from table_rows import DOSES, ITERATIVE, Cell, Contest, first, one, rows_of, shown, table
+from table_rows import DOSES, ITERATIVE, NETWORK, Cell, Contest, first, one, rows_of, shown, table
 
-PRETRAINED = "pretrained"
+PRETRAINED, STARTED = "pretrained", "pinn_pretrained"
 
 
 def pretrained(contest: Contest) -> str:
@@ -28,6 +28,35 @@ def pretrained(contest: Contest) -> str:
         [
             "object", "view", "photons / frame", "`lsqml`", "uniform object", "`pretrained`",
             "`pretrained` / best iterative", "`lsqml` [s]", "`pretrained` [s]", "times faster",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+def started(contest: Contest) -> str:
+    """Cells of pretrained.csv in which the network of a cell started from the object of the one trained once."""
+    found = Contest(rows_of("pretrained.csv"))
+    rows, ratios = [], {}
+    for cell in found.cells:
+        own = found.values(cell, STARTED)
+        if not own:
+            continue
+        name, view, dose = cell
+        other, ratio = contest.values(cell, NETWORK), _ratio(contest, found, cell, STARTED)
+        if ratio is not None:
+            ratios.setdefault(dose, []).append(ratio)
+        errors = (found.values(cell, PRETRAINED), other, own)
+        against = statistics.mean(own.values()) / statistics.mean(other.values()) if other else None
+        rows.append(
+            [name, view, f"{dose:,}", *(shown(values, 4) for values in errors), one(against, ".2f"), one(ratio, ".2f")]
+        )
+    for dose, values in ratios.items():
+        mean = math.exp(statistics.mean(map(math.log, values)))
+        rows.append([f"all {len(values)}", "", f"{dose:,}", "", "", "", "", f"**{mean:.2f}**"])
+    return table(
+        [
+            "object", "view", "photons / frame", "`pretrained`", "`pinn`", "`pinn`, `start: pretrained`",
+            "with / without", "with / best iterative",
         ],
         rows,
     )  # fmt: skip
@@ -66,10 +95,10 @@ def pretrained_findings(contest: Contest) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _ratio(contest: Contest, found: Contest, cell: Cell) -> float | None:
+def _ratio(contest: Contest, found: Contest, cell: Cell, method: str = PRETRAINED) -> float | None:
     """Mean error over that of the iterative method with the smallest mean."""
     errors = [statistics.mean(values.values()) for method in ITERATIVE if (values := contest.values(cell, method))]
-    own = found.values(cell, PRETRAINED)
+    own = found.values(cell, method)
     return statistics.mean(own.values()) / min(errors) if errors and own else None
 
 

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from measured_tables import judge, null, star, star_resolution
-from pretrained_tables import pretrained, pretrained_findings
+from pretrained_tables import pretrained, pretrained_findings, started
 from table_rows import (
     AIMS,
     CONTEST_CELLS,
@@ -360,6 +360,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "null": null,
     "pretrained": pretrained,
     "pretrained_findings": pretrained_findings,
+    "started": started,
     "star": star,
     "star_resolution": star_resolution,
     "peers": peers("", peer_errors),
