@@ -11,6 +11,7 @@ bounds.csv          bound of unbiased estimates of the demo's phase, from the re
 detector_gaps.csv   what gaps of the detector cost: ``benchmarks/detector_gaps.py``
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
 judge.csv           whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
+literature.csv      rings at a correlation of 0.5, dose by dose: ``benchmarks/literature.py``
 judge_null.csv      how often they call equal objects different: the same with ``--null``
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
@@ -28,6 +29,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
+from literature_tables import literature, literature_overlap
 from measured_tables import judge, null, star, star_resolution
 from pretrained_tables import pretrained, pretrained_findings, started
 from table_rows import (
@@ -358,6 +360,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "detector_gaps": detector_gaps,
     "judge": judge,
     "null": null,
+    "literature": literature,
+    "literature_overlap": literature_overlap,
     "pretrained": pretrained,
     "pretrained_findings": pretrained_findings,
     "started": started,
