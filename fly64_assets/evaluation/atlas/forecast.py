@@ -1,10 +1,10 @@
 """What a method is expected to reach on an object of a kind that the atlas does not hold, with an interval.
 
 The interval is made with kinds of objects as the unit. Each kind is left out in turn, and predicted by the law of the
-others; its deviations have a mean (the kind as a whole is easier or harder than it looks) and a scatter about it. For
-a new kind both come together, and Student's t for as many kinds as there are makes the 80 % of it. (The 10 % and 90 %
-quantiles of all rows' deviations would count every row as a kind of its own: they cover too little. A conformal
-interval of 80 % with kinds as the unit is infinite for fewer than four of them.)
+others. 80 % of the deviations that are found so, where every kind counts the same, lie within the half width. (The 10 %
+and 90 % quantiles of deviations from laws that know the kind in question cover too little, Student's t for the mean
+deviation of a kind covers too much, and a conformal interval of 80 % with kinds as the unit is infinite for fewer than
+four of them.)
 
 Deviations are measured in units that shrink where the law is close to saturation, since no kind can deviate there.
 """
@@ -52,12 +52,14 @@ class Forecast:
     def expect(self, at: Conditions) -> tuple[Real, Real, Real]:
         """Expected values and the ends of their interval, each (n,): errors [rad] or resolutions [px].
 
-        More photons never raise any of the three. A resolution is never finer than the Nyquist period.
+        More photons never raise any of the three. A resolution is never finer than the Nyquist period, and no end lies
+        above the worst that the table has of objects with such a spread.
         """
         value, free = self.law.log_value(at)
         half = self.half_width * _scale(free, self.half_width)
         least = math.log(NYQUIST_PX) if self.law.quantity == "resolution" else -math.inf
-        middle, low, high = (np.exp(np.maximum(found, least)) for found in (value, value - half, value + half))
+        highest = np.minimum(value + half, self.law.log_most(at))
+        middle, low, high = (np.exp(np.maximum(found, least)) for found in (value, value - half, highest))
         return middle, low, high
 
 
@@ -75,23 +77,25 @@ def forecast(rows: Sequence[Row], method: str, quantity: Quantity = "error") -> 
 
     Raises ``ValueError`` for fewer than two kinds of objects, or too few rows.
     """
-    from scipy.stats import t as student
-
     own = [row for row in rows if row.method == method]
     kinds = sorted({row.kind for row in own})
     if len(kinds) < LEAST_KINDS:
         raise ValueError(f"{method}: {len(kinds)} kind(s) of objects; an interval needs at least {LEAST_KINDS}")
-    means, scatters = [], []
+    deviations, weights = [], []
     for kind in kinds:
+        left = [row for row in own if row.kind == kind]
         law = fit_law([row for row in own if row.kind != kind], method, quantity)
-        deviations = _deviations(law, [row for row in own if row.kind == kind])
-        means.append(float(deviations.mean()))
-        scatters.append(float(deviations.var()))
-    # The law is centred on the kinds that it knows: a mean of the left-out kinds' deviations counts as their spread.
-    between = math.fsum(mean**2 for mean in means) / (len(kinds) - 1)
-    deviation = math.sqrt(between * (1 + 1 / len(kinds)) + math.fsum(scatters) / len(kinds))
-    half_width = float(student.ppf((1 + LEVEL) / 2, len(kinds) - 1)) * deviation
+        deviations.append(np.abs(_deviations(law, left)))
+        weights.append(np.full(len(left), 1 / len(left)))
+    half_width = _weighted_quantile(np.concatenate(deviations), np.concatenate(weights), LEVEL)
     return Forecast(fit_law(own, method, quantity), half_width, tuple(kinds))
+
+
+def _weighted_quantile(values: Real, weights: Real, level: float) -> float:
+    """The smallest value with at least a part ``level`` of the weights at or below it."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, level * total[-1] * (1 - 1e-12))])
 
 
 def _deviations(law: Law, rows: Sequence[Row]) -> Real:

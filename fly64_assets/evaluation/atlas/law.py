@@ -34,10 +34,13 @@ LEAST_ROWS: Final = 12
 """Fewest rows of a law."""
 NYQUIST_PX: Final = 2.0
 """Finest resolution on a pixel grid, a full period [px]: a row that has it may be finer."""
-OBJECT_TERMS: Final = ("log_spread", "log_bandwidth", "gradient_sparsity")
-"""What is known of an object: logarithms of its phase's spread and of its bandwidth, and its gradient's sparsity."""
+OBJECT_UNITS: Final[Mapping[str, float]] = {"log_spread": 0.8, "log_bandwidth": 1.0, "gradient_sparsity": 0.3}
+"""What is known of an object, logarithms of its phase's spread and of its bandwidth, and its gradient's sparsity; with
+how much they differ between kinds of objects (their standard deviations over the generated kinds, rounded)."""
+OBJECT_TERMS: Final = tuple(OBJECT_UNITS)
 KIND_PENALTY: Final = 1.0
-"""Penalty of a coefficient of the object, in units of its term's spread, beside the deviation of one kind."""
+"""Penalty of a coefficient of the object, in these units, and of the logarithm by which s differs from the object's
+spread or from the coarsest resolution, beside the deviation of one kind."""
 PROBE_PENALTY: Final = 0.3
 """The same of a probe, beside all rows of one kind."""
 SLIGHT: Final = 1e-3
@@ -98,7 +101,7 @@ class Law:
     from ``log_photons_apart`` at an overlap of 0 to ``log_photons_whole`` at 1. ``ceiling`` is the logarithm of s, of
     an error in units of the object's spread. ``probes`` are the kinds of probes that were seen, of which the first is
     the reference; ``spread`` is the root mean square of the logarithm's deviation from the law on the rows that it was
-    fitted to.
+    fitted to, and ``most`` by how much the worst of them lies above s.
     """
 
     method: str
@@ -108,6 +111,11 @@ class Law:
     ceiling: float
     probes: tuple[str, ...]
     spread: float
+    most: float
+
+    def log_most(self, at: Conditions) -> Real:
+        """Logarithm of the worst value that is to be expected with hardly a photon."""
+        return self.parts(at)[2] + self.most
 
     def parts(self, at: Conditions) -> tuple[Real, Real, Real]:
         """Logarithms of p, g and s for each condition."""
@@ -165,9 +173,10 @@ class _Fit:
         self.middle, self.unit = _units(self.names, columns)
         self.columns = (columns - self.middle) / self.unit
         self.split = len(self.photon)
-        self.base = np.log(at.spread) if quantity == "error" else np.zeros(len(at))
+        self.base = np.log(at.spread) if quantity == "error" else np.full(len(at), self.found.max())
         kinds = len({row.kind for row in rows})
-        self.penalty = np.array([_penalty(name) for _, name in self.names]) * math.sqrt(len(rows) / kinds)
+        penalty = [*(_penalty(name) for _, name in self.names), KIND_PENALTY]
+        self.penalty = np.array(penalty) * math.sqrt(len(rows) / kinds)
 
     def law(self, method: str) -> Law:
         from scipy.optimize import least_squares
@@ -177,11 +186,13 @@ class _Fit:
         for index, (part, name) in enumerate(self.names):
             if name.startswith("log_photons"):
                 high[index], start[index] = 0.0, -0.4 * self.unit[index]
+            elif part == "geometry" and name == "overlap":
+                # What neighbours leave open does not grow with what they share.
+                high[index], start[index] = 0.0, -1e-3
             elif name == "one":
                 start[index] = float(np.quantile(self.found, 0.6 if part == "photon" else 0.1))
         # A method that fits noise may be somewhat worse than the uniform object, and one with a prior better.
-        margin = (-0.3, 0.7) if self.quantity == "error" else (float(self.found.max()), float(self.found.max()) + 0.7)
-        low[-1], high[-1], start[-1] = *margin, margin[0] + 0.3
+        low[-1], high[-1], start[-1] = (-0.3, 0.7, 0.1) if self.quantity == "error" else (0.0, 0.7, 0.1)
         solved = least_squares(self.residuals, start, self.jacobian, bounds=(low, high)).x
         raw = solved[:-1] / self.unit
         moved = raw * self.middle
@@ -191,9 +202,11 @@ class _Fit:
         coefficients["photon"]["one"] -= float(moved[: self.split].sum())
         coefficients["geometry"]["one"] -= float(moved[self.split :].sum())
         spread = float(np.sqrt((self.deviation(solved)[0] ** 2).mean()))
+        most = max(0.0, float((self.found - self.base - solved[-1]).max()))
+        ceiling = float(solved[-1]) + (0.0 if self.quantity == "error" else float(self.base[0]))
         return Law(
-            method, self.quantity, coefficients["photon"], coefficients["geometry"], float(solved[-1]), self.probes,
-            spread,
+            method, self.quantity, coefficients["photon"], coefficients["geometry"], ceiling, self.probes,
+            spread, most,
         )  # fmt: skip
 
     def deviation(self, unknown: Real) -> tuple[Real, Real]:
@@ -213,13 +226,12 @@ class _Fit:
         return np.concatenate([self.deviation(unknown)[0], self.penalty * self._penalised(unknown)])
 
     def jacobian(self, unknown: Real) -> Real:
-        penalties = np.column_stack([np.diag(self.penalty), np.zeros(len(self.penalty))])
-        return np.vstack([self.deviation(unknown)[1], penalties])
+        return np.vstack([self.deviation(unknown)[1], np.diag(self.penalty)])
 
     def _penalised(self, unknown: Real) -> Real:
         """Coefficients by which the penalty is measured: constants from where the table is, slopes from zero."""
         middle = float(np.median(self.found))
-        away: Real = unknown[:-1] - np.array([middle if name == "one" else 0.0 for _, name in self.names])
+        away: Real = unknown - np.array([*(middle if name == "one" else 0.0 for _, name in self.names), 0.0])
         return away
 
 
@@ -234,11 +246,12 @@ def _terms(at: Conditions, probes: Sequence[str]) -> tuple[dict[str, Real], dict
 
 
 def _units(names: Sequence[tuple[str, str]], columns: Real) -> tuple[Real, Real]:
-    """Middle and spread of each term; slopes and constants stay as they are."""
+    """Middle and unit of each term; slopes and constants stay as they are."""
     middle, unit = columns.mean(axis=0), columns.std(axis=0)
     for index, (_, name) in enumerate(names):
         if name == "one" or name.startswith("log_photons"):
             middle[index], unit[index] = 0.0, 1.0
+        unit[index] = OBJECT_UNITS.get(name, unit[index])
     return middle, np.where(unit > 1e-9, unit, 1.0)
 
 
