@@ -166,9 +166,15 @@ def show(obj: NDArray[np.complexfloating], coverage: NDArray[np.floating] | None
     """
     from matplotlib.figure import Figure
 
-    from fly64_assets.engines.figures import draw_object
+    from fly64_assets.engines.figures import draw_object, png
+
+    class Shown(Figure):
+        """A figure that a notebook shows also where pyplot, which teaches it figures, has not drawn one before."""
+
+        def _repr_png_(self) -> bytes:
+            return png(self)
 
     mask = np.ones(obj.shape, np.bool_) if coverage is None else coverage > 0.02 * coverage.max()
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Shown(figsize=(8, 3.6), layout="constrained")
     draw_object(figure, figure.subplots(1, 2), obj, mask)
     return figure

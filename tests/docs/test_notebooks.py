@@ -39,6 +39,8 @@ def test_a_notebook_runs_and_shows_what_its_text_speaks_of(path, kernels):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert {"image/png", "text/html"} <= kinds  # at least one figure and one table
+    as_text = [output for output in outputs if output.get("data", {}).get("text/plain", "").startswith("<Figure")]
+    assert all("image/png" in output["data"] for output in as_text)  # pictures, not their names
     said = "".join(output.get("text", "") for output in outputs)
     assert "Traceback" not in said
     assert f"python{sys.version_info.major}.{sys.version_info.minor}" not in said  # no path of this machine is shown
