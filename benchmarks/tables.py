@@ -10,6 +10,7 @@ contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed
 bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
 detector_gaps.csv   what gaps of the detector cost: ``benchmarks/detector_gaps.py``
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
+(the package)       ``fly64_assets/evaluation/atlas/atlas.csv``, the table of the atlas
 judge.csv           whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
 literature.csv      rings at a correlation of 0.5, dose by dose: ``benchmarks/literature.py``
 judge_null.csv      how often they call equal objects different: the same with ``--null``
@@ -29,6 +30,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
+from atlas_tables import atlas, atlas_kinds
 from literature_tables import literature, literature_overlap
 from measured_tables import judge, null, star, star_resolution
 from pretrained_tables import pretrained, pretrained_findings, started
@@ -365,6 +367,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "pretrained": pretrained,
     "pretrained_findings": pretrained_findings,
     "started": started,
+    "atlas": atlas,
+    "atlas_kinds": atlas_kinds,
     "star": star,
     "star_resolution": star_resolution,
     "peers": peers("", peer_errors),

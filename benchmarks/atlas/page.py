@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import re
 import shlex
 import subprocess
@@ -39,6 +40,7 @@ HOW_TO = ROOT / "docs" / "how-to" / "advise.md"
 EXAMPLE = re.compile(r"```\n(?P<commands>(?:fly64 [^`]*\n)?fly64 advise [^`]*\n)```\n\n```text\n(?s:.*?)```\n")
 FIRST, LAST = "<!-- atlas: first line -->\n", "<!-- atlas: last line -->\n"
 QUARTILES = (0.25, 0.5, 0.75)
+NETWORKS = ("pretrained", "pinn")
 GROUPS = {False: "kinds that only results are for", True: "kinds on which settings were chosen"}
 
 
@@ -73,19 +75,21 @@ def map_of_winners(rows: Sequence[Row]) -> str:
     return table([*head, "best / second (95 %)", "p (Holm)", "samples"], lines)
 
 
-def network_over_best(rows: Sequence[Row], network: str = "pinn") -> Iterator[str]:
-    """The network's error over that of the best other method of each sample."""
-    for dose in sorted({row.dose for row in rows}):
+def network_over_best(rows: Sequence[Row]) -> Iterator[str]:
+    """A network's error over that of the best iterative method of each sample."""
+    for network, dose in itertools.product(NETWORKS, sorted({row.dose for row in rows})):
+        own = [row for row in rows if row.dose == dose]
         pairs = []
-        for found in by_sample([row for row in rows if row.dose == dose]).values():
-            others = [row.error for name, row in found.items() if name not in (network, UNIFORM)]
+        for found in by_sample(own).values():
+            others = [row.error for name, row in found.items() if name not in (*NETWORKS, UNIFORM)]
             if network in found and others:
                 pairs.append((found[network].error, min(others)))
         if pairs:
             ratio, low, high, p = paired(pairs)
             yield (
-                f"- dose {dose:,}: `{network}` has {ratio:.3f} ({low:.3f}–{high:.3f}) of the error of the best other "
-                f"method of each sample, geometric mean over {len(pairs)} samples (p = {p:.2g}, not corrected)."
+                f"- {geometric_mean([row.photons for row in own]):.3g} photons per pixel: `{network}` has {ratio:.3f} "
+                f"({low:.3f}–{high:.3f}) of the error of the best iterative method of each sample, geometric mean over "
+                f"{len(pairs)} samples (p = {p:.2g}, not corrected)."
             )
 
 

@@ -18,6 +18,7 @@ from fly64_assets.cli.console import MARKS, fail, first_line
 from fly64_assets.cli.driver.drive import RunOptions, build_stages
 from fly64_assets.cli.driver.schedule import Filters, to_build
 from fly64_assets.cli.options import driven
+from fly64_assets.evaluation.atlas.cells import UNIFORM
 from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.store.artifacts import CHOSEN, ArtifactStore, State
 from fly64_assets.store.atomic import write_atomically
@@ -187,7 +188,8 @@ def _write_table(
     methods: Collection[str],
     out: Path | None,
 ) -> None:
-    rows = [row for row in campaign_rows(bases, design, store) if not methods or row["method"] in methods]
+    # The uniform object is what methods are measured against, and stays.
+    rows = [row for row in campaign_rows(bases, design, store) if not methods or row["method"] in (*methods, UNIFORM)]
     if not rows:
         fail("no cell of the campaign was compared yet: `fly64 campaign FILE run` first")
     text = io.StringIO()
