@@ -79,3 +79,5 @@ def test_a_campaign_is_resumed_and_tabulated(fly64, campaign, tmp_path):
     out = tmp_path / "table.csv"
     assert fly64("campaign", campaign, "table", "--out", out).exit_code == 0
     assert out.read_text() == text
+    restricted = csv.DictReader(io.StringIO(fly64("campaign", campaign, "table", "--method", "lsqml").output))
+    assert {row["method"] for row in restricted} == {"lsqml", "flat"}, "the baseline is part of every table"
