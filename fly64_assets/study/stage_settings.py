@@ -10,7 +10,8 @@ from typing import Any
 
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import JUDGED_SPLIT
-from fly64_assets.pinn.settings import CnnSettings, PinnSettings
+from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
+from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
@@ -110,6 +111,8 @@ def network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Setti
     def settings(design: StudyDesign, key: _Key) -> dict[str, Any]:
         network = network_of(design)
         groups = isinstance(network, CnnSettings) and key.gridsize > 1
+        # By its content, so that another version of the network in the package makes results stale.
+        shown = {"pretrained": sha256_file(bundle_file(GENERAL))} if _sees_pretrained(network) else {}
         return {
             "arm": key.method,
             "gridsize": key.gridsize,
@@ -118,9 +121,14 @@ def network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Setti
             "patch_size_pixels": design.patch_size_pixels,
             "seed": design.repeat_seeds(key.repeat)["grouping"],
             "pinn": network.parameters(),
+            **shown,
         }
 
     return settings
+
+
+def _sees_pretrained(network: PinnSettings) -> bool:
+    return isinstance(network, UnrolledSettings) and network.start == "pretrained"
 
 
 def iterative_settings(section: str, **fixed: Any) -> Settings:
