@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -130,6 +131,11 @@ def test_what_was_assumed_is_said(atlas):
     assert "The bandwidth is unknown: 0.078 cycles/px, the middle of the atlas, was taken." in str(advice)
     # A kind of the atlas: what was measured nearby.
     assert "the atlas itself has for `cells`, probe `curved` and one" in asked(atlas).notes[0]
+    # Where a scan of the table was better by far than the law's choice, that is said too; never of a method left out.
+    other = asked(atlas, overlap=0.2, methods=("two", "one"))
+    assert re.search(r"smallest error for this object and probe is .* of one at an overlap of 80 %", other.notes[1])
+    assert "of two at an overlap of 80 %" in asked(atlas, overlap=0.2, methods=("two",)).notes[1]
+    assert len(asked(atlas, overlap=0.8).notes) == 1
 
 
 def test_an_object_is_known_by_its_kind_or_by_an_array(atlas):
@@ -170,7 +176,7 @@ def test_a_probe_is_placed_between_those_of_the_atlas(atlas):
         ({"ask": "photons_per_nm2"}, "needs the pixel size"),
         ({"ask": "resolution_px", "value": 1.5}, "no pixel grid resolves less than 2 px"),
         ({"ask": "phase_error_rad", "value": 0.6}, "a uniform object has 0.500 rad without a photon"),
-        ({"ask": "phase_error_rad", "value": 1e-5}, "out of reach; the least expected is"),
+        ({"ask": "phase_error_rad", "value": 1e-5}, "^phase error = 1e-05 rad: out of reach; the least expected is"),
         ({"field_px": (0.0, 100.0)}, r"field = 0 x 100 px: both sides must be in \[1, 1,000,000\]"),
         ({"field_px": (15.0, 100.0)}, "is smaller than the probe, which is 21.3 px wide"),
         ({"field_px": (math.nan, 100.0)}, "both sides must be in"),
