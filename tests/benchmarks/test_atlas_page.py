@@ -30,7 +30,7 @@ def test_the_page_is_written_between_its_marks(tmp_path):
     assert "old" not in text
     assert "kinds that only results are for" in text
     assert text.count("| `one` |") >= 20  # as winner of every cell
-    assert re.search(r"- 1 photons per pixel: `pinn` has 1\.2", text)
+    assert re.search(r"- 49\.9 photons per pixel: `pinn` has 1\.2", text)
     for name in ("atlas_errors.png", "atlas_winners.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 

@@ -119,6 +119,8 @@ class Advice:
 
 # -- as text ----------------------------------------------------------------------------------------------------------
 
+HARDLY_BETTER: Final = 0.9
+"""Part of the uniform object's error from which on an expected error is hardly smaller."""
 HEAD: Final = (
     "",
     "overlap",
@@ -225,6 +227,8 @@ def _sentences(advice: Advice) -> Iterator[str]:
         f"Photon floor: {advice.photon_floor_rad:.3f} rad, what the photons tell without a prior. A uniform object has "
         f"{advice.specimen.spread:.3f} rad."
     )
+    if best.phase_error_rad.expected > HARDLY_BETTER * advice.specimen.spread:
+        yield "The expected error is hardly smaller than that: so few photons hardly show such an object."
     yield from (f"{note[0].upper()}{note[1:]}." for note in advice.notes)
     yield from (f"Extrapolated: {sentence}." for sentence in advice.outside)
     yield f"It rests on {len(advice.kinds)} kinds of objects: {', '.join(advice.kinds)}."

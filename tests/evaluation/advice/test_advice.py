@@ -138,6 +138,12 @@ def test_what_was_assumed_is_said(atlas):
     assert len(asked(atlas, overlap=0.8).notes) == 1
 
 
+def test_a_dose_that_shows_hardly_anything_is_named(atlas):
+    sentence = "The expected error is hardly smaller than that"
+    assert sentence in str(asked(atlas, value=1e-3))
+    assert sentence not in str(asked(atlas, value=100.0))
+
+
 def test_an_object_is_known_by_its_kind_or_by_an_array(atlas):
     made = make_object("foam", 160, seed=1)
     by_kind, by_array = specimen("foam", atlas.rows), specimen(made, atlas.rows)
