@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +49,9 @@ class Preview:
         """
         if further_tenth(self._before, done, total) and (present := obj()) is not None:
             part = self._path.with_suffix(".part")
-            part.write_bytes(object_picture(present))
-            part.replace(self._path)
+            with suppress(OSError):  # a picture that cannot be written ends no reconstruction
+                part.write_bytes(object_picture(present))
+                part.replace(self._path)
         self._before = done
 
 

@@ -16,7 +16,11 @@ from fly64_assets.evaluation.advice.question import Question
 from fly64_assets.evaluation.atlas.cells import Row, methods_of
 from fly64_assets.evaluation.atlas.forecast import Forecast, forecast
 from fly64_assets.evaluation.atlas.law import Conditions, Quantity, Real
+from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, read_pretrained
+from fly64_assets.pinn.pretrained.settings import GENERAL
 
+PRETRAINED: Final = "pretrained"
+"""The method whose network says for which scans it was trained."""
 FORGIVEN: Final = 1.05
 """Factor of error, or of photons, at which a coarser step is preferred to the best one."""
 OVERLAP_STEP: Final = 0.05
@@ -234,6 +238,17 @@ class _Advisor:
         if not least - OVERLAP_STEP / 2 <= best.overlap <= most + OVERLAP_STEP / 2:
             theirs = f"those of the atlas are {100 * least:.0f} % to {100 * most:.0f} %"
             found.append(f"the overlap is {100 * best.overlap:.0f} %; {theirs}")
+        if best.method == PRETRAINED:
+            trained = Applicability.of(read_pretrained(GENERAL), GENERAL)
+            terms = (
+                ("photons per frame", best.photons_per_frame, trained.photons_per_frame),
+                ("px^2 per frame", best.step_px**2, trained.area_per_frame),
+            )
+            found += [
+                f"the scan has {value:.2g} {name}; `{GENERAL}` was trained for {least:.2g} to {most:.2g}"
+                for name, value, (least, most) in terms
+                if not least <= value <= most
+            ]
         return found
 
     def _measured(self, best: Option) -> list[str]:

@@ -127,3 +127,9 @@ def test_the_packaged_atlas_is_of_kinds_that_no_setting_was_chosen_on():
     rows = atlas_rows()
     assert len({row.kind for row in rows}) >= 4
     assert not any(row.tunable for row in rows)
+
+
+def test_a_scan_outside_of_the_training_of_the_pretrained_network_is_named():
+    words = ("--photons-per-pixel", 3000, "--object", "cells", "--field", 1600, 1600, "--probe-diameter-px", 100)
+    assert "photons per frame; `general` was trained for 2e+02 to 1e+06" in run(*words, "--method", "pretrained").output
+    assert "`general` was trained" not in run(*words, "--method", "tv_ml").output
