@@ -38,7 +38,7 @@ class ObjectNumbers:
     bandwidth : float or None [cycles/px]
         Spatial frequency below which 90 % of the variance lies; None where it is unknown.
     gradient_sparsity : float or None
-        1 - (mean |g|)^2 / mean |g|^2 of the gradient's magnitude; None where it is unknown.
+        1 - (mean g)^2 / mean(g^2) with the magnitude g of the gradient; None where it is unknown.
     spread : float or None [rad]
         Root mean square of the phase about that of the mean transmission, wrapped: the phase error of a uniform object.
         None where it is unknown; it then follows from the range.
