@@ -108,7 +108,7 @@ def test_a_dry_run_writes_nothing_and_knows_the_base_that_it_would_import(fly64,
     answer = fly64("generate", "--dry-run", "--base-npz", base_file)
     assert answer.exit_code == 0
     assert "would be the active base mine_" in answer.output
-    assert "2 of 27 stages would run" in answer.output
+    assert "2 of 33 stages would run" in answer.output
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     (folder / "bad.npz").write_bytes(b"no archive")
     for name in ("bad.npz", "nothing.npz"):
@@ -127,7 +127,7 @@ def test_base_and_root_are_those_of_the_command_line(fly64, folder, base_file):
     # A base that is there already is found, and in a dry run nothing of it would be done again.
     answer = fly64("generate", "--dry-run", "--base-npz", base_file, "--output-root", "elsewhere")
     assert "leave  fresh    base" in answer.output
-    assert "1 of 27 stages would run" in answer.output
+    assert "1 of 33 stages would run" in answer.output
 
 
 @pytest.mark.slow

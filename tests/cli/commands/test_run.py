@@ -68,7 +68,7 @@ def test_run_resume_and_repair(folder):
         assert len(cell["sha256"]) == 64
     jobs = json.loads(fly64(folder, "plan", "--json").stdout)["jobs"]
     assert set(jobs[0]) == {"repeat", "stage", "dose", "view", "split", "gridsize", "arm", "state", "reason"}
-    assert len(jobs) == 1 + 1 + 3 * 8 + 1
+    assert len(jobs) == 1 + 1 + 3 * 10 + 1
 
     # A flipped byte is found, named and repaired.
     assert json.loads(fly64(folder, "verify", "--json").stdout)["bad"] == []
