@@ -166,7 +166,7 @@ def show(obj: NDArray[np.complexfloating], coverage: NDArray[np.floating] | None
     """
     from matplotlib.figure import Figure
 
-    from fly64_assets.engines.figures import draw_object, png
+    from fly64_assets.engines.figures import draw_object, illuminated, png
 
     class Shown(Figure):
         """A figure that a notebook shows also where pyplot, which teaches it figures, has not drawn one before."""
@@ -174,7 +174,7 @@ def show(obj: NDArray[np.complexfloating], coverage: NDArray[np.floating] | None
         def _repr_png_(self) -> bytes:
             return png(self)
 
-    mask = np.ones(obj.shape, np.bool_) if coverage is None else coverage > 0.02 * coverage.max()
+    mask = np.ones(obj.shape, np.bool_) if coverage is None else illuminated(coverage)
     figure = Shown(figsize=(8, 3.6), layout="constrained")
     draw_object(figure, figure.subplots(1, 2), obj, mask)
     return figure

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 WITHOUT_VALUE: Final = "0.85"
 """Grey of the pixels that have no value."""
 
+LEAST_COVERAGE: Final = 0.02
+"""Illumination, relative to the largest, from which a pixel of an object is drawn."""
+
 Extent = tuple[float, float, float, float]
 """Left, right, bottom and top edge of a picture [px]."""
 
@@ -52,23 +55,39 @@ def percentile_limits(values: NDArray[np.floating]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def illuminated(coverage: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Pixels (H, W) that are drawn of an object with an illumination (H, W)."""
+    drawn: NDArray[np.bool_] = coverage > LEAST_COVERAGE * coverage.max()
+    return drawn
+
+
+def rectangle(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle that holds all pixels of a mask (H, W), which has some."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def relative_phase(obj: NDArray[np.complexfloating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Phase (H, W) [rad] relative to that of the object's sum over a mask, as a global phase is undetermined."""
+    phase: NDArray[np.floating] = np.angle(obj * np.exp(-1j * np.angle(obj[mask].sum())))
+    return phase
+
+
 def draw_object(
     figure: Figure, axes: Sequence[Axes], obj: NDArray[np.complexfloating], mask: NDArray[np.bool_]
 ) -> None:
     """Draw amplitude and phase of a complex object on two axes, each with a colour bar.
 
     Of ``obj`` (H, W) the pixels of ``mask`` (H, W) are drawn, the others are grey, and the picture is cropped to the
-    rectangle that holds them; all pixels are drawn if there are none. A global phase is undetermined, so the phase is
-    drawn relative to that of the object's sum over ``mask``.
+    rectangle that holds them; all pixels are drawn if there are none. The phase is that of :func:`relative_phase`.
     """
     mask = mask if mask.any() else np.ones_like(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    phase = np.angle(obj * np.exp(-1j * np.angle(obj[mask].sum())))
-    pictures = ((np.abs(obj), "amplitude", "gray"), (phase, "phase [rad]", "cividis"))
+    rows, columns = part = rectangle(mask)
+    extent = (columns.start, columns.stop, rows.stop, rows.start)
+    pictures = ((np.abs(obj), "amplitude", "gray"), (relative_phase(obj, mask), "phase [rad]", "cividis"))
     for axis, (picture, title, colours) in zip(axes, pictures, strict=True):
         low, high = percentile_limits(picture[mask])
-        shown = np.where(mask, picture, np.nan)[top:bottom, left:right]
-        image = draw_picture(axis, shown, colours, (left, right, bottom, top), vmin=low, vmax=high)
+        shown = np.where(mask, picture, np.nan)[part]
+        image = draw_picture(axis, shown, colours, extent, vmin=low, vmax=high)
         axis.set_title(title, fontsize=9)
         figure.colorbar(image, ax=axis, shrink=0.85)

@@ -1,4 +1,4 @@
-"""A small picture of the object that an engine has so far, for whoever watches its run.
+"""A small picture of the object that an engine has so far, shown in its run in the UI while it works.
 
 It lies in the engine's scratch folder, is taken from there by the process that started the engine, and is part of no
 result.
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.figures import percentile_limits
+from fly64_assets.engines.figures import percentile_limits, rectangle, relative_phase
 
 FILE: Final = "object_so_far.png"
 SIDE_PX: Final = 128
@@ -62,14 +62,12 @@ def object_picture(obj: NDArray[np.complexfloating]) -> bytes:
     seen = obj != 1
     if not seen.any():
         seen = np.ones_like(seen)
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    part = rectangle(seen)
     obj, seen = obj[part], seen[part]
-    phase = np.angle(obj * np.exp(-1j * np.angle(obj[seen].sum())))
     scale = SIDE_PX / max(obj.shape)
     size = max(1, round(obj.shape[1] * scale)), max(1, round(obj.shape[0] * scale))
     canvas = Image.new("L", (2 * size[0] + GAP_PX, size[1]), 255)
-    for number, picture in enumerate((np.abs(obj), phase)):
+    for number, picture in enumerate((np.abs(obj), relative_phase(obj, seen))):
         low, high = percentile_limits(picture[seen])
         grey = np.clip((picture - low) / ((high - low) or 1), 0, 1) * (GREYS - 1)
         levels = np.where(seen, np.rint(grey) * (255 // (GREYS - 1)), 255).astype(np.uint8)

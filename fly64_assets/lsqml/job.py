@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, open_npz, write_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, Execution
-from fly64_assets.engines.figures import draw_object, png
+from fly64_assets.engines.figures import draw_object, illuminated, png
 from fly64_assets.engines.preview import Preview
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
@@ -25,8 +25,6 @@ from fly64_assets.physics.measurement import Measurement
 ALGORITHM: Final = "LSQML"
 LOG_EVERY: Final = 10
 """Epochs between two lines of the log."""
-SHOWN_COVERAGE: Final = 0.02
-"""Least illumination of a pixel in the picture, relative to the largest."""
 
 
 def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -141,7 +139,7 @@ def _figure(result: Reconstruction) -> bytes:
 
     figure = Figure(figsize=(14, 3.4), layout="constrained")
     axes = figure.subplots(1, 4)
-    draw_object(figure, axes[:2], result.object, result.coverage > SHOWN_COVERAGE * result.coverage.max())
+    draw_object(figure, axes[:2], result.object, illuminated(result.coverage))
     epochs = np.arange(1, len(result.loss) + 1)
     axes[2].plot(epochs, result.deviance, label="fitted counts")
     axes[2].plot(epochs, result.expected, "--", label="expected for the true object")

@@ -35,33 +35,24 @@ def base_settings(design: StudyDesign, _key: _Key) -> dict[str, Any]:
 
 def simulated_settings(design: StudyDesign, key: _Key) -> dict[str, Any]:
     """Of the frames of a dose, simulated or thinned."""
-    if design.of_measured_frames:
-        return _thinned_settings(design, key)
-    return {
+    of_both = {
         "dose": key.dose,
         "patch_size_pixels": design.patch_size_pixels,
         "scan": design.scan,
         "train_test_split_axis": design.train_test_split_axis,
         "seed": design.rng_seeds["simulation"],
         "repeat": design.repeat_seed(key.repeat),
-        "patches": design.patches,
-        **_detector_settings(design),
     }
+    if design.of_measured_frames:
+        return of_both | {"thinning": _thinning(design, key)}
+    return of_both | {"patches": design.patches, **_detector_settings(design)}
 
 
-def _thinned_settings(design: StudyDesign, key: _Key) -> dict[str, Any]:
+def _thinning(design: StudyDesign, key: _Key) -> dict[str, Any]:
     """What decides which measured photons belong to a dose: the doses of which it is a part, or all of them."""
     rule = design.measured.thinning
     others = [dose for dose in design.doses if rule == "independent" or dose > (key.dose or 0)]
-    return {
-        "dose": key.dose,
-        "patch_size_pixels": design.patch_size_pixels,
-        "scan": design.scan,
-        "train_test_split_axis": design.train_test_split_axis,
-        "seed": design.rng_seeds["simulation"],
-        "repeat": design.repeat_seed(key.repeat),
-        "thinning": {"rule": rule, "doses": sorted({*others, key.dose or 0}, reverse=True)},
-    }
+    return {"rule": rule, "doses": sorted({*others, key.dose or 0}, reverse=True)}
 
 
 def pairs_settings(design: StudyDesign, *splits: str | None) -> dict[str, Any]:

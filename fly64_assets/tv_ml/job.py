@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, write_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, Execution
-from fly64_assets.engines.figures import draw_object, png
+from fly64_assets.engines.figures import draw_object, illuminated, png
 from fly64_assets.engines.process import Progress
 from fly64_assets.measured.pairs import reconstruct_pairs
 from fly64_assets.physics.measurement import Measurement
@@ -21,8 +21,6 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 from fly64_assets.tv_ml.solver import Reconstruction, reconstruct
 
 ALGORITHM: Final = "TV_ML"
-SHOWN_COVERAGE: Final = 0.02
-"""Illumination, relative to the largest, from which a pixel is drawn."""
 
 
 def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -120,7 +118,7 @@ def _figure(result: Reconstruction) -> bytes:
 
     figure = Figure(figsize=(14, 3.4), layout="constrained")
     axes = figure.subplots(1, 4)
-    draw_object(figure, axes[:2], result.object, result.coverage > SHOWN_COVERAGE * result.coverage.max())
+    draw_object(figure, axes[:2], result.object, illuminated(result.coverage))
     axes[2].plot(result.levels, result.held_out - result.held_out.min(), "o-")
     axes[2].axvline(result.level, color="0.7", lw=0.8)
     title = f"TV weight {result.level:g} is kept"

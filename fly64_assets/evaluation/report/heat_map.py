@@ -98,8 +98,8 @@ def colour(level: float) -> str:
 
     Examples
     --------
-    >>> colour(0.0), colour(1.0)
-    ('#00224e', '#fee838')
+    >>> colour(0.0), colour(1.0), colour(0.25)
+    ('#00224e', '#fee838', '#3e516d')
     """
     place = level * (len(CIVIDIS) - 1)
     first = min(int(place), len(CIVIDIS) - 2)

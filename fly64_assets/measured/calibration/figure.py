@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fly64_assets.engines.figures import draw_object, draw_picture, png
+from fly64_assets.engines.figures import draw_object, draw_picture, illuminated, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-SHOWN_COVERAGE = 0.02
-"""Least illumination of a pixel in the picture, relative to the largest."""
 
 
 def calibration_figure(arrays: dict[str, NDArray[Any]], document: dict[str, Any]) -> bytes:
@@ -23,7 +20,7 @@ def calibration_figure(arrays: dict[str, NDArray[Any]], document: dict[str, Any]
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     axes = figure.subplots(2, 4)
     coverage = arrays["coverage"]
-    draw_object(figure, axes[0, :2], arrays["object"], coverage > SHOWN_COVERAGE * coverage.max())
+    draw_object(figure, axes[0, :2], arrays["object"], illuminated(coverage))
     for axis, name, title in ((axes[0, 2], "first_probe", "probe of the file"), (axes[0, 3], "probe", "probe as used")):
         modes = arrays[name].reshape(-1, *arrays[name].shape[-2:])
         side = modes.shape[-1]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fly64_assets.contract.metadata import encode_metadata
 from fly64_assets.contract.npz import load_measurement, write_npz
 from fly64_assets.engines.execution import PICTURE, RESULT, Execution, torch_settings
-from fly64_assets.engines.figures import draw_object, png
+from fly64_assets.engines.figures import draw_object, illuminated, png
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
 from fly64_assets.measured.pairs import reconstruct_pairs
@@ -29,8 +29,6 @@ from fly64_assets.store.hashing import sha256_file
 
 ALGORITHM: Final = "PRETRAINED"
 STOP_REASON: Final = "all steps done"
-SHOWN_COVERAGE: Final = 0.02
-"""Illumination, relative to the largest, from which a pixel is drawn."""
 
 
 def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -131,7 +129,7 @@ def _figure(result: Reconstruction, losses: list[float]) -> bytes:
 
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     axes = figure.subplots(1, 3)
-    draw_object(figure, axes[:2], result.object, result.coverage > SHOWN_COVERAGE * result.coverage.max())
+    draw_object(figure, axes[:2], result.object, illuminated(result.coverage))
     axes[2].plot(np.array(losses) - min(losses), "o-", color="C3")
     axes[2].set(xlabel="step", ylabel="loss above the least [nats/frame]", title="Poisson loss")
     return png(figure, dpi=90)
