@@ -102,9 +102,44 @@ def test_steps_are_jobs_of_their_own_where_the_values_say_so(monkeypatch):
     assert executor.name == "steps_on_kubernetes"
 
 
-def test_a_slot_comes_back_and_a_pod_may_wait_for_its_gpu():
-    daemon = VALUES["dagsterDaemon"]
-    assert daemon["runMonitoring"]["freeSlotsAfterRunEndSeconds"] == 1
-    assert daemon["runMonitoring"]["startTimeoutSeconds"] == 0
-    assert VALUES["concurrency"]["pools"]["defaultLimit"] >= 1
+def settings_of_the_instance():
+    """What the chart writes into ``dagster.yaml`` of the values for daemon and pools (version 1.13)."""
+    daemon, pools = VALUES["dagsterDaemon"], VALUES["concurrency"]
+    coordinator = daemon["runCoordinator"].get("config", {}).get("queuedRunCoordinator", {})
+    monitoring, retries = daemon["runMonitoring"], daemon["runRetries"]
+    return {
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator",
+            "class": daemon["runCoordinator"]["type"],
+            "config": {"dequeue_use_threads": True, "dequeue_num_workers": 4}
+            | ({"max_concurrent_runs": coordinator["maxConcurrentRuns"]} if coordinator else {}),
+        },
+        "concurrency": {
+            "pools": {"default_limit": pools["pools"]["defaultLimit"], "granularity": pools["pools"]["granularity"]},
+            **({"runs": {"max_concurrent_runs": pools["runs"]["maxConcurrentRuns"]}} if "runs" in pools else {}),
+        },
+        "run_monitoring": {
+            "enabled": monitoring["enabled"],
+            "start_timeout_seconds": monitoring["startTimeoutSeconds"],
+            "poll_interval_seconds": monitoring["pollIntervalSeconds"],
+            "free_slots_after_run_end_seconds": monitoring["freeSlotsAfterRunEndSeconds"],
+        },
+        "run_retries": {
+            "enabled": retries["enabled"],
+            "max_retries": retries["maxRetries"],
+            "retry_on_asset_or_op_failure": retries["retryOnAssetOrOpFailure"],
+        },
+    }
+
+
+def test_a_slot_comes_back_and_a_pod_may_wait_for_its_gpu(tmp_path):
+    """Dagster takes the settings; it refuses some that the chart's schema allows."""
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings_of_the_instance()))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 1
+        # Not 0: the monitoring then reports an error about every run that waits.
+        assert instance.run_monitoring_start_timeout_seconds >= 7 * 86400
+        assert instance.get_concurrency_config().pool_config.default_pool_limit >= 1
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 20
+        assert not instance.run_retries_retry_on_asset_or_op_failure
     assert VALUES["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
