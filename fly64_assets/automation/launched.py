@@ -14,8 +14,8 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
-from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, RESUME, asset_key
-from fly64_assets.automation.runs import AT_WORK, failure_reason, load_instance, to_a_cluster
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, ENDED_TAG, RESUME, asset_key
+from fly64_assets.automation.runs import AT_WORK, close_lost_runs, failure_reason, load_instance, to_a_cluster
 
 POLL_SECONDS: Final = 1.0
 HEALTH_SECONDS: Final = 15.0
@@ -44,8 +44,8 @@ def execute_elsewhere(
     """Materialise assets of one partition in a run that the instance's launcher takes to the cluster, and wait for it.
 
     As ``runs.execute``, with the module ``location`` whose ``defs`` are the ``definitions``. A run whose worker is lost
-    (a node failed) is launched again as often as the instance says, and leaves alone what is finished. If this process
-    is interrupted, the run is cancelled first.
+    (a node failed) is launched again as often as the instance says, and leaves alone what is finished; one that used up
+    its time or memory is not. If this process is interrupted, the run is cancelled first.
     """
     job = definitions.resolve_implicit_global_asset_job_def()
     keys = frozenset(map(asset_key, assets))
@@ -94,7 +94,7 @@ def end_if_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def lost_job_sensor() -> dg.SensorDefinition:
-    """The sensor ``lost_jobs``: Dagster's monitoring asks about runs that are at work, and about no others."""
+    """The sensor ``lost_jobs``: Dagster's monitoring asks a cluster about runs at work, and nobody about others."""
 
     @dg.sensor(
         name="lost_jobs",
@@ -102,13 +102,17 @@ def lost_job_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             "Ends runs whose job on a cluster has ended before the run began, or before it could say that it was "
-            "cancelled. A job that waits keeps waiting, however long. Does nothing where runs stay on this machine."
+            "cancelled. A job that waits keeps waiting, however long. Where runs stay on this machine, ends those "
+            "whose process has ended without a word, as after a restart of the machine."
         ),
     )
     def lost_jobs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         instance = context.instance
-        if not (to_a_cluster(instance) and instance.run_launcher.supports_check_run_worker_health):
-            return dg.SkipReason("runs stay on this machine")
+        if not to_a_cluster(instance):
+            closed = [run_id[:8] for run_id in close_lost_runs(instance, others_may_work=True)]
+            return dg.SkipReason(f"ended: {', '.join(closed)}" if closed else "runs stay on this machine")
+        if not instance.run_launcher.supports_check_run_worker_health:
+            return dg.SkipReason("the launcher of runs does not say how they fare")
         open_ended = instance.get_runs(filters=dg.RunsFilter(statuses=UNOBSERVED))
         lost = [run.run_id[:8] for run in open_ended if end_if_lost(instance, run)]
         if lost:
@@ -119,7 +123,7 @@ def lost_job_sensor() -> dg.SensorDefinition:
 
 
 def _launched(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Launch a run and wait for its end; whether its worker was lost."""
+    """Launch a run and wait for its end; whether its worker was lost, and not for a reason that would come back."""
     lost, asked = False, time.monotonic()
     try:
         # Launchers of clusters need the run alone, not the workspace that it came from.
@@ -134,14 +138,16 @@ def _launched(instance: dg.DagsterInstance, run_id: str) -> bool:
         raise
     if lost:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
-    return lost
+    return lost and not (run is not None and ENDED_TAG in run.tags)
 
 
 def _outcome(instance: dg.DagsterInstance, run_id: str) -> tuple[bool, str]:
-    """Whether a run succeeded, and why not: the reasons of its steps, else that of the run."""
+    """Whether a run succeeded, and why not: the cluster's reason, else those of its steps, else that of the run."""
     run = instance.get_run_by_id(run_id)
     if run is not None and run.is_success:
         return True, ""
+    if run is not None and ENDED_TAG in run.tags:
+        return False, run.tags[ENDED_TAG]
     for kind in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=kind)]
         reasons = [_reason(event) for event in events if event is not None]

@@ -30,6 +30,10 @@ MACHINE_TAG = "fly64/machine"
 """Where the processes of a run are: host name, the machine's start, and the space in which process ids are unique."""
 RETRY_TAG = "dagster/will_retry"
 """On a failed run: whether Dagster's daemon begins it again."""
+RETRIES_TAG = "dagster/max_retries"
+"""How often a run is begun again, instead of what the instance says."""
+ENDED_TAG = "fly64/ended_by"
+"""On a run whose job used up its time or memory: the cluster's reason."""
 BACKFILL_TAG = "dagster/backfill"
 PAGE = 50
 """Materialisations that are read from the instance at a time."""
@@ -80,6 +84,11 @@ def this_machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
     return socket.gethostname()
+
+
+def not_again(reason: str) -> dict[str, str]:
+    """Tags of a run that a cluster ended for a reason that would end it again: it is not begun again automatically."""
+    return {ENDED_TAG: reason, RETRIES_TAG: "0", RETRY_TAG: "false"}
 
 
 def partition_tags(partition_key: str) -> dict[str, str]:

@@ -168,21 +168,23 @@ def free_slots(instance: dg.DagsterInstance) -> list[str]:
     return freed
 
 
-def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+def close_lost_runs(instance: dg.DagsterInstance, *, others_may_work: bool = False) -> list[str]:
     """Mark as failed every run that counts as running and whose process on this machine has ended; returns their ids.
 
     Such a run would block its backfill, which waits for it, and keep the pool slot that it held. None where a launcher
     takes runs to other machines. An instance in SQLite is of this machine alone; in another storage, which machines may
     share, only those runs count whose tag names this machine, with processes that can be seen from here or were there
-    before its restart. A run that has not recorded its process yet is left alone: Dagster's monitoring ends it when it
-    takes too long to start.
+    before its restart. With ``others_may_work`` the same holds in SQLite for runs with a tag, since another machine or
+    container may be at work on them now. A run that has not recorded its process yet is left alone: Dagster's
+    monitoring ends it when it takes too long to start.
     """
     if to_a_cluster(instance):
         return []
     shared = not isinstance(instance.run_storage, SqliteRunStorage)
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*AT_WORK, dg.DagsterRunStatus.CANCELING])):
-        if not (_restarted_since(run) if shared and not _visible(run) else _has_ended(instance, run)):
+        elsewhere = not _visible(run) and (shared or (others_may_work and MACHINE_TAG in run.tags))
+        if not (_restarted_since(run) if elsewhere else _has_ended(instance, run)):
             continue
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, LOST)
@@ -234,7 +236,7 @@ def begin_again(instance: dg.DagsterInstance, runs: Sequence[str]) -> list[str]:
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
     """Id of the run's first process, and when it was recorded (seconds since 1970); None where none was."""
-    for entry in instance.all_logs(run_id):
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         if event is not None and event.is_engine_event and "pid" in event.engine_event_data.metadata:
             return int(str(event.engine_event_data.metadata["pid"].value)), entry.timestamp

@@ -16,12 +16,13 @@ import dagster as dg
 from dagster._core.events import EngineEventData
 from dagster._core.instance import DagsterInstance
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
-from dagster._core.origin import get_python_environment_entry_point
 from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 
 from fly64_assets.automation.demands import Demand, largest
+from fly64_assets.automation.run_tags import not_again
 from fly64_assets.automation.slurm_jobs import JobRequest, SlurmError, cancel, state_of, submit
+from fly64_assets.automation.slurm_run import MODULE
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import PASSED_ON, POSTGRES_PASSWORD_VARIABLE
 
@@ -86,12 +87,10 @@ class SlurmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
         if origin is None:
             raise Fly64Error(f"run {run.run_id} does not say from which code location it is: launch it from one")
         arguments = ExecuteRunArgs(origin, run.run_id, self._instance.get_ref(), set_exit_code_on_failure=True)
-        # By the interpreter: the program `dagster` need not be in the PATH of a node.
-        program = get_python_environment_entry_point(origin.executable_path)
         request = job_request(
             run,
             largest(Demand.of_tags(tags) for tags in self._tags_of_steps(run)),
-            [*program, *arguments.get_command_args()[-3:]],
+            [origin.executable_path, "-m", MODULE, serialize_value(arguments)],
             {**self._settings, **own_settings(run)},
             self._logs(),
         )
@@ -129,7 +128,8 @@ class SlurmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """How the job of a run fares. One in the queue is healthy, and one of which a silent Slurm says nothing.
 
-        Dagster would fail the run for every other answer, and a controller that is down for an hour ends no job.
+        Dagster would fail the run for every other answer, and a controller that is down for an hour ends no job. A run
+        whose job has used up its time or memory gets the tags with which Dagster does not begin it again.
         """
         job = run.tags.get(JOB_TAG)
         if job is None:
@@ -142,7 +142,10 @@ class SlurmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
             lost = f"Slurm job {job} is unknown to Slurm: it has ended, and nothing is left that says how"
             return CheckRunHealthResult(WorkerStatus.FAILED, lost, run_worker_id=job)
         status = WorkerStatus.FAILED if state.ended else WorkerStatus.RUNNING
-        return CheckRunHealthResult(status, f"Slurm job {job}: {state.sentence}", run_worker_id=job)
+        text = f"Slurm job {job}: {state.sentence}"
+        if state.ended and state.exhausted and not run.is_finished:
+            self._instance.add_run_tags(run.run_id, not_again(text))
+        return CheckRunHealthResult(status, text, run_worker_id=job)
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """The last lines of a job's log, and where it is."""

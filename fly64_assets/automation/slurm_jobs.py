@@ -33,6 +33,10 @@ ENDED: Final = {
 """States in which a job has ended (squeue(1), JOB STATE CODES), each with what it means for a run at work."""
 
 
+EXHAUSTED: Final = {"DEADLINE": "--deadline", "OUT_OF_MEMORY": "memory_gib", "TIMEOUT": "time_limit"}
+"""States in which the same job would end again, each with the setting that must be raised."""
+
+
 class SlurmError(Fly64Error):
     """A command of Slurm that could not be carried out."""
 
@@ -51,13 +55,29 @@ class JobState:
         return self.state in ENDED
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the job has used up its time or memory, or is being ended for that."""
+        return self._cause in EXHAUSTED
+
+    @property
+    def _cause(self) -> str:
+        # While the processes of a job are ended, Slurm shows this state and the reason of the next.
+        return "TIMEOUT" if (self.state, self.reason) == ("COMPLETING", "TimeLimit") else self.state
+
+    @property
     def sentence(self) -> str:
-        """The state in words, with Slurm's own reason where it gives one."""
+        """The state in words, with Slurm's own reason where it gives one; for an exhausted job also what to do."""
         details = [self.state]
         details += [f"reason {self.reason}"] if self.reason not in ("", "None") else []
         details += [f"exit code {self.exit_code}"] if self.exit_code not in ("", "0:0") else []
-        meaning = ENDED.get(self.state) or ("it waits in the queue" if self.state in PENDING else "it is at work")
-        return f"{meaning} ({', '.join(details)})"
+        meaning = ENDED.get(self._cause) or ("it waits in the queue" if self.state in PENDING else "it is at work")
+        advice = (
+            f"; the run is not begun again automatically: raise {EXHAUSTED[self._cause]} and re-execute it, and it "
+            "goes on after its last finished step"
+            if self.exhausted
+            else ""
+        )
+        return f"{meaning} ({', '.join(details)}){advice}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
+from fly64_assets.automation.launched import lost_job_sensor
 from fly64_assets.automation.run_tags import MACHINE_TAG, this_machine
 from fly64_assets.automation.runs import LOST, close_lost_runs
 
@@ -62,6 +63,32 @@ def test_an_instance_that_may_be_shared_is_left_alone(tmp_path, shared):
         assert close_lost_runs(instance) == ([] if shared else [run.run_id])
         ended = dg.DagsterRunStatus.STARTED if shared else dg.DagsterRunStatus.FAILURE
         assert instance.get_run_by_id(run.run_id).status == ended
+
+
+@pytest.mark.parametrize(
+    ("machine", "ended"),
+    [
+        (this_machine(), True),
+        (None, True),  # killed before it could note it
+        ("{host} before {processes}", True),  # before a restart
+        ("{host} {boot} pid:[1]", False),  # in a container
+        ("elsewhere {boot} {processes}", False),
+    ],
+)
+def test_the_sensor_closes_lost_runs_of_this_machine_and_leaves_those_of_others(tmp_path, machine, ended):
+    """Also in an instance in SQLite: another machine or container may be at work on its runs while the sensor looks."""
+    nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+    host, boot, processes = this_machine().split()
+    tags = {MACHINE_TAG: machine.format(host=host, boot=boot, processes=processes)} if machine else {}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(
+            dg.job(name="any")(lambda: None), status=dg.DagsterRunStatus.STARTED, tags=tags
+        )
+        instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(nobody))}))
+        said = lost_job_sensor()(dg.build_sensor_context(instance=instance)).skip_message
+        assert said == (f"ended: {run.run_id[:8]}" if ended else "runs stay on this machine")
+        status = dg.DagsterRunStatus.FAILURE if ended else dg.DagsterRunStatus.STARTED
+        assert instance.get_run_by_id(run.run_id).status == status
 
 
 def test_in_an_instance_that_is_shared_the_runs_of_this_machine_are_closed():

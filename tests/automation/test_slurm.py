@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -14,9 +15,12 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import serialize_value
 
 from fly64_assets.automation.demands import Demand
 from fly64_assets.automation.launched import end_if_lost, lost_job_sensor
+from fly64_assets.automation.run_tags import ENDED_TAG, RETRY_TAG
 from fly64_assets.automation.runs import close_lost_runs
 from fly64_assets.automation.slurm import JOB_TAG, SlurmRunLauncher, job_request, own_settings
 from fly64_assets.automation.slurm_jobs import (
@@ -29,6 +33,7 @@ from fly64_assets.automation.slurm_jobs import (
     state_of,
     submit,
 )
+from fly64_assets.automation.slurm_run import MODULE
 from fly64_assets.errors import Fly64Error
 
 SETTINGS = """
@@ -158,6 +163,21 @@ def test_ended_jobs_are_told_from_waiting_and_working_ones():
     assert JobState("RUNNING", "None", "0:0").sentence == "it is at work (RUNNING)"
 
 
+def test_a_job_out_of_time_or_memory_is_told_from_others_also_while_it_is_being_ended():
+    ending = JobState("COMPLETING", "TimeLimit", "0:0")
+    assert ending.exhausted
+    assert not ending.ended
+    for state in (ending, JobState("TIMEOUT", "TimeLimit")):
+        assert state.sentence.startswith("it reached its time limit (")
+        assert "not begun again automatically: raise time_limit and re-execute it" in state.sentence
+    assert "raise memory_gib" in JobState("OUT_OF_MEMORY").sentence
+    for state in ("NODE_FAIL", "PREEMPTED", "CANCELLED", "FAILED", "RUNNING", "COMPLETING"):
+        assert not JobState(state).exhausted
+        assert "begun again" not in JobState(state).sentence
+    # A job that waits because its limit is above that of the partition has used up nothing.
+    assert not JobState("PENDING", "TimeLimit").exhausted
+
+
 def test_a_job_that_the_controller_has_forgotten_is_looked_up_in_the_accounts(program):
     program("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     program("sacct", "echo 'TIMEOUT|TimeLimit|0:0'")
@@ -243,7 +263,21 @@ def both():
     on_gpus()
 
 
+@dg.op
+def lasting(context: dg.OpExecutionContext):
+    """Works until it is ended."""
+    context.log.info("endless")
+    time.sleep(600)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def endless():
+    """One step without an end."""
+    lasting()
+
+
 both_here = dg.Definitions(jobs=[both])
+endless_here = dg.Definitions(jobs=[endless])
 
 
 def test_a_job_gets_what_the_largest_of_its_steps_needs(instance, program, tmp_path):
@@ -255,7 +289,7 @@ def test_a_job_gets_what_the_largest_of_its_steps_needs(instance, program, tmp_p
     instance.launch_run(run.run_id, None)
     words = seen.read_text().splitlines()
     assert {"--cpus-per-task=3", "--gres=gpu:2", "--mem=8G", "--partition=gpu", "--time=1:00:00"} <= set(words)
-    assert words[-1].startswith(f"exec {sys.executable} -m dagster api execute_run ")
+    assert words[-1].startswith(f"exec {sys.executable} -m fly64_assets.automation.slurm_run ")
     assert run.run_id in words[-1]
     assert instance.get_run_by_id(run.run_id).tags[JOB_TAG] == "42"
     assert (tmp_path / "slurm").is_dir()
@@ -329,3 +363,51 @@ def test_the_sensor_does_nothing_where_runs_stay_on_this_machine():
     with dg.DagsterInstance.ephemeral() as here:
         said = lost_job_sensor()(dg.build_sensor_context(instance=here)).skip_message
     assert said == "runs stay on this machine"
+
+
+@pytest.mark.parametrize(
+    ("shown", "again"), [("JobState=TIMEOUT Reason=TimeLimit", False), ("JobState=NODE_FAIL Reason=NodeDown", True)]
+)
+def test_a_run_out_of_time_is_not_begun_again_and_one_that_lost_its_node_is(tmp_path, program, shown, again):
+    """The run did not say itself that it was ended; Dagster's own word on it is the tag `dagster/will_retry`."""
+    program("scontrol", f"echo 'JobId=7 {shown} ExitCode=0:0'")
+    settings = SETTINGS.format(config="{}") + "run_retries: {enabled: true, max_retries: 2}\n"
+    (tmp_path / "dagster.yaml").write_text(settings)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(both, status=dg.DagsterRunStatus.STARTED, tags={JOB_TAG: "7"})
+        assert end_if_lost(instance, run)
+        tags = instance.get_run_by_id(run.run_id).tags
+        assert tags[RETRY_TAG] == str(again).lower()
+        assert (ENDED_TAG in tags) is not again
+
+
+@pytest.mark.parametrize(
+    ("shown", "again"), [("JobState=COMPLETING Reason=TimeLimit", False), ("JobState=COMPLETING Reason=None", True)]
+)
+def test_a_run_that_is_told_to_end_says_why_and_is_begun_again_only_if_that_helps(
+    tmp_path, program, monkeypatch, shown, again
+):
+    """Slurm sends the same signal at the time limit and for another job's sake."""
+    program("scontrol", f"echo 'JobId=7 {shown} ExitCode=0:15'")
+    settings = SETTINGS.format(config="{}") + "run_retries: {enabled: true, max_retries: 2}\n"
+    (tmp_path / "dagster.yaml").write_text(settings)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    repository = ReconstructableRepository.for_file(__file__, "endless_here", str(Path(__file__).parent))
+    origin = repository.get_reconstructable_job("endless").get_python_origin()
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(endless, job_code_origin=origin, tags={JOB_TAG: "7"})
+        arguments = serialize_value(ExecuteRunArgs(origin, run.run_id, instance.get_ref()))
+        with subprocess.Popen([sys.executable, "-m", MODULE, arguments], stderr=subprocess.DEVNULL) as process:
+            limit = time.monotonic() + 120
+            while not [entry for entry in instance.all_logs(run.run_id) if "endless" in entry.user_message]:
+                assert time.monotonic() < limit, "the step never began"
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(60) == 1
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended.status == dg.DagsterRunStatus.FAILURE
+        assert ended.tags[RETRY_TAG] == str(again).lower()
+        assert ("it reached its time limit" in ended.tags.get(ENDED_TAG, "")) is not again
+        said = "\n".join(entry.message for entry in instance.all_logs(run.run_id))
+        assert ("it reached its time limit" in said) is not again

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from cluster.slurm_server import GPUS, until
 from dagster._core.launcher import WorkerStatus
 
 from fly64_assets.automation.launched import end_if_lost, lost_job_sensor
+from fly64_assets.automation.run_tags import ENDED_TAG, RETRY_TAG
 from fly64_assets.automation.slurm import JOB_TAG
 
 pytestmark = pytest.mark.cluster
 Status = dg.DagsterRunStatus
 BEGIN_SECONDS, END_SECONDS = 240, 240
 """For a run to begin and to end on a busy machine."""
+FAILED = dg.DagsterEventType.RUN_FAILURE
+CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{FAILED.value}"
 
 
 def status(instance, run):
@@ -38,6 +42,11 @@ def begun(folder, run):
 
 def messages(instance, run):
     return "\n".join(entry.message for entry in instance.all_logs(run))
+
+
+def seen_failures(instance):
+    """Number of the last failure of a run at which Dagster's daemon has looked; -1 before it looks at any."""
+    return int(instance.run_storage.get_cursor_values({CURSOR}).get(CURSOR, -1))
 
 
 def kill(slurm, word):
@@ -145,12 +154,29 @@ def test_a_run_whose_node_fails_is_begun_again_on_another(slurm, instance, tmp_p
         assert job_of(instance, again.run_id) != job_of(instance, run)
 
 
-def test_a_run_that_reaches_its_time_limit_has_failed(slurm, instance, launch):
-    """Whether its process was still beginning, said itself that it was ended, or was killed before it could."""
+def test_a_run_that_reaches_its_time_limit_says_so_and_is_not_begun_again(slurm, instance, launch, tmp_path):
+    """Under Dagster's daemon. Meanwhile a job with the same limit waits in the queue for longer than it may work."""
+    waiting = launch(**{"fly64/slurm": '{"time_limit": "1", "options": ["--hold"]}'})
     run = launch(**{"fly64/slurm": '{"time_limit": "1"}'})
-    until(lambda: "TIMEOUT" in health(instance, run).msg, 300, "the end of its time")
-    assert "it reached its time limit (TIMEOUT, reason TimeLimit" in health(instance, run).msg
-    end_if_lost(instance, instance.get_run_by_id(run))
-    assert status(instance, run) == Status.FAILURE
-    (log,) = (Path(instance.root_directory) / "slurm").iterdir()
-    assert "DUE TO TIME LIMIT" in log.read_text()
+    until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
+    with daemon(Path(instance.root_directory), tmp_path):
+        until(lambda: seen_failures(instance) >= 0, 120, "the daemon that begins failed runs again")
+        assert status(instance, run) == Status.STARTED
+        until(lambda: status(instance, run) == Status.FAILURE, 300, "the end of its time")
+        tags = instance.get_run_by_id(run).tags
+        assert "it reached its time limit (" in tags[ENDED_TAG]
+        assert "raise time_limit and re-execute it" in tags[ENDED_TAG]
+        assert tags[ENDED_TAG] in messages(instance, run)
+        assert tags[RETRY_TAG] == "false"
+        until(lambda: "TIMEOUT" in health(instance, run).msg, 60, "Slurm's word")
+        (log,) = (Path(instance.root_directory) / "slurm").glob(f"{run}_*.log")
+        until(lambda: "DUE TO TIME LIMIT" in log.read_text(), 60, "the job's own log")
+        failure = max(instance.event_log_storage.get_logs_for_all_runs_by_log_id(dagster_event_type=FAILED))
+        until(lambda: seen_failures(instance) >= failure, 120, "the daemon's look at the failure")
+        time.sleep(3 * instance.run_monitoring_poll_interval_seconds)
+        assert {one.run_id for one in instance.get_runs()} == {run, waiting}
+        assert status(instance, waiting) == Status.STARTING
+        (tmp_path / "go").touch()
+        slurm.ask("scontrol", "release", job_of(instance, waiting))
+        until(lambda: status(instance, waiting) == Status.SUCCESS, END_SECONDS, "the end of the run that waited")
+    assert not (tmp_path / f"ended_{run}").exists()
