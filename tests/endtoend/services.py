@@ -158,6 +158,19 @@ class Services:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(STOP_SECONDS)
 
+    def kill_all(self) -> None:
+        """SIGKILL to whatever is left of this folder's processes."""
+        for name in list(self.processes):
+            self.kill(name)
+
+        def killed() -> bool:
+            for process in (left := self._ids()):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            return not left
+
+        until(killed, STOP_SECONDS, "end of all processes of the study")
+
     def stop(self) -> None:
         """End all services, the daemon first, and whatever is left of their children."""
         for name in ("daemon", "webserver", "code"):
@@ -175,12 +188,19 @@ class Services:
 
     def alive(self) -> list[str]:
         """Command lines of all processes that belong to this folder."""
+        found = []
+        for process in self._ids():
+            with suppress(OSError):
+                found.append(Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
+    def _ids(self) -> list[int]:
         mark = f"DAGSTER_HOME={self.home}\0".encode()
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes():
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found.append(int(process.name))
         return found
 
     def log(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,9 +12,10 @@ import dagster as dg
 import pytest
 from endtoend.client import Client, tag
 from endtoend.conftest import Grown
-from endtoend.services import FULL, Services, until
+from endtoend.services import FULL, START_SECONDS, Services, until
 
 from fly64_assets.automation.runs import close_lost_runs
+from fly64_assets.cli.driver.instance import FREE_SLOTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FULL, reason="only in full form: make endtoend")]
 VIEW = ["overlap_view"]
@@ -100,6 +102,63 @@ def test_an_engine(services: Services, client: Client, grown: Grown) -> None:
     assert end["status"] == "COMPLETED_SUCCESS"
     assert [run["id"] for run in end["runs"] if run["status"] != "SUCCESS"] == [victim]
     assert len(end["runs"]) == 3
+
+
+def holder_of_the_slot(client: Client, storage: Any) -> str:
+    """The run whose engine has the slot; its process is stopped, so that the engine's end finds nobody."""
+    (run,) = until(lambda: storage.get_concurrency_info("gpu").active_run_ids, 900, "an engine with a slot")
+    os.kill(process_of(client, run), signal.SIGSTOP)
+    return str(run)
+
+
+def longest_hold(instance: dg.DagsterInstance) -> float:
+    """Seconds in which the settings promise a slot back, and as long as a busy machine takes to load the programs."""
+    promised = instance.run_monitoring_settings[FREE_SLOTS] + instance.run_monitoring_poll_interval_seconds
+    return float(promised + START_SECONDS)
+
+
+def test_a_run_that_is_killed_while_no_daemon_works(services: Services, client: Client, grown: Grown) -> None:
+    """The daemon is killed first. Its successor frees the slot, and the run that waited for it begins."""
+    waiting = ["10000|dense", "100000|dense"]
+    backfill = client.backfill(["lsqml_reconstruction_train"], waiting)
+    with dg.DagsterInstance.from_config(str(services.home)) as instance:
+        storage = instance.event_log_storage
+        victim = holder_of_the_slot(client, storage)
+        services.kill("daemon")
+        os.kill(process_of(client, victim), signal.SIGKILL)
+        until(lambda: instance.get_run_by_id(victim).is_finished, 300, "the end of the killed run")
+        # Nobody else does it.
+        time.sleep(2 * instance.run_monitoring_poll_interval_seconds)
+        assert victim in storage.get_concurrency_info("gpu").active_run_ids
+        services.start_daemon()
+        until(lambda: victim not in storage.get_concurrency_run_ids(), longest_hold(instance), "the slot")
+        end = client.ended(backfill, 1800)
+        assert storage.get_concurrency_run_ids() == set()
+    assert end["status"] == "COMPLETED_SUCCESS"
+    assert [run["id"] for run in end["runs"] if run["status"] != "SUCCESS"] == [victim]
+    assert len(end["runs"]) == 3
+
+
+def test_a_restart_of_the_machine_while_a_slot_is_held(services: Services, client: Client, grown: Grown) -> None:
+    """Every process is killed; the services are started again, and nothing else. A run was in the queue."""
+    backfill = client.backfill(["lsqml_reconstruction_train"], ["10000|dense"])
+    with dg.DagsterInstance.from_config(str(services.home)) as instance:
+        storage = instance.event_log_storage
+        victim = holder_of_the_slot(client, storage)
+        services.kill("daemon")
+        queued = client.launch_cell("lsqml_reconstruction_train", "100000", "dense")
+        services.kill_all()
+        assert instance.get_run_by_id(victim).status == dg.DagsterRunStatus.STARTED
+        assert instance.get_run_by_id(queued).status == dg.DagsterRunStatus.QUEUED
+        assert storage.get_concurrency_info("gpu").active_run_ids == {victim}
+        services.start()
+        until(lambda: victim not in storage.get_concurrency_run_ids(), longest_hold(instance), "the slot")
+        assert instance.get_run_by_id(victim).status == dg.DagsterRunStatus.FAILURE
+        until(lambda: client.status(queued) == "SUCCESS", 900, "the run that was in the queue")
+        end = client.ended(backfill, 1800)
+        assert storage.get_concurrency_run_ids() == set()
+    assert end["status"] == "COMPLETED_SUCCESS"
+    assert sorted(run["status"] for run in end["runs"]) == ["FAILURE", "SUCCESS"]
 
 
 def test_everything_at_once(services: Services, client: Client, grown: Grown) -> None:
