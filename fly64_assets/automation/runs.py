@@ -186,7 +186,11 @@ def close_lost_runs(instance: dg.DagsterInstance, *, others_may_work: bool = Fal
         elsewhere = not _visible(run) and (shared or (others_may_work and MACHINE_TAG in run.tags))
         if not (_restarted_since(run) if elsewhere else _has_ended(instance, run)):
             continue
-        if run.status == dg.DagsterRunStatus.CANCELING:
+        # A process that has ended since then may have written its run's end before.
+        now = instance.get_run_by_id(run.run_id)
+        if now is None or now.is_finished:
+            continue
+        if now.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, LOST)
         else:
             instance.report_run_failed(run, LOST)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.events import EngineEventData
+from dagster._core.events import DagsterEvent, EngineEventData
 
+from fly64_assets.automation import runs
 from fly64_assets.automation.launched import lost_job_sensor
 from fly64_assets.automation.run_tags import MACHINE_TAG, this_machine
 from fly64_assets.automation.runs import LOST, close_lost_runs
@@ -51,6 +52,22 @@ def test_a_killed_run_is_closed_and_a_living_one_is_not(tmp_path):
         assert LOST in [entry.dagster_event.message for entry in instance.all_logs(run.run_id)]
         assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == set()
         assert close_lost_runs(instance) == []
+
+
+def test_a_run_that_ends_while_one_looks_keeps_its_own_end(tmp_path, monkeypatch):
+    """Its process was there when the runs were listed, wrote that the run succeeded, and has ended since."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(dg.job(name="short")(lambda: None), status=dg.DagsterRunStatus.STARTED)
+
+        def ends_meanwhile(instance, run):
+            instance.report_dagster_event(
+                DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run_id=run.run_id
+            )
+            return True
+
+        monkeypatch.setattr(runs, "_has_ended", ends_meanwhile)
+        assert close_lost_runs(instance) == []
+        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.SUCCESS
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -8,9 +8,10 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -102,6 +103,12 @@ def fly64(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
     return subprocess.run(command, env=environment, cwd=home.parent, capture_output=True, text=True, check=False)
 
 
+def told(client: Client, run: Mapping[str, Any]) -> str:
+    """Status of a run and its last messages, for a failure that says why."""
+    events = [one.get("message") or "" for one in client.events(run["id"])]
+    return f"{tag(run, 'dagster/partition')} {run['status']}: {' / '.join(events[-8:])}"
+
+
 def test_nobody_starts_a_second_daemon(shared: Shared, tmp_path: Path) -> None:
     """A colleague has the same database in the settings of an own instance folder, and starts the UI."""
     with dg.DagsterInstance.from_config(str(shared.home)) as instance:
@@ -134,6 +141,8 @@ def test_two_backfills_of_two_people_and_fifty_clients(shared: Shared, client: C
     for name, cells in zip(names, asked, strict=True):
         end = colleague.ended(name, 1800)
         assert end["status"] == "COMPLETED_SUCCESS"
+        unfit = [told(colleague, run) for run in end["runs"] if run["status"] != "SUCCESS"]
+        assert unfit == []
         assert Counter(tag(run, "dagster/partition") for run in end["runs"]) == Counter(cells)
     assert set(shared.view_states().values()) <= {"fresh", "skipped"}
 
