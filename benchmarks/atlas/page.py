@@ -172,20 +172,24 @@ def error_figure(rows: Sequence[Row]) -> Figure:
     views, methods = list(dict.fromkeys(row.view for row in rows)), methods_of(rows)
     figure = Figure(figsize=(3.2 * len(views), 3.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(views), sharey=True))
+    lines = {}
     for axis, view in zip(axes, views, strict=True):
-        for method in (*methods, UNIFORM):
+        for number, method in enumerate((*methods, UNIFORM)):
             own = [row for row in rows if (row.view, row.method) == (view, method)]
+            if not own:
+                continue
             cells = [[row for row in own if row.dose == dose] for dose in doses(own)]
             x = [geometric_mean([row.photons for row in cell]) for cell in cells]
             low, middle, high = np.array([np.quantile([row.error for row in cell], QUARTILES) for cell in cells]).T
             label = "uniform object" if method == UNIFORM else method
-            (drawn,) = axis.plot(x, middle, "--" if method == UNIFORM else "o-", label=label)
-            axis.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15)
+            style, colour = "--" if method == UNIFORM else "o-", f"C{number}"
+            (lines[label],) = axis.plot(x, middle, style, color=colour, label=label)
+            axis.fill_between(x, low, high, color=colour, alpha=0.15)
         overlap = 100 * mean_of([row for row in rows if row.view == view], "overlap")
         axis.set(xscale="log", yscale="log", xlabel="photons per object pixel")
         axis.set_title(f"{view}: overlap {overlap:.0f} %")
     axes[0].set_ylabel("phase RMSE [rad], median and quartiles")
-    axes[0].legend(fontsize="small")
+    axes[0].legend(handles=lines.values(), fontsize="small")
     return figure
 
 

@@ -122,6 +122,7 @@ class _Advisor:
             twice=self._option(best.overlap, best.method, 2 * best.photons_per_pixel),
             overlapping=self._option(more, best.method, best.photons_per_pixel) if more > chosen + 0.02 else None,
             photons_to_be_sure=self._photons_for(best.overlap, best.method, 2) if question.goal else None,
+            most_photons=self.atlas.photons[1] * BEYOND,
             photon_floor_rad=1 / (2 * math.sqrt(best.photons_per_pixel)),
             kinds=self.atlas.errors[best.method].kinds,
             outside=(*self._outside(best), *self.specimen.outside, *self.probe.outside),

@@ -75,7 +75,10 @@ class Advice:
     overlapping : Option or None
         The recommended one with 20 points more overlap and as many photons per pixel; None beyond the atlas.
     photons_to_be_sure : float or None
-        Of a goal: photons per pixel at which the upper end of the interval reaches it; None where none do.
+        Of a goal: photons per pixel at which the upper end of the interval reaches it; None where none up to
+        ``most_photons`` do.
+    most_photons : float
+        Most photons per pixel that were tried for a goal: ten times those of the atlas.
     photon_floor_rad : float [rad]
         1 / (2 sqrt n): no measurement with n photons through a pixel tells its phase better without a prior.
     kinds : tuple of str
@@ -94,6 +97,7 @@ class Advice:
     twice: Option
     overlapping: Option | None
     photons_to_be_sure: float | None
+    most_photons: float
     photon_floor_rad: float
     kinds: tuple[str, ...]
     outside: tuple[str, ...]
@@ -213,7 +217,8 @@ def _sentences(advice: Advice) -> Iterator[str]:
         yield (
             f"In half of the cases that suffices. For nine cases in ten: {_count(sure)} photons per pixel."
             if sure is not None
-            else "In half of the cases that suffices. For nine cases in ten no dose of the atlas does."
+            else "In half of the cases that suffices. For nine cases in ten no dose up to "
+            f"{_count(advice.most_photons)} photons per pixel does, ten times the atlas's most."
         )
     yield "Brackets: 80 % of new kinds of objects are expected within."
     yield f"Twice the photons: {_gain(advice.twice, best)}."

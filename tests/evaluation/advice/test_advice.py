@@ -108,6 +108,18 @@ def test_a_goal_is_reached_by_the_dose_that_is_named(atlas, ask, goal):
     assert "For nine cases in ten" in str(advice)
 
 
+def test_where_no_dose_is_enough_for_nine_in_ten_the_most_that_was_tried_is_named(atlas):
+    """The search goes on beyond the atlas, to ten times its most photons."""
+    most = 10 * max(row.photons for row in atlas.rows)
+    least = asked(atlas, value=most).best.phase_error_rad
+    # Between the expected error and the upper end at the highest dose of the search.
+    advice = asked(atlas, "phase_error_rad", math.sqrt(least.expected * least.high))
+    assert advice.photons_to_be_sure is None
+    assert advice.most_photons == pytest.approx(most)
+    dose = re.search(r"For nine cases in ten no dose up to ([\d,e+.]+) photons per pixel does, ten times", str(advice))
+    assert float(dose[1].replace(",", "")) == pytest.approx(most, rel=0.05)
+
+
 def test_what_lies_outside_of_the_atlas_is_said(atlas):
     assert asked(atlas).outside == ()
     assert "the dose is 0.1 photons per pixel; those of the atlas are 25" in asked(atlas, value=0.1).outside[0]
