@@ -1,6 +1,6 @@
 """What all commands share: the study and store they act on, output, exit status.
 
-Exit status: 0 good, 1 the thing checked is bad, 2 usage error.
+Exit status: 0 good, 1 the thing checked is bad, 2 usage error, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from fly64_assets.cli import INTERRUPT_STATUS, INTERRUPTED
 from fly64_assets.errors import ArtifactError, DesignError, Fly64Error
 from fly64_assets.resources.environment import DATA_ROOT_VARIABLE, STUDY_VARIABLE
 from fly64_assets.store.artifacts import ArtifactStore
@@ -145,6 +146,8 @@ def errors_as_sentences() -> Iterator[None]:
         fail(str(error), status=2)
     except Fly64Error as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        fail(INTERRUPTED, INTERRUPT_STATUS)
     except BrokenPipeError:
         # The caller (head, less) closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -46,14 +46,14 @@ def _unheard(_done: int, _total: int, _values: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Engine:
-    """Where a calibration runs, and who hears of its progress."""
+    """Where a calibration runs, and the function that is called with its progress."""
 
     execution: Execution = field(default_factory=Execution)
     progress: Progress = _unheard
 
 
 ON_THE_CPU: Final = Engine()
-"""One thread of the CPU, and nobody listens."""
+"""One thread of the CPU; progress is not shown."""
 
 
 def unchanged_sha256(path: Path, expected: str | None) -> str:

@@ -58,7 +58,8 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def ui(session: Session, port: int, host: str, beside: tuple[str, ...]) -> None:
     """Start the Dagster UI and daemon on this study, or on several side by side.
 
-    Ctrl-C or SIGTERM stops both, with status 0; runs that were at work go on at the next start.
+    Ctrl-C or SIGTERM stops both, with status 0 (before the UI is open: 130 or 143); runs that were at work go on at
+    the next start.
 
     \b
     Example:
@@ -79,14 +80,17 @@ def ui(session: Session, port: int, host: str, beside: tuple[str, ...]) -> None:
     # SIGTERM as well.
     with only_daemon(), signals_to(lambda number, _frame: asked.append(number), *SIGNALS):
         services = _start(sessions[0], workspace, host, port)
+        is_open = False
         try:
-            _watch(services, host, port, asked)
+            is_open = _watch(services, host, port, asked)
         finally:
             try:
                 stopped = _runs_at_work()
             finally:
-                _end(services, asked)
+                _end(services, asked, at_once=not is_open)
             _note_stopped(stopped)
+    if asked and not is_open:
+        fail("stopped before the UI was open; nothing is left at work", 128 + asked[0])
     if not asked:
         fail(f"the Dagster UI ended unexpectedly (status {services.returncode}); see its output above")
     click.echo("stopped")
@@ -162,7 +166,9 @@ def _require_free(host: str, port: int) -> None:
 def _start(session: Session, workspace: Path | None, host: str, port: int) -> subprocess.Popen[bytes]:
     """Webserver, daemon and the code servers of a workspace, or of one study, as one group of processes."""
     locations = ["-m", "fly64_assets.definitions"] if workspace is None else ["-w", str(workspace)]
-    program = [str(Path(sys.executable).with_name("dagster")), "dev", *locations]
+    # As a module: no script `dagster` need be on the PATH or beside Python, and no file of the working folder is taken
+    # for a module of Python's (-P).
+    program = [sys.executable, "-P", "-m", "dagster", "dev", *locations]
     options = ["-h", host, "-p", str(port), "--log-level", "warning", "--code-server-log-level", "warning"]
     # Python does not say that `dagster dev` has a successor in a package that this project does not need.
     quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded", "DAGSTER_DISABLE_TELEMETRY": "yes"}
@@ -182,22 +188,27 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[int]) -> None:
-    """Print the address as soon as the page can be opened; return when a signal comes or the services end."""
-    open_yet = False
+def _watch(services: subprocess.Popen[bytes], host: str, port: int, asked: list[int]) -> bool:
+    """Print the address as soon as the page can be opened; return when a signal comes or the services end.
+
+    True if the page could be opened.
+    """
+    is_open = False
     while not asked and services.poll() is None:
-        if not open_yet:
+        if not is_open:
             with suppress(OSError), socket.create_connection((host, port), timeout=1):
-                open_yet = True
+                is_open = True
                 click.echo(f"http://{host}:{port}  (Ctrl-C stops it)")
         time.sleep(POLL_SECONDS)
+    return is_open
 
 
-def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
-    """End the services, then kill the runs that are left in their process group; a second signal ends all at once.
+def _end(services: subprocess.Popen[bytes], asked: list[int], *, at_once: bool) -> None:
+    """End the services by a signal, then kill what is left in their process group; a second signal ends all at once.
 
-    A run that is asked to end may report its engine's end as a failure of the step, which is not begun again; a killed
-    one has nothing half-written.
+    Services that have only begun to start are killed at once: each would print how it was interrupted. A run that is
+    asked to end may report its engine's end as a failure of the step, which is not begun again; a killed one has
+    nothing half-written.
     """
     signals = len(asked)
 
@@ -206,7 +217,7 @@ def _end(services: subprocess.Popen[bytes], asked: list[int]) -> None:
         while not ended() and len(asked) == signals and time.monotonic() < until:
             time.sleep(POLL_SECONDS)
 
-    if services.poll() is None:
+    if not at_once and services.poll() is None:
         with suppress(OSError):  # the terminal may be gone
             click.echo("stopping; once more: at once")
         services.send_signal(signal.SIGINT)

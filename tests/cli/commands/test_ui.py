@@ -1,11 +1,13 @@
 """``fly64 ui`` as a user has it: started, opened, stopped; nothing stays behind."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.request
 from pathlib import Path
@@ -67,15 +69,15 @@ def test_a_port_in_use_is_one_sentence_and_nothing_starts(folder):
     assert [path.name for path in folder.iterdir()] == ["study.yaml"]
 
 
-def started(folder, *arguments):
+def started(folder, *arguments, command=COMMAND, **variables):
     """The command at work on a port that was free, and that port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [*COMMAND, "--port", str(port), *arguments],
+        [*command, "--port", str(port), *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -165,6 +167,75 @@ def test_studies_side_by_side_share_the_instance_and_nothing_else(folder):
         assert ("simulated_dataset",) not in seen
         audit = fly64(folder, "--study", "other.yaml", "audit", "--json")
         assert {"base_dataset", "simulated_dataset"} <= {check["asset"] for check in json.loads(audit.stdout)["checks"]}
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, rest
+
+
+def marked_processes(mark):
+    """Everything at work whose environment has a mark of this test: also what has left its process group."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"FLY64_TEST_MARK={mark}".encode() in entry.read_bytes():
+                found.append(entry.parent.name)
+    return found
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_page_is_open_is_one_sentence_and_nothing_is_left(folder, number, status):
+    mark = f"{os.getpid()}-{status}"
+    process, _ = started(folder, FLY64_TEST_MARK=mark)
+    try:
+        begun = time.monotonic()
+        assert process.stdout.readline().startswith("starting the Dagster UI")
+        while len(marked_processes(mark)) < 3 and time.monotonic() < begun + 60:
+            time.sleep(0.1)
+        time.sleep(2)  # the services are being loaded
+    finally:
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=120)
+    lines = [line for line in rest.splitlines() if line]
+    assert lines == ["fly64: stopped before the UI was open; nothing is left at work"]
+    assert process.returncode == status
+    assert marked_processes(mark) == []
+
+
+def test_ctrl_c_before_anything_has_started_is_one_sentence(folder):
+    """While the command's own modules are loaded, and while it prepares the instance."""
+    script = """
+import sys
+interrupted = sys.argv[1]
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == interrupted:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["fly64", "ui", "--port", "39999"]
+from fly64_assets.cli.__main__ import start
+start()
+"""
+    for module in ("fly64_assets.cli.main", "fly64_assets.automation.daemons"):
+        command = [sys.executable, "-c", script, module]
+        answer = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+        assert answer.stderr == "fly64: stopped by Ctrl-C\n"
+        assert answer.returncode == 130
+
+
+@pytest.mark.slow
+def test_it_starts_where_no_script_of_dagster_is_beside_python(folder):
+    """As `python -m fly64_assets.cli`, with an interpreter of another folder and a PATH without the environment's."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(Path(sys.executable).resolve())
+    found = os.pathsep.join([sysconfig.get_path("purelib"), str(Path(__file__).parents[3])])
+    process, port = started(
+        folder, command=[str(python), "-m", "fly64_assets.cli", "ui"], PATH="/usr/bin:/bin", PYTHONPATH=found
+    )
+    try:
+        address = f"http://127.0.0.1:{port}  (Ctrl-C stops it)\n"
+        assert heard(process, address)[-1] == address
     finally:
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=120)
