@@ -102,6 +102,11 @@ def _split_input(work: Work[Cell], split: str) -> SplitInput | str:
         methods={key.method: _object(work, record, key, split) for key, record in _methods(work, split).items()},
         scan_box=scan_box(load_measurement(baseline).scan),
         refined_probe=frozenset(refined),
+        outside={
+            key.method: tuple(found)
+            for key, record in _methods(work, split).items()
+            if record is not None and (found := record.values.get("outside_of_training"))
+        },
         learned=frozenset(key.method for key in stages.upstream(work.design, work.key) if key.stage == "inference"),
     )
 

@@ -1,9 +1,11 @@
 """The network that was trained once as a method of a study, through Dagster."""
 
 import dataclasses
+import json
 import shutil
 
 import fly64_assets as fly64
+from fly64_assets.assets import iterative
 from fly64_assets.contract.npz import open_npz
 from fly64_assets.pinn.bundle import read_bundle, write_bundle
 from fly64_assets.pinn.pretrained.settings import PretrainedSettings
@@ -37,3 +39,22 @@ def test_a_study_applies_the_network_and_another_file_makes_it_stale(small_graph
     state = study_states(graph.store, own)[KEY]
     assert (state.name, state.reason.split(" changed")[0]) == ("stale", "parameter pretrained.network")
     assert stages.parameters(own, KEY) != stages.parameters(graph.design, KEY)
+
+
+def test_a_comparison_says_what_lies_outside_of_the_training(small_graph, monkeypatch):
+    why, run_engine = "the photons per frame are few", iterative.run_engine
+    monkeypatch.setattr(iterative, "run_engine", lambda *given: run_engine(*given) | {"outside_of_training": [why]})
+    graph = small_graph
+    for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|dense")):
+        assert graph.run(asset, partition=partition).success
+    for asset in ("pretrained_reconstruction_test", "comparison"):
+        result = graph.run(asset, partition="1000|dense")
+        assert result.success
+    written = active_layout(graph.store).output(StageKey("comparison", KEY.at.cell), "comparison.json")
+    document = json.loads(written.read_text())
+    judged = document["splits"]["test"]["arms"]
+    assert judged["pretrained"]["outside_of_training"] == [why]
+    assert "outside_of_training" not in judged["flat"]
+    (event,) = result.asset_materializations_for_node("comparison")
+    verdicts = event.metadata["verdicts_test"].value
+    assert verdicts["pretrained"].endswith(f"the uniform object; outside of its training: {why}")

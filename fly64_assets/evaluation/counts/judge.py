@@ -40,7 +40,6 @@ from fly64_assets.evaluation.scores.metrics import Score, amplitude_part, no_sco
 from fly64_assets.evaluation.scores.photons import LimitSource, limit_at, photon_budget
 from fly64_assets.evaluation.scores.region import Region, evaluation_region
 from fly64_assets.evaluation.scores.resolution import rectangle_correlation
-from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
 from fly64_assets.evaluation.settings import EvaluationSettings, MetricsConfig
 from fly64_assets.physics.forward import BLOCK_FRAMES, patch_counts
 from fly64_assets.physics.measurement import Measurement
@@ -100,11 +99,7 @@ class JudgedSplit(SplitComparison):
             for name in self.methods
             if name != REFERENCE and (value := self.value(name, "counts", "complement")) is not None
         }
-        headlines[f"verdicts_{self.split}"] = {
-            name: VERDICT_TEXTS[result.verdict] if result.verdict else result.reason
-            for name, result in self.methods.items()
-            if name in self.candidates
-        }
+        headlines[f"verdicts_{self.split}"] = {name: self.methods[name].verdict_text for name in self.candidates}
         sentences = "; ".join(str(contest["sentence"]) for contest in self.contests)
         return headlines | {f"contest_{self.split}": sentences or "nothing to compare"}
 
@@ -166,8 +161,7 @@ def judge_split(
     candidates = {**data.methods, UNIFORM: uniform_object(m), REFERENCE: reference}
     results: dict[str, MethodResult] = {}
     for name, candidate in candidates.items():
-        ramp = name in data.refined_probe
-        results[name] = aligned_result(candidate, reference, region, evaluation.max_shift_px, remove_ramp=ramp)
+        results[name] = aligned_result(candidate, reference, region, evaluation.max_shift_px, name, data)
     aligned = {name: result.alignment for name, result in results.items() if result.alignment}
     fields: dict[str, Field] = {
         name: found if name in data.refined_probe else found.reconstruction for name, found in aligned.items()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fly64_assets.evaluation.report.outside import MARK, is_outside
 from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, listed
 from fly64_assets.evaluation.scores.dose_needed import photon_ratios, photons_for
 from fly64_assets.physics.overlap import BASELINE
@@ -35,7 +36,8 @@ def study_answer(
     -------
     dict
         ``threshold_rad``; ``needed``: view -> method -> ``sign`` (``<``, ``>`` or empty) and ``photons`` per frame, and
-        the ``least`` and ``most`` of the repeats where every one has them between its doses; ``best``: view -> the
+        the ``least`` and ``most`` of the repeats where every one has them between its doses, and
+        ``outside_of_training`` where a cell of the view is; ``best``: view -> the
         method with the smallest errors, as a geometric mean over doses; ``ratios``: view -> method -> ``least`` and
         ``most`` photons per photon of the best method at equal error, ``beyond`` the doses of the study if the most is
         larger than that; ``sentence`` and ``saved``.
@@ -123,12 +125,13 @@ def _needed(
     whole = [photons_for(found, threshold_rad) for found in by_repeat.values() if found.keys() == errors.keys()]
     spread = [value for inside, value in whole if not inside]
     several = len(spread) > 1 and len(spread) == len(by_repeat)
+    outside = any(is_outside(cell["splits"].get(JUDGED_SPLIT), method) for cell in cells if cell["view"] == view)
     return {
         "sign": sign,
         "photons": photons,
         "least": min(spread) if several else None,
         "most": max(spread) if several else None,
-    }
+    } | ({"outside_of_training": True} if outside else {})
 
 
 def _level(errors: Errors) -> float:
@@ -170,12 +173,18 @@ def _by_photons(reached: Mapping[str, Mapping[str, Any]], all_methods: Mapping[s
     order = sorted(reached, key=lambda name: reached[name]["photons"])
     texts: dict[str, list[str]] = {}
     for name in order:
-        texts.setdefault(photons_text(reached[name]), []).append(name)
+        texts.setdefault(photons_text(reached[name]), []).append(_marked(name, all_methods))
     unreached = [name for name in all_methods if name not in reached]
     (fewest, names), *others = texts.items()
     others_text = [f"{listed(others_names)} {text}" for text, others_names in others]
-    others_text += [f"{listed(unreached)} {photons_text(all_methods[unreached[0]])}"] if unreached else []
+    if unreached:
+        names_text = listed([_marked(name, all_methods) for name in unreached])
+        others_text.append(f"{names_text} {photons_text(all_methods[unreached[0]])}")
     return f"{fewest} with {' or '.join(names)}" + (f" ({', '.join(others_text)})" if others_text else "")
+
+
+def _marked(method: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
+    return f"{method} {MARK}" if entries[method].get("outside_of_training") else method
 
 
 def _saved_sentence(best: Mapping[str, str], ratios: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

@@ -6,9 +6,11 @@ Does not belong here: the photons that the contour is drawn at (``answer``), and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any, Final
+
+from fly64_assets.evaluation.report.outside import MARK
 
 CELL: Final = (92, 44)
 """Width and height of a cell [units of the drawing]."""
@@ -37,6 +39,7 @@ def heat_map(
     limits: tuple[float, float],
     needed: Mapping[str, Mapping[str, Any]],
     threshold_rad: float,
+    marked: Collection[tuple[int, str]] = (),
 ) -> str:
     """A drawing as SVG, a column per dose and a row per view.
 
@@ -51,6 +54,8 @@ def heat_map(
     needed : view -> ``sign`` and ``photons``
         Photons per frame at the wanted error, as ``answer.needed`` of the summary has them for each method; the
         contour goes through them, and right of it errors are smaller.
+    marked : collection of (dose, view)
+        Cells outside of what the method was trained for.
     """
     left, top, right, bottom = MARGIN
     middle = left + len(doses) * CELL[0] / 2
@@ -68,7 +73,8 @@ def heat_map(
             f'<text class="axis" x="{left - 8}" y="{y + CELL[1] / 2 + 4}" text-anchor="end">{escape(view)}</text>'
         )
         for column, dose in enumerate(doses):
-            rectangle, number = _cell(errors.get((dose, view)), left + column * CELL[0], y, limits)
+            mark = f" {MARK}" if (dose, view) in marked else ""
+            rectangle, number = _cell(errors.get((dose, view)), left + column * CELL[0], y, limits, mark)
             parts.append(rectangle)
             numbers.append(number)
     for column, dose in enumerate(doses):
@@ -80,8 +86,8 @@ def heat_map(
     return "".join([*parts, *numbers, "</svg>"])
 
 
-def _cell(error: float | None, x: float, y: float, limits: tuple[float, float]) -> tuple[str, str]:
-    """Rectangle and number of a cell."""
+def _cell(error: float | None, x: float, y: float, limits: tuple[float, float], mark: str) -> tuple[str, str]:
+    """Rectangle and number of a cell, the number with its mark."""
     frame = f'x="{x}" y="{y}" width="{CELL[0]}" height="{CELL[1]}"'
     place = f'x="{x + CELL[0] / 2}" y="{y + CELL[1] / 2 + 5}" text-anchor="middle"'
     if error is None:
@@ -90,7 +96,7 @@ def _cell(error: float | None, x: float, y: float, limits: tuple[float, float]) 
     level = 0.0 if high <= low else min(1.0, max(0.0, (math.log(error) - low) / (high - low)))
     fill, ink = colour(level), "#fff" if level < DARK else "#000"
     rectangle = f'<rect {frame} fill="{fill}"/>'
-    return rectangle, f'<text class="number" {place} fill="{ink}" stroke="{fill}">{error:.3f}</text>'
+    return rectangle, f'<text class="number" {place} fill="{ink}" stroke="{fill}">{error:.3f}{mark}</text>'
 
 
 def colour(level: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from fly64_assets.evaluation.report.answer import photons_text, ratio_text
 from fly64_assets.evaluation.report.figures import QUANTITIES
 from fly64_assets.evaluation.report.heat_map import heat_map
+from fly64_assets.evaluation.report.outside import MARK, is_outside
 from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, with_spread
 from fly64_assets.evaluation.report.summary import SHOWN_METRICS, overlap_columns
 from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM
@@ -50,7 +51,8 @@ GLOSSARY: Final = {
     "was trained once, on simulated scans of other objects.",
     "half": "The scan is cut in two: networks learn on the train half, and all methods are judged on the test half.",
     "probe overlap": "Of the discs that hold half of the probe's energy. Linear: 1 - distance / diameter to the "
-    "nearest frame, below 0 where the discs do not touch. Area: share of a disc in common with its six nearest.",
+    "nearest frame; where the discs do not touch, the gap between them in diameters. Area: share of a disc in common "
+    "with its six nearest.",
     "uniform object": "An object with the same value on every pixel: the baseline that every method has to beat.",
     "resolution": "Full period [px] at which the Fourier ring correlation falls below the half-bit threshold.",
 }
@@ -77,15 +79,39 @@ def number(value: float | None) -> str:
 
     Examples
     --------
-    >>> number(0.012345), number(1234.5), number(None)
-    ('0.0123', '1,234', '–')
+    >>> number(0.012345), number(0.05), number(1234.5), number(None)
+    ('0.0123', '0.0500', '1,234', '–')
     """
-    return NO_VALUE if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return NO_VALUE if value is None else f"{value:,.0f}" if abs(value) >= 100 else three_digits(value)
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits, zeros at the end too.
+
+    Examples
+    --------
+    >>> three_digits(0.05), three_digits(2.0), three_digits(345.6), three_digits(0.0)
+    ('0.0500', '2.00', '346', '0')
+    """
+    return f"{value:#.3g}".removesuffix(".") if value else "0"
 
 
 def share(value: float | None) -> str:
     """Per cent."""
     return NO_VALUE if value is None else f"{100 * value:.0f} %"
+
+
+def overlap(value: float | None) -> str:
+    """Linear overlap in per cent, or the gap between discs that do not touch, in diameters.
+
+    Examples
+    --------
+    >>> overlap(0.4), overlap(-1.48), overlap(-0.001), overlap(None)
+    ('40 %', 'none: a gap of 1.5 diameters', '0 %', '–')
+    """
+    if value is None or round(value, 2) >= 0:
+        return share(None if value is None else abs(round(value, 2)))
+    return f"none: a gap of {-value:.2g} diameters"
 
 
 def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
@@ -127,10 +153,16 @@ def render_page(template: str, summary: Mapping[str, Any], figures: Mapping[str,
     environment = Environment(
         loader=PackageLoader("fly64_assets.evaluation.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"figure": number, "share": share, "photons": photons_text, "ratio": ratio_text}
+    environment.filters |= {
+        "figure": number,
+        "share": share,
+        "overlap": overlap,
+        "photons": photons_text,
+        "ratio": ratio_text,
+    }
     environment.filters["round_photons"] = lambda value: photons_text({"sign": "", "photons": value})
     environment.filters["bytes"] = lambda value: f"{value / 1e6:,.2f} MB"
-    environment.globals |= {"spread": _metric, "score_cell": score_cell}
+    environment.globals |= {"spread": _metric, "score_cell": score_cell, "is_outside": is_outside, "mark": MARK}
     doses, few = summary["doses"], len(summary["cells"]) <= FEW_CELLS
     return environment.get_template(template).render(
         summary=summary,
@@ -170,6 +202,11 @@ def _heat_maps(summary: Mapping[str, Any]) -> dict[str, str]:
             limits=(min(errors), max(errors)),
             needed={view: found[method] for view, found in needed.items() if method in found},
             threshold_rad=threshold_rad,
+            marked={
+                (cell["dose"], cell["view"])
+                for cell in summary["cells"]
+                if is_outside(cell["splits"].get(JUDGED_SPLIT), method)
+            },
         )
         for method, grid in grids.items()
         if grid
@@ -209,7 +246,7 @@ def score_cell(scores: Mapping[str, Any], method: str, metric: str) -> Any:
     value, reason = result["values"].get(metric), result["reasons"].get(metric, "")
     state, part = scores["limit"]["state"], metric.partition(" ")[2]
     if part == "efficiency":
-        text = state if state != "regular" else "prior" if value is not None and value > 1 else number(value)
+        text = efficiency_text(state, value)
     elif value is not None and state == "singular" and part.startswith(WINDOWED):
         text, reason = NO_VALUE, f"{number(value)}, which means little: {scores['limit']['reason']}"
     else:
@@ -217,6 +254,11 @@ def score_cell(scores: Mapping[str, Any], method: str, metric: str) -> Any:
         if part == "ssim" and method not in (UNIFORM, TRUTH):
             text += f" ({_metric(_score(scores, UNIFORM, metric))})"
     return Markup('<td title="{}">{}</td>').format(reason, text)
+
+
+def efficiency_text(state: str, value: float | None) -> str:
+    """An efficiency, *prior* above 1, or the state of a bound that does not exist."""
+    return state if state != "regular" else "prior" if value is not None and value > 1 else number(value)
 
 
 def data_uri(png: bytes, *, lossless: bool) -> str:
@@ -235,7 +277,7 @@ def _metric(value: float | None, spread: float | None = None) -> str:
     """Three significant digits, whole numbers from 1000 on, and the standard error where there is one."""
     if value is None:
         return NO_VALUE
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else three_digits(value)
     return text if spread is None else f"{text} ± {spread:.1g}"
 
 
@@ -250,6 +292,7 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
         f"# Study {summary['study']}",
         *answer,
         verdicts,
+        *summary["outside_of_training"],
         summary["seeds"],
         *filter(None, [summary.get("view_rule"), summary.get("detector")]),
     ]
@@ -298,7 +341,7 @@ def _errors(summary: Mapping[str, Any], split: str) -> str:
             continue
         row += [str(scores["frames"]), number(scores["photons_per_pixel"]), share(scores["covered_fraction"])]
         row += [share(cell["measured_overlap"].get(split))]
-        row += [_scored(scores["arms"].get(name)) for name in [*methods, UNIFORM]]
+        row += [_scored(scores, name) for name in [*methods, UNIFORM]]
         limit = scores["limit"]
         bound = number(limit["phase_rad"]) if limit["state"] == "regular" else limit["state"]
         rows.append([*row, bound, number(scores["phase_floor_rad"])])
@@ -309,9 +352,8 @@ def _efficiencies(summary: Mapping[str, Any], split: str) -> str:
     rows = []
     for cell in summary["cells"]:
         scores = cell["splits"].get(split, {"arms": {}, "limit": {"state": "regular"}})
-        state, results = scores["limit"]["state"], (scores["arms"].get(name) for name in summary["arms"])
-        values = (result["values"].get("phase efficiency") if result else None for result in results)
-        shown = [number(value) if state == "regular" else state for value in values]
+        values = (_score(scores, name, "phase efficiency") for name in summary["arms"])
+        shown = [efficiency_text(scores["limit"]["state"], value) for value in values]
         rows.append([f"{cell['dose']:,}", cell["view"], *shown])
     return table(["photons / frame", "view", *summary["arms"]], rows)
 
@@ -330,11 +372,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
-def _scored(result: Mapping[str, Any] | None) -> str:
+def _scored(scores: Mapping[str, Any], method: str) -> str:
+    result = scores["arms"].get(method)
     if result is None:
         return "missing"
     value = result["values"].get(DECIDING_SCORE)
     if value is None:
         return str(result["reason"] or "no value")
     text = with_spread(value, result["standard_errors"].get(DECIDING_SCORE))
+    text += f" {MARK}" if is_outside(scores, method) else ""
     return f"{text} (worse than the uniform object)" if result["verdict"] == "worse than flat" else text

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from fly64_assets.evaluation.report.outside import is_outside
 from fly64_assets.evaluation.scores.compare import REFERENCES, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import LEAST_DIFFERENCE, Difference, difference
 from fly64_assets.physics.probe_overlap import DIAMETERS
@@ -121,9 +122,11 @@ def _best(split: Mapping[str, Any]) -> str:
     if uniform is not None:
         numbers += f", uniform object {uniform:.3f} rad"
         if errors[best] >= uniform:
-            return f"no method is better than a uniform object ({numbers})"
+            remark = outside_remark(split, ranking)
+            return f"no method is better than a uniform object ({numbers}{remark})"
         worse = [name for name in ranking if errors[name] >= uniform]
         numbers += f"; {listed(worse)} worse than the uniform object" if worse else ""
+    numbers += outside_remark(split, ranking)
     tied = [best, *(name for name in ranking[1:] if not _distinguishable(split, best, name))]
     if len(tied) == 1:
         return f"{best} is best ({numbers}{_evidence(split, best, ranking[1:])})"
@@ -132,6 +135,12 @@ def _best(split: Mapping[str, Any]) -> str:
     ahead = f", ahead of {behind}" if clear else ""
     reason = _evidence(split, best, tied[1:]) or f"; less than {100 * LEAST_DIFFERENCE:.0f} % apart"
     return f"{listed(tied)} are not distinguishable{ahead} ({numbers}{reason})"
+
+
+def outside_remark(split: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Which of some methods are outside of their training, as the end of a list; empty where none is."""
+    outside = [name for name in names if is_outside(split, name)]
+    return f"; {listed(outside)} outside of its training" if outside else ""
 
 
 def listed(names: Sequence[str]) -> str:

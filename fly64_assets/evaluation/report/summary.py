@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.answer import study_answer
+from fly64_assets.evaluation.report.outside import outside_sentences
 from fly64_assets.evaluation.report.sentences import (
     DECIDING_SCORE,
     cell_name,
@@ -134,9 +135,10 @@ def study_heading(
 
 
 def study_records(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The summaries (``rows``) of all cells, and which of their stages were skipped, failed, or are out of date."""
+    """The summaries (``rows``) of all cells, and what was skipped, failed, is out of date, or outside of a training."""
     return {
         "cells": list(rows),
+        "outside_of_training": outside_sentences(rows),
         "overlap_counts": list(dict.fromkeys(text for row in rows for text in row["overlap_counts"].values())),
         "skips": list(_stages_with(cells, "skipped")),
         "failures": list(_stages_with(cells, "failed")),
@@ -229,6 +231,8 @@ def split_scores(
             "reasons": {f"{row['part']} {row['metric']}": row["reason"] for row in own_rows if row["reason"]},
             "samples": {str(repeat): value for repeat, value in samples[name].get(deciding, {}).items()},
         }
+        if "outside_of_training" in result:
+            methods[name]["outside_of_training"] = list(result["outside_of_training"])
     return {
         "arms": methods,
         "repeats": list(repeats),

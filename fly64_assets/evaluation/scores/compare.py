@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -61,7 +61,8 @@ class SplitInput:
 
     ``methods`` holds reconstructions (H, W) on the truth's grid, or why there is none; ``scan_box`` is that of the
     split's baseline positions. For a method that refined the probe a phase ramp is ambiguous; to one with a learned
-    prior the bound for unbiased estimates does not apply.
+    prior the bound for unbiased estimates does not apply. ``outside`` has sentences on what of the split lies outside
+    of a method's training.
     """
 
     measurement: Measurement
@@ -69,6 +70,7 @@ class SplitInput:
     scan_box: ScanBox
     refined_probe: frozenset[str] = frozenset()
     learned: frozenset[str] = frozenset()
+    outside: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,27 @@ class MethodResult:
     """Whether a method could be scored (outcome) and how good it is (verdict): two separate things.
 
     ``outcome`` is ``compared``, ``missing`` or ``failed``; ``verdict`` is that of
-    :func:`~fly64_assets.evaluation.scores.verdicts.uniform_verdict`.
+    :func:`~fly64_assets.evaluation.scores.verdicts.uniform_verdict`; ``outside`` says what of the split lies outside
+    of the method's training.
     """
 
     outcome: str
     reason: str | None
     verdict: str | None
     alignment: Alignment | None
+    outside: Sequence[str] = ()
+
+    @property
+    def verdict_text(self) -> str | None:
+        """The verdict in words, or why there is none, and what lies outside of the method's training."""
+        text = VERDICT_TEXTS[self.verdict] if self.verdict else self.reason
+        return f"{text}; outside of its training: {', '.join(self.outside)}" if self.outside else text
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON types; ``outside_of_training`` only where there is something to say."""
         alignment = self.alignment.to_dict() if self.alignment else None
-        return {"outcome": self.outcome, "reason": self.reason, "verdict": self.verdict, "alignment": alignment}
+        document = {"outcome": self.outcome, "reason": self.reason, "verdict": self.verdict, "alignment": alignment}
+        return document | ({"outside_of_training": list(self.outside)} if self.outside else {})
 
 
 @dataclass(frozen=True)
@@ -151,9 +162,7 @@ class SplitComparison:
         else:
             headlines[f"phase_limit_rad_{self.split}"] = bound
         headlines[f"verdicts_{self.split}"] = {
-            name: VERDICT_TEXTS[result.verdict] if result.verdict else result.reason
-            for name, result in self.methods.items()
-            if name not in REFERENCES
+            name: result.verdict_text for name, result in self.methods.items() if name not in REFERENCES
         }
         sentences = "; ".join(str(contest["sentence"]) for contest in self.contests)
         return headlines | {f"contest_{self.split}": sentences or "nothing to compare"}
@@ -265,8 +274,7 @@ def compare_split(
     uniform = np.broadcast_to(np.ones((), dtype=truth.dtype), truth.shape)
     results: dict[str, MethodResult] = {}
     for name, candidate in {**data.methods, UNIFORM: uniform, TRUTH: truth}.items():
-        ramp = name in data.refined_probe
-        results[name] = aligned_result(candidate, truth, region, evaluation.max_shift_px, remove_ramp=ramp)
+        results[name] = aligned_result(candidate, truth, region, evaluation.max_shift_px, name, data)
     fields = {name: result.alignment for name, result in results.items() if result.alignment}
     likelihood = nll_excess(fields, truth, m)
     photons = photon_budget(region.illumination, truth, region.mask, m.intensity_scale, m.frames)
@@ -303,17 +311,18 @@ def aligned_result(
     truth: NDArray[np.complexfloating],
     region: Region,
     max_shift_px: float,
-    *,
-    remove_ramp: bool,
+    method: str,
+    data: SplitInput,
 ) -> MethodResult:
-    """Result of a method before its verdict."""
+    """Result of a method before its verdict; ``data`` says what is known of the method."""
     if isinstance(candidate, str):
         return MethodResult("missing", candidate, None, None)
+    ramp, outside = method in data.refined_probe, data.outside.get(method, ())
     try:
-        aligned = align(candidate, truth, region.mask, max_shift_px=max_shift_px, remove_ramp=remove_ramp)
+        aligned = align(candidate, truth, region.mask, max_shift_px=max_shift_px, remove_ramp=ramp)
     except ValueError as error:
-        return MethodResult("failed", str(error), None, None)
-    return MethodResult("compared", None, None, aligned)
+        return MethodResult("failed", str(error), None, None, outside)
+    return MethodResult("compared", None, None, aligned, outside)
 
 
 def _method_scores(

@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
-from fly64_assets.evaluation.report.page import data_uri, render_markdown, render_report, score_cell
+from fly64_assets.evaluation.report.page import (
+    data_uri,
+    overlap,
+    render_markdown,
+    render_report,
+    score_cell,
+    three_digits,
+)
 from fly64_assets.evaluation.report.plots import study_plots
 
 
@@ -57,7 +64,7 @@ def test_the_page_is_whole_self_contained_and_escaped(summary, page):
     assert page.count("worse than the uniform object") >= 1
     assert "flat" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).split("<h2>Provenance")[0].replace("-flat", "")
     value = summary["cells"][0]["splits"]["test"]["arms"]["pinn"]["values"]["phase rmse"]
-    assert f"<td>{value:.3g}</td>" in page
+    assert f"<td>{three_digits(value)}</td>" in page
     assert not re.search(r"\bnan\b", re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).lower())
 
 
@@ -107,14 +114,31 @@ def test_bounds_are_folded_away_and_an_efficiency_above_one_is_called_prior(summ
     one["arms"]["lsqml"]["values"]["phase efficiency"] = 0.25
     text = render_report(above, {})
     assert "324" not in text
-    assert re.search(r'<td title="[^"]*">prior</td><td title="[^"]*">0.25</td>', text)
+    assert re.search(r'<td title="[^"]*">prior</td><td title="[^"]*">0.250</td>', text)
     assert text.index("<details><summary>Bound of unbiased") < text.index(">prior</td>")
+    table = render_markdown(above).split("## Efficiency")[2].split("##")[0]
+    assert "324" not in table
+    assert "| prior | 0.250 |" in table
     assert "one above 1 that a prior or regularisation dominates" in text
     one["limit"] |= {"state": "singular", "reason": "singular: 28 groups without common light", "phase_rad": None}
     text = render_report(above, {})
     assert "No bound: singular: 28 groups without common light" in text
     assert ">singular</td>" in text
     assert "| singular |" in render_markdown(above)
+
+
+def test_probes_that_do_not_touch_have_a_gap_and_no_negative_overlap(summary):
+    """1 - d/D of -1.48: the next disc is 2.48 diameters away, so that 1.48 diameters between them are dark."""
+    apart = copy.deepcopy(summary)
+    means = {"nearest": -1.48, "nearest_low": -1.5, "six": -2.0, "six_low": -2.1}
+    discs = {
+        name: {"linear": means, "area": dict.fromkeys(means, 0.0)} for name in ("half_energy", "energy_90", "fwhm")
+    }
+    apart["cells"][0]["probe_overlap"] = {"test": {"discs": discs, "windows": means}}
+    page = render_report(apart, {})
+    assert ">none: a gap of 1.5 diameters</td><td>0 %</td>" in page
+    assert "-148" not in page
+    assert overlap(0.42) == "42 %"
 
 
 def test_scores_of_neighbouring_pixels_are_not_shown_where_most_were_not_measured(summary):
@@ -124,7 +148,7 @@ def test_scores_of_neighbouring_pixels_are_not_shown_where_most_were_not_measure
     one["limit"] |= {"state": "singular", "reason": "singular: no common light", "phase_rad": None}
     for metric in ("phase ssim", "complex frc_half_bit"):
         assert re.fullmatch(r'<td title="[^"]*(?:means little|resolved)[^"]*">–</td>', score_cell(one, "pinn", metric))
-    assert score_cell(one, "pinn", "phase rmse").endswith(f">{one['arms']['pinn']['values']['phase rmse']:.3g}</td>")
+    assert score_cell(one, "pinn", "phase rmse").endswith(f">{one['arms']['pinn']['values']['phase rmse']:#.3g}</td>")
 
 
 def test_a_similarity_has_that_of_the_uniform_object_beside_it(summary, page):
@@ -132,10 +156,10 @@ def test_a_similarity_has_that_of_the_uniform_object_beside_it(summary, page):
     for part in ("phase", "amplitude"):
         uniform = scores["flat"]["values"][f"{part} ssim"]
         for method in ("pinn", "lsqml"):
-            assert f">{scores[method]['values'][f'{part} ssim']:.3g} ({uniform:.3g})</td>" in page
+            assert f">{scores[method]['values'][f'{part} ssim']:#.3g} ({uniform:#.3g})</td>" in page
     cells = page.split('<h2 id="numbers">')[0]
     assert "SSIM" not in cells
-    assert f"<td>{scores['pinn']['values']['amplitude rmse']:.3g}</td>" in cells
+    assert f"<td>{scores['pinn']['values']['amplitude rmse']:#.3g}</td>" in cells
 
 
 def test_page_and_text_name_seeds_and_say_what_an_overlap_counts(summary, page):

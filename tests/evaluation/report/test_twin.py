@@ -144,4 +144,4 @@ def test_the_page_refers_to_nothing_outside():
     assert "<script" not in page
     assert "the same winner" in page
     assert "Nowhere: every pair" in page
-    assert "| 1,000 / dense | pinn | 10 | 10 |" in render_twin_markdown(found)
+    assert "| 1,000 / dense | pinn | 10.0 | 10.0 |" in render_twin_markdown(found)

@@ -13,6 +13,7 @@ from fly64_assets.evaluation.report.measured.calibration import calibration_line
 from fly64_assets.evaluation.report.measured.plots import HALVES
 from fly64_assets.evaluation.report.measured.sentences import BETTER, COMPLEMENT, LEFT_OUT, score_text
 from fly64_assets.evaluation.report.measured.summary import SHOWN_METRICS
+from fly64_assets.evaluation.report.outside import MARK, is_outside
 from fly64_assets.evaluation.report.page import (
     GLOSSARY,
     NO_VALUE,
@@ -71,6 +72,7 @@ def render_measured_markdown(summary: Mapping[str, Any]) -> str:
         "\n".join(f"- {verdict['sentence']}" for verdict in summary["verdicts"]),
         summary["meaning"],
         summary["reference_bias"],
+        *summary["outside_of_training"],
         summary["seeds"],
     ]
     for split in SPLITS:
@@ -112,6 +114,7 @@ def _scored(scores: Mapping[str, Any], name: str, score: str) -> str:
     text = score_text(scores, name, score)
     if text is None:
         return str(result["reason"] or NO_VALUE)
+    text += f" {MARK}" if is_outside(scores, name) else ""
     if score == COMPLEMENT and name != UNIFORM and result["verdict"] != BETTER:
         return f"{text} ({VERDICT_TEXTS.get(result['verdict'], 'no verdict')})"
     return text

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fly64_assets.evaluation.counts.contests import repeated_tests
 from fly64_assets.evaluation.counts.judge import PRIMARY
-from fly64_assets.evaluation.report.sentences import brief, listed
+from fly64_assets.evaluation.report.sentences import brief, listed, outside_remark
 from fly64_assets.evaluation.scores.compare import REFERENCES, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import ALPHA
 from fly64_assets.physics.scan import JUDGED_SPLIT
@@ -82,6 +82,7 @@ def best(split: Mapping[str, Any]) -> dict[str, Any]:
     details = ", ".join(f"{name} {score_text(split, name, COMPLEMENT)}" for name in ranking.names)
     if (uniform := score_text(split, UNIFORM, COMPLEMENT)) is not None:
         details += f", uniform object {uniform}"
+    details += outside_remark(split, ranking.names)
     good = [name for name in ranking.names if split["arms"][name]["verdict"] == BETTER]
     if not good:
         return {"leaders": [], "headline": "no method is shown to be better than a uniform object", "details": details}

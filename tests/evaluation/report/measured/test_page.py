@@ -109,7 +109,7 @@ def test_health_and_cost_of_the_calibration_are_on_the_page_and_in_the_text(summ
     for text in (words(page), render_measured_markdown(summary)):
         assert "71 epochs, epoch 61 kept; stopped: the counts kept aside became less probable; 512 s" in text
         assert "deviance per measured pixel 1.31, where Poisson counts of a perfect model have 1.02" in text
-        assert "half-bit at 3.1 px full period" in text
+        assert "half-bit at 3.10 px full period" in text
         assert "as stored has the deviance 1.4 per pixel" in text
         assert "a smooth background of 812 counts explains 65 %" in text
         assert "power in the border of the far field" in text
