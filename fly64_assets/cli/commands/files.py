@@ -89,7 +89,7 @@ def bundle_show(file: Path, as_json: bool) -> None:
 
     \b
     Example:
-      fly64 bundle show data/demo/.../pinn/wts.h5.zip
+      fly64 bundle show data/demo/*/training/dose_1000/dense/gs2/pinn/wts.h5.zip
     """
     from fly64_assets.pinn.bundle import read_bundle
 

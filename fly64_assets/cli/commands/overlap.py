@@ -80,16 +80,19 @@ def overlap(
 ) -> None:
     """Cut the overlap views of every cell, or measure a FILE.
 
-    Without a FILE this is the phase between `fly64 generate` and `fly64 train`. With a FILE, any NPZ with xcoords and
-    ycoords, it prints how much the probe overlaps between that file's positions, and touches no study: area metrics
-    of discs that hold half of the energy, then linear and area overlap with the nearest neighbours for three meanings
-    of the probe's diameter, beside the overlap of the windows.
+    Two uses under one name; options of the one are refused in the other.
+
+    Without a FILE: the phase of a study between `fly64 generate` and `fly64 train`. What it cut is in the report.
+
+    With a FILE, any NPZ with xcoords and ycoords: how much the probe overlaps between that file's positions. No study
+    is touched. Area metrics of discs that hold half of the energy, then linear and area overlap with the nearest
+    neighbours for three meanings of the probe's diameter, beside the overlap of the windows.
 
     \b
     Example:
       fly64 overlap scan.npz
       fly64 overlap scan.npz --gridsize 2 --s-img 0.8 --json    # groups of four frames, four fifths of the frames
-      fly64 overlap --dose 1e3 --view dense                     # the phase
+      fly64 overlap --dose 1e3 --view dense                     # the phase, of one cell
     """
     _check_options(file)
     if file is None:

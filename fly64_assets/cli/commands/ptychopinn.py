@@ -77,7 +77,7 @@ def legacy_export(file: Path, out: Path, force: bool) -> None:
 
     \b
     Example:
-      fly64 legacy export data/demo/.../patched_train.npz for_ptychopinn.npz
+      fly64 legacy export data/demo/*/dose_1000/patched_train.npz for_ptychopinn.npz
     """
     from fly64_assets.ptychopinn.data_sets import export_data_set
 

@@ -60,7 +60,7 @@ def resolution(
 
     \b
     Example:
-      fly64 resolution data/demo/BASE_ID/dose_10000/dense/dense_test.npz
+      fly64 resolution data/demo/*/dose_10000/dense/dense_test.npz
       fly64 resolution mine.npz --save halves  # then reconstruct the halves in any other way, and
       fly64 resolution mine.npz --objects a.npz b.npz
     """

@@ -91,7 +91,7 @@ def train(options: RunOptions, allow_missing: bool, **asked: Any) -> None:
 
     \b
     Example:
-      fly64 train --gridsize 2 --accelerator cpu --deterministic --num-workers 0 --logger csv
+      fly64 train --dose 1e3 --accelerator cpu --deterministic
       fly64 train --dose 1e4 --view dense --backend tensorflow
     """
     run_phase(options, "train", allow_missing, asked)

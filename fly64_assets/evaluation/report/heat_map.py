@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.outside import MARK
+from fly64_assets.evaluation.report.sentences import three_digits
 
 CELL: Final = (92, 44)
 """Width and height of a cell [units of the drawing]."""
@@ -96,7 +97,7 @@ def _cell(error: float | None, x: float, y: float, limits: tuple[float, float], 
     level = 0.0 if high <= low else min(1.0, max(0.0, (math.log(error) - low) / (high - low)))
     fill, ink = colour(level), "#fff" if level < DARK else "#000"
     rectangle = f'<rect {frame} fill="{fill}"/>'
-    return rectangle, f'<text class="number" {place} fill="{ink}" stroke="{fill}">{error:.3f}{mark}</text>'
+    return rectangle, f'<text class="number" {place} fill="{ink}" stroke="{fill}">{three_digits(error)}{mark}</text>'
 
 
 def colour(level: float) -> str:
@@ -149,6 +150,6 @@ def _spoken(method: str, errors: Grid, doses: Sequence[int], views: Sequence[str
     """What the drawing shows, for who does not see it."""
     rows = []
     for view in views:
-        found = (f"{errors[dose, view]:.3f} at {dose:,}" for dose in doses if (dose, view) in errors)
+        found = (f"{three_digits(errors[dose, view])} at {dose:,}" for dose in doses if (dose, view) in errors)
         rows.append(f"{view}: {', '.join(found) or 'no result'}")
     return f"Phase error of {method} in rad by view and photons per frame. {'; '.join(rows)}."

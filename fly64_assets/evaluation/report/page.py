@@ -15,7 +15,7 @@ from fly64_assets.evaluation.report.answer import photons_text, ratio_text
 from fly64_assets.evaluation.report.figures import QUANTITIES
 from fly64_assets.evaluation.report.heat_map import heat_map
 from fly64_assets.evaluation.report.outside import MARK, is_outside
-from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, with_spread
+from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, three_digits, with_spread
 from fly64_assets.evaluation.report.summary import SHOWN_METRICS, overlap_columns
 from fly64_assets.evaluation.scores.compare import TRUTH, UNIFORM
 from fly64_assets.evaluation.scores.verdicts import VERDICT_TEXTS
@@ -83,17 +83,6 @@ def number(value: float | None) -> str:
     ('0.0123', '0.0500', '1,234', '–')
     """
     return NO_VALUE if value is None else f"{value:,.0f}" if abs(value) >= 100 else three_digits(value)
-
-
-def three_digits(value: float) -> str:
-    """Three significant digits, zeros at the end too.
-
-    Examples
-    --------
-    >>> three_digits(0.05), three_digits(2.0), three_digits(345.6), three_digits(0.0)
-    ('0.0500', '2.00', '346', '0')
-    """
-    return f"{value:#.3g}".removesuffix(".") if value else "0"
 
 
 def share(value: float | None) -> str:

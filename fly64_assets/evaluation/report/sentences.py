@@ -118,9 +118,9 @@ def _best(split: Mapping[str, Any]) -> str:
     ranking = sorted(errors, key=errors.__getitem__)
     best = ranking[0]
     spreads = {name: split["arms"][name].get("standard_errors", {}).get(DECIDING_SCORE) for name in ranking}
-    numbers = ", ".join(f"{name} {with_spread(errors[name], spreads[name], 3)}" for name in ranking)
+    numbers = ", ".join(f"{name} {with_spread(errors[name], spreads[name])}" for name in ranking)
     if uniform is not None:
-        numbers += f", uniform object {uniform:.3f} rad"
+        numbers += f", uniform object {three_digits(uniform)} rad"
         if errors[best] >= uniform:
             remark = outside_remark(split, ranking)
             return f"no method is better than a uniform object ({numbers}{remark})"
@@ -148,9 +148,26 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def with_spread(value: float, spread: float | None, digits: int = 4) -> str:
-    """Value and its standard error, where there is one."""
-    return f"{value:.{digits}f}" if spread is None else f"{value:.{digits}f} ± {spread:.{digits}f}"
+def with_spread(value: float, spread: float | None) -> str:
+    """Three digits of a value, and its standard error where there is one.
+
+    Examples
+    --------
+    >>> with_spread(0.05, None), with_spread(0.04194, 0.00123)
+    ('0.0500', '0.0419 ± 0.001')
+    """
+    return three_digits(value) if spread is None else f"{three_digits(value)} ± {spread:.1g}"
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits, zeros at the end too.
+
+    Examples
+    --------
+    >>> three_digits(0.05), three_digits(2.0), three_digits(345.6), three_digits(0.0)
+    ('0.0500', '2.00', '346', '0')
+    """
+    return f"{value:#.3g}".removesuffix(".") if value else "0"
 
 
 def _distinguishable(split: Mapping[str, Any], first: str, second: str) -> bool:

@@ -92,8 +92,8 @@ def test_the_text_holds_every_score_and_the_document_is_json():
     )
     json.dumps(found, allow_nan=False)
     text = render_against(found)
-    assert "| 1,000 / dense | test | pinn | 0.1000 ± 0.0100 | 0.2000 ± 0.0100 | -50.0 % | better |" in text
-    assert "| 1,000 / dense | test | lsqml | 0.2000 | – | – | only here |" in text
+    assert "| 1,000 / dense | test | pinn | 0.100 ± 0.01 | 0.200 ± 0.01 | -50.0 % | better |" in text
+    assert "| 1,000 / dense | test | lsqml | 0.200 | – | – | only here |" in text
     assert "1 better, 1 only here" in text
 
 

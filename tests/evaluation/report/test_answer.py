@@ -76,7 +76,7 @@ def test_the_contour_goes_through_the_photons_needed():
     assert f'd="M{x:.1f} {top} L{x:.1f} {top + CELL[1]}"' in drawing
     assert f'fill="{colour(0.0)}"' in drawing
     assert f'fill="{colour(1.0)}"' in drawing
-    assert "dense: 0.200 at 100, 0.020 at 10,000" in drawing
+    assert "dense: 0.200 at 100, 0.0200 at 10,000" in drawing
 
 
 def test_a_cell_without_result_is_drawn_as_such():

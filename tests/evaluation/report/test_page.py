@@ -12,15 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
-from fly64_assets.evaluation.report.page import (
-    data_uri,
-    overlap,
-    render_markdown,
-    render_report,
-    score_cell,
-    three_digits,
-)
+from fly64_assets.evaluation.report.page import data_uri, overlap, render_markdown, render_report, score_cell
 from fly64_assets.evaluation.report.plots import study_plots
+from fly64_assets.evaluation.report.sentences import three_digits
 
 
 class Page(HTMLParser):
