@@ -236,7 +236,11 @@ def _digest(rows: Iterator[Row]) -> str:
 
 
 def _prepared(database: Database) -> sa.Engine:
-    """The database with Dagster's tables, made by Dagster's own code."""
+    """The database with Dagster's tables, made by Dagster's own code, and with UTC as the time zone of this user.
+
+    Dagster takes the database's clock for UTC: in a zone west of it a run that was just created would be hours old, and
+    Dagster's monitoring would fail it because it took too long to start.
+    """
     try:
         from dagster_postgres import DagsterPostgresStorage
         from dagster_postgres.utils import DagsterPostgresException
@@ -247,8 +251,10 @@ def _prepared(database: Database) -> sa.Engine:
     url = database.url()
     engine = sa.create_engine(url)
     try:
-        with engine.connect():  # Dagster would try for half a minute
-            pass
+        with engine.begin() as connection:  # Dagster would try for half a minute
+            name = engine.dialect.identifier_preparer.quote_identifier(database.name)
+            connection.execute(sa.text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET timezone TO 'UTC'"))
+        engine.dispose()  # the zone is that of new connections
         DagsterPostgresStorage(url.render_as_string(hide_password=False))
     except (sa.exc.DBAPIError, DagsterPostgresException) as error:
         raise Fly64Error(_refused(database, error)) from error

@@ -35,7 +35,7 @@ class Server:
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
         self._call("initdb", "-D", "data", "-U", USER, "--pwfile=password", "-A", "scram-sha-256", "-E", "UTF8", "-N")
-        # Another time zone than UTC: the times of events must not depend on the server's.
+        # Another time zone than UTC: the times of runs and events must not depend on the server's.
         settings = f"\nport = {self.port}\nlisten_addresses = '{HOST}'\nunix_socket_directories = ''\nfsync = off\n"
         settings += "timezone = 'America/Chicago'\nmax_connections = 200\n"
         with (self.folder / "data/postgresql.conf").open("a") as file:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from endtoend.client import Client, tag
 from endtoend.services import BIN, HOST, Services, free_port, until
 from endtoend.storm import PAGES, storm
 
-from fly64_assets.automation.moving import Database
+from fly64_assets.automation.moving import Database, _prepared
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.store.keys import Dose
 from fly64_assets.study.intake import npz_bytes, recipe_base
@@ -38,6 +39,7 @@ class Shared(Services):
         super().__init__(folder)
         settings = self.home / "dagster.yaml"
         os.environ["FLY64_POSTGRES_PASSWORD"] = PASSWORD
+        _prepared(Database.from_url(url)).dispose()
         storage = yaml.safe_dump({"storage": Database.from_url(url).settings()})
         settings.write_text(f"{settings.read_text()}\n{storage}")
         self.second_port = free_port()
@@ -159,6 +161,14 @@ def test_the_server_restarts_in_the_middle(shared: Shared, client: Client, grown
     server.stop("immediate")
     time.sleep(3)
     server.start()
+
+    def answers() -> bool:
+        with suppress(AssertionError, OSError):
+            return bool(client.backfill_state(backfill))
+        return False
+
+    # Connections that were open before give an error once each; then there are new ones.
+    until(lambda: all(answers() for _ in range(5)), 120, "the webserver's answers")
     end = client.ended(backfill, 1800)
     assert end["status"] == "COMPLETED_SUCCESS", end
     states = {
