@@ -29,7 +29,7 @@ from matplotlib.patches import Rectangle
 
 from fly64_assets.cli.main import main as main_command
 from fly64_assets.evaluation.atlas.cells import UNIFORM, Row, by_sample, geometric_mean, methods_of, read_rows
-from fly64_assets.evaluation.atlas.contests import Contest, contests, paired
+from fly64_assets.evaluation.atlas.contests import Contest, contests, independent, paired
 from fly64_assets.evaluation.atlas.forecast import forecast, judge
 from fly64_assets.evaluation.atlas.law import OBJECT_TERMS, Quantity, fit_law
 
@@ -79,17 +79,17 @@ def network_over_best(rows: Sequence[Row]) -> Iterator[str]:
     """A network's error over that of the best iterative method of each sample."""
     for network, dose in itertools.product(NETWORKS, sorted({row.dose for row in rows})):
         own = [row for row in rows if row.dose == dose]
-        pairs = []
+        best = []
         for found in by_sample(own).values():
-            others = [row.error for name, row in found.items() if name not in (*NETWORKS, UNIFORM)]
+            others = [row for name, row in found.items() if name not in (*NETWORKS, UNIFORM)]
             if network in found and others:
-                pairs.append((found[network].error, min(others)))
-        if pairs:
-            ratio, low, high, p = paired(pairs)
+                best.append((found[network], min(others, key=lambda row: row.error)))
+        if best:
+            ratio, low, high, p = paired(pairs := independent(best))
             yield (
                 f"- {geometric_mean([row.photons for row in own]):.3g} photons per pixel: `{network}` has {ratio:.3f} "
                 f"({low:.3f}–{high:.3f}) of the error of the best iterative method of each sample, geometric mean over "
-                f"{len(pairs)} samples (p = {p:.2g}, not corrected)."
+                f"{len(best)} samples (p = {p:.2g} over {len(pairs)} pairs of kind and probe, not corrected)."
             )
 
 
@@ -158,13 +158,15 @@ def judgements(rows: Sequence[Row]) -> str:
     return table([*head, "in quantiles of rows", "interval: divided and multiplied by"], lines)
 
 
-def processor_hours(rows: Sequence[Row]) -> str:
+def hours_of_stages(rows: Sequence[Row]) -> str:
+    """Hours of the stages of the first seed, which a campaign has made; those of `seeds.py` are of no stage."""
     seconds = dict.fromkeys(methods_of(rows), 0.0)
+    first = min(row.values.get("seed", "") for row in rows)
     for row in rows:
-        if row.method in seconds:
+        if row.method in seconds and row.values.get("seed", "") == first:
             seconds[row.method] += sum(float(row.values[name] or 0) for name in ("seconds", "training_seconds"))
     words = ", ".join(f"`{method}` {value / 3600:.2f} h" for method, value in seconds.items())
-    return f"Hours by the clock of the methods' stages: {words}."
+    return f"Hours by the clock of the methods' stages, first seed: {words}."
 
 
 def error_figure(rows: Sequence[Row]) -> Figure:
@@ -235,7 +237,7 @@ def text_of(rows: Sequence[Row]) -> str:
     held_out = [row for row in rows if not row.tunable]
     parts += ["### The law of the phase error\n", coefficients(held_out, "error")]
     parts += ["### The law of the resolution\n", coefficients(held_out, "resolution")]
-    parts += ["### On kinds left out\n", judgements(held_out), processor_hours(rows) + "\n"]
+    parts += ["### On kinds left out\n", judgements(held_out), hours_of_stages(rows) + "\n"]
     return "\n".join(parts)
 
 

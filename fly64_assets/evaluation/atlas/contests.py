@@ -3,6 +3,9 @@
 Errors of two methods are paired by sample; the test is Student's t on the logarithms of their ratios, and significance
 is corrected for all tests of the atlas by Holm's method (Scand. J. Statist. 6, 65, 1979). (A signed-rank test of eight
 samples has no p below 0.008: over twenty cells it could never be significant.)
+
+Seeds of one kind of object and one probe are repeats, and no further kinds: their ratios are averaged before the test,
+where enough kinds and probes are left (:func:`independent`).
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Contest:
     ratio, low, high : float
         Error of the best over that of the second, geometric mean, and its 95 % confidence interval over samples.
     samples : int
-        Samples that all methods have.
+        Independent samples that all methods have, as :func:`independent` counts them.
     p : float
         Two-sided p of the paired test; 1 where there are too few samples.
     p_holm : float
@@ -91,7 +94,8 @@ def contests(rows: Sequence[Row]) -> list[Contest]:
 def _contest(dose: int, view: str, methods: Sequence[str], samples: Sequence[dict[str, Row]]) -> Contest:
     errors = {method: geometric_mean([found[method].error for found in samples]) for method in methods}
     best, second = sorted(methods, key=errors.__getitem__)[:2]
-    ratio, low, high, p = paired([(found[best].error, found[second].error) for found in samples])
+    pairs = independent([(found[best], found[second]) for found in samples])
+    ratio, low, high, p = paired(pairs)
     uniform = [found[UNIFORM].error for found in samples if UNIFORM in found]
     return Contest(
         dose=dose,
@@ -103,10 +107,24 @@ def _contest(dose: int, view: str, methods: Sequence[str], samples: Sequence[dic
         ratio=ratio,
         low=low,
         high=high,
-        samples=len(samples),
+        samples=len(pairs),
         p=p,
         p_holm=p,
     )
+
+
+def independent(pairs: Sequence[tuple[Row, Row]]) -> list[tuple[float, float]]:
+    """Pairs of errors of which each says something of its own: geometric means over seeds, for each kind and probe.
+
+    With fewer than four kinds and probes every seed is a pair; a test then speaks of these kinds alone.
+    """
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for one, other in pairs:
+        groups.setdefault((one.kind, one.probe), []).append((one.error, other.error))
+    if len(groups) < LEAST_PAIRS:
+        return [(one.error, other.error) for one, other in pairs]
+    means = ([geometric_mean(errors) for errors in zip(*group, strict=True)] for group in groups.values())
+    return [(one, other) for one, other in means]
 
 
 def paired(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:

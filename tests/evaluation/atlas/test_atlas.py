@@ -8,7 +8,7 @@ from fixtures.atlas import DOSES, KINDS, VIEWS, made_up
 from scipy.stats import ttest_1samp
 
 from fly64_assets.evaluation.atlas.cells import by_sample, geometric_mean, methods_of, read_rows
-from fly64_assets.evaluation.atlas.contests import contests, holm, paired
+from fly64_assets.evaluation.atlas.contests import contests, holm, independent, paired
 from fly64_assets.study.campaign import COLUMNS
 
 
@@ -42,7 +42,7 @@ def test_who_wins_is_found_where_it_is_so_and_nowhere_else():
     for contest in found:
         expected = {100: "two", 1_000_000: "one"}.get(contest.dose, "")
         assert contest.winner == expected, contest
-        assert contest.samples == len(KINDS) * 2 * 2
+        assert contest.samples == len(KINDS) * 2  # seeds of a kind and probe are averaged
         assert contest.low < contest.ratio < contest.high
         assert contest.uniform == pytest.approx(0.5)
         assert contest.p_holm >= contest.p
@@ -50,6 +50,21 @@ def test_who_wins_is_found_where_it_is_so_and_nowhere_else():
     assert (first.dose, first.view) == (100, "four")
     assert first.ratio == pytest.approx(0.8, rel=0.03)
     assert first.errors["two"] / first.errors["one"] == pytest.approx(first.ratio)
+
+
+def test_seeds_of_one_kind_are_no_further_kinds():
+    """Half of the kinds are better with one method, the others with the other: more seeds must not make a winner."""
+
+    def by_kind(kind, _dose):
+        return 0.75 if kind in ("texture", "cells", "smooth", "edges") else 1.25
+
+    found = contests(rows_of(noise=0.01, ratio=by_kind, seeds=tuple(range(1, 13))))
+    assert {contest.samples for contest in found} == {len(KINDS) * 2}
+    assert not any(contest.winner for contest in found)
+    # With fewer than four kinds and probes the seeds are all that there is.
+    rows = [row for row in rows_of(seeds=(1, 2, 3, 4, 5)) if row.kind == "cells"]
+    pairs = [(found["one"], found["two"]) for found in by_sample(rows).values()]
+    assert independent(pairs) == [(one.error, two.error) for one, two in pairs]
 
 
 def test_only_samples_that_all_methods_have_are_compared():
