@@ -6,6 +6,7 @@ import statistics
 from table_rows import DOSES, ITERATIVE, NETWORK, Cell, Contest, first, one, rows_of, shown, table
 
 PRETRAINED, STARTED = "pretrained", "pinn_pretrained"
+SECONDS = "reconstruction_cpu_s"
 
 
 def pretrained(contest: Contest) -> str:
@@ -19,8 +20,8 @@ def pretrained(contest: Contest) -> str:
         faster = solver / seconds if solver and seconds else None
         numbers = [
             one(_ratio(contest, found, cell), ".2f"),
-            one(solver, ".1f"),
-            one(seconds, ".2f"),
+            shown(found.values(cell, "lsqml", SECONDS), 1),
+            shown(found.values(cell, PRETRAINED, SECONDS), 2),
             one(faster, ".1f"),
         ]
         rows.append([name, view, f"{dose:,}", *(shown(values, 4) for values in errors), *numbers])
@@ -60,6 +61,24 @@ def started(contest: Contest) -> str:
         ],
         rows,
     )  # fmt: skip
+
+
+def short_path(_contest: Contest) -> str:
+    """Error of the network of a cell against the likelihood steps at each weight, and mean processor seconds."""
+    rows = rows_of("short_path.csv")
+    starts, steps = ("likelihood", "pretrained"), sorted({int(row["steps"]) for row in rows})
+    arms = [(start, str(count)) for start in starts for count in steps]
+    places = list(dict.fromkeys((row["object"], row["dose"]) for row in rows))
+    values = {(row["object"], row["dose"], row["start"], row["steps"]): row for row in rows}
+    places = [place for place in places if all((*place, *arm) in values for arm in arms)]
+    lines = [
+        [name, f"{int(dose):,}", *(f"{float(values[name, dose, *arm]['phase_rmse']):.4f}" for arm in arms)]
+        for name, dose in places
+    ]
+    seconds = (statistics.mean(float(values[*place, *arm]["seconds"]) for place in places) for arm in arms)
+    lines.append(["processor seconds, mean", "", *(f"{value:.0f}" for value in seconds)])
+    heads = [f"{count} steps{', `start: pretrained`' if start == 'pretrained' else ''}" for start, count in arms]
+    return table(["object", "photons / frame", *heads], lines)
 
 
 def pretrained_findings(contest: Contest) -> str:
@@ -103,5 +122,5 @@ def _ratio(contest: Contest, found: Contest, cell: Cell, method: str = PRETRAINE
 
 
 def _seconds(found: Contest, cell: Cell, method: str) -> float | None:
-    values = found.values(cell, method, "reconstruction_cpu_s")
+    values = found.values(cell, method, SECONDS)
     return statistics.mean(values.values()) if values else None

@@ -44,7 +44,7 @@ def measured(design: StudyDesign, cell: Cell, start: str, steps: int) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", nargs="+", default=TUNING, choices=TUNING)
+    parser.add_argument("--objects", nargs="+", default=["tune_particles", "tune_slow"], choices=TUNING)
     parser.add_argument("--doses", nargs="+", type=lambda text: int(float(text)), default=[1_000, 10_000])
     parser.add_argument("--starts", nargs="+", default=["likelihood", "pretrained"])
     parser.add_argument("--steps", nargs="+", type=int, default=[3, 12, 48])

@@ -17,6 +17,7 @@ judge_null.csv      how often they call equal objects different: the same with `
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
+short_path.csv      error of the network of a cell against its likelihood steps: ``benchmarks/short_path.py``
 siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
 ==================  ==================================================================================================
 
@@ -33,7 +34,7 @@ from collections.abc import Callable, Iterable
 from atlas_tables import atlas, atlas_kinds
 from literature_tables import literature, literature_overlap
 from measured_tables import judge, null, star, star_resolution
-from pretrained_tables import pretrained, pretrained_findings, started
+from pretrained_tables import pretrained, pretrained_findings, short_path, started
 from table_rows import (
     AIMS,
     CONTEST_CELLS,
@@ -366,6 +367,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "literature_overlap": literature_overlap,
     "pretrained": pretrained,
     "pretrained_findings": pretrained_findings,
+    "short_path": short_path,
     "started": started,
     "atlas": atlas,
     "atlas_kinds": atlas_kinds,

@@ -1,4 +1,4 @@
-"""Rows of the atlas for further seeds, computed in one process: objects, probes, positions and noise of their own.
+"""Rows of the atlas for further seeds, computed in one process: objects and diffusers of their own.
 
 The bases, frames, views, methods and scores are those of `fly64 campaign`, called one after the other without files,
 engine processes and Dagster, which cost most of the time of cells as small as the atlas's. A row of seed 1 computed
