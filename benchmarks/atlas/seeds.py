@@ -7,7 +7,8 @@ reconstruction; those of the campaign are by the clock and include the start of 
 
 Cells that are in the file already are not computed again.
 
-Usage: OMP_NUM_THREADS=1 python benchmarks/atlas/seeds.py --output TABLE.csv [--seeds 2 3] [--jobs 2] [--check N]
+Usage: OMP_NUM_THREADS=1 python benchmarks/atlas/seeds.py --output TABLE.csv [--seeds 2 3] [--objects ...]
+       [--jobs 2] [--check N]
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,7 +52,8 @@ from fly64_assets.tv_ml import solver
 
 FILE = Path(__file__).with_name("campaign.yaml")
 PACKAGED = Path(__file__).resolve().parents[2] / "fly64_assets" / "evaluation" / "atlas" / "atlas.csv"
-OBJECTS = ("texture", "cells", "circuit", "smooth")
+OBJECTS = ("texture", "cells", "circuit", "smooth", "grains")
+"""Kinds of the table: four that only results are for, and one on which settings were chosen."""
 COMPARED = ("frames", "photons_per_pixel", "linear_overlap", "covered_fraction", "phase_rmse", "phase_frc_half_bit")
 """Columns in which --check compares rows of both ways."""
 
@@ -247,10 +249,10 @@ def as_text(value: Any) -> Any:
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
-def places(seeds: list[int]) -> Iterator[Place]:
+def places(seeds: Sequence[int], objects: Sequence[str] = OBJECTS) -> Iterator[Place]:
     """Views of one dose one after the other, all doses of a base one after the other."""
     settings, file = design(), campaign()
-    for seed, kind, probe in itertools.product(seeds, OBJECTS, file.probes):
+    for seed, kind, probe in itertools.product(seeds, objects, file.probes):
         for dose, view in itertools.product(settings.doses, settings.views):
             yield Place(kind, probe, seed, view, dose)
 
@@ -267,7 +269,7 @@ def read(path: Path) -> dict[tuple[str, str, str], list[dict[str, str]]]:
 def check(number: int) -> int:
     """Compute cells of seed 1 anew and compare them with the packaged table; how many values differ."""
     packaged, wrong = read(PACKAGED), 0
-    cells = list(places([1]))
+    cells = [place for place in places([1]) if place.known_by in packaged]
     for place in cells[3 :: len(cells) // number + 1]:
         _, rows = rows_of(place)
         assert not isinstance(rows, str), rows
@@ -287,6 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=OBJECTS)
     parser.add_argument("--jobs", type=int, default=1, help="processes, each of one thread")
     parser.add_argument("--check", type=int, default=0, metavar="N", help="compare N cells of seed 1, and end")
     options = parser.parse_args()
@@ -296,7 +299,7 @@ def main() -> None:
     if options.output is None:
         parser.error("--output is missing")
     done = read(options.output)
-    todo = [place for place in places(options.seeds) if place.known_by not in done]
+    todo = [place for place in places(options.seeds, options.objects) if place.known_by not in done]
     fresh = not options.output.exists()
     with options.output.open("a", newline="") as file, multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
