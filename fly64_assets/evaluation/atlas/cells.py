@@ -15,6 +15,8 @@ from typing import Any, Final
 
 UNIFORM: Final = "flat"
 """The uniform object among the methods of a table: the baseline, no method."""
+LEAST_SPREAD_RAD: Final = 0.05
+"""Smallest error of the uniform object on a sample: below it, the judged half of the scan holds hardly an object."""
 MOST_MISSING: Final = 0.5
 """Part of the samples of the most complete method that a method must have."""
 
@@ -49,6 +51,9 @@ class Row:
 def read_rows(lines: Iterable[str]) -> list[Row]:
     """Rows of a campaign's table (CSV) that have an error; methods without a result are left out.
 
+    Left out, too, are samples on which the uniform object has an error below :data:`LEAST_SPREAD_RAD`: all that a
+    method could do there is to find nothing.
+
     Raises ``ValueError`` if the table lacks a column.
     """
     reader = csv.DictReader(lines)
@@ -60,7 +65,8 @@ def read_rows(lines: Iterable[str]) -> list[Row]:
         )
     rows = [row_of(values) for values in reader if values["phase_rmse"] and values["linear_overlap"]]
     uniform = {row.sample: row.error for row in rows if row.method == UNIFORM}
-    return [replace(row, uniform=uniform.get(row.sample, math.nan)) for row in rows]
+    empty = {sample for sample, error in uniform.items() if error < LEAST_SPREAD_RAD}
+    return [replace(row, uniform=uniform.get(row.sample, math.nan)) for row in rows if row.sample not in empty]
 
 
 def row_of(values: Mapping[str, Any]) -> Row:

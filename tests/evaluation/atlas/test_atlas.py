@@ -32,6 +32,18 @@ def test_the_table_of_a_campaign_is_read_and_another_is_refused():
         read_rows([lines[0].replace("linear_overlap,", "other,"), *lines[1:]])
 
 
+def test_a_sample_without_an_object_in_the_judged_half_is_left_out():
+    lines = made_up().splitlines()
+    place = COLUMNS.index("phase_rmse")
+    sample = lines[3].split(",")
+    assert sample[COLUMNS.index("method")] == "flat"
+    for error, kept in (("0", 0), ("0.04", 0), ("0.06", 3)):
+        sample[place] = error
+        rows = read_rows([*lines[:3], ",".join(sample), *lines[4:]])
+        assert len(rows) == len(lines) - 4 + kept
+        assert contests(rows)  # no logarithm of nothing
+
+
 def test_who_wins_is_found_where_it_is_so_and_nowhere_else():
     # `two` is better at the lowest dose, worse at the highest, and the same between.
     def crossing(_kind, dose):
