@@ -31,7 +31,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
-from atlas_tables import atlas, atlas_kinds
+from atlas_tables import atlas, atlas_answer, atlas_kinds
 from literature_tables import literature, literature_overlap
 from measured_tables import judge, null, star, star_resolution
 from pretrained_tables import pretrained, pretrained_findings, short_path, started
@@ -370,6 +370,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "short_path": short_path,
     "started": started,
     "atlas": atlas,
+    "atlas_answer": atlas_answer,
     "atlas_kinds": atlas_kinds,
     "star": star,
     "star_resolution": star_resolution,

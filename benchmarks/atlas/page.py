@@ -89,7 +89,7 @@ def network_over_best(rows: Sequence[Row]) -> Iterator[str]:
             yield (
                 f"- {geometric_mean([row.photons for row in own]):.3g} photons per pixel: `{network}` has {ratio:.3f} "
                 f"({low:.3f}–{high:.3f}) of the error of the best iterative method of each sample, geometric mean over "
-                f"{len(best)} samples (p = {p:.2g} over {len(pairs)} pairs of kind and probe, not corrected)."
+                f"{len(best)} samples (p = {p:.2g} with {len(pairs)} independent pairs, not corrected)."
             )
 
 

@@ -13,7 +13,7 @@ from fly64_assets.errors import AdviceError
 from fly64_assets.evaluation.advice.answer import Advice, Expected, Option
 from fly64_assets.evaluation.advice.known import TOLERANCE, Illumination, Specimen
 from fly64_assets.evaluation.advice.question import Question
-from fly64_assets.evaluation.atlas.cells import Row, methods_of
+from fly64_assets.evaluation.atlas.cells import Row, means_over_seeds, methods_of
 from fly64_assets.evaluation.atlas.forecast import Forecast, forecast
 from fly64_assets.evaluation.atlas.law import Conditions, Quantity, Real
 from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, read_pretrained
@@ -255,11 +255,11 @@ class _Advisor:
     def _measured(self, best: Option) -> list[str]:
         """What the atlas has nearest to the recommended scan, for a kind that it holds."""
         kind = max(self.probe.shares, key=self.probe.shares.__getitem__, default="")
-        own = [
+        own = means_over_seeds(
             row
             for row in self.atlas.rows
             if f"like `{row.kind}`" == self.specimen.name and row.probe == kind and row.method in self.methods
-        ]
+        )
         same = [row for row in own if row.method == best.method]
         if not same:
             return []
@@ -277,6 +277,6 @@ class _Advisor:
         if row.error > FORGIVEN * least.error:
             found.append(
                 f"at this dose its smallest error for this object and probe is {least.error:.3f} rad, of "
-                f"{least.method} at an overlap of {100 * least.overlap:.0f} %: one scan, from which the law deviates"
+                f"{least.method} at an overlap of {100 * least.overlap:.0f} %: the law deviates from it"
             )
         return found

@@ -115,3 +115,28 @@ def geometric_mean(errors: Sequence[float]) -> float:
     0.2
     """
     return math.exp(math.fsum(map(math.log, errors)) / len(errors))
+
+
+def means_over_seeds(rows: Iterable[Row]) -> list[Row]:
+    """One row for each cell, kind, probe and method: geometric means of error and photons, means of overlaps.
+
+    Examples
+    --------
+    >>> about = {"tunable": False, "view": "dense", "repeat": 1, "object": "cells", "probe": "flat", "method": "one"}
+    >>> rows = [row_of(about | {"base": f"s{seed}", "dose": 1000, "photons_per_pixel": 10, "linear_overlap": 0.2,
+    ...                         "phase_rmse": error}) for seed, error in ((1, 0.1), (2, 0.4))]
+    >>> [round(row.error, 3) for row in means_over_seeds(rows)]
+    [0.2]
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.dose, row.view, row.kind, row.probe, row.method), []).append(row)
+    return [
+        replace(
+            group[0],
+            error=geometric_mean([row.error for row in group]),
+            photons=geometric_mean([row.photons for row in group]),
+            overlap=math.fsum(row.overlap for row in group) / len(group),
+        )
+        for group in groups.values()
+    ]

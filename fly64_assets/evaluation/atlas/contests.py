@@ -11,7 +11,7 @@ where enough kinds and probes are left (:func:`independent`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,17 +114,21 @@ def _contest(dose: int, view: str, methods: Sequence[str], samples: Sequence[dic
 
 
 def independent(pairs: Sequence[tuple[Row, Row]]) -> list[tuple[float, float]]:
-    """Pairs of errors of which each says something of its own: geometric means over seeds, for each kind and probe.
+    """Pairs of errors of which each says something of its own: geometric means, for each kind and probe.
 
-    With fewer than four kinds and probes every seed is a pair; a test then speaks of these kinds alone.
+    With fewer than four kinds and probes there is a pair for every base, so for every seed; a test then speaks of these
+    kinds alone.
     """
-    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    means = _means(pairs, lambda row: (row.kind, row.probe))
+    return means if len(means) >= LEAST_PAIRS else _means(pairs, lambda row: row.sample[:1])
+
+
+def _means(pairs: Sequence[tuple[Row, Row]], group_of: Callable[[Row], tuple[str, ...]]) -> list[tuple[float, float]]:
+    groups: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     for one, other in pairs:
-        groups.setdefault((one.kind, one.probe), []).append((one.error, other.error))
-    if len(groups) < LEAST_PAIRS:
-        return [(one.error, other.error) for one, other in pairs]
-    means = ([geometric_mean(errors) for errors in zip(*group, strict=True)] for group in groups.values())
-    return [(one, other) for one, other in means]
+        groups.setdefault(group_of(one), []).append((one.error, other.error))
+    both = ([geometric_mean(errors) for errors in zip(*group, strict=True)] for group in groups.values())
+    return [(one, other) for one, other in both]
 
 
 def paired(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
