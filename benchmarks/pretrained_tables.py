@@ -37,23 +37,24 @@ def pretrained(contest: Contest) -> str:
 def started(contest: Contest) -> str:
     """Cells of pretrained.csv in which the network of a cell started from the object of the one trained once."""
     found = Contest(rows_of("pretrained.csv"))
-    rows, ratios = [], {}
+    rows: list[list[str]] = []
+    ratios: dict[int, list[tuple[float, float]]] = {}
     for cell in found.cells:
         own = found.values(cell, STARTED)
         if not own:
             continue
         name, view, dose = cell
         other, ratio = contest.values(cell, NETWORK), _ratio(contest, found, cell, STARTED)
-        if ratio is not None:
-            ratios.setdefault(dose, []).append(ratio)
-        errors = (found.values(cell, PRETRAINED), other, own)
         against = statistics.mean(own.values()) / statistics.mean(other.values()) if other else None
+        if ratio is not None and against is not None:
+            ratios.setdefault(dose, []).append((against, ratio))
+        errors = (found.values(cell, PRETRAINED), other, own)
         rows.append(
             [name, view, f"{dose:,}", *(shown(values, 4) for values in errors), one(against, ".2f"), one(ratio, ".2f")]
         )
     for dose, values in ratios.items():
-        mean = math.exp(statistics.mean(map(math.log, values)))
-        rows.append([f"all {len(values)}", "", f"{dose:,}", "", "", "", "", f"**{mean:.2f}**"])
+        means = [math.exp(statistics.mean(map(math.log, column))) for column in zip(*values, strict=True)]
+        rows.append([f"all {len(values)}", "", f"{dose:,}", "", "", "", *(f"**{mean:.2f}**" for mean in means)])
     return table(
         [
             "object", "view", "photons / frame", "`pretrained`", "`pinn`", "`pinn`, `start: pretrained`",
