@@ -275,11 +275,16 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="folder for atlas_errors.png and atlas_winners.png")
     parser.add_argument("--install", action="store_true", help="make it the table of the package, with all pages")
     options = parser.parse_args()
+    try:
+        with options.table.open(newline="") as file:
+            rows = read_rows(file)
+    except (OSError, ValueError) as error:
+        parser.error(f"{options.table}: cannot be read as the table of a campaign: {error}")
+    if not rows:
+        parser.error(f"{options.table}: no row of it has an error; is the campaign done?")
     if options.install:
         install(options.table)
         return
-    with options.table.open(newline="") as file:
-        rows = read_rows(file)
     if options.page is None:
         print(text_of(rows))
     else:

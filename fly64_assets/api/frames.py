@@ -15,6 +15,8 @@ from fly64_assets.physics.windows import Scan
 
 KEPT_ASIDE = 4
 """Stream of a frame's generator that decides which photons :func:`split_counts` keeps aside."""
+MOST_PHOTONS = 1e15
+"""Photons of a frame up to which counts are exact, as in a study."""
 
 
 def simulate(
@@ -67,8 +69,14 @@ def simulate(
             f"object {obj.shape}, probe {probe.shape}, {len(xs)} x and {len(ys)} y do not make a scan; expected an "
             "object (H, W), a probe (N, N) and as many x as y, at least one"
         )
-    if not (dose > 0 and math.isfinite(dose)):
-        raise ContractError(f"dose = {dose}: the frames cannot be simulated; expected photons per frame, above 0")
+    for name, values in {"object": obj, "probe": probe, "x": xs, "y": ys}.items():
+        if bad := int((~np.isfinite(values)).sum()):
+            raise ContractError(f"{name}: {bad} of {values.size} values are NaN or infinite; expected finite ones")
+    if not 0 < dose <= MOST_PHOTONS:
+        raise ContractError(
+            f"dose = {dose}: the frames cannot be simulated; expected photons per frame, above 0, at most "
+            f"{MOST_PHOTONS:g}"
+        )
     size, (height, width) = len(probe), obj.shape
     half = size // 2
     outside = (np.floor(xs) < half) | (np.ceil(xs) + size - half > width)

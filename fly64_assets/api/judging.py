@@ -101,6 +101,12 @@ def predict(kept_aside: Measurement, objects: Objects) -> pd.DataFrame:
     for name, obj in objects.items():
         _require_grid(name, obj, kept_aside)
     by_frame = predicted(objects, kept_aside, kept_aside.counts, kept_aside.intensity_scale)[0]
+    for name, per_frame in by_frame.items():
+        if unpredicted := int((~np.isfinite(per_frame)).sum()):
+            raise ContractError(
+                f"{name} predicts no finite counts in {unpredicted} of {len(per_frame)} frames; expected finite values "
+                "wherever the frames illuminate the object"
+            )
     ranked = sorted(by_frame, key=lambda name: float(by_frame[name].mean()))
     light = SharedLight(kept_aside.modes, kept_aside.scan)
     tests = [light.test(by_frame[name] - by_frame[ranked[0]]) for name in ranked[1:]]

@@ -21,6 +21,9 @@ METRICS_VERSION: Final = "1.0"
 GROUP_SEED: Final = 42
 ASSUMED_DIAMETER_FRACTION: Final = 0.6
 """Probe diameter as a fraction of N where no probe is given."""
+LEAST_DIAMETER_PX = 0.1
+MOST_DIAMETER_PX = 1e6
+"""Diameters [px] outside of which no probe can be meant."""
 
 AT_A_TIME: Final = 2**14
 """Positions that are Python numbers at the same time."""
@@ -241,8 +244,10 @@ def _check_arguments(
         raise ValueError(f"n_groups = {n_groups}: must be at least 1")
     if neighbor_count < 1:
         raise ValueError(f"neighbor_count = {neighbor_count}: must be at least 1")
-    if not (math.isfinite(diameter) and diameter > 0):
-        raise ValueError(f"probe_diameter_px = {diameter}: must be positive")
+    if not LEAST_DIAMETER_PX <= diameter <= MOST_DIAMETER_PX:
+        raise ValueError(
+            f"probe_diameter_px = {diameter:g}: must be in [{LEAST_DIAMETER_PX:g}, {MOST_DIAMETER_PX:,.0f}]"
+        )
 
 
 def _groups(images: NDArray[np.float64], gridsize: int, n_groups: int) -> NDArray[np.int64]:

@@ -37,7 +37,10 @@ def test_frames_do_not_hold_the_object(base):
         ({"probe": np.ones((8, 9))}, "probe .8, 9."),
         ({"x": [10.0, 50.0], "y": [50.0, 50.0]}, "1 of 2 positions leave the object"),
         ({"dose": 0}, "cannot be simulated"),
+        ({"dose": 1e30}, "dose = 1e.30: .* above 0, at most 1e.15"),
         ({"probe": np.zeros((64, 64))}, "cannot be simulated"),
+        ({"probe": np.full((64, 64), np.nan)}, "probe: 4096 of 4096 values are NaN or infinite"),
+        ({"x": [np.nan, 50.0], "y": [50.0, 50.0]}, "x: 1 of 2 values are NaN"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(base, change, sentence):

@@ -106,6 +106,12 @@ def test_a_scan_of_few_areas_is_ranked_without_a_test(base, frames):
     assert table["p"].isna().all()
 
 
+def test_an_object_that_predicts_no_counts_is_refused_and_not_ranked(base, frames):
+    broken = np.full_like(base.object, np.nan)
+    with pytest.raises(ContractError, match=rf"broken predicts no finite counts in {frames.frames} of {frames.frames}"):
+        fly64.predict(frames, {"right": base.object, "broken": broken})
+
+
 def test_the_limit_falls_with_the_square_root_of_the_dose(base):
     scans = [fly64.simulate(base.object, base.probe, base.x, base.y, dose) for dose in (1e3, 1e5)]
     limits = [fly64.photon_limit(scan, base.object) for scan in scans]

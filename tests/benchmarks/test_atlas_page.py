@@ -36,6 +36,22 @@ def test_the_page_is_written_between_its_marks(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("options", [(), ("--install",)])
+def test_a_table_that_is_cut_ends_with_a_sentence_and_is_not_installed(tmp_path, monkeypatch, capsys, options):
+    installed, table = [], tmp_path / "cut.csv"
+    monkeypatch.setattr(page, "install", installed.append)
+    text = made_up(noise=0.1, floor=-3.0)
+    for content in (text[:-60], text.splitlines()[0] + "\n", "", None):
+        table.unlink(missing_ok=True)
+        if content is not None:
+            table.write_text(content)
+        monkeypatch.setattr(sys, "argv", ["page.py", str(table), *options])
+        with pytest.raises(SystemExit, match="2"):
+            page.main()
+        assert "error: " in capsys.readouterr().err
+    assert not installed
+
+
 def test_the_pages_say_what_follows_from_the_packaged_table():
     """`python benchmarks/atlas/page.py TABLE.csv --install` writes all of it."""
     with page.PACKAGED.open(newline="") as file:

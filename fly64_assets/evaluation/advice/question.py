@@ -67,7 +67,7 @@ class Question:
             return self.value / (frames * step_px**2)
         if self.ask == "photons_per_nm2":
             assert self.pixel_size_nm is not None
-            return self.value * self.pixel_size_nm**2
+            return self.value * (self.pixel_size_nm * self.pixel_size_nm)
         return self.value
 
     def _problems(self) -> Iterator[str]:
@@ -83,5 +83,9 @@ class Question:
             yield f"field = {sides} px: both sides must be in [1, {LARGEST_FIELD_PX:,}]"
         if self.pixel_size_nm is not None and not (math.isfinite(self.pixel_size_nm) and self.pixel_size_nm > 0):
             yield f"pixel size = {self.pixel_size_nm} nm: must be a positive number"
+        elif self.ask == "photons_per_nm2" and self.pixel_size_nm is not None:
+            photons = self.photons_per_pixel(1, 1.0)
+            if self.value > 0 and math.isfinite(self.value) and not 0 < photons < math.inf:
+                yield f"{words} = {self.value:g} at a pixel size of {self.pixel_size_nm:g} nm: no number of photons"
         if self.overlap is not None and not 0 <= self.overlap <= MOST_OVERLAP:
             yield f"overlap = {self.overlap}: must be in [0, {MOST_OVERLAP}]; it is 1 - d/D of nearest probes"

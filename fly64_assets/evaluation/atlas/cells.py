@@ -54,7 +54,7 @@ def read_rows(lines: Iterable[str]) -> list[Row]:
     Left out, too, are samples on which the uniform object has an error below :data:`LEAST_SPREAD_RAD`: all that a
     method could do there is to find nothing.
 
-    Raises ``ValueError`` if the table lacks a column.
+    Raises ``ValueError`` if the table lacks a column, or a line is cut or holds no number where one must be.
     """
     reader = csv.DictReader(lines)
     needed = {"base", "object", "probe", "tunable", "dose", "view", "repeat", "method", "phase_rmse"}
@@ -63,15 +63,28 @@ def read_rows(lines: Iterable[str]) -> list[Row]:
         raise ValueError(
             f"the table lacks the columns {', '.join(missing)}: expected that of `fly64 campaign FILE table`"
         )
-    rows = [row_of(values) for values in reader if values["phase_rmse"] and values["linear_overlap"]]
+    rows = []
+    for values in reader:
+        if None in values or None in values.values():
+            raise ValueError(
+                f"line {reader.line_num} has not as many values as the head has columns: the table is cut or damaged"
+            )
+        if values["phase_rmse"] and values["linear_overlap"]:
+            try:
+                rows.append(row_of(values))
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"line {reader.line_num}: {error}") from error
     uniform = {row.sample: row.error for row in rows if row.method == UNIFORM}
     empty = {sample for sample, error in uniform.items() if error < LEAST_SPREAD_RAD}
     return [replace(row, uniform=uniform.get(row.sample, math.nan)) for row in rows if row.sample not in empty]
 
 
 def row_of(values: Mapping[str, Any]) -> Row:
-    """A row of the table."""
+    """A row of the table. Raises ``ValueError`` where a number is none, or not finite."""
     text = {name: str(value) for name, value in values.items()}
+    for column in ("dose", "phase_rmse", "photons_per_pixel", "linear_overlap"):
+        if not math.isfinite(float(text[column])):
+            raise ValueError(f"{column} = {text[column]}: expected a finite number")
     return Row(
         sample=(text["base"], text["dose"], text["view"], text["repeat"]),
         kind=text["object"],

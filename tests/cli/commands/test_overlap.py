@@ -110,6 +110,13 @@ def test_overlap_names_what_is_no_number(fly64, base_file, tmp_path, value):
     assert "xcoords" in answer.output
 
 
+@pytest.mark.parametrize("diameter", ["1e300", "1e-300"])
+def test_a_diameter_that_no_probe_has_is_refused(fly64, base_file, diameter):
+    answer = fly64("overlap", base_file, "--probe-diameter-px", diameter)
+    assert answer.exit_code == 1
+    assert f"probe_diameter_px = {float(diameter):g}: must be in [0.1, 1,000,000]" in answer.output
+
+
 def test_a_file_alone_is_measured_frame_by_frame(fly64, base_file):
     whole = fly64("overlap", base_file, "--gridsize", 1, "--s-img", 1, "--n-groups", 512, "--json")
     assert json.loads(fly64("overlap", base_file, "--json").stdout) == json.loads(whole.stdout)

@@ -198,6 +198,8 @@ def test_a_probe_is_placed_between_those_of_the_atlas(atlas):
         ({"field_px": (0.0, 100.0)}, r"field = 0 x 100 px: both sides must be in \[1, 1,000,000\]"),
         ({"field_px": (15.0, 100.0)}, "is smaller than the probe, which is 21.3 px wide"),
         ({"field_px": (math.nan, 100.0)}, "both sides must be in"),
+        ({"ask": "photons_per_nm2", "pixel_size_nm": 1e300}, "at a pixel size of 1e.300 nm: no number of photons"),
+        ({"ask": "photons_per_nm2", "pixel_size_nm": 1e-300}, "at a pixel size of 1e-300 nm: no number of photons"),
         ({"pixel_size_nm": -8.0}, "pixel size = -8.0 nm: must be a positive number"),
         ({"overlap": 1.0}, r"overlap = 1.0: must be in \[0, 0.95\]"),
         ({"overlap": math.nan}, "overlap = nan: must be in"),

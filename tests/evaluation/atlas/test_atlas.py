@@ -44,6 +44,17 @@ def test_a_sample_without_an_object_in_the_judged_half_is_left_out():
         assert contests(rows)  # no logarithm of nothing
 
 
+def test_a_table_that_is_cut_or_holds_no_numbers_is_refused():
+    lines = made_up().splitlines()
+    with pytest.raises(ValueError, match="line 4 has not as many values as the head has columns"):
+        read_rows([*lines[:3], lines[3][: len(lines[3]) // 2]])
+    for value, says in (("nan", "line 3: phase_rmse = nan: expected a finite number"), ("much", "line 3: .*'much'")):
+        broken = lines[2].split(",")
+        broken[COLUMNS.index("phase_rmse")] = value
+        with pytest.raises(ValueError, match=says):
+            read_rows([*lines[:2], ",".join(broken)])
+
+
 def test_who_wins_is_found_where_it_is_so_and_nowhere_else():
     # `two` is better at the lowest dose, worse at the highest, and the same between.
     def crossing(_kind, dose):
