@@ -90,10 +90,12 @@ def atlas_answer(_contest: Contest) -> str:
             f"0.06 rad some {needed(0.06, best):.0f}, 0.03 rad some {needed(0.03, best):.0f}.",
             "**Overlap.** At equal photons per object pixel it hardly matters between "
             f"{max(widths):.0f} and {min(widths):.0f} % of the probe's width: fewer frames with more photons each do "
-            f"as well. Errors of the best method differ by {min(spreads[:3]):.0f} to {max(spreads[:3]):.0f} % up to "
+            "as well, as long as probe and positions are known. Errors of the best method differ by "
+            f"{min(spreads[:3]):.0f} to {max(spreads[:3]):.0f} % up to "
             f"{more} photons per pixel and by {spreads[3]:.0f} and {spreads[4]:.0f} % above.",
             f"**Method.** At {low} photons per pixel the network that was trained once (`pretrained`) has "
-            f"{lead[1]:.0f} % smaller errors than regularised maximum likelihood (`tv_ml`); from {more} on `tv_ml` is "
+            f"{lead[1]:.0f} % smaller errors than regularised maximum likelihood (`tv_ml`), which is not "
+            f"significant; from {more} on `tv_ml` is "
             f"ahead, by {behind[2]:.0f} % there and {behind[3]:.0f} % at {high}. Plain LSQML needs "
             f"{min(factors):.0f} to {max(factors):.0f} times the photons of `tv_ml` for the same error.",
             "**Probe and object.** With `tv_ml` a probe structured by a diffuser has errors "

@@ -221,6 +221,7 @@ def _sentences(advice: Advice) -> Iterator[str]:
             f"{_count(advice.most_photons)} photons per pixel does, ten times the atlas's most."
         )
     yield "Brackets: 80 % of new kinds of objects are expected within."
+    yield "Probe and positions count as known: where they must be found from the same frames, take more overlap."
     yield f"Twice the photons: {_gain(advice.twice, best)}."
     if advice.overlapping is not None:
         more = advice.overlapping
