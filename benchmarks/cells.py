@@ -18,10 +18,15 @@ from fly64_assets.evaluation.scores.region import Region, ScanBox, evaluation_re
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.scan import SPLITS
 from fly64_assets.simulation.bases import make_base
-from fly64_assets.simulation.frames import simulate
+from fly64_assets.simulation.frames import simulate, split_metadata
+from fly64_assets.simulation.objects.kinds import GeneratedBase
+from fly64_assets.simulation.objects.making import generated_base
 from fly64_assets.simulation.recipe import BaseRecipe
-from fly64_assets.simulation.views import split_view
+from fly64_assets.simulation.views import exposure, split_view
 from fly64_assets.study.design import StudyDesign, load_design
+
+Source = BaseRecipe | GeneratedBase | Path | str
+"""Where a base comes from: a recipe, a file, or the name of an object of :mod:`objects`."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,10 @@ def repeat_of(design: StudyDesign, seed: int) -> StudyDesign:
     return replace(design, repeats=1, seeds=(seed,))
 
 
-def base_of(source: BaseRecipe | Path | str, patch_size: int) -> Base:
-    """From a recipe, a file, or the name of an object of :mod:`objects`."""
+@lru_cache(maxsize=1)
+def base_of(source: Source, patch_size: int) -> Base:
+    if isinstance(source, GeneratedBase):
+        return generated_base(source, patch_size, "benchmark")
     if isinstance(source, BaseRecipe):
         return make_base(source, patch_size)
     return load_base(source) if isinstance(source, Path) else objects.base(source)
@@ -58,31 +65,40 @@ def base_of(source: BaseRecipe | Path | str, patch_size: int) -> Base:
 
 @lru_cache(maxsize=1)
 def halves(
-    source: BaseRecipe | Path | str, patch_size: int, dose: int, scan: str, axis: str, seed: int, repeat: int
+    source: Source, patch_size: int, dose: int, scan: str, axis: str, seed: int, repeat: int
 ) -> dict[str, Dataset]:
     base = base_of(source, patch_size)
     simulated = simulate(base, dose=dose, scan=scan, axis=axis, seed=seed, repeat=repeat)
     found = {}
     for split, index in simulated.halves.items():
         frames = np.concatenate(list(simulated.amplitude_blocks(split)))
-        x, y, metadata = simulated.positions.x[index], simulated.positions.y[index], {"scale": simulated.scale}
+        x, y = simulated.positions.x[index], simulated.positions.y[index]
+        metadata = split_metadata(simulated, split, patches=False, base_name="", base_sha256="", parameters_sha256="")
         found[split] = Dataset(frames, base.object, base.probe, x, y, index, None, metadata)
     return found
 
 
-def cell_of(design: StudyDesign, view: str, dose: int) -> Cell | str:
-    """A cell of the first repeat of a study, or why it does not exist."""
-    source = design.base if isinstance(design.base, BaseRecipe) or design.base in objects.NAMES else design.base_path
+def cell_of(design: StudyDesign, view: str, dose: int, source: Source | None = None) -> Cell | str:
+    """A cell of the first repeat of a study, of its own base or of ``source``, or why it does not exist."""
+    if source is None:
+        source = (
+            design.base if isinstance(design.base, BaseRecipe) or design.base in objects.NAMES else design.base_path
+        )
     seed, axis = design.rng_seeds["simulation"], design.train_test_split_axis
-    datasets = halves(source, design.patch_size_pixels, dose, design.scan, axis, seed, design.repeat_seed(1))
+    repeat, rule = design.repeat_seed(1), design.view_rule(view)
+    datasets = halves(source, design.patch_size_pixels, dose, design.scan, axis, seed, repeat)
     measured = {}
     for split in SPLITS:
         whole = datasets[split]
-        selected = split_view(whole, design.view_rule(view), dose, split)
+        selected = split_view(whole, rule, dose, split)
         if selected.skipped:
             return selected.reason
-        frames, x, y, index = (a[selected.kept] for a in (whole.diffraction, whole.x, whole.y, whole.scan_index))
-        measured[split] = Measurement(frames, whole.metadata["scale"], whole.probe, x, y, whole.object.shape, index)
+        kept, scale = selected.kept, whole.intensity_scale
+        exposed = exposure(whole, rule, kept, dose=dose, seed=seed, repeat=repeat)
+        frames, x, y, index = (a[kept] for a in (whole.diffraction, whole.x, whole.y, whole.scan_index))
+        if exposed is not None:
+            frames, scale = np.concatenate(list(exposed.amplitude_blocks(whole, kept))), exposed.scale
+        measured[split] = Measurement(frames, scale, whole.probe, x, y, whole.object.shape, index)
     train_half, test, baseline = measured["train"], measured["test"], datasets["test"]
     box = scan_box(baseline.scan)
     threshold = design.evaluation.coverage_threshold

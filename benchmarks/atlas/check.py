@@ -24,7 +24,7 @@ from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.keys import Cell
 from fly64_assets.store.layout import Layout
-from fly64_assets.study.campaign import _overlap
+from fly64_assets.study.campaign import view_overlap
 from fly64_assets.study.design import StudyDesign, load_design
 from fly64_assets.study.table import STAGES
 
@@ -38,7 +38,7 @@ def cells(design: StudyDesign, layout: Layout) -> Iterator[tuple[Any, dict[str, 
         assert isinstance(key.at, Cell)
         part = json.loads(path.read_text())["splits"][JUDGED_SPLIT]
         if part["outcome"] == "compared":
-            yield key.at, part, _overlap(layout, key.at.half(JUDGED_SPLIT))["linear_overlap"]
+            yield key.at, part, view_overlap(layout, key.at.half(JUDGED_SPLIT))["linear_overlap"]
 
 
 def expected(

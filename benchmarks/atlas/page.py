@@ -159,7 +159,7 @@ def judgements(rows: Sequence[Row]) -> str:
 
 
 def hours_of_stages(rows: Sequence[Row]) -> str:
-    """Hours of the stages of the first seed, which a campaign has made; those of `seeds.py` are of no stage."""
+    """Hours of the stages of the first seed, which a campaign has made; those of `atlas_seeds.py` are of no stage."""
     seconds = dict.fromkeys(methods_of(rows), 0.0)
     first = min(row.values.get("seed", "") for row in rows)
     for row in rows:
@@ -237,7 +237,7 @@ def text_of(rows: Sequence[Row]) -> str:
     held_out = [row for row in rows if not row.tunable]
     parts += ["### The law of the phase error\n", coefficients(held_out, "error")]
     parts += ["### The law of the resolution\n", coefficients(held_out, "resolution")]
-    parts += ["### On kinds left out\n", judgements(held_out), hours_of_stages(rows) + "\n"]
+    parts += ["### On kinds left out\n", judgements(held_out), hours_of_stages(held_out or rows) + "\n"]
     return "\n".join(parts)
 
 

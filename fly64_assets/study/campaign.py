@@ -221,15 +221,7 @@ def _base_rows(
     base: CampaignBase, design: StudyDesign, store: ArtifactStore, layout: Layout
 ) -> Iterator[dict[str, Any]]:
     verified(layout.base)
-    described = describe_object(load_base(layout.base).object)
-    about = {
-        "base": base.name,
-        "object": base.object,
-        "probe": Path(base.probe).stem,
-        "seed": base.seed,
-        "tunable": base.object in TUNABLE,
-        **vars(described),
-    }
+    about = about_base(base, load_base(layout.base).object)
     overlaps: dict[str, dict[str, float]] = {}
     for key in STAGES["comparison"].keys(design):
         assert isinstance(key.at, Cell)
@@ -243,13 +235,26 @@ def _base_rows(
             continue
         half = key.at.half(JUDGED_SPLIT)
         if half.view not in overlaps:
-            overlaps[half.view] = _overlap(layout, half)
+            overlaps[half.view] = view_overlap(layout, half)
         place = {"dose": key.dose, "view": key.view, "repeat": key.repeat, "split": JUDGED_SPLIT}
-        for row in _method_rows(part):
+        for row in method_rows(part):
             yield about | place | overlaps[half.view] | row | _seconds(store, layout, design, half, row["method"])
 
 
-def _method_rows(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def about_base(base: CampaignBase, obj: NDArray[np.complexfloating]) -> dict[str, Any]:
+    """Columns that are the same in all rows of a base with the object ``obj`` (H, W)."""
+    return {
+        "base": base.name,
+        "object": base.object,
+        "probe": Path(base.probe).stem,
+        "seed": base.seed,
+        "tunable": base.object in TUNABLE,
+        **vars(describe_object(obj)),
+    }
+
+
+def method_rows(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Columns of the scores, for each method of the judged half of a comparison's document."""
     values = {(row["arm"], row["part"], row["metric"]): row["value"] for row in part["rows"]}
     for method, result in part["arms"].items():
         if method in REFERENCES:
@@ -269,12 +274,17 @@ def _method_rows(part: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _overlap(layout: Layout, half: Half) -> dict[str, float]:
-    """Overlap of nearest probes, for the diameter at half of the energy."""
+def view_overlap(layout: Layout, half: Half) -> dict[str, float]:
+    """Columns of the overlap in a view on disk."""
     path = layout.view_frames(half)
     verified(path)
     data = load_dataset(path, hashed=True)
-    found = probe_overlap(np.c_[data.x, data.y], data.modes)
+    return overlap_columns(np.c_[data.x, data.y], data.modes)
+
+
+def overlap_columns(coords: NDArray[np.float64], modes: NDArray[np.complexfloating]) -> dict[str, float]:
+    """Columns of the overlap of nearest probes at positions (n, 2) [px], for the diameter at half of the energy."""
+    found = probe_overlap(coords, modes)
     if found is None or found.windows is None:
         return {}
     disc = found.of("half_energy")
@@ -298,3 +308,8 @@ def _seconds(
             if record is not None:
                 found["training_seconds" if stage.kind == "training" else "seconds"] = record.seconds
     return found
+
+
+def as_texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its numbers in six digits: more is noise, and the file stays small."""
+    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}

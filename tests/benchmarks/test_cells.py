@@ -1,6 +1,7 @@
 """Cells of the benchmarks are those of a study, and their objects are the same at every call."""
 
 import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,3 +54,20 @@ def test_objects_are_the_same_at_every_call_and_differ(benchmark):
     made = {name: objects.base(name).object for name in ("slow", "tune_slow")}
     assert np.array_equal(objects.base("slow").object, made["slow"])
     assert abs(np.corrcoef(np.angle(made["slow"]).ravel(), np.angle(made["tune_slow"]).ravel())[0, 1]) < 0.5
+
+
+@pytest.mark.slow
+def test_a_row_in_one_process_is_that_of_the_campaign(benchmark):
+    """Packaged rows of seed 1 were made by the campaign, through Dagster and engine processes."""
+    seeds = benchmark("atlas_seeds")
+    place = seeds.Place("smooth", "structured", 1, "o20", 1000)
+    packaged = {row["method"]: row for row in seeds.read(seeds.PACKAGED)[place.known_by]}
+    _, rows = seeds.rows_of(place)
+    assert [row["method"] for row in rows] == list(packaged)
+    for row in rows:
+        for name in set(seeds.COLUMNS) - set(seeds.TIMES):
+            expected, found = packaged[row["method"]][name], "" if row[name] is None else str(row[name])
+            if re.fullmatch(r"-?[\d.e+-]+", expected):  # between machines the last digits may differ
+                assert float(found) == pytest.approx(float(expected), rel=0.03), (row["method"], name)
+            else:
+                assert found == expected, (row["method"], name)

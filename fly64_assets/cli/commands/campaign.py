@@ -26,6 +26,7 @@ from fly64_assets.study.campaign import (
     COLUMNS,
     Campaign,
     CampaignBase,
+    as_texts,
     campaign_rows,
     find_base,
     generated_parameters,
@@ -195,15 +196,10 @@ def _write_table(
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_short(row) for row in rows)
+    writer.writerows(as_texts(row) for row in rows)
     if out is None:
         click.echo(text.getvalue(), nl=False)
         return
     content = text.getvalue().encode()
     write_atomically(out, lambda target: target.write(content))
     click.echo(f"{out}: {len(rows)} rows of {len({row['base'] for row in rows})} bases")
-
-
-def _short(row: dict[str, object]) -> dict[str, object]:
-    """Numbers with six digits: more is noise, and the file stays small."""
-    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
