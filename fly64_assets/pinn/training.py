@@ -15,7 +15,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 
-from fly64_assets.engines.execution import Execution
+from fly64_assets.engines.execution import Execution, torch_settings
 from fly64_assets.engines.preview import Preview
 from fly64_assets.engines.process import Progress
 from fly64_assets.errors import EngineError
@@ -69,7 +69,7 @@ def train(
     start = time.perf_counter()
     best = BestWeights()
     stopping = lightning.callbacks.EarlyStopping("validation_loss", patience=settings.patience, check_finite=False)
-    with torch_settings(execution), _quiet(), ExitStack() as stack:
+    with torch_settings(execution, otherwise="error"), _quiet(), ExitStack() as stack:
         place = stack.enter_context(ranks(execution, scratch))
         with _out_of_memory_says_where(lambda: "the preparation"):
             setup = TrainingSetup(measurement, settings, gridsize, neighbor_count, seed, place, scratch, notify)
@@ -125,19 +125,6 @@ def _out_of_memory_says_where(position: Callable[[], str]) -> Iterator[None]:
                 f"out of memory in {position()} ({text[:200]}): lower batch_size, tile or width, or free memory"
             ) from error
         raise
-
-
-@contextmanager
-def torch_settings(execution: Execution) -> Iterator[None]:
-    """Threads and determinism of torch as the execution says; both are restored afterwards."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(execution.deterministic)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
 
 
 @contextmanager
