@@ -148,6 +148,19 @@ def storage_place(instance: dg.DagsterInstance) -> str:
         return f"{url.get_backend_name()}: database {url.database} on {url.host}:{url.port}"
 
 
+def hours_from_utc(instance: dg.DagsterInstance) -> float:
+    """How far the clock of an instance's database runs from UTC [h]; Dagster takes it for UTC."""
+    storage = instance.run_storage
+    if isinstance(storage, SqliteRunStorage) or not isinstance(storage, SqlRunStorage):
+        return 0.0
+    with storage.connect() as connection:
+        offset = "SELECT EXTRACT(TIMEZONE FROM CURRENT_TIMESTAMP)"
+        seconds = 0.0
+        if connection.engine.url.get_backend_name() == "postgresql":
+            seconds = float(connection.exec_driver_sql(offset).scalar_one())
+    return seconds / 3600
+
+
 def slot_holders(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun | None]:
     """Runs that hold a slot of a pool or wait for one, by their id; None for a run that the instance does not know."""
     return {run: instance.get_run_by_id(run) for run in sorted(instance.event_log_storage.get_concurrency_run_ids())}

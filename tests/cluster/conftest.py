@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from cluster.slurm_server import Slurm, until, why_not
+from cluster.slurm_server import Slurm, environment, until, why_not
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.origin import get_python_environment_entry_point
 
@@ -35,17 +35,12 @@ def slurm():
     # Paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="fly64_slurm_"))
     server = Slurm(folder)
-    before = {name: os.environ.get(name) for name in server.environment}
     try:
         server.start()
-        os.environ.update(server.environment)
-        yield server
+        with environment(server.environment):
+            yield server
     finally:
         server.stop()
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from cluster.slurm_server import environment
 
 ATTEMPTS = 5
 MEMORY = {"memory": 4 * 2**30, "object_store_memory": 100 * 2**20}
@@ -15,22 +16,19 @@ GPU = {"num_cpus": 2, "num_gpus": 1, **MEMORY}
 
 
 @contextmanager
-def ray_cluster() -> Iterator[tuple[Any, dict[str, str]]]:
-    """The cluster, and the variables with which our commands find it. Needs the first of them when it is started."""
+def ray_cluster() -> Iterator[Any]:
+    """The cluster; within the block our commands find it by the variables of this process."""
     from ray.cluster_utils import Cluster
 
-    environment = {"RAY_JOB_START_TIMEOUT_SECONDS": "2592000", "RAY_USAGE_STATS_ENABLED": "0", "FLY64_EXECUTOR": "ray"}
-    before = dict(os.environ)
-    os.environ.update(environment)
-    nodes = Cluster()
-    try:
-        patiently(lambda: nodes.add_node(**HEAD))
-        yield nodes, environment | {"RAY_ADDRESS": f"http://{nodes.head_node.webui_url}"}
-    finally:
-        nodes.shutdown()
-        for name in environment:
-            os.environ.pop(name)
-        os.environ.update(before)
+    settings = {"RAY_JOB_START_TIMEOUT_SECONDS": "2592000", "RAY_USAGE_STATS_ENABLED": "0", "FLY64_EXECUTOR": "ray"}
+    with environment(settings):
+        nodes = Cluster()
+        try:
+            patiently(lambda: nodes.add_node(**HEAD))
+            with environment({"RAY_ADDRESS": f"http://{nodes.head_node.webui_url}"}):
+                yield nodes
+        finally:
+            nodes.shutdown()
 
 
 def patiently(start: Callable[[], Any]) -> Any:

@@ -9,9 +9,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel")
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -162,6 +165,15 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process, until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
+
+
 def until(what: Callable[[], Any], seconds: float, name: str) -> Any:
     """The first true answer of a question that is asked again and again."""
     end = time.monotonic() + seconds
@@ -170,8 +182,3 @@ def until(what: Callable[[], Any], seconds: float, name: str) -> Any:
             return answer
         time.sleep(0.5)
     raise AssertionError(f"{name}: not within {seconds} s")
-
-
-def merged(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of this process with some variables more."""
-    return {**os.environ, **environment}

@@ -18,11 +18,9 @@ Status = dg.DagsterRunStatus
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster():
     """A head without a GPU; further nodes join in the tests."""
-    with ray_cluster() as (nodes, environment):
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
+    with ray_cluster() as nodes:
         yield nodes
 
 

@@ -78,10 +78,8 @@ def test_a_study_on_ray_has_the_bytes_of_one_process(in_one_process, tmp_path, m
     pytest.importorskip("ray", reason="needs the extra ray: make cluster")
     from cluster.ray_cluster import GPU, patiently, ray_cluster
 
-    with ray_cluster() as (nodes, environment):
+    with ray_cluster() as nodes:
         patiently(lambda: nodes.add_node(**GPU))
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
         monkeypatch.setenv("FLY64_STEP_MEMORY_GIB", "2")
         monkeypatch.setenv("FLY64_STUDY", str(tmp_path / "study.yaml"))
         monkeypatch.setenv("FLY64_DATA_ROOT", str(tmp_path / "data"))

@@ -1,5 +1,6 @@
 """An instance with a history moves from SQLite to PostgreSQL, and nothing of it is lost or otherwise than before."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,11 @@ def test_everything_is_there_afterwards_and_work_goes_on(home, new_database, mon
     assert "its runs are in postgresql: database" in said
     assert "storage (shipped: none)" in said
     assert PASSWORD not in said
+    # Someone made the database by hand, or took the setting back.
+    with load_instance() as instance, instance.run_storage.connect() as connection:
+        name = connection.engine.url.database
+        connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET timezone")
+    assert re.search(r"instance .* is [56] h behind UTC, .* ALTER DATABASE", fly64("doctor").output)
     again = fly64("instance", "move", url)
     assert again.exit_code == 0
     assert again.output.endswith(" already\n")

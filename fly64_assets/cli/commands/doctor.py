@@ -125,15 +125,20 @@ def _instance() -> Diagnosis:
         return BAD, f"{home} is not writable: set {HOME_VARIABLE} or change its permissions"
     if not settings.exists():
         return WARNING, f"{home} has no dagster.yaml; `fly64 run` puts the project's own there"
-    from fly64_assets.automation.runs import load_instance, storage_place
+    from fly64_assets.automation.runs import hours_from_utc, load_instance, storage_place
 
     with load_instance() as instance:
         freed = instance.run_monitoring_enabled and instance.run_monitoring_settings.get(FREE_SLOTS)
-        where = storage_place(instance)
+        where, hours = storage_place(instance), hours_from_utc(instance)
     different = differences(settings)
     said = f"; other settings than shipped: {', '.join(different)}" if different else ""
     if not freed:
         return WARNING, f"{slots_are_kept(settings)}{said}"
+    if hours:
+        return WARNING, (
+            f"the clock of {where} is {abs(hours):g} h {'ahead of' if hours > 0 else 'behind'} UTC; Dagster takes it "
+            f"for UTC: it may fail new runs as too old. In psql: ALTER DATABASE ... SET timezone TO 'UTC'{said}"
+        )
     return GOOD, f"Dagster's instance is {home}, its runs are in {where}{said}"
 
 
