@@ -82,6 +82,19 @@ def short_path(_contest: Contest) -> str:
     return table(["object", "photons / frame", *heads], lines)
 
 
+def combinations(_contest: Contest) -> str:
+    """Geometric mean of the errors of each combination over the likelihood's, by dose; the last one knows the truth."""
+    rows = rows_of("combinations.csv")
+    names = [name for name in (rows[0] if rows else {}) if name not in ("object", "view", "dose")]
+    lines = []
+    for dose in dict.fromkeys(row["dose"] for row in rows):
+        errors = [[float(row[name]) for name in names] for row in rows if row["dose"] == dose]
+        ratios = [[value / own[0] for value in (*own, min(own))] for own in errors]
+        means = (math.exp(statistics.mean(map(math.log, column))) for column in zip(*ratios, strict=True))
+        lines.append([f"{int(dose):,}", f"{len(errors)}", *(f"{mean:.2f}" for mean in means)])
+    return table(["photons / frame", "cells", *names, "smallest error, chosen by the truth"], lines)
+
+
 def pretrained_findings(contest: Contest) -> str:
     """Sentences: errors by dose over all objects, and speed over the demo."""
     found = Contest(rows_of("pretrained.csv"))

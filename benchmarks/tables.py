@@ -5,6 +5,7 @@ over the seeds, ± the standard deviation between them; what has not been measur
 iterative method with the smallest mean in the cell; the network is divided by it seed by seed.
 
 ==================  ==================================================================================================
+combinations.csv    what two objects give without a network of the cell: ``benchmarks/combinations.py``
 contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed and method; of several rows of one the
                     last counts
 bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
@@ -34,7 +35,7 @@ from collections.abc import Callable, Iterable
 from atlas_tables import atlas, atlas_answer, atlas_kinds
 from literature_tables import literature, literature_overlap
 from measured_tables import judge, null, star, star_resolution
-from pretrained_tables import pretrained, pretrained_findings, short_path, started
+from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started
 from table_rows import (
     AIMS,
     CONTEST_CELLS,
@@ -367,6 +368,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "literature_overlap": literature_overlap,
     "pretrained": pretrained,
     "pretrained_findings": pretrained_findings,
+    "combinations": combinations,
     "short_path": short_path,
     "started": started,
     "atlas": atlas,

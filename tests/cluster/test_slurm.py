@@ -126,7 +126,7 @@ def test_a_job_that_is_cancelled_in_the_queue_fails_its_run(slurm, instance, lau
 def test_a_controller_that_is_down_ends_no_run(slurm, instance, launch, tmp_path):
     run = launch()
     until(lambda: begun(tmp_path, run), BEGIN_SECONDS, "the run")
-    slurm.kill("slurmctld")
+    slurm.stop_controller()
     try:
         assert health(instance, run).status == WorkerStatus.RUNNING
         assert "Slurm does not say how job" in health(instance, run).msg
