@@ -1,8 +1,8 @@
 """The figure of README.md: phase error of every method against dose in the demo, with the wanted error.
 
 Where a curve crosses the line stands the number of photons per frame that the method needs, as in the table of the same
-page. It is drawn from ``docs/explanation/results/contest.csv``, means over its seeds, with the standard deviation
-between them as bars.
+page. It is drawn from ``contest.csv`` and ``pretrained.csv`` in ``docs/explanation/results``, means over their seeds,
+with the standard deviation between them as bars.
 
 Usage: python benchmarks/answer_figure.py [FILE]
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from table_rows import DOSES, EFFICIENT, ROOT, TARGET_RAD, VIEWS, Contest, rows_of
+from table_rows import ANSWERED, DOSES, ROOT, TARGET_RAD, VIEWS, all_methods
 
 from fly64_assets.evaluation.report.figures import method_style
 from fly64_assets.evaluation.scores.dose_needed import photons_for
@@ -26,14 +26,14 @@ TITLES = {
 
 
 def main() -> None:
-    contest = Contest(rows_of("contest.csv"))
+    contest = all_methods()
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     panels = figure.subplots(1, len(VIEWS), sharey=True)
     for axis, view in zip(panels, VIEWS, strict=True):
-        for method in EFFICIENT:
+        for method in ANSWERED:
             found = [list(contest.values(("demo", view, dose), method).values()) for dose in DOSES]
             errors = [statistics.mean(values) for values in found]
-            style = method_style(EFFICIENT, method)
+            style = method_style(ANSWERED, method)
             spread = [statistics.stdev(values) for values in found]
             axis.errorbar(DOSES, errors, yerr=spread, label=method, capsize=3, **style)
             sign, photons = photons_for(dict(zip(DOSES, errors, strict=True)), TARGET_RAD)

@@ -59,11 +59,24 @@ def literature_overlap(_contest: Contest) -> str:
     """Amplitude SSIM with each frame by itself and with all frames together, beside the printed ones."""
     rows = rows_of("literature.csv")
     doses = sorted({int(row["dose"]) for row in rows if row["method"] == ALONE})
-    lines = [["printed", MISSING, probe, *(f"{value:.3f}" for value in SSIM[probe])] for probe in PROBES]
+    lines = [
+        ["printed", MISSING, probe, *(f"{value:.3f}" for value in SSIM[probe]), MISSING, MISSING] for probe in PROBES
+    ]
     for dose in doses:
         for probe in PROBES:
-            pair = (of(rows, probe, dose, method) for method in (ALONE, "pretrained"))
-            lines.append(
-                ["`pretrained`", f"{dose:,}", probe, *(_mean(found, "amplitude_ssim", ".3f") for found in pair)]
-            )
-    return table(["", "photons / frame", "probe", "each frame alone", "frames together"], lines)
+            pair = [of(rows, probe, dose, method) for method in (ALONE, "pretrained")]
+            scores = (("amplitude_ssim", ".3f"), ("amplitude_rmse", ".4f"))
+            values = [_mean(found, *score) for score in scores for found in pair]
+            lines.append(["`pretrained`", f"{dose:,}", probe, *values])
+    return table(
+        [
+            "",
+            "photons / frame",
+            "probe",
+            "SSIM, each frame alone",
+            "SSIM, together",
+            "error, each frame alone",
+            "error, together",
+        ],
+        lines,
+    )

@@ -14,7 +14,7 @@ ITERATIVE = ("lsqml", "lsqml_tv", "tv_ml")
 NETWORK = "pinn"
 TITLES = {
     "lsqml": "`lsqml`", "lsqml_tv": "`lsqml` with TV", "tv_ml": "`tv_ml`", "pinn": "`pinn`",
-    "uniform": "uniform object",
+    "uniform": "uniform object", "pretrained": "`pretrained`",
 }  # fmt: skip
 GAP_TITLES = TITLES | {"lsqml_poisson": "`lsqml`, Poisson noise", "cnn": "`cnn`"}
 """Methods of detector_gaps.csv, in the order of its table, which has no uniform object."""
@@ -38,6 +38,8 @@ TARGET_RAD = 0.1
 
 EFFICIENT = ("pinn", "lsqml", "tv_ml")
 """Methods whose errors are shown beside photons and bounds."""
+ANSWERED = ("pinn", "lsqml", "tv_ml", "pretrained")
+"""Methods of a study, whose photons for :data:`TARGET_RAD` are shown."""
 
 Cell = tuple[str, str, int]
 """Object, view, photons per frame."""
@@ -52,6 +54,12 @@ def rows_of(name: str) -> list[Row]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def all_methods() -> "Contest":
+    """The contest, and beside its methods the network that is trained once."""
+    once = [row for row in rows_of("pretrained.csv") if row["method"] == "pretrained"]
+    return Contest([*rows_of("contest.csv"), *once])
 
 
 class Contest:

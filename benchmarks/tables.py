@@ -19,6 +19,7 @@ minutes.csv         processor minutes of the demo by stage: ``stage``, ``before`
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
 short_path.csv      error of the network of a cell against its likelihood steps: ``benchmarks/short_path.py``
+tv_weights.csv      errors by TV weight: ``benchmarks/tv_weights.py``
 siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
 ==================  ==================================================================================================
 
@@ -38,6 +39,7 @@ from measured_tables import judge, null, star, star_resolution
 from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started
 from table_rows import (
     AIMS,
+    ANSWERED,
     CONTEST_CELLS,
     DOSES,
     EFFICIENT,
@@ -55,6 +57,7 @@ from table_rows import (
     Cell,
     Contest,
     Row,
+    all_methods,
     counted,
     first,
     of_first_seed,
@@ -136,15 +139,36 @@ def independent(contest: Contest) -> str:
         own = of_first_seed(contest.values(cell, "tv_ml"))
         ratio = own[1] / float(row["tv_ml_by_counts"]) if own else None
         lsqml = of_first_seed(contest.values(cell, "lsqml"))
+        means = (
+            statistics.mean(values.values()) / float(row["tv_ml_by_counts"]) if values else None
+            for values in (contest.values(cell, method) for method in ("tv_ml", NETWORK))
+        )
         rows.append([
             f"{cell[2]:,}", cell[1], shown(lsqml, 3), row["lsqml"], shown(own, 3), row["tv_ml_by_counts"],
-            row["tv_ml_best_weight"], one(ratio, ".2f"),
+            row["tv_ml_best_weight"], one(ratio, ".2f"), *(one(mean, ".2f") for mean in means),
         ])  # fmt: skip
     columns = [
         "photons / frame", "view", "`lsqml`, seed 1", "same object, independent score", "`tv_ml`, seed 1",
-        "independent TV-ML, weight by counts", "its best weight", "`tv_ml` / independent, by counts",
+        "independent TV-ML, weight by counts", "its best weight", "`tv_ml`, seed 1 / independent, by counts",
+        "`tv_ml`, mean of seeds / independent", "`pinn`, mean of seeds / independent",
     ]  # fmt: skip
     return table(columns, rows)
+
+
+def tv_weights(contest: Contest) -> str:
+    """The TV weight that the held-out counts choose beside the best by the truth; dense view, first seed."""
+    rows = rows_of("tv_weights.csv")
+    lines = []
+    for name, dose in dict.fromkeys((row["object"], row["dose"]) for row in rows if row["view"] == "dense"):
+        own = [row for row in rows if (row["object"], row["view"], row["dose"]) == (name, "dense", dose)]
+        chosen, best = (next(row for row in own if row[mark] == "1") for mark in ("chosen", "best"))
+        above = float(chosen["phase_rmse"]) / float(best["phase_rmse"]) - 1
+        network = of_first_seed(contest.values((name, "dense", int(dose)), NETWORK))
+        shown_weights = [text for row in (chosen, best) for text in (row["level"], f"{float(row['phase_rmse']):.4f}")]
+        lines.append([name, f"{int(dose):,}", *shown_weights, f"{above:.0%}", shown(network, 4)])
+    return table(
+        ["object", "photons / frame", "chosen", "its error", "best by the truth", "its error", "above", "`pinn`"], lines
+    )
 
 
 def efficiencies(contest: Contest) -> str:
@@ -164,19 +188,32 @@ def efficiencies(contest: Contest) -> str:
     return table(["photons / frame", "view", "photons / px", "bound [rad]", "1/(2√n) [rad]", *names], rows)
 
 
-def needed(contest: Contest) -> str:
+def needed(_contest: Contest) -> str:
     """Photons per frame for a phase error of :data:`TARGET_RAD`, by object, view and method, from means over seeds."""
-
-    def entry(name: str, view: str, method: str) -> str:
-        by_dose = {dose: contest.values((name, view, dose), method) for dose in DOSES}
-        if not all(by_dose.values()):
-            return MISSING
-        sign, photons = photons_for({dose: statistics.mean(v.values()) for dose, v in by_dose.items()}, TARGET_RAD)
-        return f"{sign} {photons:,.0f}" if sign else f"{float(f'{photons:.2g}'):,.0f}"
-
+    every, methods = all_methods(), (*ITERATIVE, NETWORK, "pretrained")
     places = dict.fromkeys(cell[:2] for cell in CONTEST_CELLS)
-    rows = [[*place, *(entry(*place, method) for method in (*ITERATIVE, NETWORK))] for place in places]
-    return table(["object", "view", *(TITLES[method] for method in (*ITERATIVE, NETWORK))], rows)
+    rows = [[*place, *(_photons(every, *place, method) for method in methods)] for place in places]
+    return table(["object", "view", *(TITLES[method] for method in methods)], rows)
+
+
+def needed_demo(_contest: Contest) -> str:
+    """The same for the methods of a study in the demo."""
+    every = all_methods()
+    rows = [[view, *(_photons(every, "demo", view, method) for method in ANSWERED)] for view in VIEWS]
+    return table(["view", *(TITLES[method] for method in ANSWERED)], rows)
+
+
+def _photons(contest: Contest, name: str, view: str, method: str) -> str:
+    """Photons for the error; ≈ where the mean at the highest dose is above it by less than the seeds differ."""
+    by_dose = {dose: contest.values((name, view, dose), method) for dose in DOSES}
+    if not all(by_dose.values()):
+        return MISSING
+    sign, photons = photons_for({dose: statistics.mean(v.values()) for dose, v in by_dose.items()}, TARGET_RAD)
+    if not sign:
+        return f"{float(f'{photons:.2g}'):,.0f}"
+    if sign == ">" and min(by_dose[DOSES[-1]].values()) <= TARGET_RAD:
+        sign = "≈"
+    return f"{sign} {photons:,.0f}"
 
 
 def saved(contest: Contest) -> str:
@@ -353,10 +390,12 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "fly64": nine_cells("fly64"),
     "short": short,
     "independent": independent,
+    "tv_weights": tv_weights,
     "efficiencies": efficiencies,
     "other_objects": other_objects,
     "ratios": ratios,
     "needed": needed,
+    "needed_demo": needed_demo,
     "saved": saved,
     "findings": findings,
     "spread": spread,
