@@ -176,7 +176,7 @@ def test_everything_is_there_afterwards_and_work_goes_on(home, new_database, mon
     with load_instance() as instance, instance.run_storage.connect() as connection:
         name = connection.engine.url.database
         connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET timezone")
-    assert re.search(r"instance .* is [56] h behind UTC, .* ALTER DATABASE", fly64("doctor").output)
+    assert re.search(r"instance .* is [56] h behind UTC; .* ALTER DATABASE", fly64("doctor").output)
     again = fly64("instance", "move", url)
     assert again.exit_code == 0
     assert again.output.endswith(" already\n")
