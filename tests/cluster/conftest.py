@@ -16,6 +16,7 @@ import yaml
 from cluster.slurm_server import Slurm, environment, until, why_not
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.origin import get_python_environment_entry_point
+from fixtures.absent import absent
 
 LOCATION = Path(__file__).with_name("location.py")
 PAGES = Path(__file__).parents[2] / "docs/how-to"
@@ -31,7 +32,7 @@ def settings_of(page):
 def slurm():
     """A Slurm with one node and two pretended GPUs, whose commands this process finds."""
     if why := why_not():
-        pytest.skip(why)
+        absent(why)
     # Paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="fly64_slurm_"))
     server = Slurm(folder)

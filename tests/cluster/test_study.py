@@ -1,4 +1,4 @@
-"""One small study in one process, as jobs of Slurm and as jobs of Ray: the same bytes."""
+"""One small study in one process, as jobs of Slurm and of Ray, and on an object store: the same bytes."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster.conftest import settings_of
+from fixtures.object_store import s3_address, s3_url  # noqa: F401
 
 from fly64_assets.automation.slurm import JOB_TAG
 
@@ -24,33 +25,33 @@ DESIGN = {
 SECONDS = 3000
 
 
-def fly64(folder, *words):
-    """The command on the study in a folder; what it printed."""
+def fly64(folder, *words, root=None):
+    """The command on the study in a folder, with its data there or under another root; what it printed."""
     program = [str(Path(sys.executable).with_name("fly64")), "--study", str(folder / "study.yaml")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DAGSTER_HOME": str(folder / "home")}
     ended = subprocess.run(
-        [*program, "--data-root", str(folder / "data"), *words],
+        [*program, "--data-root", root or str(folder / "data"), *words],
         env=environment, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
 
-def results(folder, settings=None):
-    """SHA256 of every stage of one cell of the study, built in a folder."""
+def results(folder, settings=None, root=None):
+    """SHA256 of every stage of one cell of the study, built in a folder or under another root."""
     (folder / "home").mkdir(parents=True)
     (folder / "study.yaml").write_text(yaml.safe_dump(DESIGN))
     if settings is not None:
         (folder / "home/dagster.yaml").write_text(yaml.safe_dump(settings))
-    fly64(folder, "run", "--view", "dense")
-    cells = json.loads(fly64(folder, "status", "--json"))["cells"]
+    fly64(folder, "run", "--view", "dense", root=root)
+    cells = json.loads(fly64(folder, "status", "--json", root=root))["cells"]
     # The report lists what is missing, and its page holds the time.
     made = {
         (one["stage"], one["dose"], one["view"], one["split"]): one["sha256"]
         for one in cells
         if one["sha256"] and one["stage"] != "report"
     }
-    fly64(folder, "verify")
+    fly64(folder, "verify", root=root)
     return made
 
 
@@ -86,3 +87,9 @@ def test_a_study_on_ray_has_the_bytes_of_one_process(in_one_process, tmp_path, m
         monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
         assert results(tmp_path, settings_of("ray")) == in_one_process
         assert all(run.is_success for run in runs_of(tmp_path))
+
+
+def test_a_study_on_an_object_store_has_the_bytes_of_one_process(in_one_process, s3_url, tmp_path):  # noqa: F811
+    assert results(tmp_path / "study", root=s3_url) == in_one_process
+    assert not (tmp_path / "study/data").exists()
+    assert len(in_one_process) > 10

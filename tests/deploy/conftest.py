@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from deploy.postgres_server import MISSING, PASSWORD, Server
+from fixtures.absent import absent
 from fixtures.graph import dagster_previews  # noqa: F401
 
 NUMBERS = itertools.count()
@@ -16,7 +17,7 @@ NUMBERS = itertools.count()
 def server() -> Iterator[Server]:
     """A running server; nothing of it is left afterwards."""
     if MISSING:
-        pytest.skip(MISSING)
+        absent(MISSING)
     pytest.importorskip("dagster_postgres", reason="needs the extra postgres: make cluster")
     made = Server()
     try:
