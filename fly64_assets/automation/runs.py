@@ -130,12 +130,26 @@ def load_instance() -> dg.DagsterInstance:
         _ = (instance.run_launcher, instance.run_coordinator, instance.scheduler, instance.compute_log_manager)
     except Exception as error:
         # What Dagster, its plugins, YAML and databases raise has no class in common.
-        why = re.split(r" Expected: | Stack Trace:| \[SQL:", " ".join(str(error).split()))[0]
         raise Fly64Error(
-            f"Dagster's instance in {home} cannot be used ({why[:400] or type(error).__name__}): mend its dagster.yaml "
+            f"Dagster's instance in {home} cannot be used ({_why_unusable(error)}): mend its dagster.yaml "
             f"or its databases, or set {HOME_VARIABLE} to another folder; a new one gets the project's settings"
         ) from error
     return instance
+
+
+def _why_unusable(error: Exception) -> str:
+    """What is wrong, without what the error repeats of schemas, stacks and queries."""
+    if not isinstance(error, dg.DagsterInvalidConfigError):
+        return _shortened(str(error))[:400] or type(error).__name__
+    # "root" is a section of the file, and Dagster does not say which.
+    causes = (
+        _shortened(each.message).replace(" at the root", "").replace("path root:", "path ") for each in error.errors
+    )
+    return "; ".join(cause.rstrip(".") for cause in causes)[:400]
+
+
+def _shortened(text: str) -> str:
+    return re.split(r" Expected: | You must provide | Stack Trace:| \[SQL:", " ".join(text.split()))[0]
 
 
 def storage_place(instance: dg.DagsterInstance) -> str:

@@ -266,6 +266,11 @@ BROKEN = {
     "list": (b"- a\n- b\n", "to parse to dictionary"),
     "encoding": (b"\xff\xfe\x00", "can't decode"),
     "plugin": (b"run_launcher: {module: nowhere_to_be_found, class: Launcher}\n", "nowhere_to_be_found"),
+    "setting": (
+        b"run_launcher: {module: fly64_assets.automation.slurm, class: SlurmRunLauncher,"
+        b" config: {partitoin: gpu, cpus: many}}\n",
+        '(Received unexpected config entry "partitoin"; Invalid scalar at path cpus. Value "many" of type',
+    ),
     "variable": (b"storage: {sqlite: {base_dir: {env: FLY64_NOT_SET}}}\n", "FLY64_NOT_SET"),
     "folder": (b"storage: {sqlite: {base_dir: /proc/x}}\n", "/proc/x"),
 }
