@@ -5,6 +5,7 @@ Does not belong here: runs of Dagster (``slurm``), what a run needs (``demands``
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Final
 from fly64_assets.automation.demands import Demand
 from fly64_assets.errors import Fly64Error
 
+COMMANDS: Final = ("sbatch", "scontrol", "scancel", "squeue")
+"""Of Slurm, which a machine that launches runs has: three for the launcher, the last for its users."""
 ANSWER_SECONDS: Final = 60
 """For a command of Slurm; a busy controller takes its time."""
 PENDING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"})
@@ -121,6 +124,12 @@ class JobRequest:
         return "\n".join(["#!/bin/bash", *exports, *self.setup, f"exec {shlex.join(self.command)}", ""])
 
 
+def require_commands() -> None:
+    """Raise :class:`SlurmError` where this machine lacks commands of Slurm."""
+    if missing := [name for name in COMMANDS if shutil.which(name) is None]:
+        raise _not_here(*missing)
+
+
 def submit(request: JobRequest) -> str:
     """Submit a job; returns its number. Raises :class:`SlurmError` with what ``sbatch`` says."""
     answer = _ask(["sbatch", *request.arguments()], request.script())
@@ -174,9 +183,14 @@ def _ask(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[
     try:
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
     except FileNotFoundError as error:
-        raise SlurmError(f"{command[0]} is not installed here: runs are launched where Slurm's commands are") from error
+        raise _not_here(command[0]) from error
     except subprocess.TimeoutExpired as error:
         raise SlurmError(f"{command[0]} gave no answer within {ANSWER_SECONDS} s") from error
+
+
+def _not_here(*commands: str) -> SlurmError:
+    names = f"{', '.join(commands)} {'is' if len(commands) == 1 else 'are'}"
+    return SlurmError(f"{names} not installed here: runs are launched where Slurm's commands are")
 
 
 def _said(answer: subprocess.CompletedProcess[str]) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -20,12 +21,13 @@ import click
 from fly64_assets.cli.console import MARKS, Session, json_option, pass_session, print_json, refusal, unusable
 from fly64_assets.cli.driver.instance import FREE_SLOTS, differences, slots_are_kept, unfit
 from fly64_assets.errors import Fly64Error
-from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
+from fly64_assets.resources.environment import EXECUTOR_VARIABLE, HOME_VARIABLE, instance_folder
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.garbage import find_garbage
 from fly64_assets.store.storage import storage_in
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.states import study_states
+from fly64_assets.study.table import STAGES
 
 ENGINES: Final = ("torch", "ptychi", "tensorflow")
 OPTIONAL: Final = {"tensorflow": "only the method legacy_pinn (`--backend tensorflow`) needs it, all else works"}
@@ -44,7 +46,7 @@ Diagnosis = tuple[str, str]
 @json_option
 @pass_session
 def doctor(session: Session, as_json: bool) -> None:
-    """Check machine, disk, engines and study.
+    """Check machine, disk, cluster, engines and study.
 
     Says what is wrong and what to do about it; changes nothing.
 
@@ -79,6 +81,7 @@ def examinations(session: Session) -> Iterator[tuple[str, Callable[[], Diagnosis
     yield "files", lambda: _files(_existing(root))
     yield "instance", _instance
     yield "slots", _slots
+    yield "cluster", _cluster
     yield "study", lambda: _study(session.store(design), design)
     yield "garbage", lambda: _garbage(session.store(design))
     yield "machine", _machine
@@ -161,6 +164,48 @@ def _slots() -> Diagnosis:
         f"slots of pools are held by {said}: `fly64 run` and `fly64 ui` free what finished runs hold"
         f"{unknown if None in holders.values() else ''}"
     )
+
+
+def _cluster() -> Diagnosis:
+    """Where runs and their steps work, and whether what is set for that can be carried out."""
+    from fly64_assets.automation.demands import demand_of, largest
+    from fly64_assets.automation.executors import IN_RUN, chosen_executor
+    from fly64_assets.automation.runs import load_instance, to_a_cluster
+    from fly64_assets.automation.slurm import SlurmRunLauncher
+    from fly64_assets.automation.slurm_jobs import require_commands
+
+    wrong: list[str] = []
+    unknown: list[str] = []
+    with _noted(wrong):
+        chosen_executor()
+    with _noted(wrong):
+        demand = largest(demand_of(stage, engine=True) for stage in STAGES.values() if stage.engine)
+    launcher = ""
+    if (instance_folder() / "dagster.yaml").exists():
+        with _noted(unknown), load_instance() as instance:
+            launcher = type(instance.run_launcher).__name__ if to_a_cluster(instance) else ""
+            with _noted(wrong):
+                if isinstance(instance.run_launcher, SlurmRunLauncher):
+                    require_commands()
+    if wrong:
+        return BAD, "; ".join(wrong)
+    if unknown:
+        return WARNING, "where runs work is not known: see instance"
+    steps = os.environ.get(EXECUTOR_VARIABLE) or IN_RUN
+    if not launcher and steps == IN_RUN:
+        return GOOD, "no cluster is set: runs work on this machine"
+    where = f"runs by {launcher or 'this machine'}, steps by {'their run' if steps == IN_RUN else steps}"
+    asked = f"{demand.cpus} core(s), {demand.gpus} GPU(s), {demand.memory_gib} GiB of memory"
+    return GOOD, f"{where}; an engine requests {asked}"
+
+
+@contextmanager
+def _noted(faults: list[str]) -> Iterator[None]:
+    """Add the sentence of an error to a list, and go on after the block."""
+    try:
+        yield
+    except Fly64Error as error:
+        faults.append(str(error))
 
 
 def _study(store: ArtifactStore, design: StudyDesign) -> Diagnosis:

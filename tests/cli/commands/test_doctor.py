@@ -1,6 +1,35 @@
 """``fly64 doctor``."""
 
 import json
+import sys
+
+import pytest
+
+SLURM = """
+run_launcher: {module: fly64_assets.automation.slurm, class: SlurmRunLauncher}
+run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 1}
+"""
+
+
+@pytest.fixture
+def cluster(fly64, tmp_path, monkeypatch):
+    """What the doctor says of the cluster, for the settings of an instance."""
+    monkeypatch.setattr("fly64_assets.cli.commands.doctor.ENGINES", ())
+    for variable in ("FLY64_EXECUTOR", "FLY64_STEP_CPUS", "FLY64_STEP_GPUS", "FLY64_STEP_MEMORY_GIB"):
+        monkeypatch.delenv(variable, raising=False)
+    home = tmp_path / "home"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+
+    def examined(settings=""):
+        if settings:
+            home.mkdir(exist_ok=True)
+            (home / "dagster.yaml").write_text(settings)
+        answer = fly64("doctor", "--json")
+        (found,) = [one for one in json.loads(answer.output)["findings"] if one["subject"] == "cluster"]
+        assert (found["level"] == "bad") <= (answer.exit_code == 1)
+        return found["level"], found["sentence"]
+
+    return examined
 
 
 def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
@@ -16,6 +45,7 @@ def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
         "files",
         "instance",
         "slots",
+        "cluster",
         "study",
         "garbage",
         "machine",
@@ -39,3 +69,52 @@ def test_doctor_finds_what_is_wrong(fly64, base_file, tmp_path, monkeypatch):
     assert "✗ study" in answer.output
     assert "import its file again" in answer.output
     assert "machine" in answer.output
+
+
+def test_where_no_cluster_is_set_doctor_says_that(cluster):
+    nothing = ("good", "no cluster is set: runs work on this machine")
+    assert cluster() == nothing
+    assert cluster("telemetry: {enabled: false}\n") == nothing
+
+
+def test_doctor_names_every_wrong_variable_of_a_cluster(cluster, monkeypatch):
+    monkeypatch.setenv("FLY64_EXECUTOR", "raay")
+    monkeypatch.setenv("FLY64_STEP_GPUS", "x")
+    level, said = cluster()
+    assert level == "bad"
+    assert "FLY64_EXECUTOR='raay': expected one of in_run, ray, kubernetes" in said
+    assert "FLY64_STEP_GPUS='x': expected a whole number of GPUs" in said
+
+
+def test_doctor_says_which_extra_an_executor_lacks(cluster, monkeypatch):
+    monkeypatch.setenv("FLY64_EXECUTOR", "ray")
+    monkeypatch.setitem(sys.modules, "dagster_ray", None)
+    level, said = cluster()
+    assert level == "bad"
+    assert "pip install 'fly64-assets[ray]'" in said
+
+
+def test_doctor_looks_for_the_commands_that_the_slurm_launcher_needs(cluster, tmp_path, monkeypatch):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    for name in ("sbatch", "scontrol"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    here = "not installed here: runs are launched where Slurm's commands are"
+    assert cluster(SLURM) == ("bad", f"scancel, squeue are {here}")
+    for name in ("scancel", "squeue"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("FLY64_STEP_GPUS", "2")
+    asked = "an engine requests 1 core(s), 2 GPU(s), 4 GiB of memory"
+    assert cluster(SLURM) == ("good", f"runs by SlurmRunLauncher, steps by their run; {asked}")
+
+
+def test_doctor_leaves_settings_that_dagster_refuses_to_the_instance(cluster, monkeypatch):
+    monkeypatch.setenv("FLY64_STEP_CPUS", "0")
+    level, said = cluster("run_launcher: 7\n")
+    assert level == "bad"
+    assert said.startswith("FLY64_STEP_CPUS='0'")
+    monkeypatch.delenv("FLY64_STEP_CPUS")
+    assert cluster() == ("warning", "where runs work is not known: see instance")
