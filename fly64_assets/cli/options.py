@@ -98,7 +98,8 @@ def chosen_cells(
     said = ", ".join(f"{view} {gridsize}" for view, gridsize in known.items())
     for given in doses:
         if given not in design.doses:
-            why = f"{given:.15g} is not a dose of study {design.name} ({design.doses})"
+            there = ", ".join(map(str, design.doses))
+            why = f"{given:.15g} is not a dose of study {design.name} (its doses: {there})"
             raise click.BadParameter(why, param_hint="--dose")
     for view in views:
         if view not in known:

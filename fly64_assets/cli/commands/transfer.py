@@ -71,7 +71,10 @@ def pull(session: Session, url: Path, stage_names: Sequence[str], **cells: Any) 
     """
     design = session.design()
     filters = chosen(design, stage_names, **cells)
-    _transfer(design, ArtifactStore(url.resolve(), design.name), session.store(design), filters)
+    source = ArtifactStore(url.resolve(), design.name)
+    if source.active_base() is None:
+        fail(f"{root_name(source.data_root)} holds no study {design.name}: check this address and --study")
+    _transfer(design, source, session.store(design), filters)
 
 
 def _transfer(design: StudyDesign, source: ArtifactStore, target: ArtifactStore, filters: Filters) -> None:
@@ -95,7 +98,7 @@ def _transfer(design: StudyDesign, source: ArtifactStore, target: ArtifactStore,
     there = sum(not one.files for one in copied)
     click.echo(
         f"{sum(one.stages for one in copied)} of {len(keys)} stages copied to {target.place} ({size / 1e6:,.1f} MB"
-        + (f", {replaced} in place of another result" if replaced else "")
+        + (f", {replaced} in place of another or damaged result" if replaced else "")
         + f"); {there} were there already"
     )
     if bad:

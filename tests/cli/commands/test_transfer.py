@@ -120,18 +120,36 @@ def test_what_cannot_be_copied_is_named_and_the_rest_is_copied(study: Workshop, 
     assert harmed.name in answer.stderr
 
 
+def test_a_damaged_copy_is_replaced_and_counted(study: Workshop, tmp_path: Path) -> None:
+    data, there = str(study.store.data_root), str(tmp_path / "there")
+    first = fly64(data, "push", there)
+    assert "6 of 6 stages copied" in first.stdout
+    assert "in place of" not in first.stdout
+    harmed = workshop_on(there).layout.patched(Cell(1000, "dense").whole_dose, "train")
+    content = harmed.read_bytes()
+    harmed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    again = fly64(data, "push", there)
+    assert again.returncode == 0, again.stderr
+    assert "1 of 6 stages copied" in again.stdout
+    assert "1 in place of another or damaged result" in again.stdout
+    assert harmed.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         (("push", "gs://bucket/x"), "expected s3://BUCKET/PREFIX"),
         (("push", "DATA"), "is both where results come from and where they go"),
-        (("push", "URL", "--dose", "7"), "7 is not a dose of study demo"),
-        (("pull", "URL"), "has no base yet"),
+        (("push", "URL", "--dose", "7"), "7 is not a dose of study demo (its doses: 1000, 10000, 100000)"),
+        (("pull", "URL"), "URL holds no study demo: check this address and --study"),
+        (("pull", "DATA/nowhere"), "DATA/nowhere holds no study demo: check this address and --study"),
+        (("--study", "fly64", "push", "URL"), "has no base yet"),
     ],
 )
 def test_wrong_uses_are_sentences(study: Workshop, s3_url: str, command: tuple[str, ...], words: str) -> None:  # noqa: F811
     data = str(study.store.data_root)
-    answer = fly64(data, *(part.replace("DATA", data).replace("URL", s3_url) for part in command))
+    *command, words = (part.replace("DATA", data).replace("URL", s3_url) for part in (*command, words))
+    answer = fly64(data, *command)
     assert answer.returncode in (1, 2)
-    assert words in answer.stderr
+    assert words in " ".join(answer.stderr.split())
     assert "Traceback" not in answer.stderr
