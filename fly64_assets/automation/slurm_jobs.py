@@ -15,7 +15,7 @@ from typing import Final
 from fly64_assets.automation.demands import Demand
 from fly64_assets.errors import Fly64Error
 
-COMMANDS: Final = ("sbatch", "scontrol", "scancel", "squeue")
+COMMANDS: Final = ("sbatch", "scontrol", "scancel")
 """Of Slurm, which a machine that launches runs has: three for the launcher, the last for its users."""
 ANSWER_SECONDS: Final = 60
 """For a command of Slurm; a busy controller takes its time."""
