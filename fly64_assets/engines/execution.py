@@ -25,10 +25,6 @@ RESULT_ARRAYS: Final = ("reconstructed_object", "loss")
 """What every iterative method writes: its result file with at least these arrays, and a picture."""
 
 
-FILLED: Final = "fill_uninitialized_memory"
-"""Torch's switch in ``torch.utils.deterministic``, which has no type there."""
-
-
 def own_threads() -> int:
     """Threads that this process may keep busy: as ``OMP_NUM_THREADS`` says, else one for each of its CPUs.
 
@@ -104,16 +100,12 @@ def torch_settings(execution: Execution, otherwise: Literal["warn", "error"] = "
     ``otherwise`` is what happens where a deterministic execution needs an operation that is not.
     """
     import torch
-    from torch.utils import deterministic
 
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     # Not torch.use_deterministic_algorithms: it imports torch's compiler, more than a second of a processor.
     mode = torch.get_deterministic_debug_mode()
     torch.set_num_threads(execution.threads)
     torch.set_deterministic_debug_mode(otherwise if execution.deterministic else "default")
-    # Else every new tensor is filled before it is written, which takes 6 % of the time and changes no result.
-    filled = getattr(deterministic, FILLED)
-    setattr(deterministic, FILLED, False)
     try:
         yield
     finally:
@@ -121,4 +113,3 @@ def torch_settings(execution: Execution, otherwise: Literal["warn", "error"] = "
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
         torch.set_deterministic_debug_mode(mode)
-        setattr(deterministic, FILLED, filled)
