@@ -16,7 +16,7 @@ from fly64_assets.automation.demands import Demand
 from fly64_assets.errors import Fly64Error
 
 COMMANDS: Final = ("sbatch", "scontrol", "scancel")
-"""Of Slurm, which a machine that launches runs has: three for the launcher, the last for its users."""
+"""Commands of Slurm that the launcher calls."""
 ANSWER_SECONDS: Final = 60
 """For a command of Slurm; a busy controller takes its time."""
 PENDING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"})
