@@ -71,6 +71,7 @@ VARIANTS = {
     "damping 0.3": Variant(options={DAMPING: 0.3}),
     "damping 1": Variant(options={DAMPING: 1.0}),
     "steps of 0.5": Variant(options={STEP: 0.5}),
+    "total variation 0.07": Variant({"total_variation": 0.07}),
     "total variation 0.15": Variant({"total_variation": 0.15}),
     "total variation 0.3": Variant({"total_variation": 0.3}),
     "total variation 0.6": Variant({"total_variation": 0.6}),

@@ -1,10 +1,11 @@
-"""How few likelihood steps the network of a cell can make up for: its error against ``pinn.level_iterations``.
+"""How many likelihood steps the network of a cell needs: its error against ``pinn.level_iterations``.
 
-On objects that settings may be chosen on, dense view, seed 1, with and without ``start: pretrained``. Seconds are
-those of the processor, for training and reconstruction together.
+On objects that settings may be chosen on, dense view, with and without ``start: pretrained``. A seed changes the noise
+and the training. Seconds are those of the processor, for training and reconstruction together. Rows that the file has
+are not measured again.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/short_path.py [--objects tune_particles ...] [--doses 1e3 1e4]
-       [--steps 3 12 48] [--output FILE.csv]
+       [--starts likelihood pretrained] [--steps 12 48 96] [--seeds 1 2 3] [--output FILE.csv]
 """
 
 import argparse
@@ -16,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from cells import Cell, cell_of, design_of, errors, silent
+from cells import Cell, cell_of, design_of, errors, repeat_of, silent
 from objects import TUNING
 
 from fly64_assets.engines.execution import Execution
@@ -26,7 +27,8 @@ from fly64_assets.pinn.training import train
 from fly64_assets.study.design import StudyDesign
 
 RESULTS = Path(__file__).parents[1] / "docs" / "explanation" / "results" / "short_path.csv"
-COLUMNS = ("object", "dose", "start", "steps", "phase_rmse", "seconds")
+PLACE = ("object", "dose", "start", "steps", "seed")
+COLUMNS = (*PLACE, "phase_rmse", "seconds")
 
 
 def measured(design: StudyDesign, cell: Cell, start: str, steps: int) -> dict[str, str]:
@@ -44,23 +46,24 @@ def measured(design: StudyDesign, cell: Cell, start: str, steps: int) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", nargs="+", default=["tune_particles", "tune_slow"], choices=TUNING)
-    parser.add_argument("--doses", nargs="+", type=lambda text: int(float(text)), default=[1_000, 10_000])
-    parser.add_argument("--starts", nargs="+", default=["likelihood", "pretrained"])
-    parser.add_argument("--steps", nargs="+", type=int, default=[3, 12, 48])
+    parser.add_argument("--objects", nargs="+", default=TUNING, choices=TUNING)
+    parser.add_argument("--doses", nargs="+", type=lambda text: int(float(text)), default=[1_000, 10_000, 100_000])
+    parser.add_argument("--starts", nargs="+", default=["likelihood"])
+    parser.add_argument("--steps", nargs="+", type=int, default=[12, 48, 96])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = set()
     if options.output.exists():
         with options.output.open(newline="") as file:
-            known = {tuple(row[name] for name in COLUMNS[:4]) for row in csv.DictReader(file)}
-    for name, dose in itertools.product(options.objects, options.doses):
-        design = design_of(name)
+            known = {tuple(row[name] for name in PLACE) for row in csv.DictReader(file)}
+    for seed, name, dose in itertools.product(options.seeds, options.objects, options.doses):
+        design = repeat_of(design_of(name), seed)
         cell = cell_of(design, "dense", dose)
         assert isinstance(cell, Cell)
         for start, steps in itertools.product(options.starts, options.steps):
-            place = {"object": name, "dose": str(dose), "start": start, "steps": str(steps)}
+            place = {"object": name, "dose": str(dose), "start": start, "steps": str(steps), "seed": str(seed)}
             if tuple(place.values()) in known:
                 continue
             row = place | measured(design, cell, start, steps)

@@ -24,6 +24,7 @@ from fly64_assets.automation.demands import demand_of
 from fly64_assets.automation.executors import chosen_executor
 from fly64_assets.automation.graph import INGEST, build_jobs, nightly_audit
 from fly64_assets.automation.launched import lost_job_sensor
+from fly64_assets.automation.machines import note_this_machine
 from fly64_assets.automation.sensors import automation_sensors, failure_sensor, new_base_sensor
 from fly64_assets.checks.factory import asset_check
 from fly64_assets.checks.rules import RULES, rules_of
@@ -114,4 +115,5 @@ def build_definitions(
     )
 
 
+note_this_machine()
 defs = build_definitions()

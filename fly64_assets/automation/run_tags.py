@@ -4,13 +4,12 @@ The active base of a study may change while runs are queued or executing. A run 
 its first step stores it in a tag, and what changes the active base stores it in the tags of queued runs.
 """
 
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 
+from fly64_assets.automation.machines import this_machine
 from fly64_assets.errors import ArtifactError
 from fly64_assets.resources.environment import asset_prefix
 from fly64_assets.store.artifacts import CHOSEN, ArtifactStore
@@ -76,14 +75,6 @@ def store_of_run(
         return store.on(base, CHOSEN)
     except ArtifactError as error:
         raise ArtifactError(f"the run's tag {BASE_TAG} cannot be followed: {error}") from error
-
-
-def this_machine() -> str:
-    """Host name, boot and process namespace: a container has its own processes, and may have another's host name."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
-    return socket.gethostname()
 
 
 def not_again(reason: str) -> dict[str, str]:

@@ -20,15 +20,8 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from fly64_assets.automation.graph import AUDIT
-from fly64_assets.automation.run_tags import (
-    BASE_TAG,
-    COMMAND_TAG,
-    MACHINE_TAG,
-    RESUME,
-    RETRY_TAG,
-    asset_key,
-    this_machine,
-)
+from fly64_assets.automation.machines import has_ended, this_machine
+from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, MACHINE_TAG, RESUME, RETRY_TAG, asset_key
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 
@@ -200,10 +193,10 @@ def close_lost_runs(instance: dg.DagsterInstance, *, others_may_work: bool = Fal
 
     Such a run would block its backfill, which waits for it, and keep the pool slot that it held. None where a launcher
     takes runs to other machines. An instance in SQLite is of this machine alone; in another storage, which machines may
-    share, only those runs count whose tag names this machine, with processes that can be seen from here or were there
-    before its restart. With ``others_may_work`` the same holds in SQLite for runs with a tag, since another machine or
-    container may be at work on them now. A run that has not recorded its process yet is left alone: Dagster's
-    monitoring ends it when it takes too long to start.
+    share, only those runs count whose processes can be seen from here, or have ended with their container or before a
+    restart of this machine (:func:`~fly64_assets.automation.machines.has_ended`). With ``others_may_work`` the same
+    holds in SQLite for runs with a tag, since another machine or container may be at work on them now. A run that has
+    not recorded its process yet is left alone: Dagster's monitoring ends it when it takes too long to start.
     """
     if to_a_cluster(instance):
         return []
@@ -211,7 +204,7 @@ def close_lost_runs(instance: dg.DagsterInstance, *, others_may_work: bool = Fal
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*AT_WORK, dg.DagsterRunStatus.CANCELING])):
         elsewhere = not _visible(run) and (shared or (others_may_work and MACHINE_TAG in run.tags))
-        if not (_restarted_since(run) if elsewhere else _has_ended(instance, run)):
+        if not (has_ended(run.tags.get(MACHINE_TAG, "")) if elsewhere else _has_ended(instance, run)):
             continue
         # A process that has ended since then may have written its run's end before.
         now = instance.get_run_by_id(run.run_id)
@@ -240,12 +233,6 @@ def _has_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 def _visible(run: dg.DagsterRun) -> bool:
     """Whether the process ids that a run has recorded are those of this process's surroundings."""
     return run.tags.get(MACHINE_TAG) == this_machine()
-
-
-def _restarted_since(run: dg.DagsterRun) -> bool:
-    """Whether a run was of this machine, which was restarted since then."""
-    noted, now = run.tags.get(MACHINE_TAG, "").split(), this_machine().split()
-    return len(noted) == len(now) == 3 and noted[0] == now[0] and noted[1] != now[1]
 
 
 def runs_at_work(instance: dg.DagsterInstance) -> list[str]:

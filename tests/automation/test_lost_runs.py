@@ -10,7 +10,8 @@ from dagster._core.events import DagsterEvent, EngineEventData
 
 from fly64_assets.automation import runs
 from fly64_assets.automation.launched import lost_job_sensor
-from fly64_assets.automation.run_tags import MACHINE_TAG, this_machine
+from fly64_assets.automation.machines import this_machine
+from fly64_assets.automation.run_tags import MACHINE_TAG
 from fly64_assets.automation.runs import LOST, close_lost_runs
 
 SLEEPER = """
