@@ -38,6 +38,7 @@ class Subject:
 
 SUBJECTS: Final = (
     Subject("How cost grows", "growth.py"),
+    Subject("Memory", "memory.py"),
     Subject("Simulation", "simulation.py", peer="FFT and Poisson draws; ratio: floor over ours"),
     Subject("Contract check", "contract.py", peer="read and hash; ratio: floor over ours"),
     Subject("Dagster and the code location", "overhead.py"),
@@ -85,10 +86,16 @@ def table(entries: Sequence[Mapping[str, Any]], peer: str) -> list[str]:
     rows = ["| what | n | ours | floor or peer | ratio | of what |", "|---|---|---|---|---|---|"]
     for one in entries:
         count = one.get("size") or one.get("frames") or ""
-        numbers = f"{one['value']:.3g} {one['unit']} | {one['floor_or_peer']:.3g} | {one['ratio']:.3g}"
+        ours, other, ratio = (figure(one[key]) for key in ("value", "floor_or_peer", "ratio"))
+        numbers = f"{ours} {one['unit']} | {other} | {ratio}"
         number = f"{count:,}" if count else ""
         rows.append(f"| {one['name']} | {number} | {numbers} | {one.get('peer') or peer} |")
     return rows
+
+
+def figure(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def draw(name: str, series: Sequence[str], entries: Sequence[Mapping[str, Any]], folder: Path) -> bool:

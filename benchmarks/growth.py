@@ -121,6 +121,42 @@ def simulation_by_loop(size: int) -> tuple[Callable[[], object], Callable[[], ob
     return ours, loop
 
 
+def simulation_by_library(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """All frames of a scan against pty-chi's forward model of the same scan, in float32, and torch's Poisson draws."""
+    import torch
+    from ptychi.api.options.lsqml import LSQMLOptions
+    from ptychi.api.task import PtychographyTask
+
+    scan = _scan(size)
+    obj = np.pad(scan.base.object, 8, constant_values=1)  # the library's windows need a rim
+    centre = scan.base.object.shape[-1] / 2
+    options = LSQMLOptions()
+    options.reconstructor_options.default_device = "cpu"
+    options.object_options.pixel_size_m = 1e-8
+    options.object_options.optimizable = options.probe_options.optimizable = False
+    task = PtychographyTask(
+        options,
+        diffraction_data=np.ones((size, SIZE, SIZE), np.float32),
+        object_data=obj[None].astype(np.complex64),
+        probe_data=(scan.base.probe * scan.scale / SIZE)[None, None].astype(np.complex64),
+        probe_position_x_px=(scan.positions.x - centre).astype(np.float32),
+        probe_position_y_px=(scan.positions.y - centre).astype(np.float32),
+    )
+    model = task.reconstructor.forward_model
+
+    def library() -> None:
+        generator = torch.Generator().manual_seed(SEED)
+        for indices in torch.arange(size).split(BATCH):
+            torch.poisson(model(indices), generator=generator).sqrt_()
+
+    def ours() -> None:
+        for half in scan.halves:
+            for _ in scan.amplitude_blocks(half, threads=1):
+                pass
+
+    return ours, torch.no_grad()(library)
+
+
 def _scan(size: int) -> SimulatedScan:
     side = max(400, round(math.sqrt(size * AREA)) + 2 * SIZE) if size <= BLOCK else 4000
     base = make_base(BaseRecipe("coins", "grass", min(side, 4000), size), SIZE)
@@ -208,6 +244,7 @@ def measure(largest: int, *, quick: bool, folder: Path) -> list[dict[str, Any]]:
     plan = (
         ("simulation: against FFT and Poisson", decades, "FFT and Poisson draws", simulation),
         ("simulation: against a loop", decades[:2], "a loop over frames", simulation_by_loop),
+        ("simulation: against pty-chi", [1000, 4000], "pty-chi's forward model, torch's draws", simulation_by_library),
         ("view of 70 % overlap", positions, "nearest neighbours", view),
         ("overlap metrics", positions, "seven nearest neighbours", overlap),
         ("SHA256 of files", [1000, 10_000, 100_000], "read and hash", hashing(folder)),

@@ -25,7 +25,6 @@ Usage: OMP_NUM_THREADS=1 python benchmarks/memory.py [--frames 1000 10000 100000
 import argparse
 import json
 import math
-import platform
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from measure import entry
 
 from fly64_assets.contract.npz import NpzWriter, load_base, load_dataset, open_npz, validate_file, write_npz
 from fly64_assets.contract.schema import base_arrays
@@ -55,6 +55,7 @@ from fly64_assets.store.hashing import sha256_file
 SIZE, DOSE, LOWER = 64, 1000, 300
 LARGEST_OBJECT = 2784
 LIMIT_MIB = 1024
+FRAME_KIB = SIZE * SIZE * 4 / 1024
 VIEWS = {"baseline": None, "dense": 0.3 * SIZE, "sparse": 0.8 * SIZE}
 STAGES = ("imports", "base", "simulate", "views", "check", "hash", "counts", "import", "thin", "likelihood")
 SHA = "0" * 64
@@ -208,25 +209,18 @@ def run_apart(stage: str, folder: Path, frames: int, as_json: bool) -> dict:
     """Run one stage in a process of its own."""
     command = [sys.executable, __file__, "--child", stage, "--folder", str(folder), "--frames", str(frames)]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
-    entry = {
-        "name": f"memory_{stage}_{frames}",
-        "value": found["peak_mib"],
-        "unit": "MiB",
-        "floor_or_peer": LIMIT_MIB,
-        "ratio": found["peak_mib"] / LIMIT_MIB,
-        "n": 1,
-        "frames": frames,
-        "seconds": found["seconds"],
-        "processor_seconds": found["processor_seconds"],
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
-    }
+    measured = entry(
+        f"peak memory: {stage}", found["peak_mib"], LIMIT_MIB,
+        unit="MiB", peer="the limit of 1 GiB", n=1, frames=frames,
+        seconds=found["seconds"], processor_seconds=found["processor_seconds"],
+    )  # fmt: skip
     if not as_json:
         print(
             f"{stage:11} {frames:9} frames: {found['peak_mib']:7.0f} MiB, {found['seconds']:8.1f} s "
             f"({found['processor_seconds']:.1f} s of processor)",
             flush=True,
         )
-    return entry
+    return measured
 
 
 def main() -> None:
@@ -258,9 +252,11 @@ def main() -> None:
             peaks.append(results[-1]["value"])
     if peaks:
         per_frame = (peaks[1] - peaks[0]) / (options.lsqml[1] - options.lsqml[0]) * 1024
-        results.append({"name": "lsqml_kib_per_frame", "value": per_frame, "unit": "KiB", "n": 1})
+        results.append(
+            entry("memory of LSQML for a frame", per_frame, FRAME_KIB, unit="KiB", peer="its float32 counts", n=1)
+        )
         if not options.json:
-            print(f"LSQML: {per_frame:.0f} KiB for each frame of {SIZE * SIZE * 4 / 1024:.0f} KiB")
+            print(f"LSQML: {per_frame:.0f} KiB for each frame of {FRAME_KIB:.0f} KiB")
     if options.json:
         print(json.dumps(results, indent=2))
 

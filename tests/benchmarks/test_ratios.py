@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 MARGINS = {
     # Largest ratio of ours to the floor or peer; the documented ones are two to five times smaller.
     "simulation: against FFT and Poisson": 4.0,
+    "simulation: against pty-chi": 2.0,
     "view of 70 % overlap": 20.0,
     "overlap metrics": 20.0,
     "SHA256 of files": 3.0,
@@ -16,10 +20,17 @@ MARGINS = {
     "LSQML batches: against pty-chi": 0.2,
 }
 
+LEAST = {
+    # Smallest ratio of the floor to ours.
+    "simulation.py": {"simulate_vs_floor": 0.25, "simulate_and_write_vs_floor": 0.1},
+    "contract.py": {"contract check": 0.1},
+}
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     return importlib.import_module
 
 
@@ -29,6 +40,7 @@ def entries(benchmark, tmp_path):
     growth = benchmark("growth")
     plan = {
         "simulation: against FFT and Poisson": (1000, growth.simulation),
+        "simulation: against pty-chi": (1000, growth.simulation_by_library),
         "view of 70 % overlap": (100_000, growth.view),
         "overlap metrics": (100_000, growth.overlap),
         "SHA256 of files": (20_000, growth.hashing(tmp_path)),
@@ -38,6 +50,7 @@ def entries(benchmark, tmp_path):
     return [one for name, (size, pair) in plan.items() for one in growth.series(name, [size], "peer", pair, 2)]
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")  # by pty-chi
 def test_ratios_are_within_their_margins_and_on_the_page(entries, benchmark, tmp_path):
     ratios = {one["name"]: one["ratio"] for one in entries}
     assert ratios.keys() == MARGINS.keys()
@@ -62,3 +75,27 @@ def test_growth_of_a_series_is_the_slope_of_its_seconds(benchmark, monkeypatch):
     assert second["exponent"] == pytest.approx(1.5)
     assert second["ratio"] == pytest.approx(1000**0.5)
     assert second["value"] == pytest.approx(1000**0.5)
+
+
+def printed(benchmark, script, *arguments):
+    """Entries of a script that is run with one thread."""
+    command = [sys.executable, SCRIPTS / script, "--json", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return benchmark("bench").entries_of(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", LEAST)
+def test_ratios_of_floors_to_ours_are_not_below_their_margins(benchmark, script):
+    ratios = {one["name"]: one["ratio"] for one in printed(benchmark, script, "--quick")}
+    assert ratios.keys() >= LEAST[script].keys()
+    assert {name: ratios[name] for name, least in LEAST[script].items() if ratios[name] < least} == {}
+
+
+@pytest.mark.slow
+def test_a_million_positions_take_less_than_a_gibibyte(benchmark):
+    *_, last = printed(benchmark, "memory.py", "--frames", "100", "--stages", "imports", "--positions", "1000000")
+    assert last["name"] == "peak memory: positions"
+    assert last["frames"] == 1_000_000
+    assert last["ratio"] < 1
