@@ -38,7 +38,8 @@ def write_report(work: Work[Study]) -> Mapping[str, Any]:
     cells = [{**cell, "probe_overlap": overlaps.of(cell["dose"], cell["view"])} for cell in cells]
     found = _Study(cells, _views(design), _provenance(work, states), _figures(work))
     written = _measured_report(work, found) if design.of_measured_frames else _simulated_report(work, found)
-    work.build.write_bytes(layout.output(key, "index.html"), written.page.encode(), data=False)
+    for name, page in written.pages.items():
+        work.build.write_bytes(layout.output(key, name), page.encode(), data=False)
     work.build.write_bytes(layout.output(key, "report.md"), written.markdown.encode(), data=False)
     work.build.write_bytes(layout.output(key, "study_metrics.csv"), study_table(cells), data=False)
     work.build.write_json(layout.output(key, "metrics_summary.json"), written.summary, data=False)
@@ -67,7 +68,7 @@ class _Report:
     """A report as it is written, and what Dagster's UI shows of it."""
 
     summary: Mapping[str, Any]
-    page: str
+    pages: Mapping[str, str]
     markdown: str
     shown: Mapping[str, Any]
 
@@ -117,13 +118,13 @@ def _simulated_report(work: Work[Study], found: _Study) -> _Report:
         provenance=found.provenance,
     )
     plots = study_plots(summary)
-    page = render_report(summary, {**found.figures, **plots, **_scan_pictures(work, found)})
+    pages = render_report(summary, {**found.figures, **plots, **_scan_pictures(work, found)})
     answer = summary["answer"]
     shown = {
         "answer": dg.MetadataValue.md(f"{answer['sentence'] or 'No cell has been compared yet.'}\n\n{answer['saved']}"),
         "phase_error_against_dose": picture(plots["study/dose/test"]),
     }
-    return _Report(summary, page, render_markdown(summary), shown)
+    return _Report(summary, pages, render_markdown(summary), shown)
 
 
 def _scan_pictures(work: Work[Study], found: _Study) -> dict[str, bytes]:
@@ -171,14 +172,14 @@ def _measured_report(work: Work[Study], found: _Study) -> _Report:
     )
     plots = measured_plots(summary)
     drawn = {"study/probe": probe_figure(*probes), "study/calibration": files[2].read_bytes()}
-    page = render_measured_report(summary, {**found.figures, **plots, **drawn})
+    pages = render_measured_report(summary, {**found.figures, **plots, **drawn})
     sentences = "\n\n".join(verdict["sentence"] for verdict in summary["verdicts"])
     shown = {
         "best_methods": dg.MetadataValue.md(sentences),
         "kept_aside_counts_against_dose": picture(plots[f"study/likelihood/{JUDGED_SPLIT}"]),
         "resolution_against_dose": picture(plots["study/resolution"]),
     }
-    return _Report(summary, page, render_measured_markdown(summary), shown)
+    return _Report(summary, pages, render_measured_markdown(summary), shown)
 
 
 def _views(design: StudyDesign) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fly64_assets.evaluation.report.answer import photons_text, ratio_text
 from fly64_assets.evaluation.report.figures import QUANTITIES
+from fly64_assets.evaluation.report.glossary import GLOSSARY, GLOSSARY_OF_TRUTH
 from fly64_assets.evaluation.report.heat_map import heat_map
 from fly64_assets.evaluation.report.outside import MARK, is_outside
 from fly64_assets.evaluation.report.sentences import DECIDING_SCORE, three_digits, with_spread
@@ -40,35 +41,9 @@ WINDOWED: Final = ("ssim", "frc")
 """Scores of a rectangle or of windows, which need neighbouring pixels that were measured."""
 
 FEW_CELLS: Final = 12
-"""Up to so many cells, those of one dose are open when the page is opened."""
+"""Up to so many cells a page shows them all, those of one dose open; of more, each has a page of its own."""
 
-GLOSSARY: Final = {
-    "frame": "One diffraction pattern of N × N pixels.",
-    "view": "The scan, or a part of it: baseline keeps all positions, the others those with a least distance.",
-    "cell": "One dose and one view: what every method reconstructs.",
-    "method": "A way to recover the object from the frames: pinn is a physics-informed network, lsqml an iterative "
-    "least-squares maximum-likelihood solver, tv_ml maximum likelihood with total variation, pretrained a network that "
-    "was trained once, on simulated scans of other objects.",
-    "half": "The scan is cut in two: networks learn on the train half, and all methods are judged on the test half.",
-    "probe overlap": "Of the discs that hold half of the probe's energy. Linear: 1 - distance / diameter to the "
-    "nearest frame; where the discs do not touch, the gap between them in diameters. Area: share of a disc in common "
-    "with its six nearest.",
-    "uniform object": "An object with the same value on every pixel: the baseline that every method has to beat.",
-    "resolution": "Full period [px] at which the Fourier ring correlation falls below the half-bit threshold.",
-}
-"""Words of all reports; each is a link to its meaning, which is its tooltip too."""
-
-GLOSSARY_OF_TRUTH: Final = {
-    "phase error": "Root mean square difference of the phase to the true object [rad], after a global phase, scale and "
-    "shift are removed.",
-    "evaluation region": "Pixels that the half illuminates well enough, and, in the test half, that no training frame "
-    "illuminated.",
-    "efficiency": "Cramér–Rao bound over mean squared error. Below 1: an error above the bound. Above 1: a prior or "
-    "regularisation dominates, and the bound, which is for unbiased estimates, does not apply. No figure of merit.",
-    "photon floor": "1 / (2 √n) rad: no measurement with n photons through a pixel determines its phase better "
-    "without prior information.",
-}
-"""Words of reports with a true object."""
+INDEX: Final = "index.html"
 
 QUALITY: Final = 80
 """Of lossy WebP. Noise, which fills the pictures of objects, takes four times less than as PNG; text stays sharp."""
@@ -103,8 +78,10 @@ def overlap(value: float | None) -> str:
     return f"none: a gap of {-value:.2g} diameters"
 
 
-def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
-    """The page as HTML: no script, no reference to another host, and links to files of its own folder only.
+def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> dict[str, str]:
+    """The pages as HTML by file name: no script, no reference to another host, links to files of their folder only.
+
+    ``index.html`` is the report; in a study of more than a dozen cells each that was compared has a page besides.
 
     ``summary`` is from :func:`~fly64_assets.evaluation.report.summary.study_summary`; ``figures`` holds PNG by
     ``DOSE/VIEW/NAME``, the NAME as :func:`~fly64_assets.evaluation.report.figures.picture_name` gives it to the files
@@ -115,7 +92,7 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
 
     judged = [(cell, cell["splits"][JUDGED_SPLIT]) for cell in summary["cells"] if JUDGED_SPLIT in cell["splits"]]
     singular = [scores["limit"]["reason"] for _, scores in judged if scores["limit"]["state"] != "regular"]
-    return render_page(
+    return render_pages(
         "report.html.j2",
         summary,
         figures,
@@ -131,12 +108,52 @@ def render_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> s
     )
 
 
-def render_page(template: str, summary: Mapping[str, Any], figures: Mapping[str, bytes], **values: Any) -> str:
-    """A page of the folder ``templates``, with what all reports show and its own ``values``.
+def render_pages(
+    template: str, summary: Mapping[str, Any], figures: Mapping[str, bytes], **values: Any
+) -> dict[str, str]:
+    """Pages by file name from the folder ``templates``, with what all reports show and the ``values`` of this kind.
 
-    A template that extends ``page.html.j2`` needs ``shown``, the names whose pictures stand side by side,
-    ``quantities`` with their labels, and the ``glossary``.
+    A template ``KIND.html.j2`` that extends ``page.html.j2`` needs ``shown``, the names whose pictures stand side by
+    side, ``quantities`` with their labels, the ``glossary``, and ``KIND_cell.html.j2`` for one cell.
     """
+    doses, few = summary["doses"], len(summary["cells"]) <= FEW_CELLS
+    cells = {(cell["dose"], cell["view"]): cell for cell in summary["cells"]}
+    compared = {} if few else {place: cell for place, cell in cells.items() if JUDGED_SPLIT in cell["splits"]}
+    common: dict[str, Any] = {
+        "summary": summary,
+        "cells": cells,
+        "separate": {(dose, view): f"cell_{dose}_{view}.html" for dose, view in compared},
+        "cell_template": template.replace(".html", "_cell.html"),
+        "index": "",
+        "open_dose": doses[len(doses) // 2] if doses and few else None,
+        "splits": SPLITS,
+        "split_titles": SPLIT_TITLES,
+        "judged": JUDGED_SPLIT,
+        "uniform": UNIFORM,
+        "names": {UNIFORM: "uniform object"},
+        "seed_names": {},
+        "verdicts": VERDICT_TEXTS,
+        **values,
+    }
+    environment = _environment()
+    own = {name: png for name, png in figures.items() if few or name.startswith("study/")}
+    pages = {INDEX: environment.get_template(template).render(common, pictures=_embedded(own))}
+    for (dose, view), cell in compared.items():
+        place = f"{dose}/{view}/"
+        pages[common["separate"][dose, view]] = environment.get_template("cell.html.j2").render(
+            common,
+            index=INDEX,
+            dose=dose,
+            view={"name": view},
+            cell=cell,
+            scores=cell["splits"][JUDGED_SPLIT],
+            name=place + JUDGED_SPLIT,
+            pictures=_embedded({name: png for name, png in figures.items() if name.startswith(place)}),
+        )
+    return pages
+
+
+def _environment() -> Any:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -152,20 +169,11 @@ def render_page(template: str, summary: Mapping[str, Any], figures: Mapping[str,
     environment.filters["round_photons"] = lambda value: photons_text({"sign": "", "photons": value})
     environment.filters["bytes"] = lambda value: f"{value / 1e6:,.2f} MB"
     environment.globals |= {"spread": _metric, "score_cell": score_cell, "is_outside": is_outside, "mark": MARK}
-    doses, few = summary["doses"], len(summary["cells"]) <= FEW_CELLS
-    return environment.get_template(template).render(
-        summary=summary,
-        cells={(cell["dose"], cell["view"]): cell for cell in summary["cells"]},
-        open_dose=doses[len(doses) // 2] if doses and few else None,
-        splits=SPLITS,
-        split_titles=SPLIT_TITLES,
-        judged=JUDGED_SPLIT,
-        uniform=UNIFORM,
-        names={UNIFORM: "uniform object"},
-        **{"seed_names": {}, **values},
-        verdicts=VERDICT_TEXTS,
-        pictures={name: data_uri(png, lossless=name.startswith("study/")) for name, png in figures.items()},
-    )
+    return environment
+
+
+def _embedded(figures: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: data_uri(png, lossless=name.startswith("study/")) for name, png in figures.items()}
 
 
 def _heat_maps(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def marked(comparison, summary_of, stage):
 
 
 def test_a_report_marks_such_a_result_and_says_why(marked):
-    page = render_report(marked, {})
+    page = render_report(marked, {})["index.html"]
     footnote = f"† pinn is outside of its training: {WHY}."
     assert page.count(footnote) == 1
     note = "† pinn is outside of its training in 1 of 2 cells, where its error may be larger than on scans like those"
@@ -52,7 +52,7 @@ def test_the_answer_and_the_verdict_name_it(marked):
 
 def test_without_such_a_result_nothing_is_marked(summary):
     assert summary["outside_of_training"] == []
-    assert "†" not in render_report(summary, {}) + render_markdown(summary)
+    assert "†" not in render_report(summary, {})["index.html"] + render_markdown(summary)
     assert not is_outside(None, "pinn")
 
 

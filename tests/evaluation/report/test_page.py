@@ -38,7 +38,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(summary, pictures):
-    return render_report(summary, pictures | study_plots(summary))
+    return render_report(summary, pictures | study_plots(summary))["index.html"]
 
 
 def test_the_page_is_whole_self_contained_and_escaped(summary, page):
@@ -87,12 +87,32 @@ def test_the_answer_names_the_threshold_before_pictures_and_the_contour_is_drawn
     assert answer["sentence"] in render_markdown(summary)
 
 
-def test_cells_are_closed_in_a_large_study(summary, pictures):
-    """Summary first: of hundreds of cells none is open when the page opens."""
-    some = render_report(summary, {})
-    many = render_report(summary | {"cells": summary["cells"] * 20}, {})
-    assert some.count("<details open>") > 0
-    assert many.count("<details open>") == 0
+def test_cells_of_a_large_study_have_pages_of_their_own(summary, pictures):
+    """Summary first: of hundreds of cells the pictures are loaded one cell at a time."""
+    drawn = pictures | study_plots(summary)
+    assert list(render_report(summary, drawn)) == ["index.html"]
+    pages = render_report(summary | {"cells": summary["cells"] * 20}, drawn)
+    compared = {f"cell_{cell['dose']}_{cell['view']}.html" for cell in summary["cells"] if "test" in cell["splits"]}
+    assert pages.keys() == {"index.html"} | compared
+    for name, text in pages.items():
+        found = Page()
+        found.feed(text)
+        assert found.open == []
+        places = {part for link in found.links if not link.startswith("data:") for part in [link.partition("#")[0]]}
+        assert places <= {*pages, "", "study_metrics.csv", "report.md", "metrics_summary.json"}
+        anchors = {link for link in found.links if link.startswith("#")}
+        assert {anchor[1:] for anchor in anchors} <= set(re.findall(r' id="([^"]+)"', text)), name
+    index = pages.pop("index.html")
+    assert compared <= set(re.findall(r'href="([^"]+)"', index))
+    assert index.count("<details open>") == 0
+    assert '<figure class="of-truth' not in index
+    for name, text in pages.items():
+        _, dose, view = name.removesuffix(".html").split("_")
+        (cell,) = (one for one in summary["cells"] if (str(one["dose"]), one["view"]) == (dose, view))
+        error = cell["splits"]["test"]["arms"]["pinn"]["values"]["phase rmse"]
+        assert f"<td>{three_digits(error)}</td>" in text
+        assert 'href="index.html#term-resolution"' in text
+    assert sum(text.count('<figure class="of-truth') for text in pages.values()) > 0
 
 
 def test_the_page_says_how_it_was_made_and_can_be_made_again(page):
@@ -106,7 +126,7 @@ def test_bounds_are_folded_away_and_an_efficiency_above_one_is_called_prior(summ
     assert one["limit"]["state"] == "regular"
     one["arms"]["pinn"]["values"]["phase efficiency"] = 324.0
     one["arms"]["lsqml"]["values"]["phase efficiency"] = 0.25
-    text = render_report(above, {})
+    text = render_report(above, {})["index.html"]
     assert "324" not in text
     assert re.search(r'<td title="[^"]*">prior</td><td title="[^"]*">0.250</td>', text)
     assert text.index("<details><summary>Bound of unbiased") < text.index(">prior</td>")
@@ -115,7 +135,7 @@ def test_bounds_are_folded_away_and_an_efficiency_above_one_is_called_prior(summ
     assert "| prior | 0.250 |" in table
     assert "one above 1 that a prior or regularisation dominates" in text
     one["limit"] |= {"state": "singular", "reason": "singular: 28 groups without common light", "phase_rad": None}
-    text = render_report(above, {})
+    text = render_report(above, {})["index.html"]
     assert "No bound: singular: 28 groups without common light" in text
     assert ">singular</td>" in text
     assert "| singular |" in render_markdown(above)
@@ -129,7 +149,7 @@ def test_probes_that_do_not_touch_have_a_gap_and_no_negative_overlap(summary):
         name: {"linear": means, "area": dict.fromkeys(means, 0.0)} for name in ("half_energy", "energy_90", "fwhm")
     }
     apart["cells"][0]["probe_overlap"] = {"test": {"discs": discs, "windows": means}}
-    page = render_report(apart, {})
+    page = render_report(apart, {})["index.html"]
     assert ">none: a gap of 1.5 diameters</td><td>0 %</td>" in page
     assert "-148" not in page
     assert overlap(0.42) == "42 %"

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 @pytest.fixture(scope="module")
 def address(summary, pictures, tmp_path_factory):
     file = tmp_path_factory.mktemp("report") / "index.html"
-    file.write_text(render_report(summary, pictures | study_plots(summary)), encoding="utf-8")
+    file.write_text(render_report(summary, pictures | study_plots(summary))["index.html"], encoding="utf-8")
     return file.as_uri()
 
 

@@ -36,7 +36,7 @@ def test_page_and_text_say_what_the_detector_misses(summary):
     assert known["detector"] == sentence
     masked = summary | {"detector": sentence}
     assert sentence in render_markdown(masked)
-    assert sentence.replace("<gaps>", "&lt;gaps&gt;") in render_report(masked, {})
+    assert sentence.replace("<gaps>", "&lt;gaps&gt;") in render_report(masked, {})["index.html"]
 
 
 def test_page_and_text_say_how_views_were_made_by_the_probe(summary):
@@ -47,4 +47,4 @@ def test_page_and_text_say_how_views_were_made_by_the_probe(summary):
     assert "D is the full width at half maximum of the probe" in sentence
     assert "The dose is that of the full scan" in sentence
     assert sentence in render_markdown(summary | {"view_rule": sentence})
-    assert "The dose is that of the full scan" in render_report(summary | {"view_rule": sentence}, {})
+    assert "The dose is that of the full scan" in render_report(summary | {"view_rule": sentence}, {})["index.html"]

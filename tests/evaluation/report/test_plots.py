@@ -34,4 +34,4 @@ def test_study_figures_exist_before_anything_was_compared(summary):
     empty = summary | {"cells": [cell | {"splits": {}} for cell in summary["cells"]], "arms": []}
     for figure in (dose_figure, photon_figure, correlation_figure):
         assert figure(empty, "test").startswith(b"\x89PNG")
-    assert "No result." in render_report(empty, {})
+    assert "No result." in render_report(empty, {})["index.html"]

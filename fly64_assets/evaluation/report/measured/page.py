@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fly64_assets.evaluation.report.figures import QUANTITIES
+from fly64_assets.evaluation.report.glossary import GLOSSARY
 from fly64_assets.evaluation.report.measured.calibration import calibration_lines, probe_lines
 from fly64_assets.evaluation.report.measured.plots import HALVES
 from fly64_assets.evaluation.report.measured.sentences import BETTER, COMPLEMENT, LEFT_OUT, score_text
 from fly64_assets.evaluation.report.measured.summary import SHOWN_METRICS
 from fly64_assets.evaluation.report.outside import MARK, is_outside
 from fly64_assets.evaluation.report.page import (
-    GLOSSARY,
     NO_VALUE,
     SPLIT_TITLES,
     number,
     record_blocks,
-    render_page,
+    render_pages,
     share,
     table,
 )
@@ -32,8 +32,8 @@ RESOLUTION: Final = "complex frc_photons_half_bit"
 """The resolution in the table of a cell."""
 
 
-def render_measured_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
-    """The page as HTML: no script, no reference to another host, and links to files of its own folder only.
+def render_measured_report(summary: Mapping[str, Any], figures: Mapping[str, bytes]) -> dict[str, str]:
+    """The pages as HTML by file name: no script, no reference to another host, links to files of their folder only.
 
     ``summary`` is from :func:`~fly64_assets.evaluation.report.measured.summary.measured_summary`; ``figures`` holds
     PNG as for :func:`~fly64_assets.evaluation.report.page.render_report`, those of
@@ -41,7 +41,7 @@ def render_measured_report(summary: Mapping[str, Any], figures: Mapping[str, byt
     ``study/calibration``; missing ones are left out.
     """
     residuals = [f"{cell['dose']}/{cell['view']}/{JUDGED_SPLIT}/residuals" for cell in summary["cells"]]
-    return render_page(
+    return render_pages(
         "measured.html.j2",
         summary,
         figures,

@@ -48,7 +48,18 @@ def pictures(summary, probes):
 
 @pytest.fixture(scope="module")
 def page(summary, pictures):
-    return render_measured_report(summary, pictures)
+    return render_measured_report(summary, pictures)["index.html"]
+
+
+def test_cells_of_a_large_study_have_pages_with_their_residual_frames(summary, pictures):
+    pages = render_measured_report(summary | {"cells": summary["cells"] * 20}, pictures)
+    index, cell = pages["index.html"], pages["cell_1000_dense.html"]
+    picture = 'alt="Counts kept aside, prediction and difference of the worst frames'
+    assert picture not in index
+    assert cell.count(picture) == 1
+    assert 'href="cell_1000_dense.html"' in index
+    assert "left-out frames that the view covers" in cell
+    assert "left-out frames that the view covers" not in index
 
 
 def words(page):
@@ -153,6 +164,6 @@ def test_the_table_for_a_notebook_holds_every_score(document):
 
 def test_a_page_of_a_study_in_which_nothing_has_run(summary_of, cell):
     empty = summary_of([cell(1000, view) for view in ("baseline", "dense", "sparse")], doses=(1000,))
-    page = render_measured_report(empty, measured_plots(empty))
+    page = render_measured_report(empty, measured_plots(empty))["index.html"]
     assert 'no result in any view</strong><br><span class="soft">not compared yet' in page
     assert "no result" in render_measured_markdown(empty)
