@@ -9,7 +9,6 @@ benchmark looks at the truth.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/lsqml_settings.py [--quick] [--objects coins/grass moon/coffee]
        [--cells VIEW:DOSE,...] [--only NAME ...] [--epochs N] [--csv FILE] [--json]
-       python benchmarks/lsqml_settings.py --summary FILE
 """
 
 import argparse
@@ -154,28 +153,6 @@ def cells(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((view, int(float(dose))) for view, dose in parts)
 
 
-def summary(path: Path) -> str:
-    """Error of every variant at the epoch it keeps over that of the chosen settings: geometric means over objects."""
-    with path.open(newline="") as file:
-        found = list(csv.DictReader(file))
-    kept = {(r["object"], r["view"], r["dose"], r["variant"]): float(r["held_out"]) for r in found if r["held_out"]}
-    objects, columns, variants = (
-        list(dict.fromkeys(values)) for values in ((k[0] for k in kept), (k[1:3] for k in kept), (k[3] for k in kept))
-    )
-    lines = [
-        "| variant | " + " | ".join(f"{view} {int(dose):.0e}".replace("e+0", "e") for view, dose in columns) + " |"
-    ]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for variant in variants:
-        shown = []
-        for cell in columns:
-            both = [(kept.get((o, *cell, variant)), kept.get((o, *cell, "chosen"))) for o in objects]
-            ratios = [own / peer for own, peer in both if own and peer]
-            shown.append(f"{np.exp(np.mean(np.log(ratios))):.2f}" if len(ratios) == len(objects) else "")
-        lines.append(f"| {variant} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one cell, few epochs: about a minute")
@@ -192,13 +169,7 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=900)
     parser.add_argument("--csv", type=Path, help="write every row as it is measured")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument(
-        "--summary", type=Path, metavar="CSV", help="measure nothing, print a table of an earlier --csv"
-    )
     options = parser.parse_args()
-    if options.summary:
-        print(summary(options.summary))
-        return
     if options.quick:
         options.objects, options.cells, options.epochs = ["coins/grass"], (("sparse", 10_000),), 10
     found = []
@@ -216,7 +187,7 @@ def main() -> None:
 
 def write(path: Path, found: list[dict]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in found:
             writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})

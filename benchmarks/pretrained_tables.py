@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Iterable
 
 from table_rows import DOSES, ITERATIVE, NETWORK, Cell, Contest, first, one, rows_of, shown, table
 
@@ -66,9 +67,9 @@ def started(contest: Contest) -> str:
 
 def short_path(_contest: Contest) -> str:
     """Error of the network of a cell against the likelihood steps at each weight, and mean processor seconds."""
-    rows = rows_of("short_path.csv")
-    starts, steps = ("likelihood", "pretrained"), sorted({int(row["steps"]) for row in rows})
-    arms = [(start, str(count)) for start in starts for count in steps]
+    rows = [row for row in rows_of("short_path.csv") if row["seed"] == "1"]
+    steps = sorted({int(row["steps"]) for row in rows if row["start"] == "pretrained"})
+    arms = [(start, str(count)) for start in ("likelihood", "pretrained") for count in steps]
     places = list(dict.fromkeys((row["object"], row["dose"]) for row in rows))
     values = {(row["object"], row["dose"], row["start"], row["steps"]): row for row in rows}
     places = [place for place in places if all((*place, *arm) in values for arm in arms)]
@@ -77,9 +78,61 @@ def short_path(_contest: Contest) -> str:
         for name, dose in places
     ]
     seconds = (statistics.mean(float(values[*place, *arm]["seconds"]) for place in places) for arm in arms)
-    lines.append(["processor seconds, mean", "", *(f"{value:.0f}" for value in seconds)])
+    if places:
+        lines.append(["processor seconds, mean", "", *(f"{value:.0f}" for value in seconds)])
     heads = [f"{count} steps{', `start: pretrained`' if start == 'pretrained' else ''}" for start, count in arms]
     return table(["object", "photons / frame", *heads], lines)
+
+
+def steps(_contest: Contest) -> str:
+    """Error of the network of a cell with twice the likelihood steps over that with the default, seed by seed."""
+    default, more = "48", "96"
+    values = {
+        (row["object"], row["dose"], row["steps"], row["seed"]): row
+        for row in rows_of("short_path.csv")
+        if row["start"] == "likelihood"
+    }
+    lines, by_dose = [], dict[str, list[tuple[float, float]]]()
+    for name, dose in dict.fromkeys(place[:2] for place in values):
+        seeds = [seed for *place, count, seed in values if (*place, count) == (name, dose, more)]
+        pairs = [(values.get((name, dose, default, seed)), values[name, dose, more, seed]) for seed in seeds]
+        both = [(float(one["phase_rmse"]), float(two["phase_rmse"])) for one, two in pairs if one]
+        if not both:
+            continue
+        ratios = [two / one for one, two in both]
+        longer = [float(two["seconds"]) / float(one["seconds"]) for one, two in pairs if one]
+        by_dose.setdefault(dose, []).append((geometric(ratios), geometric(longer)))
+        errors = [shown(dict(enumerate(column)), 4) for column in zip(*both, strict=True)]
+        apart = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+        lines.append(
+            [
+                name,
+                f"{int(dose):,}",
+                str(len(both)),
+                *errors,
+                f"{geometric(ratios):.3f}{apart}",
+                f"{geometric(longer):.1f}",
+            ]
+        )
+    for dose, pairs in by_dose.items():
+        error, seconds = (geometric(column) for column in zip(*pairs, strict=True))
+        lines.append([f"all {len(pairs)}", f"{int(dose):,}", "", "", "", f"**{error:.3f}**", f"**{seconds:.1f}**"])
+    return table(
+        [
+            "object",
+            "photons / frame",
+            "seeds",
+            f"{default} steps",
+            f"{more} steps",
+            "error, times",
+            "processor seconds, times",
+        ],
+        lines,
+    )
+
+
+def geometric(values: Iterable[float]) -> float:
+    return math.exp(statistics.mean(map(math.log, values)))
 
 
 def combinations(_contest: Contest) -> str:

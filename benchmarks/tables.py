@@ -15,6 +15,7 @@ independent.csv     regularised maximum likelihood on the files of the demo by a
 judge.csv           whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
 literature.csv      rings at a correlation of 0.5, dose by dose: ``benchmarks/literature.py``
 judge_null.csv      how often they call equal objects different: the same with ``--null``
+lsqml_settings.csv  settings and engines of the iterative method: ``benchmarks/lsqml_settings.py``
 minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
@@ -35,8 +36,9 @@ from collections.abc import Callable, Iterable
 
 from atlas_tables import atlas, atlas_answer, atlas_kinds
 from literature_tables import literature, literature_overlap
+from lsqml_tables import lsqml_fly64, lsqml_settings, lsqml_stopping, lsqml_weights
 from measured_tables import judge, null, star, star_resolution
-from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started
+from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started, steps
 from table_rows import (
     AIMS,
     ANSWERED,
@@ -410,6 +412,11 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "combinations": combinations,
     "short_path": short_path,
     "started": started,
+    "steps": steps,
+    "lsqml_settings": lsqml_settings,
+    "lsqml_weights": lsqml_weights,
+    "lsqml_stopping": lsqml_stopping,
+    "lsqml_fly64": lsqml_fly64,
     "atlas": atlas,
     "atlas_answer": atlas_answer,
     "atlas_kinds": atlas_kinds,

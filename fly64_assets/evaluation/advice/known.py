@@ -19,6 +19,8 @@ from fly64_assets.simulation.objects.making import make_object, make_probe
 
 EXAMPLE_PX: Final = 160
 """Side of the object of a kind that the atlas does not hold, made to be described; as wide as those of the atlas."""
+LARGEST_RANGE: Final = 1000.0
+"""Of a phase that does not wrap [rad]."""
 LARGEST_SPREAD: Final = math.pi / math.sqrt(3)
 """Standard deviation of a phase that is equally often everywhere on the circle [rad]."""
 TOLERANCE: Final = 1.1
@@ -51,8 +53,8 @@ class ObjectNumbers:
 
     def problems(self) -> Iterator[str]:
         """What is no number of an object."""
-        if not (math.isfinite(self.phase_range) and self.phase_range > 0):
-            yield f"phase range = {self.phase_range}: must be positive [rad]"
+        if not 0 < self.phase_range <= LARGEST_RANGE:
+            yield f"phase range = {self.phase_range}: must be in (0, {LARGEST_RANGE:g}] [rad]"
         if self.bandwidth is not None and not 0 < self.bandwidth <= math.sqrt(0.5):
             yield f"bandwidth = {self.bandwidth}: must be in (0, 0.707] cycles/px, which a pixel grid can hold"
         if self.gradient_sparsity is not None and not 0 <= self.gradient_sparsity < 1:

@@ -20,6 +20,9 @@ UNITS: Final[dict[Ask, str]] = {
 }
 """What may be asked, and in which unit it is given: three doses and two goals."""
 LARGEST_FIELD_PX: Final = 10**6
+LEAST_PHOTONS: Final = 1e-3
+MOST_PHOTONS: Final = 1e9
+"""Per object pixel; beyond, no scan was ever made."""
 MOST_OVERLAP: Final = 0.95
 """Largest overlap that is considered; positions a twentieth of a probe apart are nobody's scan."""
 
@@ -70,6 +73,14 @@ class Question:
             return self.value * (self.pixel_size_nm * self.pixel_size_nm)
         return self.value
 
+    def _roughly_per_pixel(self) -> float | None:
+        """Photons per object pixel of the field; None for a goal, and where a number of the question is none."""
+        numbers = (self.value, *self.field_px, 1.0 if self.pixel_size_nm is None else self.pixel_size_nm)
+        lacking = self.ask == "photons_per_nm2" and self.pixel_size_nm is None
+        if self.goal is not None or lacking or not all(math.isfinite(one) and one > 0 for one in numbers):
+            return None
+        return self.photons_per_pixel(1, math.sqrt(math.prod(self.field_px)))
+
     def _problems(self) -> Iterator[str]:
         words = self.ask.replace("_", " ")
         if not (math.isfinite(self.value) and self.value > 0):
@@ -83,9 +94,10 @@ class Question:
             yield f"field = {sides} px: both sides must be in [1, {LARGEST_FIELD_PX:,}]"
         if self.pixel_size_nm is not None and not (math.isfinite(self.pixel_size_nm) and self.pixel_size_nm > 0):
             yield f"pixel size = {self.pixel_size_nm} nm: must be a positive number"
-        elif self.ask == "photons_per_nm2" and self.pixel_size_nm is not None:
-            photons = self.photons_per_pixel(1, 1.0)
-            if self.value > 0 and math.isfinite(self.value) and not 0 < photons < math.inf:
-                yield f"{words} = {self.value:g} at a pixel size of {self.pixel_size_nm:g} nm: no number of photons"
+        elif (photons := self._roughly_per_pixel()) is not None and not LEAST_PHOTONS <= photons <= MOST_PHOTONS:
+            yield (
+                f"{words} = {self.value:g}: that is {photons:.3g} photons per object pixel; "
+                f"must be in [{LEAST_PHOTONS:g}, {MOST_PHOTONS:g}]"
+            )
         if self.overlap is not None and not 0 <= self.overlap <= MOST_OVERLAP:
             yield f"overlap = {self.overlap}: must be in [0, {MOST_OVERLAP}]; it is 1 - d/D of nearest probes"
