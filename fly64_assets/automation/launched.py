@@ -103,7 +103,7 @@ def lost_job_sensor() -> dg.SensorDefinition:
         description=(
             "Ends runs whose job on a cluster has ended before the run began, or before it could say that it was "
             "cancelled. A job that waits keeps waiting, however long. Where runs stay on this machine, ends those "
-            "whose process has ended without a word, as after a restart of the machine."
+            "whose process has ended without a word, as after a restart of the machine or of its container."
         ),
     )
     def lost_jobs(context: dg.SensorEvaluationContext) -> dg.SkipReason:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from fly64_assets.automation.machines import this_machine
+from fly64_assets.automation.machines import machine_note, noted_machine
 from fly64_assets.errors import ArtifactError
 from fly64_assets.resources.environment import asset_prefix
 from fly64_assets.store.artifacts import CHOSEN, ArtifactStore
@@ -26,7 +26,7 @@ COMMAND_TAG = "fly64/command"
 RESUME = "run"
 """A run with ``fly64/command: run`` leaves alone what is fresh; any other run rebuilds what it selects."""
 MACHINE_TAG = "fly64/machine"
-"""Where the processes of a run are: host name, the machine's start, and the space in which process ids are unique."""
+"""Where the processes of a run are, as :func:`~fly64_assets.automation.machines.machine_note` writes it."""
 RETRY_TAG = "dagster/will_retry"
 """On a failed run: whether Dagster's daemon begins it again."""
 RETRIES_TAG = "dagster/max_retries"
@@ -66,8 +66,11 @@ def store_of_run(
     base = base or (active.base_id if active else None)
     if base is None:
         return store
-    place = {STUDY_TAG: store.study, BASE_TAG: base, MACHINE_TAG: this_machine()} | partition_tags(partition)
-    context.instance.add_run_tags(run.run_id, {name: value for name, value in place.items() if name not in run.tags})
+    place = {STUDY_TAG: store.study, BASE_TAG: base} | partition_tags(partition)
+    place = {name: value for name, value in place.items() if name not in run.tags}
+    if not noted_machine(run.tags.get(MACHINE_TAG, ""), run.run_id):
+        place[MACHINE_TAG] = machine_note(run.run_id)
+    context.instance.add_run_tags(run.run_id, place)
     if active is not None and active.base_id == base:
         # The note may change from now on.
         return store.on(base, active.origin)

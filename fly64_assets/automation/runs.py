@@ -20,7 +20,7 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from fly64_assets.automation.graph import AUDIT
-from fly64_assets.automation.machines import has_ended, this_machine
+from fly64_assets.automation.machines import has_ended, noted_machine, this_machine
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, MACHINE_TAG, RESUME, RETRY_TAG, asset_key
 from fly64_assets.errors import Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
@@ -203,8 +203,10 @@ def close_lost_runs(instance: dg.DagsterInstance, *, others_may_work: bool = Fal
     shared = not isinstance(instance.run_storage, SqliteRunStorage)
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*AT_WORK, dg.DagsterRunStatus.CANCELING])):
-        elsewhere = not _visible(run) and (shared or (others_may_work and MACHINE_TAG in run.tags))
-        if not (has_ended(run.tags.get(MACHINE_TAG, "")) if elsewhere else _has_ended(instance, run)):
+        note = run.tags.get(MACHINE_TAG, "")
+        noted = noted_machine(note, run.run_id)
+        elsewhere = noted != this_machine() and (shared or (others_may_work and bool(noted)))
+        if not (has_ended(note, run.run_id) if elsewhere else _has_ended(instance, run)):
             continue
         # A process that has ended since then may have written its run's end before.
         now = instance.get_run_by_id(run.run_id)
@@ -228,11 +230,6 @@ def _has_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether the process of a run of this machine has ended; False where none is known."""
     process = _process(instance, run.run_id)
     return process is not None and not _is_alive(*process)
-
-
-def _visible(run: dg.DagsterRun) -> bool:
-    """Whether the process ids that a run has recorded are those of this process's surroundings."""
-    return run.tags.get(MACHINE_TAG) == this_machine()
 
 
 def runs_at_work(instance: dg.DagsterInstance) -> list[str]:

@@ -1,14 +1,17 @@
 """Runs whose process was killed count as failed, and give back the slot that they held; living ones are left alone."""
 
+import fcntl
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.events import DagsterEvent, EngineEventData
 
-from fly64_assets.automation import runs
+from fly64_assets.automation import machines, runs
 from fly64_assets.automation.launched import lost_job_sensor
 from fly64_assets.automation.machines import this_machine
 from fly64_assets.automation.run_tags import MACHINE_TAG
@@ -83,48 +86,51 @@ def test_an_instance_that_may_be_shared_is_left_alone(tmp_path, shared):
         assert instance.get_run_by_id(run.run_id).status == ended
 
 
-@pytest.mark.parametrize(
-    ("machine", "ended"),
-    [
-        (this_machine(), True),
-        (None, True),  # killed before it could note it
-        ("{host} before {processes}", True),  # before a restart
-        ("{host} {boot} pid:[1]", False),  # in a container
-        ("elsewhere {boot} {processes}", False),
-    ],
-)
-def test_the_sensor_closes_lost_runs_of_this_machine_and_leaves_those_of_others(tmp_path, machine, ended):
+NOBODY = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
+MACHINES = {
+    "this machine": ("{host} {boot} {processes}", True),
+    "not noted yet": (None, True),  # killed before
+    "before a restart": ("{host} before {processes}", True),
+    "a container that works": ("{host} {boot} pid:[1]", False),
+    "another machine": ("elsewhere {boot} {processes}", False),
+    "another machine of the same name": ("{host} other {processes}", False),
+}
+"""Where a run is, and whether it is lost; its process cannot be seen from here."""
+
+
+@contextmanager
+def noted(folder, instance, name):
+    """A run that has noted this machine; its lock is held where it works, and left where it was."""
+    machine, ended = MACHINES[name]
+    run = instance.create_run_for_job(dg.job(name="any")(lambda: None), status=dg.DagsterRunStatus.STARTED)
+    instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(NOBODY))}))
+    if machine is None:
+        yield run.run_id, ended
+        return
+    host, boot, processes = this_machine().split()
+    machine = machine.format(host=host, boot=boot, processes=processes)
+    (folder / "machines").mkdir(exist_ok=True)
+    with machines._path(machine).open("w") as file:
+        instance.add_run_tags(run.run_id, {MACHINE_TAG: f"{machine} {run.run_id} {os.fstat(file.fileno()).st_ino}"})
+        if not ended:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield run.run_id, ended
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_sensor_closes_lost_runs_of_this_machine_and_leaves_those_of_others(tmp_path, monkeypatch, name):
     """Also in an instance in SQLite: another machine or container may be at work on its runs while the sensor looks."""
-    nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
-    host, boot, processes = this_machine().split()
-    tags = {MACHINE_TAG: machine.format(host=host, boot=boot, processes=processes)} if machine else {}
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        run = instance.create_run_for_job(
-            dg.job(name="any")(lambda: None), status=dg.DagsterRunStatus.STARTED, tags=tags
-        )
-        instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(nobody))}))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, noted(tmp_path, instance, name) as (run, ended):
         said = lost_job_sensor()(dg.build_sensor_context(instance=instance)).skip_message
-        assert said == (f"ended: {run.run_id[:8]}" if ended else "runs stay on this machine")
+        assert said == (f"ended: {run[:8]}" if ended else "runs stay on this machine")
         status = dg.DagsterRunStatus.FAILURE if ended else dg.DagsterRunStatus.STARTED
-        assert instance.get_run_by_id(run.run_id).status == status
+        assert instance.get_run_by_id(run).status == status
 
 
-def test_in_an_instance_that_is_shared_the_runs_of_this_machine_are_closed():
-    """Those of other machines, and of other containers on this one, are left alone."""
-    host, boot, processes = this_machine().split()
-    machines = {
-        "this": (this_machine(), True),
-        "restarted": (f"{host} before {processes}", True),
-        "container": (f"{host} {boot} pid:[1]", False),
-        "colleague": (f"elsewhere {boot} {processes}", False),
-    }
-    nobody = int(Path("/proc/sys/kernel/pid_max").read_text()) + 1
-    with dg.DagsterInstance.ephemeral() as instance:
-        runs = {}
-        for name, (machine, _) in machines.items():
-            run = instance.create_run_for_job(
-                dg.job(name=name)(lambda: None), status=dg.DagsterRunStatus.STARTED, tags={MACHINE_TAG: machine}
-            )
-            instance.report_engine_event("begun", run, EngineEventData({"pid": dg.MetadataValue.text(str(nobody))}))
-            runs[name] = run.run_id
-        assert set(close_lost_runs(instance)) == {runs[name] for name, (_, lost) in machines.items() if lost}
+@pytest.mark.parametrize("name", MACHINES)
+def test_in_an_instance_that_is_shared_the_runs_of_this_machine_are_closed(tmp_path, monkeypatch, name):
+    """Those of other machines, of other containers, and those that have not said where they are, are left alone."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.ephemeral() as instance, noted(tmp_path, instance, name) as (run, ended):
+        assert close_lost_runs(instance) == ([run] if ended and name != "not noted yet" else [])

@@ -3,7 +3,8 @@
 import dagster as dg
 import pytest
 
-from fly64_assets.automation.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, VIEW_TAG, keep_on_base
+from fly64_assets.automation.machines import noted_machine, this_machine
+from fly64_assets.automation.run_tags import BASE_TAG, DOSE_TAG, FOLLOWS_TAG, MACHINE_TAG, VIEW_TAG, keep_on_base
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.artifacts import IMPORTED
@@ -39,8 +40,10 @@ def test_runs_stay_on_their_base(bases):
     graph, first, second = bases
     view = StageKey("view", Cell(1000, "dense"))
     # Automation launched it for the frames of the first base, before the second one came.
-    run = graph.run("overlap_view", partition="1000|dense", tags={FOLLOWS_TAG: "inputs"})
+    inherited = {MACHINE_TAG: "gone before pid:[1] another-run 7"}  # as of a run that is begun again
+    run = graph.run("overlap_view", partition="1000|dense", tags={FOLLOWS_TAG: "inputs"} | inherited)
     assert run.success
+    assert noted_machine(tags_of(graph, run)[MACHINE_TAG], run.run_id) == this_machine()
     assert tags_of(graph, run).items() >= {BASE_TAG: first, DOSE_TAG: "1000", VIEW_TAG: "dense"}.items()
     assert has(graph, first, view)
     assert not has(graph, second, view)

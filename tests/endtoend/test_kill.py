@@ -180,7 +180,9 @@ def test_everything_at_once(services: Services, client: Client, grown: Grown) ->
     # Runs that had not told their process yet are ended by Dagster, after the time that they may take to start.
     ended = {run["id"] for run in end["runs"] if run["status"] != "SUCCESS"}
     assert ended >= set(lost)
-    assert len(end["runs"]) == 9 + len(ended)
+    # A run may be killed after its view was there, with checks to come: such a cell is not made again.
+    assert 9 <= len(end["runs"]) <= 9 + len(ended)
+    assert set(services.view_states().values()) == {"fresh", "skipped"}
     assert cells(services, finished) == kept
 
 

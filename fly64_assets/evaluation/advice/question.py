@@ -22,7 +22,7 @@ UNITS: Final[dict[Ask, str]] = {
 LARGEST_FIELD_PX: Final = 10**6
 LEAST_PHOTONS: Final = 1e-3
 MOST_PHOTONS: Final = 1e9
-"""Per object pixel; beyond, no scan was ever made."""
+"""Photons per object pixel that are answered at all; those of the atlas are between 1 and 14,000."""
 MOST_OVERLAP: Final = 0.95
 """Largest overlap that is considered; positions a twentieth of a probe apart are nobody's scan."""
 

@@ -1,4 +1,4 @@
-"""The study report as one self-contained HTML page and as Markdown, and how numbers are written in all reports.
+"""The study report as self-contained HTML pages and as Markdown, and how numbers are written in all reports.
 
 Belongs here: the page, its embedded pictures, tables and lists. Does not belong here: the numbers themselves
 (``summary``) and figures (``plots``, ``figures``).

@@ -1,4 +1,4 @@
-"""The report of a measured study as one self-contained HTML page and as Markdown.
+"""The report of a measured study as self-contained HTML pages and as Markdown.
 
 Does not belong here: the numbers (``summary``), what is said about the calibration (``calibration``), figures.
 """
