@@ -279,8 +279,9 @@ STAGES: Final[Mapping[str, Stage]] = {
         Stage(
             "study_report",
             "report",
-            "The answer of the study: one self-contained page over all cells (of more than twelve, a page for each besides), "
-            "the same as Markdown, and the manifests. Cells that failed, were skipped or are out of date are shown as such, with their reason.",
+            "The answer of the study: one self-contained page over all cells (of more than twelve, a page for each "
+            "besides), the same as Markdown, and the manifests. Cells that failed, were skipped or are out of date are "
+            "shown as such, with their reason.",
             group="report",
             tool="html",
             needs=("comparison",),
