@@ -2,7 +2,7 @@
 
 A container has processes of its own, which cannot be seen from another one. So every process that loads the code
 location shares a lock on a file of its machine's name in the folder of the Dagster instance, as long as it lives.
-Whoever gets that lock alone knows that no such process is left.
+If that lock can be had alone, no such process is left.
 """
 
 import fcntl
