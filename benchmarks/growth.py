@@ -78,11 +78,6 @@ def simulation(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
     scan = _scan(size)
     waves, rates = _waves(scan)
 
-    def ours() -> None:
-        for half in scan.halves:
-            for _ in scan.amplitude_blocks(half, threads=1):
-                pass
-
     def floor() -> None:
         left = size
         while left > 0:
@@ -94,7 +89,7 @@ def simulation(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
                     generator.poisson(row)
             left -= number
 
-    return ours, floor
+    return _simulated(scan), floor
 
 
 def simulation_by_loop(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -113,12 +108,7 @@ def simulation_by_loop(size: int) -> tuple[Callable[[], object], Callable[[], ob
             field = np.fft.fftshift(np.fft.fft2(scan.scale * probe * patch, norm="ortho"))
             np.sqrt(rng.poisson(np.abs(field) ** 2))
 
-    def ours() -> None:
-        for half in scan.halves:
-            for _ in scan.amplitude_blocks(half, threads=1):
-                pass
-
-    return ours, loop
+    return _simulated(scan), loop
 
 
 def simulation_by_library(size: int) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -149,12 +139,16 @@ def simulation_by_library(size: int) -> tuple[Callable[[], object], Callable[[],
         for indices in torch.arange(size).split(BATCH):
             torch.poisson(model(indices), generator=generator).sqrt_()
 
+    return _simulated(scan), torch.no_grad()(library)
+
+
+def _simulated(scan: SimulatedScan) -> Callable[[], None]:
     def ours() -> None:
         for half in scan.halves:
             for _ in scan.amplitude_blocks(half, threads=1):
                 pass
 
-    return ours, torch.no_grad()(library)
+    return ours
 
 
 def _scan(size: int) -> SimulatedScan:

@@ -42,11 +42,8 @@ def lsqml_fly64(contest: Contest) -> str:
             cell = ("fly64", view, dose)
             numbers = [contest.values(cell, "lsqml", column) for column in ("phase_rmse", "amplitude_rmse")]
             epochs, seconds = (contest.values(cell, "lsqml", name) for name in ("epochs", "reconstruction_cpu_s"))
-            kept = (
-                " to ".join(f"{count:.0f}" for count in sorted({min(epochs.values()), max(epochs.values())}))
-                if epochs
-                else MISSING
-            )
+            ends = sorted({min(epochs.values()), max(epochs.values())}) if epochs else []
+            kept = " to ".join(f"{count:.0f}" for count in ends) or MISSING
             mean = statistics.mean(seconds.values()) if seconds else None
             rows.append([view, f"{dose:,}", *(shown(values, 4) for values in numbers), kept, one(mean, ".0f")])
     heads = ["phase RMSE [rad]", "amplitude RMSE", "epochs", "processor seconds"]

@@ -58,6 +58,11 @@ def deployment(home: Path, settings: dict) -> Iterator[tuple[dg.DagsterInstance,
         yield instance, daemon
 
 
+def active(instance: dg.DagsterInstance) -> set[str]:
+    """Runs that have a slot of the pool."""
+    return set(instance.event_log_storage.get_concurrency_info("gpu").active_run_ids)
+
+
 def holder(instance: dg.DagsterInstance) -> str:
     """The run that has the slot, as soon as another one is at work and waits for it."""
     storage = instance.event_log_storage
@@ -95,9 +100,8 @@ def test_its_slot_is_given_to_the_run_that_waits(tmp_path: Path, daemon_killed: 
             first.wait(30)
         kill(instance, victim)
         with service(tmp_path, *daemon) if daemon_killed else nullcontext():
-            active = lambda: instance.event_log_storage.get_concurrency_info("gpu").active_run_ids  # noqa: E731
-            until(lambda: active() and victim not in active(), START_SECONDS, "the slot of the killed run")
-            (next_run,) = active()
+            until(lambda: active(instance) - {victim}, START_SECONDS, "the slot of the killed run")
+            (next_run,) = active(instance)
             (tmp_path / "end").touch()
             until(lambda: instance.get_run_by_id(next_run).is_finished, START_SECONDS, "the run that waited")
             assert instance.get_run_by_id(next_run).status == dg.DagsterRunStatus.SUCCESS
@@ -112,4 +116,4 @@ def test_without_the_setting_nobody_frees_it(tmp_path: Path) -> None:
         victim = holder(instance)
         kill(instance, victim)
         time.sleep(5 * POLL_SECONDS)
-        assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == {victim}
+        assert active(instance) == {victim}
