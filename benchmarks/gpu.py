@@ -4,14 +4,15 @@ The scan has as many frames as a published one (10,304; Vu et al., arXiv 2602.21
 10,304 frames of 128 x 128 on a GPU that is not named). The object (coins, grass) is no study's. Without a GPU the
 same script runs on the processor, with fewer frames.
 
-Usage: python benchmarks/gpu.py [--accelerator cuda] [--frames 10304] [--sizes 64 128] [--rounds 3] [--json]
+Usage: python benchmarks/gpu.py [--accelerator cuda] [--frames 10304] [--sizes 64 128] [--rounds 3]
+    [--not-deterministic] [--parts lsqml likelihood pretrained network]
 """
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from fly64_assets.physics.torch_windows import Windows
 from fly64_assets.physics.windows import Scan
 from fly64_assets.pinn.bundle import Bundle
 from fly64_assets.pinn.inference import reconstruct
+from fly64_assets.pinn.pretrained.files import general_network
+from fly64_assets.pinn.pretrained.inference import reconstruct as apply_pretrained
 from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
@@ -77,8 +80,8 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - before
 
 
-def lsqml(m: Measurement, execution: Execution, rounds: int) -> dict:
-    """An epoch of ours and of the library's, alternating."""
+def lsqml(m: Measurement, execution: Execution, rounds: int) -> list[dict]:
+    """An epoch of ours and of the library's, alternating, and how far apart their objects are after as many."""
     settings = LsqmlSettings()
     start, split, tasks, times = np.ones(m.object_shape, np.complex64), HeldOutCounts(m, 0, 1), {}, {}
     with torch_settings(execution):
@@ -97,10 +100,13 @@ def lsqml(m: Measurement, execution: Execution, rounds: int) -> dict:
                 found.append(seconds(lambda task=tasks[fast]: task.run(1), execution.accelerator))
     ours, stock = (float(np.median(times[fast])) for fast in (True, False))
     entry = {"name": f"gpu_lsqml_epoch_{m.patch_size}", "value": ours, "unit": "s", "floor_or_peer": stock}
-    return entry | {"ratio": stock / ours, "frames": m.frames, "n": rounds, "start_s": round(start_seconds, 2)}
+    fast, stock_object = (task.get_data_to_cpu("object", as_numpy=True) for task in (tasks[True], tasks[False]))
+    apart = float(np.abs(fast - stock_object).max())
+    entry |= {"ratio": stock / ours, "frames": m.frames, "n": rounds, "start_s": round(start_seconds, 2)}
+    return [entry | {"largest_difference": apart}]
 
 
-def likelihood(m: Measurement, execution: Execution, rounds: int) -> dict:
+def likelihood(m: Measurement, execution: Execution, rounds: int) -> list[dict]:
     """A step of the regularised likelihood, against two transforms of as many frames."""
     device = execution.accelerator
     with torch_settings(execution), torch.no_grad():
@@ -115,10 +121,10 @@ def likelihood(m: Measurement, execution: Execution, rounds: int) -> dict:
         floors = [seconds(lambda: torch.fft.ifft2(torch.fft.fft2(field)), device) for _ in range(10)]
     step, floor = float(np.sum(found)) / len(steps), float(np.median(floors)) * m.frames / len(field)
     entry = {"name": f"gpu_likelihood_step_{m.patch_size}", "value": step, "unit": "s", "floor_or_peer": floor}
-    return entry | {"ratio": floor / step, "frames": m.frames, "n": len(steps)}
+    return [entry | {"ratio": floor / step, "frames": m.frames, "n": len(steps)}]
 
 
-def network(m: Measurement, execution: Execution) -> list[dict]:
+def trained_network(m: Measurement, execution: Execution, _rounds: int) -> list[dict]:
     """Training of the unrolled network, and stitched frames per second of its inference, everything included."""
     settings = UnrolledSettings(epochs=3)
     with tempfile.TemporaryDirectory() as folder:
@@ -134,23 +140,47 @@ def network(m: Measurement, execution: Execution) -> list[dict]:
     ]
 
 
+def pretrained(m: Measurement, execution: Execution, rounds: int) -> list[dict]:
+    """Stitched frames per second of the network that is trained once; its five passes over the frames included."""
+    network = general_network().to(execution.accelerator)
+    with torch_settings(execution):
+        apply_pretrained(network, m, execution.accelerator)
+        spent = [
+            seconds(lambda: apply_pretrained(network, m, execution.accelerator), execution.accelerator)
+            for _ in range(rounds)
+        ]
+    rate = m.frames / float(np.median(spent))
+    entry = {"name": f"gpu_pretrained_{m.patch_size}", "value": rate, "unit": "frames/s"}
+    return [entry | {"frames": m.frames, "n": rounds}]
+
+
+PARTS = {"lsqml": lsqml, "likelihood": likelihood, "pretrained": pretrained, "network": trained_network}
+
+
+def measured(m: Measurement, execution: Execution, rounds: int, parts: Sequence[str]) -> Iterator[dict]:
+    """Entries, one after the other; a part that fails stops no other."""
+    for part in parts:
+        try:
+            yield from PARTS[part](m, execution, rounds)
+        except (RuntimeError, TypeError) as error:
+            yield {"name": f"gpu_{part}_{m.patch_size}", "error": repr(error)[:500]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-network", action="store_true")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--not-deterministic", action="store_true", help="sums in any order on the GPU")
     options = parser.parse_args()
-    execution = replace(Execution(), accelerator=options.accelerator)
+    execution = replace(Execution(), accelerator=options.accelerator, deterministic=not options.not_deterministic)
     machine = torch.cuda.get_device_name() if options.accelerator == "cuda" else "cpu"
     for size in options.sizes:
         m = scan_of(options.frames, size, options.accelerator)
-        entries = [lsqml(m, execution, options.rounds), likelihood(m, execution, options.rounds)]
-        if not options.no_network:
-            entries += network(m, execution)
-        for entry in entries:
-            print(json.dumps(entry | {"machine": machine}), flush=True)
+        for entry in measured(m, execution, options.rounds, options.parts):
+            print(json.dumps(entry | {"deterministic": execution.deterministic, "machine": machine}), flush=True)
 
 
 if __name__ == "__main__":

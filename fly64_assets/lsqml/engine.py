@@ -312,8 +312,8 @@ def _task(
         from fly64_assets.lsqml.bilinear import use_bilinear_windows
 
         use_bilinear_windows(task)
-        case = execution.accelerator, engine, settings.batching, noise_model, moving
-        if case == ("cpu", "lsqml", "compact", "gaussian", None) and probe.ndim != MODES_AXES:
+        case = engine, settings.batching, noise_model, moving
+        if case == ("lsqml", "compact", "gaussian", None) and probe.ndim != MODES_AXES:
             from fly64_assets.lsqml import minibatch
 
             minibatch.use_fast_minibatches(task)

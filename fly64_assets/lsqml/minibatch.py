@@ -1,10 +1,11 @@
 """A minibatch of LSQML in place of pty-chi's own, for the case that the study runs: the same numbers in less time.
 
 The case: one object plane and one probe mode, bilinear windows, COMPACT batches, the Gaussian noise model, the far
-field, a CPU. The library's minibatch is general: it loops over planes and modes, keeps every intermediate array, and in
+field. The library's minibatch is general: it loops over planes and modes, keeps every intermediate array, and in
 COMPACT mode copies, divides and sums the whole object. Here a minibatch works on the rectangle of the object that its
-windows cover, in two loops over a few frames at a time. What it leaves behind (object gradient, step lengths, momentum,
-losses) is the library's up to rounding; what happens once per epoch is the library's own code.
+windows cover, on a CPU in two loops over a few frames at a time; on a GPU it launches fewer kernels. What it leaves
+behind (object gradient, step lengths, momentum, losses) is the library's up to rounding; what happens once per epoch is
+the library's own code.
 
 Formulas and constants are those of ``ptychi.reconstructors.lsqml``, after M. Odstrčil, A. Menzel and M.
 Guizar-Sicairos, Optics Express 26, 3108 (2018); numbers in parentheses are equations there. Does not belong here: other
@@ -81,7 +82,7 @@ class FastMinibatches:
         update = self.update[rows, columns].contiguous()
         blocks = few_at_a_time(patches)
         for_object, for_probe = torch.empty_like(patches), torch.empty_like(patches)
-        spectrum, sums = torch.zeros_like(probe), torch.zeros(2)
+        spectrum, sums = torch.zeros_like(probe), torch.zeros(2, device=patches.device)
         for frames in blocks:
             change, added = self._exit_wave_change(patches[frames] * probe, y_true[frames])
             sums += added
@@ -110,6 +111,8 @@ class FastMinibatches:
         self.windows = BilinearWindows(model).at(model.probe_positions.data, model.probe.get_spatial_shape()[0])
         self.object = group.object.data[0].detach().contiguous()
         self.update = torch.zeros_like(self.object)
+        if self.bad_pixels is not None:
+            self.bad_pixels = self.bad_pixels.to(self.object.device)
         illumination = model.get_probe_grid_preconditioner()
         damping = illumination.max() * self.reconstructor.options.preconditioning_damping_factor
         self.weight = 1 / torch.sqrt(illumination**2 + damping**2)
@@ -161,13 +164,17 @@ class FastMinibatches:
 
 
 def few_at_a_time(images: Tensor) -> list[slice]:
-    """Consecutive frames of complex images (b, N, N), few enough to stay in the caches of the cores."""
+    """Consecutive frames of complex images (b, N, N), few enough to stay in the caches of the cores; all on a GPU."""
+    if images.is_cuda:
+        return [slice(0, len(images))]
     count = max(1, BLOCK_BYTES * torch.get_num_threads() // (images[0].numel() * images.element_size()))
     return [slice(first, min(first + count, len(images))) for first in range(0, len(images), count)]
 
 
 def square_root(counts: Tensor) -> Tensor:
     """Square root; numpy's is rounded correctly, and eight times faster than torch's where there are no photons."""
+    if counts.is_cuda:
+        return counts.sqrt()
     return torch.from_numpy(np.sqrt(counts.numpy()))
 
 

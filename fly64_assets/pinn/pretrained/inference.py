@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 import numpy as np
 import torch
@@ -19,9 +18,6 @@ from fly64_assets.pinn.pretrained.direction import returned_waves
 from fly64_assets.pinn.pretrained.network import PLANE_STEP, Illuminated, PretrainedNetwork
 from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
-
-IN_MEMORY_BYTES: Final = 512 * 2**20
-"""Counts up to this size are read once; more are read again at every step."""
 
 Counts = Callable[[slice], torch.Tensor]
 
@@ -114,7 +110,7 @@ def _counts(measurement: Measurement, plane: ObjectPlane) -> Counts:
         shifted = np.fft.ifftshift(measurement.counts(rows), axes=(-2, -1)).astype(np.float32)
         return torch.from_numpy(shifted).to(plane.device)
 
-    if 4 * measurement.frames * measurement.patch_size**2 > IN_MEMORY_BYTES:
+    if not plane.holds_counts:
         return read
     every = torch.cat([read(rows) for rows in plane.blocks()])
     return lambda rows: every[rows]

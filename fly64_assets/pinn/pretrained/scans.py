@@ -160,7 +160,7 @@ class Scans:
         corners = torch.from_numpy(np.floor(positions).astype(np.int64)).to(device)
         fractions = torch.from_numpy((positions - np.floor(positions)).astype(np.float32)).to(device)
         corners[:, 0] += which * SIDE
-        windows = Windows(corners, PATCH, fractions)
+        windows = Windows(corners, PATCH, fractions, fused=True)
         grid = objects.reshape(batch * SIDE, SIDE)
         rates = torch.fft.fft2(probes[which] * windows.read(grid), norm="ortho").abs().square()
         energy = rates.sum((1, 2))

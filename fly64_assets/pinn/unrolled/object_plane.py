@@ -20,7 +20,13 @@ MARGIN: Final = 2
 STEP: Final = 8
 """Sides of the plane are multiples of this, so that a network may halve it three times."""
 BLOCK_FRAMES: Final = 32
-"""Frames that a solver handles at once."""
+"""Frames that a solver handles at once on a CPU, whose caches hold them."""
+GPU_BLOCK_PIXELS: Final = 2**24
+"""Pixels of frames that a solver handles at once on a GPU, which a few frames do not keep busy."""
+IN_MEMORY_BYTES: Final = 512 * 2**20
+"""Counts up to this size stay in memory from pass to pass."""
+GPU_PART: Final = 0.25
+"""Part of a GPU's free memory that such counts may take."""
 
 
 class ObjectPlane:
@@ -100,8 +106,17 @@ class ObjectPlane:
         self.illumination = total.real.contiguous()
 
     def blocks(self) -> list[slice]:
-        """Consecutive learned frames, a few at a time."""
-        return list(blocks(self.frames, BLOCK_FRAMES))
+        """Consecutive learned frames, a few at a time; more of them on a GPU."""
+        most = GPU_BLOCK_PIXELS // self.physics.probe.numel() if self.device.type == "cuda" else 0
+        return list(blocks(self.frames, max(BLOCK_FRAMES, most)))
+
+    @property
+    def holds_counts(self) -> bool:
+        """Whether the counts of the learned frames, float32, may stay on the device from pass to pass."""
+        most = IN_MEMORY_BYTES
+        if self.device.type == "cuda":
+            most = max(most, int(GPU_PART * torch.cuda.mem_get_info(self.device)[0]))
+        return 4 * self.frames * self.physics.probe.numel() <= most
 
     def read(self, obj: torch.Tensor, rows: slice | torch.Tensor, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """Windows (b, M, M) of an object at the positions of some frames, numbered in the plane's order.

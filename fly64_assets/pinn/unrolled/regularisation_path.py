@@ -50,8 +50,6 @@ LEAST_DECREASE: Final = 1.0
 """That decrease [nats]: counts can hardly tell objects apart whose likelihood differs by less."""
 ROUNDING: Final = 1e-7
 """Accuracy of the objective [nats per photon], as rates are sums in single precision."""
-IN_MEMORY_BYTES: Final = 512 * 2**20
-"""Counts up to this size stay in memory from step to step."""
 LEAST_VISIBLE: Final = 0.5
 """Part of the light of a constant object that is taken to reach measured pixels at least: where a beamstop hides more,
 most of the photons beside it come from details."""
@@ -142,7 +140,7 @@ class RegularisedLikelihood:
 
     def __init__(self, plane: ObjectPlane, counts: Counts, scale: float) -> None:
         self._plane, self._counts, self._scale = plane, counts, scale
-        if 4 * plane.frames * plane.physics.probe.numel() <= IN_MEMORY_BYTES:
+        if plane.holds_counts:
             cache = {rows.start: counts(rows) for rows in plane.blocks()}
             self._counts = lambda rows: cache[rows.start]
         illumination = plane.illumination

@@ -370,7 +370,7 @@ def test_frames_at_a_time_change_nothing_and_bytes_repeat(measured, monkeypatch)
 
     first = path()
     assert first.tobytes() == path().tobytes()
-    monkeypatch.setattr(path_module, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(scene_module, "IN_MEMORY_BYTES", 0)
     assert first.tobytes() == path().tobytes()
     monkeypatch.setattr(scene_module, "BLOCK_FRAMES", 7)
     assert len(scene.blocks()) == 3
