@@ -5,10 +5,11 @@ The scan has as many frames as a published one (10,304; Vu et al., arXiv 2602.21
 same script runs on the processor, with fewer frames.
 
 Usage: python benchmarks/gpu.py [--accelerator cuda] [--frames 10304] [--sizes 64 128] [--rounds 3]
-    [--not-deterministic] [--parts lsqml likelihood pretrained network]
+    [--not-deterministic] [--parts lsqml likelihood pretrained network] [--output FILE.csv]
 """
 
 import argparse
+import csv
 import json
 import tempfile
 import time
@@ -44,6 +45,9 @@ declare_torchvision_operators()
 
 PHOTONS = 10_000
 BLOCK = 512
+COLUMNS = (
+    "name", "frames", "value", "unit", "floor_or_peer", "ratio", "largest_difference", "n", "deterministic", "machine",
+)  # fmt: skip
 
 
 def silent(*_: object) -> None:
@@ -166,12 +170,23 @@ def measured(m: Measurement, execution: Execution, rounds: int, parts: Sequence[
             yield {"name": f"gpu_{part}_{m.patch_size}", "error": repr(error)[:500]}
 
 
+def append(path: Path, entry: dict) -> None:
+    """Add a row to a CSV file."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.4g}" if isinstance(value, float) else value for name, value in entry.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="CSV file to which rows are added, besides the printed JSON")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--not-deterministic", action="store_true", help="sums in any order on the GPU")
     options = parser.parse_args()
@@ -179,8 +194,11 @@ def main() -> None:
     machine = torch.cuda.get_device_name() if options.accelerator == "cuda" else "cpu"
     for size in options.sizes:
         m = scan_of(options.frames, size, options.accelerator)
-        for entry in measured(m, execution, options.rounds, options.parts):
-            print(json.dumps(entry | {"deterministic": execution.deterministic, "machine": machine}), flush=True)
+        for found in measured(m, execution, options.rounds, options.parts):
+            entry = found | {"deterministic": execution.deterministic, "machine": machine}
+            print(json.dumps(entry), flush=True)
+            if options.output and "error" not in entry:
+                append(options.output, entry)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Tables of judgements without a truth: how they rank beside one, and what they say of measured frames."""
+"""Tables of judgements without a truth (how they rank beside one, what they say of measured frames), and of a GPU."""
 
 import statistics
 
-from table_rows import EFFICIENT, TITLES, Contest, Row, one, rows_of, table
+from table_rows import EFFICIENT, MISSING, TITLES, Contest, Row, one, rows_of, table
 
 
 def judge(_contest: Contest) -> str:
@@ -42,6 +42,37 @@ def null(_contest: Contest) -> str:
         ],
         rows,
     )  # fmt: skip
+
+
+LARGE = 100
+GPU_PARTS = {
+    "gpu_lsqml_epoch": ("an epoch of `lsqml`", "pty-chi's own minibatches"),
+    "gpu_likelihood_step": ("a step of the likelihood, as in `tv_ml` and `pinn`", "its two transforms of each frame"),
+    "gpu_pretrained": ("`pretrained`: reconstruction, stitched", ""),
+    "gpu_training": ("`pinn`: training, its likelihood included", ""),
+    "gpu_stitched": ("`pinn`: reconstruction, its likelihood included, stitched", ""),
+}
+
+
+def gpu(_contest: Contest) -> str:
+    """What the parts of the engines cost on a GPU, by side of the frames."""
+    rows = []
+    for row in rows_of("gpu.csv"):
+        name, _, side = row["name"].rpartition("_")
+        part, other = GPU_PARTS[name]
+        value = float(row["value"])
+        known = f"{float(row['floor_or_peer']):,.3g} {row['unit']}: {other}" if other else MISSING
+        rows.append(
+            [
+                part,
+                side,
+                f"{int(row['frames']):,}",
+                f"{value:{',.0f' if value > LARGE else '.3g'}} {row['unit']}",
+                known,
+                row["machine"],
+            ]
+        )
+    return table(["what", "N", "frames", "measured", "beside it", "GPU"], rows)
 
 
 def star_cells() -> dict[tuple[str, str], dict[tuple[str, str], Row]]:

@@ -10,6 +10,7 @@ contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed
                     last counts
 bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
 detector_gaps.csv   what gaps of the detector cost: ``benchmarks/detector_gaps.py``
+gpu.csv             what the parts of the engines cost on a GPU: ``benchmarks/gpu.py``
 independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
 (the package)       ``fly64_assets/evaluation/atlas/atlas.csv``, the table of the atlas
 judge.csv           whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
@@ -37,7 +38,7 @@ from collections.abc import Callable, Iterable
 from atlas_tables import atlas, atlas_answer, atlas_kinds
 from literature_tables import literature, literature_overlap
 from lsqml_tables import lsqml_fly64, lsqml_settings, lsqml_stopping, lsqml_weights
-from measured_tables import judge, null, star, star_resolution
+from measured_tables import gpu, judge, null, star, star_resolution
 from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started, steps
 from table_rows import (
     AIMS,
@@ -403,6 +404,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "spread": spread,
     "minutes": minutes,
     "detector_gaps": detector_gaps,
+    "gpu": gpu,
     "judge": judge,
     "null": null,
     "literature": literature,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.scan import gaps, in_unit, masked, measure, soft_probe
+from scipy.ndimage import uniform_filter
 
 from fly64_assets.errors import ArtifactError
 from fly64_assets.evaluation.scores.alignment import align
@@ -136,6 +137,18 @@ def test_errors_leave_the_phase_free():
     whole, near = errors(turned, truth, weight)
     assert float(whole) == pytest.approx(2 - 2 * np.cos(0.5), rel=1e-3), "half of it is turned by half a radian"
     assert float(near) < 0.5 * float(whole)
+
+
+def test_the_local_error_turns_every_pixel_by_the_mean_phase_of_the_square_around_it():
+    numbers = np.random.default_rng(2)
+    found, truth = numbers.normal(size=(2, 1, 70, 90, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    weight = numbers.uniform(0, 1, (1, 70, 90)).astype(np.float32)
+    product = (weight * found.conj() * truth)[0].astype(complex)
+    square = {"size": training.NEARBY + 1, "mode": "constant"}
+    mean = uniform_filter(product.real, **square) + 1j * uniform_filter(product.imag, **square)
+    expected = np.average(np.abs(found[0] * mean / np.abs(mean) - truth[0]) ** 2, weights=weight[0])
+    _, near = errors(*map(torch.from_numpy, (found, truth, weight)))
+    assert float(near) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_loss_falls_against_its_gradient(pool):

@@ -8,6 +8,7 @@ import torch
 
 from fly64_assets.physics import illumination
 from fly64_assets.physics.windows import Scan, read
+from fly64_assets.pinn.unrolled import object_plane
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 
 N, M = 32, 24
@@ -140,3 +141,17 @@ def test_a_plane_beside_the_grid_leaves_it_as_it_is(measurement):
     for shift in (100.0, -120.0, 300.0):
         scene = ObjectPlane(replace(measurement, x=measurement.x + shift))
         assert (scene.on_grid(torch.zeros(scene.shape, dtype=torch.complex64)) == 1).all()
+
+
+def test_a_gpu_reads_more_frames_at_a_time_and_keeps_what_a_quarter_of_its_free_memory_holds(measurement, monkeypatch):
+    scene = ObjectPlane(measurement)
+    size = 4 * scene.frames * scene.physics.probe.numel()
+    assert len(scene.blocks()) == -(-scene.frames // 32) > 1
+    assert scene.holds_counts
+    monkeypatch.setattr(object_plane, "IN_MEMORY_BYTES", size - 1)
+    assert not scene.holds_counts
+    scene.device = torch.device("cuda")
+    assert scene.blocks() == [slice(0, scene.frames)]
+    for free, holds in ((4 * size, True), (4 * size - 4, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device, free=free: (free, 2 * free))
+        assert scene.holds_counts is holds
