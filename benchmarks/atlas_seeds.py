@@ -5,10 +5,11 @@ engine processes and Dagster, which cost most of the time of cells as small as t
 here is that of the campaign to the digits of the table (--check). Seconds are those of the processor in the
 reconstruction; those of the campaign are by the clock and include the start of a process.
 
-Rows are appended to the table; cells that are in it already are not computed again.
+Rows are appended to the table; cells that are in it already are not computed again. With ``--renew`` all cells of the
+table are, by one method, whose rows are replaced but for their seconds.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/atlas_seeds.py --output TABLE.csv [--seeds 2 3] [--objects ...]
-       [--jobs 2] [--check N]
+       [--jobs 2] [--check N] [--renew pretrained]
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +91,17 @@ def bound(problem: LimitProblem) -> UnitLimit:
     return bounds[digest]
 
 
-def rows_of(place: Place) -> tuple[Place, list[dict[str, Any]] | str]:
-    """Rows of all methods in one cell, or why there is none."""
+def rows_of(place: Place, methods: Sequence[str] = tuple(METHODS)) -> tuple[Place, list[dict[str, Any]] | str]:
+    """Rows of methods in one cell, or why there is none."""
     torch.set_num_threads(1)
     base, design = place.base(), campaign().design()
     cell = cell_of(design, place.view, place.dose, base.recipe)
     if isinstance(cell, str):
         return place, cell
     objects, seconds = {}, {}
-    for name, method in METHODS.items():
+    for name in methods:
         begin = time.process_time()
-        objects[name] = method(cell, design, design.repeat_seeds(1)["grouping"], Execution()).object
+        objects[name] = METHODS[name](cell, design, design.repeat_seeds(1)["grouping"], Execution()).object
         seconds[name] = time.process_time() - begin
     compared = compare_split(
         JUDGED_SPLIT,
@@ -156,6 +157,28 @@ def check(number: int) -> int:
     return wrong
 
 
+def renew(path: Path, method: str, jobs: int) -> None:
+    """Compute the rows of one method in all cells of a table again."""
+    with path.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    known = {row["base"] for row in table}
+    seeds = sorted({int(row["seed"]) for row in table})
+    cells = [place for place in places(seeds) if place.base().name in known]
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        chunk = len(campaign().design().views)
+        for place, rows in pool.imap_unordered(partial(rows_of, methods=(method,)), cells, chunksize=chunk):
+            assert not isinstance(rows, str), f"{place.known_by}: {rows}"
+            found[place.known_by] = next(row for row in rows if row["method"] == method)
+            print(f"{' '.join(place.known_by)}: {found[place.known_by]['phase_rmse']}", file=sys.stderr, flush=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in table:
+            new = found[row["base"], row["dose"], row["view"]] if row["method"] == method else {}
+            writer.writerow(row | {name: value for name, value in new.items() if name not in TIMES})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
@@ -163,12 +186,16 @@ def main() -> None:
     parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=OBJECTS)
     parser.add_argument("--jobs", type=int, default=1, help="processes, each of one thread")
     parser.add_argument("--check", type=int, default=0, metavar="N", help="compare N cells of seed 1, and end")
+    parser.add_argument("--renew", choices=METHODS, help="compute this method's rows in all cells of the table again")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if options.check:
         sys.exit(check(options.check) > 0)
     if options.output is None:
         parser.error("--output is missing")
+    if options.renew:
+        renew(options.output, options.renew, options.jobs)
+        return
     done = read(options.output)
     missing = [place for place in places(options.seeds, options.objects) if place.known_by not in done]
     fresh = not options.output.exists()
