@@ -43,10 +43,10 @@ MARKS: Final = (
 
 
 class Positive(click.FloatRange):
-    """A finite number above 0, and up to a largest one where that is given."""
+    """A finite number above 0, and between a least and a largest one where those are given."""
 
-    def __init__(self, most: float | None = None) -> None:
-        super().__init__(min=0, min_open=True, max=most)
+    def __init__(self, most: float | None = None, least: float = 0) -> None:
+        super().__init__(min=least, min_open=not least, max=most)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number, or a usage error."""

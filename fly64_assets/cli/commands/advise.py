@@ -10,7 +10,8 @@ import click
 from fly64_assets.api.advising import advise as advise_for
 from fly64_assets.cli.console import Positive, json_option, print_json
 from fly64_assets.errors import AdviceError
-from fly64_assets.evaluation.advice.known import ObjectNumbers
+from fly64_assets.evaluation.advice.known import LARGEST_RANGE, ObjectNumbers
+from fly64_assets.evaluation.advice.question import LEAST_PHOTONS, MOST_PHOTONS
 from fly64_assets.simulation.objects.kinds import OBJECT_KINDS, PROBE_KINDS
 
 NUMBERS: Final = ("phase_range", "bandwidth", "sparsity")
@@ -22,14 +23,21 @@ def kind_or_file(value: str) -> str | Path:
 
 
 @click.command()
-@click.option("--photons-per-pixel", type=Positive(), metavar="N", help="Dose: photons per object pixel.")
+@click.option(
+    "--photons-per-pixel",
+    type=Positive(MOST_PHOTONS, LEAST_PHOTONS),
+    metavar="N",
+    help="Dose: photons per object pixel.",
+)
 @click.option("--total-photons", type=Positive(), metavar="N", help="Dose: photons of the whole scan.")
 @click.option("--photons-per-nm2", type=Positive(), metavar="N", help="Dose per area; needs --pixel-size-nm.")
 @click.option("--phase-error", type=Positive(), metavar="RAD", help="Goal: root mean square of the phase's error.")
 @click.option("--resolution", type=Positive(), metavar="PX", help="Goal: full period by the half-bit criterion.")
 @click.option("--field", nargs=2, type=Positive(), required=True, metavar="H W", help="Field to scan, object pixels.")
 @click.option("--object", "obj", metavar="KIND-or-FILE", help=f"Like {', '.join(OBJECT_KINDS)}; or an NPZ file.")
-@click.option("--phase-range", type=Positive(), metavar="RAD", help="Instead of --object: 1st to 99th percentile.")
+@click.option(
+    "--phase-range", type=Positive(LARGEST_RANGE), metavar="RAD", help="Instead of --object: 1st to 99th percentile."
+)
 @click.option("--bandwidth", type=Positive(), metavar="C", help="With --phase-range: cycles/px that hold 90 %.")
 @click.option("--sparsity", type=float, metavar="S", help="With --phase-range: of the gradient, 0 to 1.")
 @click.option(

@@ -138,11 +138,14 @@ def render_pages(
     environment = _environment()
     own = {name: png for name, png in figures.items() if few or name.startswith("study/")}
     pages = {INDEX: environment.get_template(template).render(common, pictures=_embedded(own))}
-    for (dose, view), cell in compared.items():
+    order = list(compared)
+    for number, ((dose, view), cell) in enumerate(compared.items()):
         place = f"{dose}/{view}/"
         pages[common["separate"][dose, view]] = environment.get_template("cell.html.j2").render(
             common,
             index=INDEX,
+            before=order[number - 1] if number else None,
+            after=order[number + 1] if number + 1 < len(order) else None,
             dose=dose,
             view={"name": view},
             cell=cell,

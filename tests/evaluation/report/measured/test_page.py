@@ -16,7 +16,7 @@ from fly64_assets.evaluation.report.measured.plots import measured_plots
 from fly64_assets.evaluation.report.measured.probe import probe_figure
 from fly64_assets.evaluation.report.measured.summary import SHOWN_METRICS
 from fly64_assets.evaluation.report.summary import study_table
-from fly64_assets.physics.scan import SPLITS
+from fly64_assets.physics.scan import JUDGED_SPLIT, SPLITS
 
 
 class Page(HTMLParser):
@@ -60,6 +60,20 @@ def test_cells_of_a_large_study_have_pages_with_their_residual_frames(summary, p
     assert 'href="cell_1000_dense.html"' in index
     assert "left-out frames that the view covers" in cell
     assert "left-out frames that the view covers" not in index
+
+
+def test_the_page_of_a_cell_leads_to_the_cells_before_and_after_it(summary, monkeypatch):
+    monkeypatch.setattr("fly64_assets.evaluation.report.page.FEW_CELLS", 0)
+    pages = render_measured_report(summary, {})
+    judged = [cell for cell in summary["cells"] if JUDGED_SPLIT in cell["splits"]]
+    places = [f"{cell['dose']}_{cell['view']}" for cell in judged]
+    assert len(places) > 2
+    assert set(pages) == {"index.html", *(f"cell_{place}.html" for place in places)}
+    for number, place in enumerate(places):
+        head = pages[f"cell_{place}.html"].split("<h1>")[0]
+        expected = [(other, "before") for other in places[:number][-1:]]
+        expected += [(other, "next") for other in places[number + 1 :][:1]]
+        assert re.findall(r'<a href="cell_(\w+)\.html">(\w+)', head) == expected
 
 
 def words(page):
