@@ -85,15 +85,18 @@ def bundle() -> None:
 def bundle_show(file: Path, as_json: bool) -> None:
     """Print what a bundle holds.
 
-    Its architecture, its provenance, and the parameters of its training.
+    Its architecture, its provenance, and the parameters of its training. FILE may be the word general: the network in
+    the package.
 
     \b
     Example:
+      fly64 bundle show general
       fly64 bundle show data/demo/*/training/dose_1000/dense/gs2/pinn/wts.h5.zip
     """
     from fly64_assets.pinn.bundle import read_bundle
+    from fly64_assets.pinn.pretrained.settings import bundle_file
 
-    content = read_bundle(file)
+    content = read_bundle(file if file.exists() else bundle_file(str(file)))
     document = {
         "manifest": content.manifest,
         "params": content.params,

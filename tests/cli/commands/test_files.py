@@ -27,3 +27,14 @@ def test_contract_check_names_what_is_missing(fly64, base_file):
     errors = [finding for finding in json.loads(answer.output)["findings"] if finding["severity"] == "error"]
     assert [finding["code"] for finding in errors] == ["DATA-001.keys"]
     assert "diffraction" in errors[0]["message"]
+
+
+def test_bundle_show_knows_the_network_of_the_package_by_its_name(fly64, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = json.loads(fly64("bundle", "show", "general", "--json").output)
+    trainings = shown["params"]["trainings"]
+    assert shown["params"]["network"]["architecture"] == "pretrained"
+    # The history has a row for every hundred steps of each training.
+    assert shown["history"]["epochs"] == sum(training["optimisation_steps"] // 100 for training in trainings)
+    (tmp_path / "general").write_bytes(b"a file of that name")
+    assert "general: not a readable bundle" in fly64("bundle", "show", "general").output
