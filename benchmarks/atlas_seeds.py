@@ -161,9 +161,10 @@ def renew(path: Path, method: str, jobs: int) -> None:
     """Compute the rows of one method in all cells of a table again."""
     with path.open(newline="") as file:
         table = list(csv.DictReader(file))
-    known = {row["base"] for row in table}
-    seeds = sorted({int(row["seed"]) for row in table})
-    cells = [place for place in places(seeds) if place.base().name in known]
+    wanted = {(row["base"], row["dose"], row["view"]) for row in table if row["method"] == method}
+    cells = [place for place in places(sorted({int(row["seed"]) for row in table})) if place.known_by in wanted]
+    if len(cells) != len(wanted):
+        sys.exit(f"{path}: {len(wanted) - len(cells)} of its {len(wanted)} cells are not of this campaign")
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         chunk = len(campaign().design().views)
@@ -171,12 +172,14 @@ def renew(path: Path, method: str, jobs: int) -> None:
             assert not isinstance(rows, str), f"{place.known_by}: {rows}"
             found[place.known_by] = next(row for row in rows if row["method"] == method)
             print(f"{' '.join(place.known_by)}: {found[place.known_by]['phase_rmse']}", file=sys.stderr, flush=True)
-    with path.open("w", newline="") as file:
+    new_path = path.with_suffix(".new")
+    with new_path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in table:
             new = found[row["base"], row["dose"], row["view"]] if row["method"] == method else {}
             writer.writerow(row | {name: value for name, value in new.items() if name not in TIMES})
+    new_path.replace(path)
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def gpu(_contest: Contest) -> str:
                 row["machine"],
             ]
         )
-    return table(["what", "N", "frames", "measured", "beside it", "GPU"], rows)
+    return table(["what", "side of a frame [px]", "frames", "measured", "for comparison", "GPU"], rows)
 
 
 def star_cells() -> dict[tuple[str, str], dict[tuple[str, str], Row]]:

@@ -35,7 +35,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
-from atlas_tables import atlas, atlas_answer, atlas_kinds
+from atlas_tables import atlas, atlas_advised, atlas_answer, atlas_kinds
 from literature_tables import literature, literature_overlap
 from lsqml_tables import lsqml_fly64, lsqml_settings, lsqml_stopping, lsqml_weights
 from measured_tables import gpu, judge, null, star, star_resolution
@@ -420,6 +420,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "lsqml_stopping": lsqml_stopping,
     "lsqml_fly64": lsqml_fly64,
     "atlas": atlas,
+    "atlas_advised": atlas_advised,
     "atlas_answer": atlas_answer,
     "atlas_kinds": atlas_kinds,
     "star": star,

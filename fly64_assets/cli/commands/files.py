@@ -96,7 +96,7 @@ def bundle_show(file: Path, as_json: bool) -> None:
     from fly64_assets.pinn.bundle import read_bundle
     from fly64_assets.pinn.pretrained.settings import bundle_file
 
-    content = read_bundle(file if file.exists() else bundle_file(str(file)))
+    content = read_bundle(bundle_file(str(file)))
     document = {
         "manifest": content.manifest,
         "params": content.params,

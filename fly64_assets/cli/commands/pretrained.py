@@ -128,6 +128,7 @@ def pretrain(
     Example:
       fly64 pretrain mine.zip --probe 20 30 --photons 1e3 1e5
     """
+    from fly64_assets.engines.libraries import engine_libraries
     from fly64_assets.pinn.bundle import bundle_bytes
     from fly64_assets.pinn.pretrained.files import bundle_of, weights_of
     from fly64_assets.pinn.pretrained.pretrained_spec import PretrainedSpec, read_pretrained
@@ -150,7 +151,8 @@ def pretrain(
     execution = GpuResource(accelerator=Accelerator(accelerator)).execution()
     weights = weights_of(earlier) if earlier else None
     trained = train(spec, settings, family, execution.accelerator, click.echo, weights)
-    bundle = bundle_of(trained, spec, settings, family, execution.accelerator, earlier)
+    device = engine_libraries().get("gpu", execution.accelerator)
+    bundle = bundle_of(trained, spec, settings, family, device, earlier)
     content = bundle_bytes(bundle)
     write_atomically(new, lambda file: file.write(content))
     click.echo(f"{new}: trained for {trained.steps} steps")

@@ -112,5 +112,8 @@ def _counts(measurement: Measurement, plane: ObjectPlane) -> Counts:
 
     if not plane.holds_counts:
         return read
-    every = torch.cat([read(rows) for rows in plane.blocks()])
+    size = measurement.patch_size
+    every = torch.empty(plane.frames, size, size, device=plane.device)
+    for rows in plane.blocks():
+        every[rows] = read(rows)
     return lambda rows: every[rows]

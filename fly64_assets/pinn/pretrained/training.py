@@ -137,7 +137,7 @@ def train(
         loss, whole = loss_of(network, scans)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        scans = pool.scans(settings.batch)  # while a GPU still works on the gradient
+        scans = pool.scans(settings.batch)  # its objects are put together while a GPU still works on the gradient
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
         if not bool(torch.isfinite(norm)):
             refused += 1

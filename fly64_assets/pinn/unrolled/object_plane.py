@@ -22,11 +22,14 @@ STEP: Final = 8
 BLOCK_FRAMES: Final = 32
 """Frames that a solver handles at once on a CPU, whose caches hold them."""
 GPU_BLOCK_PIXELS: Final = 2**24
-"""Pixels of frames that a solver handles at once on a GPU, which a few frames do not keep busy."""
+"""Pixels of frames that a solver handles at once on a GPU, at most: a few frames do not keep it busy."""
+PIXEL_BYTES: Final = 200
+"""Memory that such a pixel takes with what is computed from it."""
 IN_MEMORY_BYTES: Final = 512 * 2**20
 """Counts up to this size stay in memory from pass to pass."""
-GPU_PART: Final = 0.25
-"""Part of a GPU's free memory that such counts may take."""
+GPU_PART: Final = 0.125
+"""Part of a GPU's free memory that such counts may take, and as much again what is computed at once: several engines
+may share a GPU."""
 
 
 class ObjectPlane:
@@ -94,6 +97,10 @@ class ObjectPlane:
         self.bad_pixels = None if bad is None else torch.from_numpy(np.fft.ifftshift(bad)).to(self.device)
         self.frames = len(order) if learned is None else learned
         self.object_shape = measurement.object_shape
+        self._at_once = BLOCK_FRAMES
+        if self.device.type == "cuda":
+            pixels = min(GPU_BLOCK_PIXELS, int(GPU_PART * free_bytes(self.device)) // PIXEL_BYTES)
+            self._at_once = max(BLOCK_FRAMES, pixels // self.physics.probe.numel())
         scan = replace(measurement.scan[order], patch_size=window).tight(MARGIN)
         height, width = (-(-side // STEP) * STEP for side in scan.object_shape)
         self.origin, self.shape = scan.origin, (height, width)
@@ -107,15 +114,14 @@ class ObjectPlane:
 
     def blocks(self) -> list[slice]:
         """Consecutive learned frames, a few at a time; more of them on a GPU."""
-        most = GPU_BLOCK_PIXELS // self.physics.probe.numel() if self.device.type == "cuda" else 0
-        return list(blocks(self.frames, max(BLOCK_FRAMES, most)))
+        return list(blocks(self.frames, self._at_once))
 
     @property
     def holds_counts(self) -> bool:
         """Whether the counts of the learned frames, float32, may stay on the device from pass to pass."""
         most = IN_MEMORY_BYTES
         if self.device.type == "cuda":
-            most = max(most, int(GPU_PART * torch.cuda.mem_get_info(self.device)[0]))
+            most = max(most, int(GPU_PART * free_bytes(self.device)))
         return 4 * self.frames * self.physics.probe.numel() <= most
 
     def read(self, obj: torch.Tensor, rows: slice | torch.Tensor, origin: tuple[int, int] = (0, 0)) -> torch.Tensor:
@@ -153,3 +159,9 @@ class ObjectPlane:
         """Write the part of the plane that lies on the grid into it."""
         on_grid, on_plane = common_part(self.origin, self.shape, self.object_shape)
         grid[on_grid] = values.cpu().numpy()[on_plane]
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a GPU that nobody uses, with what torch keeps of it for later."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept

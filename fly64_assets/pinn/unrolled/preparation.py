@@ -135,6 +135,7 @@ def prepare(
         return float(likelihood.loss(obj, FIRST_FOLD, frames, background))
 
     first, losses = search(settings.levels, minimised, predicted, WEAKER_LEVELS)
+    del minimised  # and the counts that it keeps
     start_level, levels, paths = int(np.argmin(losses)), settings.levels[: len(losses)], settings.folds + 1
     notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
     pretrained = general_network().to(plane.device) if settings.start == "pretrained" else None

@@ -36,5 +36,5 @@ def test_bundle_show_knows_the_network_of_the_package_by_its_name(fly64, tmp_pat
     assert shown["params"]["network"]["architecture"] == "pretrained"
     # The history has a row for every hundred steps of each training.
     assert shown["history"]["epochs"] == sum(training["optimisation_steps"] // 100 for training in trainings)
-    (tmp_path / "general").write_bytes(b"a file of that name")
-    assert "general: not a readable bundle" in fly64("bundle", "show", "general").output
+    (tmp_path / "other").write_bytes(b"no bundle")
+    assert "other: not a readable bundle" in fly64("bundle", "show", "other").output
