@@ -69,8 +69,8 @@ def atlas_advised(_contest: Contest) -> str:
     worst, kind, probe, photons = max(ratios)
     return (
         f"For the {len(ratios)} doses, objects and probes of the atlas the scan and the method that `fly64 advise` "
-        f"names have {geometric_mean([ratio for ratio, *_ in ratios]):.2f} times the smallest measured error of all methods "
-        f"and overlaps (geometric mean over cells, each a mean over its seeds), and {worst:.1f} times at worst "
+        f"names have {geometric_mean([ratio for ratio, *_ in ratios]):.2f} times the smallest measured error of all "
+        f"methods and overlaps (geometric mean over cells, each a mean over its seeds), and {worst:.1f} times at worst "
         f"(`{kind}`, `{probe}`, {photons:,.0f} photons per pixel).\n"
     )
 

@@ -147,6 +147,8 @@ def _ratios(errors: Mapping[str, Errors], best: str) -> dict[str, dict[str, Any]
             # That it is more than once as many, at the highest dose of the study, says little beside a number.
             ratios = [ratio for sign, ratio in told if not sign or ratio > 1] or [ratio for _, ratio in told]
             beyond = any(sign and ratio >= max(ratios) for sign, ratio in told)
+            if beyond and max(ratios) <= 1:
+                continue  # more than once as many: all that one dose can tell
             found[name] = {"least": min(ratios), "most": max(ratios), "beyond": beyond}
     return found
 

@@ -41,6 +41,11 @@ def test_photons_needed_and_saved_are_those_of_the_curves():
     )
 
 
+def test_one_dose_says_nothing_of_photons_saved():
+    answer = study_answer(0.1, ["dense"], ["pinn", "lsqml"], straight()[:1])
+    assert (answer["best"], answer["ratios"], answer["saved"]) == ({"dense": "pinn"}, {"dense": {}}, "")
+
+
 @pytest.mark.parametrize(
     ("threshold", "words"),
     [
