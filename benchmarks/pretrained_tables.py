@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from table_rows import DOSES, ITERATIVE, NETWORK, Cell, Contest, first, one, rows_of, shown, table
+from table_rows import DOSES, ITERATIVE, NETWORK, BySeed, Cell, Contest, first, one, rows_of, shown, table
 
 PRETRAINED, STARTED = "pretrained", "pinn_pretrained"
 SECONDS = "reconstruction_cpu_s"
@@ -46,7 +46,8 @@ def started(contest: Contest) -> str:
             continue
         name, view, dose = cell
         other, ratio = contest.values(cell, NETWORK), _ratio(contest, found, cell, STARTED)
-        against = statistics.mean(own.values()) / statistics.mean(other.values()) if other else None
+        same = _of_seeds(other, own)
+        against = statistics.mean(own.values()) / statistics.mean(same.values()) if same else None
         if ratio is not None and against is not None:
             ratios.setdefault(dose, []).append((against, ratio))
         errors = (found.values(cell, PRETRAINED), other, own)
@@ -182,10 +183,16 @@ def pretrained_findings(contest: Contest) -> str:
 
 
 def _ratio(contest: Contest, found: Contest, cell: Cell, method: str = PRETRAINED) -> float | None:
-    """Mean error over that of the iterative method with the smallest mean."""
-    errors = [statistics.mean(values.values()) for method in ITERATIVE if (values := contest.values(cell, method))]
+    """Mean error over that of the iterative method with the smallest mean, over the seeds that the method has."""
     own = found.values(cell, method)
+    known = (_of_seeds(contest.values(cell, name), own) for name in ITERATIVE)
+    errors = [statistics.mean(values.values()) for values in known if values]
     return statistics.mean(own.values()) / min(errors) if errors and own else None
+
+
+def _of_seeds(values: BySeed, others: BySeed) -> BySeed:
+    """Those of the seeds that the others have."""
+    return {seed: value for seed, value in values.items() if seed in others}
 
 
 def _seconds(found: Contest, cell: Cell, method: str) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fly64_assets.cli.console import file_argument, json_option, print_json
+from fly64_assets.cli.console import fail, file_argument, json_option, print_json
 from fly64_assets.cli.file_options import max_bytes_option, say_finding, strict_option
 from fly64_assets.contract.findings import ContractReport, FormError
 from fly64_assets.contract.npz import validate_file
@@ -94,9 +94,12 @@ def bundle_show(file: Path, as_json: bool) -> None:
       fly64 bundle show data/demo/*/training/dose_1000/dense/gs2/pinn/wts.h5.zip
     """
     from fly64_assets.pinn.bundle import read_bundle
-    from fly64_assets.pinn.pretrained.settings import bundle_file
+    from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
 
-    content = read_bundle(bundle_file(str(file)))
+    path = bundle_file(str(file))
+    if not path.exists():
+        fail(f"{file}: no such file; `{GENERAL}` names the network in the package")
+    content = read_bundle(path)
     document = {
         "manifest": content.manifest,
         "params": content.params,
