@@ -63,7 +63,7 @@ def test_the_page_is_whole_self_contained_and_escaped(summary, page):
 
 
 def test_verdicts_come_before_any_picture_and_table(page):
-    assert page.index('class="verdict"') < min(page.index("<img"), page.index("<table"))
+    assert page.index('<p class="verdict') < min(page.index("<img"), page.index("<table"))
 
 
 def test_truth_and_methods_stand_side_by_side_in_every_quantity(summary, page):
