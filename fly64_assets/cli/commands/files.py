@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from fly64_assets.cli.file_options import max_bytes_option, say_finding, strict_
 from fly64_assets.contract.findings import ContractReport, FormError
 from fly64_assets.contract.npz import validate_file
 from fly64_assets.errors import ContractError
+
+if TYPE_CHECKING:
+    from fly64_assets.pinn.bundle import Bundle
 
 
 def show_findings(file: Path, findings: ContractReport, as_json: bool, good: str = "obeys DATA-001") -> None:
@@ -79,6 +83,17 @@ def bundle() -> None:
     """
 
 
+def _content(file: Path) -> Bundle:
+    """The bundle of a path, or of the network in the package, with every member compared with its hash."""
+    from fly64_assets.pinn.bundle import read_bundle
+    from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
+
+    path = bundle_file(str(file))
+    if not path.exists():
+        fail(f"{file}: no such file; `{GENERAL}` names the network in the package")
+    return read_bundle(path)
+
+
 @bundle.command("show")
 @file_argument
 @json_option
@@ -93,13 +108,7 @@ def bundle_show(file: Path, as_json: bool) -> None:
       fly64 bundle show general
       fly64 bundle show data/demo/*/training/dose_1000/dense/gs2/pinn/wts.h5.zip
     """
-    from fly64_assets.pinn.bundle import read_bundle
-    from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
-
-    path = bundle_file(str(file))
-    if not path.exists():
-        fail(f"{file}: no such file; `{GENERAL}` names the network in the package")
-    content = read_bundle(path)
+    content = _content(file)
     document = {
         "manifest": content.manifest,
         "params": content.params,
@@ -118,13 +127,11 @@ def bundle_show(file: Path, as_json: bool) -> None:
 @bundle.command("verify")
 @file_argument
 def bundle_verify(file: Path) -> None:
-    """Compare every member with its hash in the manifest.
+    """Compare every member with its hash in the manifest. FILE may be the word general.
 
     \b
     Example:
       fly64 bundle verify wts.h5.zip
     """
-    from fly64_assets.pinn.bundle import read_bundle
-
-    read_bundle(file)
+    _content(file)
     click.echo(f"{file.name}: every member is intact")

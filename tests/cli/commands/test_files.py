@@ -36,10 +36,10 @@ def test_bundle_show_knows_the_network_of_the_package_by_its_name(fly64, tmp_pat
     assert shown["params"]["network"]["architecture"] == "pretrained"
     # The history has a row for every hundred steps of each training.
     assert shown["history"]["epochs"] == sum(training["optimisation_steps"] // 100 for training in trainings)
-    missing = fly64("bundle", "show", "nothing.zip")
-    assert (missing.exit_code, missing.output) == (
-        1,
-        "fly64: nothing.zip: no such file; `general` names the network in the package\n",
-    )
+    assert fly64("bundle", "verify", "general").output == "general: every member is intact\n"
+    for command in ("show", "verify"):
+        missing = fly64("bundle", command, "nothing.zip")
+        assert missing.exit_code == 1
+        assert missing.output == "fly64: nothing.zip: no such file; `general` names the network in the package\n"
     (tmp_path / "other").write_bytes(b"no bundle")
     assert "other: not a readable bundle" in fly64("bundle", "show", "other").output
