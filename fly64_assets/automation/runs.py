@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,9 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from fly64_assets.automation.graph import AUDIT
 from fly64_assets.automation.machines import has_ended, noted_machine, this_machine
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, MACHINE_TAG, RESUME, RETRY_TAG, asset_key
-from fly64_assets.errors import Fly64Error
+from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
+from fly64_assets.store.locks import file_lock
 
 ReportProgress = Callable[..., None]
 """Called as ``(done, total, values, label=...)``."""
@@ -32,6 +33,7 @@ progress_listener: ContextVar[ReportProgress | None] = ContextVar("progress_list
 """Receives the progress of engines besides Dagster's log: the process that launched this run."""
 
 AT_WORK: Final = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+LOCK_NAME: Final = ".instance.lock"
 LOST: Final = "Its process has ended (a kill, a restart, a power cut). What it had finished is kept; start it again."
 
 # -- runs ---------------------------------------------------------------------------------------------------------
@@ -112,15 +114,20 @@ def failure_reason(event: dg.DagsterEvent) -> str:
 def load_instance() -> dg.DagsterInstance:
     """The Dagster instance of this process, with each of its parts loaded once.
 
+    One process at a time: two that create the same SQLite databases at once leave them unusable.
     Raises :class:`Fly64Error` where its settings or its databases cannot be used.
     """
     home = instance_folder()
     try:
-        instance = dg.DagsterInstance.from_config(str(home))
-        instance.run_storage.get_runs_count()
-        instance.event_log_storage.get_concurrency_run_ids()
-        instance.all_instigator_state()
-        _ = (instance.run_launcher, instance.run_coordinator, instance.scheduler, instance.compute_log_manager)
+        with ExitStack() as stack:
+            # A folder that cannot be written has no databases to create.
+            with suppress(ArtifactError, OSError):
+                stack.enter_context(file_lock(home / LOCK_NAME, "Dagster's instance"))
+            instance = dg.DagsterInstance.from_config(str(home))
+            instance.run_storage.get_runs_count()
+            instance.event_log_storage.get_concurrency_run_ids()
+            instance.all_instigator_state()
+            _ = (instance.run_launcher, instance.run_coordinator, instance.scheduler, instance.compute_log_manager)
     except Exception as error:
         # What Dagster, its plugins, YAML and databases raise has no class in common.
         raise Fly64Error(

@@ -53,7 +53,8 @@ def deployment(home: Path, settings: dict) -> Iterator[tuple[dg.DagsterInstance,
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": {"socket": str(socket)}}]}))
     server = ("-m", "dagster", "api", "grpc", "-f", HERE / "slot_location.py", "-s", socket)
     daemon = (HERE.parent / "endtoend" / "quick_daemon.py", "run", "-w", workspace)
-    with service(home, *server), dg.DagsterInstance.from_config(str(home)) as instance:
+    # The instance first: two processes that create its databases at once leave them unusable.
+    with dg.DagsterInstance.from_config(str(home)) as instance, service(home, *server):
         until(socket.exists, START_SECONDS, "code server")
         yield instance, daemon
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -39,7 +38,9 @@ def dagster_home() -> Path:
         raise Fly64Error(f"{HOME_VARIABLE}: {why}")
     home.mkdir(parents=True, exist_ok=True)
     if not settings.exists():
-        shutil.copyfile(Path(fly64_assets.__file__).parent / "dagster.yaml", settings)
+        shipped = (Path(fly64_assets.__file__).parent / "dagster.yaml").read_bytes()
+        # At once, with all they hold: another process may read them meanwhile.
+        write_atomically(settings, lambda file: file.write(shipped))
     os.environ[HOME_VARIABLE] = str(home)
     return home
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -329,3 +330,32 @@ def test_a_home_that_cannot_be_is_one_sentence(tmp_path, monkeypatch, no_engines
         return  # it would be made there, and nothing is tried
     said = refused(command)
     assert "choose another" in said or "choose a shorter" in said
+
+
+# -- several commands at once -------------------------------------------------------------------------------------
+
+
+def test_commands_that_begin_together_create_one_instance(tmp_path, home):
+    """Without turns each run of this left databases that no later command could use (`alembic_version`)."""
+    begin = tmp_path / "begin"
+    program = (
+        "import os, time; from pathlib import Path\n"
+        "import fly64_assets.automation.runs\n"
+        "from fly64_assets.cli.driver.instance import ready_instance\n"
+        f"Path({str(tmp_path)!r}, f'ready.{{os.getpid()}}').touch()\n"
+        f"while not Path({str(begin)!r}).exists(): time.sleep(0.001)\n"
+        "ready_instance()\n"
+    )
+    commands = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(4)
+    ]
+    while len(list(tmp_path.glob("ready.*"))) < len(commands):
+        assert all(command.poll() is None for command in commands)
+        time.sleep(0.05)
+    begin.touch()
+    printed = [command.communicate()[0].decode() for command in commands]
+    assert printed == [""] * len(commands)
+    assert [command.returncode for command in commands] == [0] * len(commands)
+    assert not list(home.glob("*.tmp"))
+    assert ready_instance() == home
