@@ -21,6 +21,7 @@ minutes.csv         processor minutes of the demo by stage: ``stage``, ``before`
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
 short_path.csv      error of the network of a cell against its likelihood steps: ``benchmarks/short_path.py``
+slow_phases.csv     ``tv_ml`` and the network with slow phases of a weaker TV weight: ``benchmarks/contest.py``
 tv_weights.csv      errors by TV weight: ``benchmarks/tv_weights.py``
 siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
 ==================  ==================================================================================================
@@ -40,6 +41,7 @@ from literature_tables import literature, literature_overlap
 from lsqml_tables import lsqml_fly64, lsqml_settings, lsqml_stopping, lsqml_weights
 from measured_tables import gpu, judge, null, star, star_resolution
 from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started, steps
+from slow_phase_tables import slow_phases
 from table_rows import (
     AIMS,
     ANSWERED,
@@ -413,6 +415,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "pretrained_findings": pretrained_findings,
     "combinations": combinations,
     "short_path": short_path,
+    "slow_phases": slow_phases,
     "started": started,
     "steps": steps,
     "lsqml_settings": lsqml_settings,

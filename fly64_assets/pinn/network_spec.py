@@ -20,7 +20,8 @@ class NetworkSpec:
     Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
     the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``pretrained``
     describes the network that is trained once whose object ``unrolled`` is shown too (None: it is not), and
-    ``corrects_pretrained`` says whether that object is the one to correct; ``cnn`` is given ``input_scale`` times the
+    ``corrects_pretrained`` says whether that object is the one to correct; ``slow_phases`` says whose slow phases the
+    corrected object has (None: its own); ``cnn`` is given ``input_scale`` times the
     stored amplitude, in the unit in which it is stored (:meth:`in_unit`).
     """
 
@@ -33,6 +34,7 @@ class NetworkSpec:
     base: int = 0
     pretrained: Mapping[str, Any] | None = None
     corrects_pretrained: bool = False
+    slow_phases: Mapping[str, Any] | None = None
     n_filters_scale: int = CnnSettings.n_filters_scale
     amplitude_max: float = CnnSettings.amplitude_max
     input_scale: float = 1.0
@@ -59,6 +61,8 @@ class NetworkSpec:
         if self.pretrained is None:
             # As in bundles of versions without them.
             del document["pretrained"], document["corrects_pretrained"]
+        if self.slow_phases is None:
+            del document["slow_phases"]
         return document
 
     @classmethod

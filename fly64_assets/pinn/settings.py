@@ -88,8 +88,10 @@ class UnrolledSettings(PinnSettings):
     """Which network."""
     width: Annotated[Whole, at_least(1), at_most(1024)] = 16
     """Filters of the network's first level."""
-    start: Literal["likelihood", "pretrained"] = "likelihood"
-    """`pretrained`: the network also sees the object of `general`, the network in the package that is trained once, and
+    start: Literal["likelihood", "slow_phases", "pretrained"] = "likelihood"
+    """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
+    the same with slowly varying phases of a weaker weight, where those counts prefer them. `pretrained`: the network
+    also sees the object of `general`, the network in the package that is trained once, and
     corrects it instead of the likelihood's object where the counts kept aside prefer it."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009

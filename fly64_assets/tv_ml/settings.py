@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Whole, at_least, at_most, unit
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Flag, Whole, at_least, at_most, unit
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class TvMlSettings:
 
     patience: Annotated[Count, unit("weights")] = 2
     """Weights in a row that predict the held-out counts worse than the best, after which no weaker one is tried."""
+    slow_phases: Flag = False
+    """Whether the object gets its slowly varying phases from a weaker weight where the counts held out prefer them."""
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> TvMlSettings:
@@ -37,9 +39,14 @@ class TvMlSettings:
 
     def parameters(self) -> dict[str, Any]:
         """What a reconstruction depends on, in plain JSON types."""
-        return {**asdict(self), "levels": list(self.levels)}
+        values = {**asdict(self), "levels": list(self.levels)}
+        # So that hashes are those of versions without the setting.
+        return {name: value for name, value in values.items() if (name, value) != ("slow_phases", False)}
 
     @property
     def most_steps(self) -> int:
-        """Most likelihood steps of a reconstruction: the first and the last minimisation are twice as long."""
-        return (len(self.levels) + 3) * self.steps
+        """Most likelihood steps of a reconstruction: the first and the last minimisation are twice as long.
+
+        With slow phases of a weaker weight, the object of that weight is found from all counts as well.
+        """
+        return (len(self.levels) + 3 + 2 * self.slow_phases) * self.steps

@@ -34,6 +34,7 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import FIRST_PART, RegularisedLikelihood, search
+from fly64_assets.pinn.unrolled.slow_phases import OWN, SlowPhases, with_slow_phases
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 HELD_OUT: Final = 0
@@ -137,12 +138,19 @@ class _Solver:
         objects, losses = self._tried()
         best = int(np.argmin(losses))
         level = settings.levels[best]
-        obj = self._minimised(self._likelihood(()), level, objects[best], FIRST_PART * settings.steps)
+        slow_phases = self._slow_phases(objects, best)
+        likelihood, steps = self._likelihood(()), FIRST_PART * settings.steps
+        obj = self._minimised(likelihood, level, objects[best], steps)
+        if weaker := slow_phases.weaker:
+            other = self._minimised(likelihood, settings.levels[best + weaker], objects[best + weaker], steps)
+            obj = with_slow_phases(obj, other, self._light, slow_phases.part)
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
         if best == 0:
             reason += ", and no stronger one is among the settings"
+        if settings.slow_phases:
+            reason += f"; {slow_phases.sentence(settings.levels, best)}"
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)
@@ -163,6 +171,17 @@ class _Solver:
 
         minimised = partial(self._minimised, likelihood, most=settings.steps)
         return search(settings.levels, minimised, self._held_out_loss, settings.patience)
+
+    @property
+    def _light(self) -> torch.Tensor:
+        return self._plane.illumination / self._plane.illumination.max()
+
+    def _slow_phases(self, objects: list[torch.Tensor], best: int) -> SlowPhases:
+        """Whose slow phases the last object gets: the choice of the counts held out."""
+        if not self._settings.slow_phases:
+            return OWN
+        judged = min(self._measurement.frames, JUDGED_FRAMES)
+        return SlowPhases.chosen(objects, best, self._light, lambda obj: judged * self._held_out_loss(obj))
 
     def _likelihood(self, excluded: tuple[int, ...]) -> RegularisedLikelihood:
         """The objective of all counts but those of the ``excluded`` splits."""

@@ -96,7 +96,7 @@ def test_every_broken_rule_is_named_at_once():
         ({"tile": -8}, "pinn.tile = -8: must be a multiple of 8"),
         ({"tile_frames": 0}, "pinn.tile_frames = 0: must be at least 1"),
         ({"width": 0}, "pinn.width = 0: must be at least 1"),
-        ({"start": "random"}, "pinn.start = 'random': must be one of likelihood, pretrained"),
+        ({"start": "random"}, "pinn.start = 'random': must be one of likelihood, slow_phases, pretrained"),
         ({"architecture": "unet"}, "pinn.architecture = 'unet': must be one of unrolled, cnn"),
     ],
 )
@@ -312,7 +312,7 @@ OUTSIDE = {
         "gaussian_epochs": -1,
         "total_variation": 10.5,
     },
-    "tv_ml": {"levels": [0.1, 0.2], "steps": 0, "count_splits": 1, "patience": 0},
+    "tv_ml": {"levels": [0.1, 0.2], "steps": 0, "count_splits": 1, "patience": 0, "slow_phases": 1},
     "pretrained": {"network": ""},
 }
 

@@ -17,6 +17,7 @@ from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.network import UnrolledNetwork
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+from fly64_assets.pinn.unrolled.slow_phases import SlowPhases
 from fly64_assets.pinn.unrolled.starts import Starts
 
 
@@ -45,7 +46,7 @@ def reconstruct(
     scale, steps = measurement.intensity_scale, spec.level_iterations
     path = regularisation_path(plane, counts, scale, spec.levels, steps, progress)
     further = None if network.pretrained is None else estimate(network.pretrained, plane, counts, scale)
-    start = Starts.of(path, spec.base, plane.illumination, further)
+    start = Starts.of(path, spec.base, plane.illumination, further, SlowPhases.from_dict(spec.slow_phases))
     given = start.network_input(plane.illumination, spec.corrects_pretrained)
     corrected = network.correct(given.channels, given.obj)
     obj = plane.on_grid(corrected)

@@ -32,6 +32,7 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
+from fly64_assets.pinn.unrolled.slow_phases import OWN, SlowPhases
 from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts
 
 VALIDATION: Final = 0
@@ -67,6 +68,8 @@ class TrainingData:
         The network that is trained once, where its object is used too.
     start_losses : dict of str to float
         Losses of the first fold by the object that may be corrected: ``likelihood``, and ``pretrained`` if it is used.
+    slow_phases : SlowPhases
+        Whose slow phases the likelihood's object has.
     """
 
     likelihood: SplitLikelihood
@@ -76,6 +79,7 @@ class TrainingData:
     path_losses: list[float]
     pretrained: PretrainedNetwork | None
     start_losses: dict[str, float]
+    slow_phases: SlowPhases
 
     @property
     def corrects_pretrained(self) -> bool:
@@ -143,9 +147,15 @@ def prepare(
     def estimates(*excluded: int) -> list[torch.Tensor]:
         return [] if pretrained is None else [estimate(pretrained, plane, *without(*excluded))]
 
+    slow_phases = OWN
+    if settings.start == "slow_phases":
+        light = plane.illumination / plane.illumination.max()
+        slow_phases = SlowPhases.chosen(first, start_level, light, lambda obj: len(frames) * predicted(obj))
+        notify(slow_phases.sentence(levels, start_level))
+
     def starts(objects: list[torch.Tensor]) -> Starts:
         path, further = objects[: len(levels)], objects[len(levels) :]
-        return Starts.of(path, start_level, plane.illumination, further[0] if further else None)
+        return Starts.of(path, start_level, plane.illumination, further[0] if further else None, slow_phases)
 
     first_starts = starts([*first, *estimates(VALIDATION, FIRST_FOLD)])
     start_losses = {"likelihood": losses[start_level]}
@@ -170,4 +180,4 @@ def prepare(
     for number, (which, computed) in enumerate(objects.items()):
         shared = starts(ranks.share(number, computed))
         inputs[which] = shared.network_input(plane.illumination, corrects_pretrained)
-    return TrainingData(likelihood, inputs, levels, start_level, losses, pretrained, start_losses)
+    return TrainingData(likelihood, inputs, levels, start_level, losses, pretrained, start_losses, slow_phases)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from fly64_assets.pinn.unrolled.network import network_input, slow_part
+from fly64_assets.pinn.unrolled.slow_phases import OWN, SlowPhases
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Starts:
     path : sequence
         Objects of the regularisation path.
     likelihood : Tensor
-        That of the chosen weight.
+        That of the chosen weight, with the slow phases that were chosen for it.
     pretrained : Tensor or None
         That of the network that is trained once; None where it is not used.
     """
@@ -44,13 +45,20 @@ class Starts:
 
     @classmethod
     def of(
-        cls, path: Sequence[torch.Tensor], level: int, illumination: torch.Tensor, estimate: torch.Tensor | None
+        cls,
+        path: Sequence[torch.Tensor],
+        level: int,
+        illumination: torch.Tensor,
+        estimate: torch.Tensor | None,
+        slow_phases: SlowPhases = OWN,
     ) -> Starts:
-        """From the path, the index of the chosen weight, and the object of the network that is trained once, if any."""
-        best = path[level]
+        """From the path, the index of the chosen weight, and the object of the network that is trained once, if any.
+
+        ``slow_phases`` says whose slow phases the likelihood's object has where there is no such network.
+        """
+        best, light = path[level], illumination / illumination.max()
         if estimate is None:
-            return cls(path, best, None)
-        light = illumination / illumination.max()
+            return cls(path, slow_phases.given(path, level, light), None)
         turn = (light * best * estimate.conj()).sum()
         slow = path[min(level + 1, len(path) - 1)]
         turned = estimate * (turn / turn.abs().clamp_min(1e-12))

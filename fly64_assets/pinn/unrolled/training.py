@@ -61,6 +61,7 @@ class UnrolledTraining(TrainingTask):
             base=data.start_level,
             pretrained=None if data.pretrained is None else data.pretrained.spec.to_dict(),
             corrects_pretrained=data.corrects_pretrained,
+            slow_phases=data.slow_phases.to_dict() if data.slow_phases.weaker else None,
         )
         network = initialised(lambda: UnrolledNetwork(spec), setup.seed)
         if network.pretrained is not None and data.pretrained is not None:
@@ -80,6 +81,7 @@ class UnrolledTraining(TrainingTask):
             "base_level": self.data.levels[self.data.start_level],
             "path_losses": self.data.path_losses,
             **({} if self.data.pretrained is None else {"start_losses": self.data.start_losses}),
+            **({"slow_phases": self.data.slow_phases.to_dict()} if self.data.slow_phases.weaker else {}),
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),
         }
