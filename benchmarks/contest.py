@@ -91,7 +91,8 @@ def pinn(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Re
         seconds = time.process_time() - begin
         bundle = Bundle({}, {"network": trained.spec.to_dict()}, trained.weights, trained.history)
         obj = reconstruct(bundle, cell.test, execution.accelerator, scratch, silent).object
-    reason = "; ".join(text for text in (trained.stop_reason, trained.finding) if text)
+    phases = f"slow phases: {trained.facts['slow_phases']}" if "slow_phases" in trained.facts else ""
+    reason = "; ".join(text for text in (trained.stop_reason, trained.finding, phases) if text)
     return Result(obj, seconds, epochs=len(trained.history), stop_reason=reason)
 
 

@@ -4,6 +4,7 @@ Does not belong here: anything that the Dagster UI would not do as well; the pro
 The code location is an argument: it is in a higher layer.
 """
 
+import errno
 import os
 import re
 import time
@@ -24,7 +25,7 @@ from fly64_assets.automation.machines import has_ended, noted_machine, this_mach
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, MACHINE_TAG, RESUME, RETRY_TAG, asset_key
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
-from fly64_assets.store.locks import file_lock
+from fly64_assets.store.locks import HeldError, file_lock
 
 ReportProgress = Callable[..., None]
 """Called as ``(done, total, values, label=...)``."""
@@ -34,6 +35,10 @@ progress_listener: ContextVar[ReportProgress | None] = ContextVar("progress_list
 
 AT_WORK: Final = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 LOCK_NAME: Final = ".instance.lock"
+CREATED_NAME: Final = ".instance.created"
+"""An empty file in the folder of an instance that has been loaded once."""
+CREATION_SECONDS: Final = 30
+UNWRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 LOST: Final = "Its process has ended (a kill, a restart, a power cut). What it had finished is kept; start it again."
 
 # -- runs ---------------------------------------------------------------------------------------------------------
@@ -114,20 +119,48 @@ def failure_reason(event: dg.DagsterEvent) -> str:
 def load_instance() -> dg.DagsterInstance:
     """The Dagster instance of this process, with each of its parts loaded once.
 
-    One process at a time: two that create the same SQLite databases at once leave them unusable.
-    Raises :class:`Fly64Error` where its settings or its databases cannot be used.
+    Until it has been loaded once, one process at a time: two that create its databases at once leave them unusable.
+    Raises :class:`Fly64Error` where its settings or its databases cannot be used, or another process takes longer than
+    :data:`CREATION_SECONDS` to create them.
     """
     home = instance_folder()
+    with ExitStack() as stack:
+        if not (home / CREATED_NAME).exists():
+            _wait_for_creation(home, stack)
+        instance = _loaded(home)
+        with suppress(OSError):
+            (home / CREATED_NAME).touch()
+    return instance
+
+
+def _wait_for_creation(home: Path, stack: ExitStack) -> None:
+    """Have ``stack`` hold the lock of an instance's creation; a folder that cannot be written has nothing to create."""
+    end = time.monotonic() + CREATION_SECONDS
+    while True:
+        try:
+            stack.enter_context(file_lock(home / LOCK_NAME, "Dagster's instance", wait=False))
+        except HeldError as error:
+            if time.monotonic() > end:
+                raise Fly64Error(
+                    f"Dagster's instance in {home} has been created by another process for more than "
+                    f"{CREATION_SECONDS} s ({error}): see what it waits for, or end it, and try again"
+                ) from error
+            time.sleep(0.1)
+        except ArtifactError as error:
+            if getattr(error.__cause__, "errno", None) not in UNWRITABLE:
+                raise
+            return
+        else:
+            return
+
+
+def _loaded(home: Path) -> dg.DagsterInstance:
     try:
-        with ExitStack() as stack:
-            # A folder that cannot be written has no databases to create.
-            with suppress(ArtifactError, OSError):
-                stack.enter_context(file_lock(home / LOCK_NAME, "Dagster's instance"))
-            instance = dg.DagsterInstance.from_config(str(home))
-            instance.run_storage.get_runs_count()
-            instance.event_log_storage.get_concurrency_run_ids()
-            instance.all_instigator_state()
-            _ = (instance.run_launcher, instance.run_coordinator, instance.scheduler, instance.compute_log_manager)
+        instance = dg.DagsterInstance.from_config(str(home))
+        instance.run_storage.get_runs_count()
+        instance.event_log_storage.get_concurrency_run_ids()
+        instance.all_instigator_state()
+        _ = (instance.run_launcher, instance.run_coordinator, instance.scheduler, instance.compute_log_manager)
     except Exception as error:
         # What Dagster, its plugins, YAML and databases raise has no class in common.
         raise Fly64Error(

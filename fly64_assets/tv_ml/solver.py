@@ -57,7 +57,8 @@ class Reconstruction:
     coverage : (H, W) float32 or float64
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
-        Objective per frame [nats] at every step, of all weights one after the other and of the last reconstruction.
+        Objective per frame [nats] at every step, of all weights one after the other and of the last reconstruction;
+        before this, of the weaker weight whose slow phases were taken, if any.
     levels : (k,) float64
         Weights of total variation that were tried, falling.
     held_out : (k,) float64
@@ -139,10 +140,9 @@ class _Solver:
         best = int(np.argmin(losses))
         level = settings.levels[best]
         slow_phases = self._slow_phases(objects, best)
-        likelihood, steps = self._likelihood(()), FIRST_PART * settings.steps
-        obj = self._minimised(likelihood, level, objects[best], steps)
-        if weaker := slow_phases.weaker:
-            other = self._minimised(likelihood, settings.levels[best + weaker], objects[best + weaker], steps)
+        other = self._last(best + slow_phases.weaker, objects) if slow_phases.weaker else None
+        obj = self._last(best, objects)
+        if other is not None:
             obj = with_slow_phases(obj, other, self._light, slow_phases.part)
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
@@ -171,6 +171,13 @@ class _Solver:
 
         minimised = partial(self._minimised, likelihood, most=settings.steps)
         return search(settings.levels, minimised, self._held_out_loss, settings.patience)
+
+    def _last(self, index: int, objects: list[torch.Tensor]) -> torch.Tensor:
+        """The object of a weight from all counts, from the one without the counts held out."""
+        settings = self._settings
+        return self._minimised(
+            self._likelihood(()), settings.levels[index], objects[index], FIRST_PART * settings.steps
+        )
 
     @property
     def _light(self) -> torch.Tensor:

@@ -39,8 +39,14 @@ def dagster_home() -> Path:
     home.mkdir(parents=True, exist_ok=True)
     if not settings.exists():
         shipped = (Path(fly64_assets.__file__).parent / "dagster.yaml").read_bytes()
-        # At once, with all they hold: another process may read them meanwhile.
-        write_atomically(settings, lambda file: file.write(shipped))
+        try:
+            # At once, with all they hold: another process may read them meanwhile.
+            write_atomically(settings, lambda file: file.write(shipped))
+        except ArtifactError as error:
+            cause = getattr(error.__cause__, "strerror", None) or error
+            raise Fly64Error(
+                f"{settings} could not be written ({cause}): set {HOME_VARIABLE} to a folder that can be written"
+            ) from error
     os.environ[HOME_VARIABLE] = str(home)
     return home
 

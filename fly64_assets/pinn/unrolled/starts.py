@@ -1,9 +1,9 @@
-"""What ``unrolled`` corrects where it also knows the object of the network that is trained once.
+"""What ``unrolled`` corrects: the object of a TV weight, or that of the network that is trained once.
 
-Each of two objects is good where the other is not. The network that is trained once finds details better than total
-variation at low doses, but takes too few steps to find slowly varying phases; those of the regularisation path are
-flattened by total variation, the more the larger its weight, while counts hardly tell. Both candidates therefore get
-the slowly varying part of the next weaker weight, and counts choose between their details.
+Where it knows both, each of the two is good where the other is not. The network that is trained once finds details
+better than total variation at low doses, but takes too few steps to find slowly varying phases; those of the
+regularisation path are flattened by total variation, the more the larger its weight, while counts hardly tell. Both
+candidates therefore get the slowly varying part of the next weaker weight, and counts choose between their details.
 """
 
 from __future__ import annotations

@@ -13,11 +13,13 @@ import yaml
 from click.testing import CliRunner
 
 import fly64_assets
+from fly64_assets.automation import runs
 from fly64_assets.cli.driver.instance import FREE_SLOTS, ready_instance, slots_are_kept, with_free_slots
 from fly64_assets.cli.main import main
 from fly64_assets.definitions import build_definitions
 from fly64_assets.errors import Fly64Error
 from fly64_assets.store.atomic import explained
+from fly64_assets.store.locks import file_lock
 from fly64_assets.study.table import STAGES
 
 OLD = """# settings of this laboratory
@@ -359,3 +361,25 @@ def test_commands_that_begin_together_create_one_instance(tmp_path, home):
     assert [command.returncode for command in commands] == [0] * len(commands)
     assert not list(home.glob("*.tmp"))
     assert ready_instance() == home
+
+
+def test_a_command_that_never_ends_its_creation_is_named(home, monkeypatch):
+    monkeypatch.setattr(runs, "CREATION_SECONDS", 0.2)
+    home.mkdir()
+    with file_lock(home / runs.LOCK_NAME, "another command"), pytest.raises(Fly64Error) as caught:
+        ready_instance()
+    assert f"process {os.getpid()}" in str(caught.value)
+    assert "created by another process for more than" in str(caught.value)
+
+
+def test_an_instance_that_was_created_waits_for_nobody(home):
+    ready_instance()
+    with file_lock(home / runs.LOCK_NAME, "another command"):
+        assert ready_instance() == home
+
+
+def test_a_link_in_the_place_of_the_lock_is_named(home):
+    home.mkdir()
+    (home / runs.LOCK_NAME).symlink_to("elsewhere")
+    with pytest.raises(Fly64Error, match="symbolic link"):
+        ready_instance()

@@ -72,6 +72,8 @@ def test_less_than_two_nats_are_no_evidence(gain, changed):
     found = SlowPhases.chosen(path, 0, LIGHT, lambda obj: 0.0 if obj is path[0] else -gain)
     assert (found != OWN) == changed
     assert found.given(path, 0, LIGHT) is path[0] or changed
+    assert found.gain == pytest.approx(gain)
+    assert f"{gain:.1f} nats" in found.sentence((0.6, 0.3), 0)
 
 
 def test_the_weakest_weight_has_none_to_take_them_from():
@@ -79,6 +81,15 @@ def test_the_weakest_weight_has_none_to_take_them_from():
     asked = []
     assert SlowPhases.chosen(path, 1, LIGHT, lambda obj: float(asked.append(obj) or 0)) == OWN
     assert len(asked) == 1
+
+
+def test_no_part_is_taken_of_a_phase_near_pi():
+    """A part of it would jump where its sign changes."""
+    obj = wave(0.2)
+    for height, taken in ((2.4, True), (3.3, False)):
+        found = with_slow_phases(obj, wave(0.2 + height), LIGHT, 0.5)
+        assert (found is not obj) == taken
+        assert float((found[1:] / found[:-1]).angle().abs().max()) < 0.1
 
 
 # -- in the two methods -----------------------------------------------------------------------------------------------
@@ -110,17 +121,21 @@ def test_tv_ml_has_smaller_errors_with_them_and_says_so(sample, tmp_path):
     assert "slow phases" not in without.stop_reason
     assert "of the way to those of the TV weight" in found.stop_reason
     assert found.level == without.level
-    assert len(without.loss) < len(found.loss) <= replace(settings, slow_phases=True).most_steps
+    most = replace(settings, slow_phases=True).most_steps
+    assert most == settings.most_steps + 2 * settings.steps
+    assert len(without.loss) < len(found.loss) <= most
+    assert found.loss[-1] == without.loss[-1], "the last steps are those of the chosen weight"
     assert phase_error(found.object, obj) < 0.9 * phase_error(without.object, obj)
 
 
 def test_the_network_corrects_the_object_with_them_and_its_bundle_keeps_the_choice(sample, tmp_path):
     obj, measurement = sample
     settings = UnrolledSettings(levels=(1.2, 0.6, 0.3), level_iterations=24, epochs=1, steps_per_epoch=1, folds=2)
-    errors, lines = [], []
+    errors, lines, before = [], [], []
     for start in ("likelihood", "slow_phases"):
         chosen = replace(settings, start=start)
         found = train(measurement, chosen, 1, 7, 1, Execution(), silent, scratch=tmp_path, notify=lines.append)
+        before.append(found.facts["validation_loss_before"])
         bundle = Bundle({}, {"network": found.spec.to_dict()}, found.weights, found.history)
         (tmp_path / "wts.h5.zip").write_bytes(bundle_bytes(bundle))
         read = read_bundle(tmp_path / "wts.h5.zip")
@@ -128,7 +143,8 @@ def test_the_network_corrects_the_object_with_them_and_its_bundle_keeps_the_choi
         errors.append(phase_error(reconstruct(read, measurement, "cpu", Path(tmp_path), silent).object, obj))
         assert ("slow_phases" in read.params["network"]) == ("slow_phases" in found.facts) == (start == "slow_phases")
     assert errors[1] < 0.9 * errors[0]
-    assert sum("slow phases are" in line for line in lines) == 1
+    assert before[1] < before[0], "it is trained on the object that it corrects"
+    assert sum("slow phases go" in line for line in lines) == 1
 
 
 def test_designs_without_them_have_the_hashes_that_they_had():
