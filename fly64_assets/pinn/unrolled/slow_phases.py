@@ -84,7 +84,7 @@ class SlowPhases:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        return asdict(self) | {"gain": round(self.gain, 3)}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any] | None) -> SlowPhases:
