@@ -6,7 +6,9 @@ frames of 64 x 64 at 1e4 photons; writing includes the object patches Y and the 
 did then. Ours and the floor alternate, and the ratio is the median over the rounds. On one thread it is one of
 processor time, which other programs change less than the time of the clock; on several it is the clock's.
 
-Usage: OMP_NUM_THREADS=1 python benchmarks/simulation.py [--quick] [--json] [--threads N]
+``--parts`` prints instead what every part of a written half costs.
+
+Usage: OMP_NUM_THREADS=1 python benchmarks/simulation.py [--quick] [--json] [--threads N] [--parts]
 """
 
 import argparse
@@ -22,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 
+from fly64_assets.contract.npz import NpzWriter, validate_file
 from fly64_assets.physics.counts import frame_generator, frame_generators
 from fly64_assets.physics.forward import blocks, expected_counts
 from fly64_assets.physics.windows import cached_frames
@@ -99,6 +102,39 @@ def measure(frames: int, rounds: int, threads: int, folder: Path) -> list[dict]:
     return [entry(times, what, number, common) for what in ("simulate", "simulate_and_write") for number in numbers]
 
 
+def parts(frames: int, rounds: int, folder: Path) -> dict[str, float]:
+    """Processor microseconds a frame of every part of a written half, each alone, on one thread."""
+    runs = Runs(frames, folder)
+    amplitudes, patches = (list(runs.scan.amplitude_blocks("train")), list(runs.scan.patch_blocks("train")))
+    shape = (len(runs.index), SIZE, SIZE)
+
+    def write() -> None:
+        with (folder / "parts.npz").open("wb") as file, NpzWriter(file) as writer:
+            writer.add_blocks("diffraction", shape, np.float32, amplitudes)
+            writer.add_blocks("Y", shape, np.complex64, patches)
+
+    def patch() -> None:
+        for _ in runs.scan.patch_blocks("train"):
+            pass
+
+    calls = {
+        "floor": runs.floor,
+        "simulate": partial(runs.simulate, 1),
+        "patches Y": patch,
+        "file and CRC": write,
+        "all, written and judged": partial(runs.simulate_and_write, 1),
+        "read back and judge": lambda: validate_file(runs.path),
+    }
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            times[name].append(time.process_time() - start)
+        (folder / "parts.npz").unlink()
+    return {name: statistics.median(taken[1:]) / len(runs.index) * 1e6 for name, taken in times.items()}
+
+
 def entry(times: dict[str, list[tuple[float, float]]], what: str, threads: int, common: dict) -> dict:
     """Frames per second of one way to simulate, and the floor's time over its own."""
     clock = 1 if threads == 1 else 0
@@ -127,7 +163,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="under 40 seconds")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--parts", action="store_true")
     options = parser.parse_args()
+    if options.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, microseconds in parts(2000 if options.quick else 8000, 5, Path(folder)).items():
+                print(f"{name:25} {microseconds:5.0f} µs for a frame")
+        return
     with tempfile.TemporaryDirectory() as folder:
         sizes = (2000, 7) if options.quick else (8000, 9)
         results = measure(*sizes, options.threads, Path(folder))
