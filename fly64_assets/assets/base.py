@@ -16,6 +16,7 @@ from fly64_assets.assets.flow import (
     catalogue_entry,
     failed_gate,
     gate_spec,
+    hold_slot,
     picture,
     record_metadata,
 )
@@ -60,6 +61,8 @@ def base_asset(stage: Stage, design: StudyDesign, *, op_tags: Mapping[str, Any] 
     def base_dataset(context: dg.AssetExecutionContext, config: BaseFile) -> Iterator[AssetEvent]:
         study: StudyResource = context.resources.study
         store: ArtifactStoreResource = context.resources.store
+        if design.of_measured_frames:
+            hold_slot(context, POOL)
         try:
             current = study.design()
             layout, record = current_base(store.store(current.name), current, config, context)

@@ -31,6 +31,7 @@ from fly64_assets.automation.run_tags import (
     newest_materialization,
     store_of_run,
 )
+from fly64_assets.automation.slots import keep_to_one_slot
 from fly64_assets.contract.findings import ContractReport, Finding
 from fly64_assets.contract.npz import load_dataset
 from fly64_assets.contract.schema import Dataset
@@ -131,9 +132,17 @@ def stage_asset(
     )
 
     def asset(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
+        if pool:
+            hold_slot(context, pool)
         yield from materialize(context, stage, compute, afterwards)
 
     return decorate(asset)
+
+
+def hold_slot(context: dg.AssetExecutionContext, pool: str) -> None:
+    """Wait where the slot that Dagster gave to this step is another step's too."""
+    step = context.op_execution_context.get_step_execution_context().step.key
+    keep_to_one_slot(context.instance, pool, context.run.run_id, step, context.log.info)
 
 
 def catalogue_entry(stage: Stage, design: StudyDesign) -> dict[str, Any]:

@@ -42,6 +42,40 @@ def test_an_engine_waits_for_a_slot_and_says_so_while_data_go_on(slotted_graph):
     assert outcome[0].success
 
 
+def test_an_engine_that_was_given_another_ones_slot_waits_for_it(slotted_graph, monkeypatch):
+    """Two steps read the slot as free; the name of the other one stands there."""
+    graph = slotted_graph
+    for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|dense")):
+        assert graph.run(asset, partition=partition).success
+    storage = graph.instance.event_log_storage
+    storage.set_concurrency_slots("gpu", 1)
+    monkeypatch.setattr(type(storage), "has_unassigned_slots", lambda self, pool: True)
+    monkeypatch.setattr(type(storage), "_claim_concurrency_slot", _given_to_another(storage))
+    freed = threading.Timer(6, lambda: storage.free_concurrency_slots_for_run("another"))
+    freed.start()
+    run = graph.run("lsqml_reconstruction_test", partition="1000|dense")
+    freed.join()
+    assert run.success
+    said = [entry.user_message for entry in graph.instance.all_logs(run.run_id)]
+    (waits,) = [place for place, message in enumerate(said) if "took the same slot of the pool gpu" in message]
+    (begins,) = [place for place, message in enumerate(said) if "engines run on" in message]
+    assert waits < begins
+
+
+def _given_to_another(storage):
+    """Tells the first step that a slot is its own while another one's name is written there."""
+    claim, told = type(storage)._claim_concurrency_slot, []
+
+    def claims(self, concurrency_key, run_id, step_key):
+        if told:
+            return claim(self, concurrency_key, run_id, step_key)
+        told.append(run_id)
+        storage.add_pending_step(concurrency_key, "another", "pinn_bundle", should_assign=True)
+        return claim(self, concurrency_key, "another", "pinn_bundle")
+
+    return claims
+
+
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_touched(small_graph, monkeypatch):
     graph = small_graph
     for asset, partition in (("base_dataset", None), ("simulated_dataset", "1000"), ("overlap_view", "1000|baseline")):
