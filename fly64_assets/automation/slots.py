@@ -1,8 +1,8 @@
 """The slot of a pool that a step holds: whether it is the step's alone.
 
-Dagster 1.13 reads a free slot and writes its new holder in two statements that another step's may come between, in
-SQLite and in PostgreSQL. Steps that ask in the same instant can therefore both be told that the slot is theirs, while it
-keeps the name of the last one only.
+Dagster 1.13 reads a free slot and writes its new holder in two statements that another step may come between, in
+SQLite and in PostgreSQL. Steps that ask in the same instant can therefore both be told that the slot is theirs, while
+it keeps the name of the last one only.
 """
 
 import time
