@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -143,7 +143,10 @@ class _Solver:
         other = self._last(best + slow_phases.weaker, objects) if slow_phases.weaker else None
         obj = self._last(best, objects)
         if other is not None:
-            obj = with_slow_phases(obj, other, self._light, slow_phases.part)
+            changed = with_slow_phases(obj, other, self._plane.relative_illumination, slow_phases.part)
+            if changed is obj:  # of all counts they differ by too much
+                slow_phases = replace(OWN, gain=slow_phases.gain)
+            obj = changed
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
@@ -179,16 +182,13 @@ class _Solver:
             self._likelihood(()), settings.levels[index], objects[index], FIRST_PART * settings.steps
         )
 
-    @property
-    def _light(self) -> torch.Tensor:
-        return self._plane.illumination / self._plane.illumination.max()
-
     def _slow_phases(self, objects: list[torch.Tensor], best: int) -> SlowPhases:
         """Whose slow phases the last object gets: the choice of the counts held out."""
         if not self._settings.slow_phases:
             return OWN
         judged = min(self._measurement.frames, JUDGED_FRAMES)
-        return SlowPhases.chosen(objects, best, self._light, lambda obj: judged * self._held_out_loss(obj))
+        light = self._plane.relative_illumination
+        return SlowPhases.chosen(objects, best, light, lambda obj: judged * self._held_out_loss(obj))
 
     def _likelihood(self, excluded: tuple[int, ...]) -> RegularisedLikelihood:
         """The objective of all counts but those of the ``excluded`` splits."""

@@ -46,7 +46,7 @@ def reconstruct(
     scale, steps = measurement.intensity_scale, spec.level_iterations
     path = regularisation_path(plane, counts, scale, spec.levels, steps, progress)
     further = None if network.pretrained is None else estimate(network.pretrained, plane, counts, scale)
-    start = Starts.of(path, spec.base, plane.illumination, further, SlowPhases.from_dict(spec.slow_phases))
+    start = Starts.of(path, spec.base, plane.relative_illumination, further, SlowPhases.from_dict(spec.slow_phases))
     given = start.network_input(plane.illumination, spec.corrects_pretrained)
     corrected = network.correct(given.channels, given.obj)
     obj = plane.on_grid(corrected)

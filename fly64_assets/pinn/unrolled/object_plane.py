@@ -112,6 +112,11 @@ class ObjectPlane:
             self.add(total, intensity.expand(rows.stop - rows.start, -1, -1), rows)
         self.illumination = total.real.contiguous()
 
+    @property
+    def relative_illumination(self) -> torch.Tensor:
+        """The illumination (H, W) float32 over its largest value."""
+        return self.illumination / self.illumination.max()
+
     def blocks(self) -> list[slice]:
         """Consecutive learned frames, a few at a time; more of them on a GPU."""
         return list(blocks(self.frames, self._at_once))

@@ -147,15 +147,14 @@ def prepare(
     def estimates(*excluded: int) -> list[torch.Tensor]:
         return [] if pretrained is None else [estimate(pretrained, plane, *without(*excluded))]
 
-    slow_phases = OWN
+    slow_phases, light = OWN, plane.relative_illumination
     if settings.start == "slow_phases":
-        light = plane.illumination / plane.illumination.max()
         slow_phases = SlowPhases.chosen(first, start_level, light, lambda obj: len(frames) * predicted(obj))
         notify(slow_phases.sentence(levels, start_level))
 
     def starts(objects: list[torch.Tensor]) -> Starts:
         path, further = objects[: len(levels)], objects[len(levels) :]
-        return Starts.of(path, start_level, plane.illumination, further[0] if further else None, slow_phases)
+        return Starts.of(path, start_level, light, further[0] if further else None, slow_phases)
 
     first_starts = starts([*first, *estimates(VALIDATION, FIRST_FOLD)])
     start_losses = {"likelihood": losses[start_level]}

@@ -48,15 +48,16 @@ class Starts:
         cls,
         path: Sequence[torch.Tensor],
         level: int,
-        illumination: torch.Tensor,
+        light: torch.Tensor,
         estimate: torch.Tensor | None,
         slow_phases: SlowPhases = OWN,
     ) -> Starts:
         """From the path, the index of the chosen weight, and the object of the network that is trained once, if any.
 
-        ``slow_phases`` says whose slow phases the likelihood's object has where there is no such network.
+        ``light`` (H, W) float32 is the relative illumination; ``slow_phases`` says whose slow phases the likelihood's
+        object has where there is no such network.
         """
-        best, light = path[level], illumination / illumination.max()
+        best = path[level]
         if estimate is None:
             return cls(path, slow_phases.given(path, level, light), None)
         turn = (light * best * estimate.conj()).sum()

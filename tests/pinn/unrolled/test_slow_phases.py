@@ -18,6 +18,7 @@ from fly64_assets.pinn.network_spec import NetworkSpec
 from fly64_assets.pinn.settings import UnrolledSettings
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled.slow_phases import LEAST_GAIN, OWN, SlowPhases, with_slow_phases
+from fly64_assets.tv_ml import solver
 from fly64_assets.tv_ml.settings import TvMlSettings
 from fly64_assets.tv_ml.solver import reconstruct as tv_ml
 
@@ -126,6 +127,14 @@ def test_tv_ml_has_smaller_errors_with_them_and_says_so(sample, tmp_path):
     assert len(without.loss) < len(found.loss) <= most
     assert found.loss[-1] == without.loss[-1], "the last steps are those of the chosen weight"
     assert phase_error(found.object, obj) < 0.9 * phase_error(without.object, obj)
+
+
+def test_tv_ml_says_when_the_last_objects_differ_too_much_to_change_anything(sample, tmp_path, monkeypatch):
+    _, measurement = sample
+    monkeypatch.setattr(solver, "with_slow_phases", lambda obj, other, light, part: obj)
+    settings = TvMlSettings(levels=(1.2, 0.6, 0.3), steps=24, slow_phases=True)
+    found = tv_ml(measurement, settings, Execution(), 1, silent, scratch=tmp_path)
+    assert "slow phases stay as they are" in found.stop_reason
 
 
 def test_the_network_corrects_the_object_with_them_and_its_bundle_keeps_the_choice(sample, tmp_path):

@@ -107,7 +107,7 @@ def test_the_pretrained_network_sees_no_photon_of_the_fold(measurement, settings
 
     path = regularisation_path(plane, counts, scale, task.spec.levels, settings.level_iterations)
     starts = Starts.of(
-        path, task.spec.base, plane.illumination, estimate(files.general_network(), plane, counts, scale)
+        path, task.spec.base, plane.relative_illumination, estimate(files.general_network(), plane, counts, scale)
     )
     expected = starts.network_input(plane.illumination, task.spec.corrects_pretrained)
     assert torch.equal(task.data.inputs[FIRST_FOLD].obj, expected.obj)
