@@ -246,6 +246,10 @@ def _resolved(layout: Layout, inputs: Inputs, judge: Callable[[Path], Artifact])
     return {input_name(layout, path): judge(path).sha256 for path in inputs}
 
 
+_NOT_SET: Final = object()
+"""Stands for a parameter that a document leaves out: settings at their default do that."""
+
+
 def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any], code_version: str) -> str:
     """Which input, parameter or code version differs from the record; empty if none."""
     for name in sorted({*inputs, *record.inputs}):
@@ -267,5 +271,6 @@ def _difference(then: Any, now: Any, name: str) -> str:
         for key in sorted({*then, *now}):
             if key not in then or key not in now or then[key] != now[key]:
                 dot = "" if name.endswith(" ") else "."
-                return _difference(then.get(key), now.get(key), f"{name}{dot}{key}")
-    return f"{name.strip()} changed ({json.dumps(then)} then, {json.dumps(now)} now)"
+                return _difference(then.get(key, _NOT_SET), now.get(key, _NOT_SET), f"{name}{dot}{key}")
+    told = ("not set" if value is _NOT_SET else json.dumps(value) for value in (then, now))
+    return "{} changed ({} then, {} now)".format(name.strip(), *told)

@@ -20,10 +20,10 @@ Place = tuple[Any, ...]
 """Where a value is in a document: field names and list indices from the outside in."""
 
 MESSAGES: Final[Mapping[str, str]] = {
-    "int_type": "must be int",
-    "float_type": "must be float",
-    "string_type": "must be str",
-    "bool_type": "must be bool",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
     "tuple_type": "must be a list",
     "too_long": "must have 2 entries",
     "missing": "must have 2 entries",

@@ -173,8 +173,8 @@ def test_long_names_that_every_part_of_a_study_takes():
     ("document", "fragment"),
     [
         ({"doses": [1]}, "doses = [1]: unknown field"),
-        ({"neighbor_count": "seven"}, "neighbor_count = 'seven': must be int"),
-        ({"neighbor_count": True}, "neighbor_count = True: must be int"),
+        ({"neighbor_count": "seven"}, "neighbor_count = 'seven': must be a whole number"),
+        ({"neighbor_count": True}, "neighbor_count = True: must be a whole number"),
         ({"dose_list": 1000}, "dose_list = 1000: must be a list"),
         ({"dose_list": [float("nan")]}, "every dose must be a whole number"),
         ({"pinn": {"epoch": 3}}, "pinn.epoch = 3: unknown field"),
@@ -183,7 +183,7 @@ def test_long_names_that_every_part_of_a_study_takes():
         ({"pinn": {"levels": [0.4, "low"]}}, "pinn.levels"),
         ({"base": {"amplitude": "../camera"}}, "base.amplitude = '../camera'"),
         ({"overlap_views": ["dense"]}, "overlap_views = ['dense']: must be a mapping"),
-        ({"overlap_views": {"\U00010000": None}}, "= None: must be float"),
+        ({"overlap_views": {"\U00010000": None}}, "= None: must be a number"),
     ],
 )
 def test_bad_documents(document, fragment):
@@ -513,7 +513,7 @@ def test_seeds_name_the_repeats_and_leave_other_designs_and_their_hashes_alone()
         ({"seeds": [1, 2], "repeats": 1}, "repeats = 1: give repeats or seeds, not both"),
         ({"seeds": [1, 2, 1]}, "seeds = [1, 2, 1]: must be distinct"),
         ({"seeds": [0, 2]}, "seeds = [0, 2]: must be in [1, 2**32)"),
-        ({"seeds": [2.5]}, "seeds[0] = 2.5: must be int"),
+        ({"seeds": [2.5]}, "seeds[0] = 2.5: must be a whole number"),
         ({"seeds": 3}, "seeds = 3: must be a list"),
     ],
 )
