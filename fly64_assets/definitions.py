@@ -73,13 +73,11 @@ def _described(asset: dg.AssetsDefinition, stage: Stage) -> dg.AssetsDefinition:
 
 def _asset(stage: Stage, design: StudyDesign, pool: str | None) -> dg.AssetsDefinition:
     engine = bool(stage.engine) or (stage.kind == "base" and design.of_measured_frames)
-    tags = demand_of(stage, engine=engine).tags()
+    tags, pool = demand_of(stage, engine=engine).tags(), pool if engine else None
     if stage.kind == "base":
-        return base_asset(stage, design, op_tags=tags)
+        return base_asset(stage, design, pool=pool, op_tags=tags)
     afterwards = write_manifests if stage.kind == "report" else None
-    return stage_asset(
-        stage, design, COMPUTE[stage.kind], pool=pool if engine else None, op_tags=tags, afterwards=afterwards
-    )
+    return stage_asset(stage, design, COMPUTE[stage.kind], pool=pool, op_tags=tags, afterwards=afterwards)
 
 
 def build_checks(assets: Mapping[str, dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:

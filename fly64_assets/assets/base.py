@@ -11,7 +11,6 @@ from pydantic import Field
 from fly64_assets.assets.engines import numbers, reporter
 from fly64_assets.assets.flow import (
     GATE,
-    POOL,
     AssetEvent,
     catalogue_entry,
     failed_gate,
@@ -47,22 +46,24 @@ class BaseFile(dg.Config):
     sha256: str = Field(default="", description="The SHA256 that the file must have; empty for any.")
 
 
-def base_asset(stage: Stage, design: StudyDesign, *, op_tags: Mapping[str, Any] | None = None) -> dg.AssetsDefinition:
-    """The asset ``base_dataset``; its step requests the cluster resources of ``op_tags``."""
+def base_asset(
+    stage: Stage, design: StudyDesign, *, pool: str | None = None, op_tags: Mapping[str, Any] | None = None
+) -> dg.AssetsDefinition:
+    """The asset ``base_dataset``; its step takes a slot of ``pool``, and requests the resources of ``op_tags``."""
     decorate: Callable[..., dg.AssetsDefinition] = dg.asset(
         **catalogue_entry(stage, design),
         deps=[asset_key(WATCHED)],
         check_specs=[gate_spec(asset_key(stage.asset))],
         required_resource_keys={"study", "store", *(("gpu",) if design.of_measured_frames else ())},
-        pool=POOL if design.of_measured_frames else None,
+        pool=pool,
         op_tags=dict(op_tags or {}),
     )
 
     def base_dataset(context: dg.AssetExecutionContext, config: BaseFile) -> Iterator[AssetEvent]:
         study: StudyResource = context.resources.study
         store: ArtifactStoreResource = context.resources.store
-        if design.of_measured_frames:
-            hold_slot(context, POOL)
+        if pool:
+            hold_slot(context, pool)
         try:
             current = study.design()
             layout, record = current_base(store.store(current.name), current, config, context)

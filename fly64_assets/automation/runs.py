@@ -23,6 +23,7 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from fly64_assets.automation.graph import AUDIT
 from fly64_assets.automation.machines import has_ended, noted_machine, this_machine
 from fly64_assets.automation.run_tags import BASE_TAG, COMMAND_TAG, MACHINE_TAG, RESUME, RETRY_TAG, asset_key
+from fly64_assets.automation.slots import give_idle_slots
 from fly64_assets.errors import ArtifactError, Fly64Error
 from fly64_assets.resources.environment import HOME_VARIABLE, instance_folder
 from fly64_assets.store.locks import HeldError, file_lock
@@ -214,7 +215,7 @@ def slot_holders(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRun | None
 
 
 def free_slots(instance: dg.DagsterInstance) -> list[str]:
-    """Free what finished runs still hold of pools; returns their ids.
+    """Free what finished runs still hold of pools, and give what is free to who waits; returns the runs' ids.
 
     A run whose process was killed does not give its slot back, and whatever needs one would wait for ever. A run that
     counts as finished while its process still works keeps its slot.
@@ -225,6 +226,7 @@ def free_slots(instance: dg.DagsterInstance) -> list[str]:
         if run and run.is_finished and not (process and _is_alive(*process)):
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)
             freed.append(run_id)
+    give_idle_slots(instance)
     return freed
 
 

@@ -272,5 +272,5 @@ def _difference(then: Any, now: Any, name: str) -> str:
             if key not in then or key not in now or then[key] != now[key]:
                 dot = "" if name.endswith(" ") else "."
                 return _difference(then.get(key, _NOT_SET), now.get(key, _NOT_SET), f"{name}{dot}{key}")
-    told = ("not set" if value is _NOT_SET else json.dumps(value) for value in (then, now))
+    told = ("its default" if value is _NOT_SET else json.dumps(value) for value in (then, now))
     return "{} changed ({} then, {} now)".format(name.strip(), *told)

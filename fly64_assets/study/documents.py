@@ -22,7 +22,7 @@ Place = tuple[Any, ...]
 MESSAGES: Final[Mapping[str, str]] = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
-    "string_type": "must be a text",
+    "string_type": "must be text",
     "bool_type": "must be true or false",
     "tuple_type": "must be a list",
     "too_long": "must have 2 entries",

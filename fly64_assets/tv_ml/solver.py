@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -141,11 +141,10 @@ class _Solver:
         level = settings.levels[best]
         slow_phases = self._slow_phases(objects, best)
         other = self._last(best + slow_phases.weaker, objects) if slow_phases.weaker else None
-        obj = self._last(best, objects)
+        obj, unlike = self._last(best, objects), False
         if other is not None:
             changed = with_slow_phases(obj, other, self._plane.relative_illumination, slow_phases.part)
-            if changed is obj:  # of all counts they differ by too much
-                slow_phases = replace(OWN, gain=slow_phases.gain)
+            unlike = changed is obj
             obj = changed
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
@@ -154,6 +153,8 @@ class _Solver:
             reason += ", and no stronger one is among the settings"
         if settings.slow_phases:
             reason += f"; {slow_phases.sentence(settings.levels, best)}"
+            if unlike:
+                reason += ", but those of all counts differ by too much: they stay as they are"
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)

@@ -57,7 +57,7 @@ def test_an_engine_that_was_given_another_ones_slot_waits_for_it(slotted_graph, 
     freed.join()
     assert run.success
     said = [entry.user_message for entry in graph.instance.all_logs(run.run_id)]
-    (waits,) = [place for place, message in enumerate(said) if "took the same slot of the pool gpu" in message]
+    (waits,) = [place for place, message in enumerate(said) if "no slot of the pool gpu to itself" in message]
     (begins,) = [place for place, message in enumerate(said) if "engines run on" in message]
     assert waits < begins
 

@@ -1,9 +1,12 @@
-"""Two steps that Dagster let begin with one slot of a pool: one of them goes on, the other waits for it."""
+"""Steps that Dagster let begin with the same slot of a pool: one goes on, the others wait for a slot of their own."""
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -11,10 +14,12 @@ import pytest
 from dagster._core.storage.event_log.schema import ConcurrencySlotsTable
 
 from fly64_assets.automation import slots
+from fly64_assets.automation.runs import free_slots
 from fly64_assets.automation.slots import keep_to_one_slot
 
 SETTINGS = "telemetry: {enabled: false}\nconcurrency: {pools: {default_limit: %d, granularity: op}}\n"
 STEP = "engine"
+WAITS = "this step has no slot of the pool gpu to itself: it waits for one"
 
 
 @pytest.fixture
@@ -34,27 +39,85 @@ def both_begin(instance: dg.DagsterInstance, first: str, last: str) -> None:
     for run in (first, last):
         storage.add_pending_step("gpu", run, STEP, should_assign=True)
     assert storage.claim_concurrency_slot("gpu", first, STEP).is_claimed
-    with storage.index_connection() as connection:
-        connection.execute(ConcurrencySlotsTable.update().values(run_id=last, step_key=STEP))
+    takes_the_place_of(instance, last, first)
     assert storage.claim_concurrency_slot("gpu", last, STEP).is_claimed
+
+
+def takes_the_place_of(instance: dg.DagsterInstance, last: str, first: str) -> None:
+    with instance.event_log_storage.index_connection() as connection:
+        table = ConcurrencySlotsTable
+        connection.execute(table.update().where(table.c.run_id == first).values(run_id=last, step_key=STEP))
+
+
+def holders(instance: dg.DagsterInstance) -> set[str]:
+    return instance.event_log_storage.get_concurrency_info("gpu").active_run_ids
+
+
+@contextmanager
+def waiting(instance: dg.DagsterInstance, run: str, said: list[str]) -> Iterator[Future[None]]:
+    """A step that has said that it waits; it has ended at the end."""
+    asks = partial(keep_to_one_slot, instance, "gpu", run, STEP, said.append)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(asks)
+        end = time.monotonic() + 20
+        while not said and time.monotonic() < end:
+            time.sleep(0.05)
+        assert said == [WAITS]
+        assert not ended.done()
+        yield ended
+        ended.result(20)
 
 
 def test_the_last_holder_goes_on_and_the_other_waits_for_it(instance: dg.DagsterInstance) -> None:
     both_begin(instance, "first", "last")
-    said: list[str] = []
-    keep_to_one_slot(instance, "gpu", "last", STEP, said.append)
-    assert said == []
+    keep_to_one_slot(instance, "gpu", "last", STEP, pytest.fail)
+    with waiting(instance, "first", []):
+        assert holders(instance) == {"last"}
+        instance.event_log_storage.free_concurrency_slots_for_run("last")
+    assert holders(instance) == {"first"}
 
-    waiting = threading.Thread(target=keep_to_one_slot, args=(instance, "gpu", "first", STEP, said.append), daemon=True)
-    waiting.start()
-    waiting.join(1)
-    assert waiting.is_alive()
-    assert said == ["another step took the same slot of the pool gpu in the same instant: this one waits for it"]
 
-    instance.event_log_storage.free_concurrency_slots_for_run("last")
-    waiting.join(20)
-    assert not waiting.is_alive()
-    assert instance.event_log_storage.get_concurrency_info("gpu").active_run_ids == {"first"}
+def test_a_name_written_a_moment_later_is_seen(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other step has read the slot as free, and writes its name while this one looks."""
+    storage, said = instance.event_log_storage, []
+    for run in ("first", "last"):
+        storage.add_pending_step("gpu", run, STEP, should_assign=True)
+    assert storage.claim_concurrency_slot("gpu", "first", STEP).is_claimed
+
+    def later(seconds: float) -> None:
+        if "first" in holders(instance) and not said:
+            takes_the_place_of(instance, "last", "first")
+        elif said:
+            storage.free_concurrency_slots_for_run("last")
+
+    monkeypatch.setattr(slots.time, "sleep", later)
+    keep_to_one_slot(instance, "gpu", "first", STEP, said.append)
+    assert said == [WAITS]
+    assert holders(instance) == {"first"}
+
+
+def test_of_two_slots_each_gets_one(instance: dg.DagsterInstance) -> None:
+    """Both were told the same one: the other one is free, and nobody needs to wait."""
+    both_begin(instance, "first", "last")
+    instance.event_log_storage.set_concurrency_slots("gpu", 2)
+    for run in ("last", "first"):
+        keep_to_one_slot(instance, "gpu", run, STEP, pytest.fail)
+    assert holders(instance) == {"first", "last"}
+
+
+def test_a_pool_that_was_deleted_meanwhile_has_its_slots_again(instance: dg.DagsterInstance) -> None:
+    both_begin(instance, "first", "last")
+    with waiting(instance, "first", []):
+        instance.event_log_storage.delete_concurrency_limit("gpu")
+        instance.event_log_storage.free_concurrency_slots_for_run("last")
+    assert holders(instance) == {"first"}
+
+
+def test_a_step_whose_run_has_ended_takes_no_slot(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(dg.job(name="ended")(lambda: None), status=dg.DagsterRunStatus.FAILURE)
+    both_begin(instance, run.run_id, "last")
+    with pytest.raises(dg.Failure, match="the run ended while this step waited for the pool gpu"):
+        keep_to_one_slot(instance, "gpu", run.run_id, STEP, pytest.fail)
 
 
 def test_a_step_alone_and_one_with_a_slot_of_its_own_do_not_wait(
@@ -78,3 +141,13 @@ def test_without_a_slot_nobody_waits(instance: dg.DagsterInstance, monkeypatch: 
     keep_to_one_slot(instance, "gpu", "neither", STEP, pytest.fail)
     with dg.DagsterInstance.ephemeral() as other:
         keep_to_one_slot(other, "gpu", "first", STEP, pytest.fail)
+
+
+def test_a_free_slot_is_given_to_a_step_that_dagster_overlooked(instance: dg.DagsterInstance) -> None:
+    """They began to wait in the instant in which the holder ended."""
+    storage, runs = instance.event_log_storage, ("one", "other")
+    for run in runs:
+        storage.add_pending_step("gpu", run, STEP, should_assign=False)
+        assert not storage.claim_concurrency_slot("gpu", run, STEP).is_claimed
+    free_slots(instance)
+    assert sum(storage.claim_concurrency_slot("gpu", run, STEP).is_claimed for run in runs) == 1

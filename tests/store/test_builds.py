@@ -74,9 +74,9 @@ def test_a_nested_parameter_is_named(workshop: Any) -> None:
     assert state.reason == "parameter pinn.epochs changed (50 then, 60 now)"
     assert workshop.state(KEY, (), {"views": {}, "pinn": {"width": 24, "epochs": 50}}).name == "fresh"
     added = workshop.state(KEY, (), {"pinn": {"epochs": 50, "width": 24, "start": "slow"}, "views": {}})
-    assert added.reason == 'parameter pinn.start changed (not set then, "slow" now)'
+    assert added.reason == 'parameter pinn.start changed (its default then, "slow" now)'
     removed = workshop.state(KEY, (), {"pinn": {"epochs": 50}, "views": {}})
-    assert removed.reason == "parameter pinn.width changed (24 then, not set now)"
+    assert removed.reason == "parameter pinn.width changed (24 then, its default now)"
 
 
 def test_a_rebuilt_input_makes_stale_only_if_its_content_changed(workshop: Any, layout: Layout) -> None:

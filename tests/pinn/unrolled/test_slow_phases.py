@@ -134,7 +134,7 @@ def test_tv_ml_says_when_the_last_objects_differ_too_much_to_change_anything(sam
     monkeypatch.setattr(solver, "with_slow_phases", lambda obj, other, light, part: obj)
     settings = TvMlSettings(levels=(1.2, 0.6, 0.3), steps=24, slow_phases=True)
     found = tv_ml(measurement, settings, Execution(), 1, silent, scratch=tmp_path)
-    assert "slow phases stay as they are" in found.stop_reason
+    assert found.stop_reason.endswith("differ by too much: they stay as they are")
 
 
 def test_the_network_corrects_the_object_with_them_and_its_bundle_keeps_the_choice(sample, tmp_path):
