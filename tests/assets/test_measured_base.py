@@ -5,7 +5,9 @@ import pytest
 from fixtures.graph import make_graph
 from fixtures.measured import write_measured
 
+from fly64_assets.assets import base
 from fly64_assets.automation.sensors import NEW_BASE
+from fly64_assets.definitions import build_assets
 
 MEASURED = """
 name: small
@@ -66,3 +68,15 @@ def test_a_file_in_the_watched_folder_becomes_the_base_with_its_calibration_show
     assert not run.success
     (check,) = run.get_asset_check_evaluations()
     assert "import them again with `fly64 base import FRAMES`" in check.description
+
+
+@pytest.mark.parametrize("slots", [True, False])
+def test_its_calibration_takes_a_slot_like_every_engine(measured_graph, monkeypatch, slots):
+    graph, asked = measured_graph, []
+    monkeypatch.setattr(base, "hold_slot", lambda context, pool: asked.append(pool))
+    asset = build_assets(graph.design, slots=slots)["base_dataset"]
+    assert asset.op.pool == ("gpu" if slots else None)
+    assert not dg.materialize(
+        [asset], instance=graph.instance, resources=graph.definitions.resources, raise_on_error=False
+    ).success
+    assert asked == (["gpu"] if slots else [])
