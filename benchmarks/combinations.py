@@ -63,7 +63,7 @@ def combined(cell: Cell, design: StudyDesign, scratch: Path) -> dict[str, torch.
     found = estimate(general_network(), plane, counts, scale)
     turn = (light * likelihood * found.conj()).sum()
     network, mean = found * (turn / turn.abs()), 0.5 * (likelihood + found * (turn / turn.abs()))
-    starts = Starts.of(path, level, plane.relative_illumination, found)
+    starts = Starts.of(path, level, plane.relative_illumination, [found])
     assert starts.pretrained is not None
     slower = path[min(level + 1, len(path) - 1)]
     objects = (

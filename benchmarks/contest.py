@@ -42,6 +42,7 @@ from fly64_assets.pinn.pretrained.files import general_network
 from fly64_assets.pinn.pretrained.inference import reconstruct as apply_pretrained
 from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, bundle_file
 from fly64_assets.pinn.training import train
+from fly64_assets.pinn.unrolled.slow_phases import verdict
 from fly64_assets.store.hashing import json_sha256, sha256_file
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import STAGES
@@ -91,8 +92,9 @@ def pinn(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Re
         seconds = time.process_time() - begin
         bundle = Bundle({}, {"network": trained.spec.to_dict()}, trained.weights, trained.history)
         obj = reconstruct(bundle, cell.test, execution.accelerator, scratch, silent).object
-    phases = f"slow phases: {trained.facts['slow_phases']}" if "slow_phases" in trained.facts else ""
-    reason = "; ".join(text for text in (trained.stop_reason, trained.finding, phases) if text)
+    gain = trained.facts.get("gain_of_slow_phases")
+    slow_phases = "" if gain is None else verdict(gain)
+    reason = "; ".join(text for text in (trained.stop_reason, trained.finding, slow_phases) if text)
     return Result(obj, seconds, epochs=len(trained.history), stop_reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""Table of what slow phases of a weaker TV weight give: ``tv_ml`` and ``pinn`` with and without them."""
+"""Table of what slow phases give: ``tv_ml`` and ``pinn`` with and without them."""
 
 import statistics
 

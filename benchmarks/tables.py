@@ -21,7 +21,7 @@ minutes.csv         processor minutes of the demo by stage: ``stage``, ``before`
 peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
 pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
 short_path.csv      error of the network of a cell against its likelihood steps: ``benchmarks/short_path.py``
-slow_phases.csv     ``tv_ml`` and the network with slow phases of a weaker TV weight: ``benchmarks/contest.py``
+slow_phases.csv     ``tv_ml`` and the network with slow phases: ``benchmarks/contest.py``
 tv_weights.csv      errors by TV weight: ``benchmarks/tv_weights.py``
 siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
 ==================  ==================================================================================================

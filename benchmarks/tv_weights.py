@@ -66,7 +66,7 @@ def steps(name: str, view: str, dose: int, level: float) -> Iterator[str]:
     counts = torch.from_numpy(np.fft.ifftshift(m.counts(), axes=(-2, -1)).astype(np.float32))
     likelihood = RegularisedLikelihood(plane, lambda rows: counts[rows], m.intensity_scale)
     start = likelihood.constant()
-    background, rounding = likelihood._fitted_background(start), ROUNDING * float(counts.sum(dtype=torch.float64))
+    background, rounding = likelihood.fitted_background(start), ROUNDING * float(counts.sum(dtype=torch.float64))
     kinds = {
         "as it is": likelihood._preconditioner(start, level),
         "none": lambda change: change / (m.intensity_scale**2 * plane.illumination.max()),

@@ -20,9 +20,9 @@ class NetworkSpec:
     Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
     the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``pretrained``
     describes the network that is trained once whose object ``unrolled`` is shown too (None: it is not), and
-    ``corrects_pretrained`` says whether that object is the one to correct; ``slow_phases`` says whose slow phases the
-    corrected object has (None: its own); ``cnn`` is given ``input_scale`` times the
-    stored amplitude, in the unit in which it is stored (:meth:`in_unit`).
+    ``corrects_pretrained`` says whether that object is the one to correct; ``slow_phases`` says whether slow phases are
+    added to the object to correct; ``cnn`` is given ``input_scale`` times the stored amplitude, in the unit in which it
+    is stored (:meth:`in_unit`).
     """
 
     architecture: str
@@ -34,7 +34,7 @@ class NetworkSpec:
     base: int = 0
     pretrained: Mapping[str, Any] | None = None
     corrects_pretrained: bool = False
-    slow_phases: Mapping[str, Any] | None = None
+    slow_phases: bool = False
     n_filters_scale: int = CnnSettings.n_filters_scale
     amplitude_max: float = CnnSettings.amplitude_max
     input_scale: float = 1.0
@@ -61,7 +61,7 @@ class NetworkSpec:
         if self.pretrained is None:
             # As in bundles of versions without them.
             del document["pretrained"], document["corrects_pretrained"]
-        if self.slow_phases is None:
+        if not self.slow_phases:
             del document["slow_phases"]
         return document
 

@@ -30,6 +30,8 @@ WARM_UP_STEPS: Final = 50
 """Steps over which the learning rate rises."""
 LEAST_RATE: Final = 0.02
 """Last learning rate, relative to the largest."""
+SLOW_PHASE_STEPS: Final = 40
+"""Most likelihood steps over all frames that find the slow phases of an object."""
 
 
 def relative_rate(step: int, steps: int) -> float:
@@ -90,8 +92,8 @@ class UnrolledSettings(PinnSettings):
     """Filters of the network's first level."""
     start: Literal["likelihood", "slow_phases", "pretrained"] = "likelihood"
     """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
-    the same with slowly varying phases of a weaker weight, where those counts prefer them. `pretrained`: the network
-    also sees the object of `general`, the network in the package that is trained once, and
+    the same with slowly varying phases added, which total variation holds back, where those counts prefer it.
+    `pretrained`: the network also sees the object of `general`, the network in the package that is trained once, and
     corrects it instead of the likelihood's object where the counts kept aside prefer it."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict
 
 from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Count, Falling, Flag, Whole, at_least, at_most, unit
+from fly64_assets.pinn.settings import SLOW_PHASE_STEPS
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class TvMlSettings:
     patience: Annotated[Count, unit("weights")] = 2
     """Weights in a row that predict the held-out counts worse than the best, after which no weaker one is tried."""
     slow_phases: Flag = False
-    """Whether the object gets its slowly varying phases from a weaker weight where the counts held out prefer them."""
+    """Whether slowly varying phases, which total variation holds back, are added where counts held out prefer them."""
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> TvMlSettings:
@@ -45,8 +46,5 @@ class TvMlSettings:
 
     @property
     def most_steps(self) -> int:
-        """Most likelihood steps of a reconstruction: the first and the last minimisation are twice as long.
-
-        With slow phases of a weaker weight, the object of that weight is found from all counts as well.
-        """
-        return (len(self.levels) + 3 + 2 * self.slow_phases) * self.steps
+        """Most likelihood steps of a reconstruction: the first and the last minimisation are twice as long."""
+        return (len(self.levels) + 3) * self.steps + self.slow_phases * SLOW_PHASE_STEPS

@@ -34,7 +34,7 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import FIRST_PART, RegularisedLikelihood, search
-from fly64_assets.pinn.unrolled.slow_phases import OWN, SlowPhases, with_slow_phases
+from fly64_assets.pinn.unrolled.slow_phases import verdict, with_slow_phases
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 HELD_OUT: Final = 0
@@ -57,8 +57,8 @@ class Reconstruction:
     coverage : (H, W) float32 or float64
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
-        Objective per frame [nats] at every step, of all weights one after the other and of the last reconstruction;
-        before this, of the weaker weight whose slow phases were taken, if any.
+        Objective per frame [nats] at every step, of all weights one after the other, of the last reconstruction, and of
+        its slow phases, without total variation, if they are added.
     levels : (k,) float64
         Weights of total variation that were tried, falling.
     held_out : (k,) float64
@@ -139,22 +139,18 @@ class _Solver:
         objects, losses = self._tried()
         best = int(np.argmin(losses))
         level = settings.levels[best]
-        slow_phases = self._slow_phases(objects, best)
-        other = self._last(best + slow_phases.weaker, objects) if slow_phases.weaker else None
-        obj, unlike = self._last(best, objects), False
-        if other is not None:
-            changed = with_slow_phases(obj, other, self._plane.relative_illumination, slow_phases.part)
-            unlike = changed is obj
-            obj = changed
+        likelihood = self._likelihood(())
+        obj = self._minimised(likelihood, level, objects[best], FIRST_PART * settings.steps)
+        gain = self._gain_of_slow_phases(objects[best], losses[best]) if settings.slow_phases else 0.0
+        if gain > 0:
+            obj = with_slow_phases(self._plane, likelihood, obj, partial(self._report, level))
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
         if best == 0:
             reason += ", and no stronger one is among the settings"
         if settings.slow_phases:
-            reason += f"; {slow_phases.sentence(settings.levels, best)}"
-            if unlike:
-                reason += ", but those of all counts differ by too much: they stay as they are"
+            reason += f"; {verdict(gain)}"
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)
@@ -176,20 +172,10 @@ class _Solver:
         minimised = partial(self._minimised, likelihood, most=settings.steps)
         return search(settings.levels, minimised, self._held_out_loss, settings.patience)
 
-    def _last(self, index: int, objects: list[torch.Tensor]) -> torch.Tensor:
-        """The object of a weight from all counts, from the one without the counts held out."""
-        settings = self._settings
-        return self._minimised(
-            self._likelihood(()), settings.levels[index], objects[index], FIRST_PART * settings.steps
-        )
-
-    def _slow_phases(self, objects: list[torch.Tensor], best: int) -> SlowPhases:
-        """Whose slow phases the last object gets: the choice of the counts held out."""
-        if not self._settings.slow_phases:
-            return OWN
-        judged = min(self._measurement.frames, JUDGED_FRAMES)
-        light = self._plane.relative_illumination
-        return SlowPhases.chosen(objects, best, light, lambda obj: judged * self._held_out_loss(obj))
+    def _gain_of_slow_phases(self, obj: torch.Tensor, loss: float) -> float:
+        """How much more likely slow phases make the held-out counts [nats], of an object without these."""
+        changed = with_slow_phases(self._plane, self._likelihood((HELD_OUT,)), obj)
+        return min(self._measurement.frames, JUDGED_FRAMES) * (loss - self._held_out_loss(changed))
 
     def _likelihood(self, excluded: tuple[int, ...]) -> RegularisedLikelihood:
         """The objective of all counts but those of the ``excluded`` splits."""
@@ -203,18 +189,17 @@ class _Solver:
         self, likelihood: RegularisedLikelihood, level: float, start: torch.Tensor | None, most: int
     ) -> torch.Tensor:
         """The object with one weight, after at most ``most`` steps from another, or twice as many from a constant."""
-
-        def report(objective: float) -> None:
-            self._loss.append(objective / self._measurement.frames)
-            values = {"level": level, "loss": self._loss[-1]}
-            self._progress(len(self._loss), self._settings.most_steps, values)
-
-        obj = likelihood.minimised(level, start, most, report)
+        obj = likelihood.minimised(level, start, most, partial(self._report, level))
         if not bool(torch.isfinite(torch.view_as_real(obj)).all()):
             raise EngineError(
                 f"the object is not finite after step {len(self._loss)} (TV weight {level:g}); no result is kept"
             )
         return obj
+
+    def _report(self, level: float, objective: float) -> None:
+        self._loss.append(objective / self._measurement.frames)
+        values = {"level": level, "loss": self._loss[-1]}
+        self._progress(len(self._loss), self._settings.most_steps, values)
 
     def _held_out_loss(self, obj: torch.Tensor) -> float:
         """Mean negative log-likelihood per frame [nats] of the held-out counts, up to a constant of the data.

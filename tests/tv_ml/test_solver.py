@@ -27,7 +27,7 @@ BRIGHT = 1e8
 @pytest.fixture
 def given_background(monkeypatch):
     """The background is :data:`BACKGROUND`, whatever the object leaves."""
-    monkeypatch.setattr(RegularisedLikelihood, "_fitted_background", lambda *_: torch.full((64, 64), BACKGROUND))
+    monkeypatch.setattr(RegularisedLikelihood, "fitted_background", lambda *_: torch.full((64, 64), BACKGROUND))
 
 
 def test_an_object_of_uniform_pieces_is_found_from_noiseless_counts(scanned, solved):

@@ -12,13 +12,11 @@ from fly64_assets.errors import EngineError
 from fly64_assets.physics.illumination import LEAST_COVERAGE
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.pretrained.inference import estimate
 from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.network import UnrolledNetwork
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
-from fly64_assets.pinn.unrolled.slow_phases import SlowPhases
-from fly64_assets.pinn.unrolled.starts import Starts
+from fly64_assets.pinn.unrolled.starts import Starts, further_objects
 
 
 @torch.no_grad()
@@ -45,8 +43,10 @@ def reconstruct(
 
     scale, steps = measurement.intensity_scale, spec.level_iterations
     path = regularisation_path(plane, counts, scale, spec.levels, steps, progress)
-    further = None if network.pretrained is None else estimate(network.pretrained, plane, counts, scale)
-    start = Starts.of(path, spec.base, plane.relative_illumination, further, SlowPhases.from_dict(spec.slow_phases))
+    further = further_objects(
+        plane, counts, scale, path[spec.base], slow_phases=spec.slow_phases, pretrained=network.pretrained
+    )
+    start = Starts.of(path, spec.base, plane.relative_illumination, further, slow_phases=spec.slow_phases)
     given = start.network_input(plane.illumination, spec.corrects_pretrained)
     corrected = network.correct(given.channels, given.obj)
     obj = plane.on_grid(corrected)

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.pretrained.files import general_network
-from fly64_assets.pinn.pretrained.inference import estimate
 from fly64_assets.pinn.pretrained.network import PretrainedNetwork
 from fly64_assets.pinn.ranks import Ranks
 from fly64_assets.pinn.settings import FEWEST_HELD_OUT, UnrolledSettings
@@ -32,8 +31,8 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
-from fly64_assets.pinn.unrolled.slow_phases import OWN, SlowPhases
-from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts
+from fly64_assets.pinn.unrolled.slow_phases import verdict
+from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts, further_objects
 
 VALIDATION: Final = 0
 """The count split that is never learned from."""
@@ -68,8 +67,8 @@ class TrainingData:
         The network that is trained once, where its object is used too.
     start_losses : dict of str to float
         Losses of the first fold by the object that may be corrected: ``likelihood``, and ``pretrained`` if it is used.
-    slow_phases : SlowPhases
-        Whose slow phases the likelihood's object has.
+    gain_of_slow_phases : float or None
+        How much more likely they make the counts of the first fold [nats]; None where they were not asked for.
     """
 
     likelihood: SplitLikelihood
@@ -79,7 +78,12 @@ class TrainingData:
     path_losses: list[float]
     pretrained: PretrainedNetwork | None
     start_losses: dict[str, float]
-    slow_phases: SlowPhases
+    gain_of_slow_phases: float | None
+
+    @property
+    def slow_phases(self) -> bool:
+        """Whether slow phases are added to the likelihood's object."""
+        return self.gain_of_slow_phases is not None and self.gain_of_slow_phases > 0
 
     @property
     def corrects_pretrained(self) -> bool:
@@ -144,19 +148,22 @@ def prepare(
     notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
     pretrained = general_network().to(plane.device) if settings.start == "pretrained" else None
 
-    def estimates(*excluded: int) -> list[torch.Tensor]:
-        return [] if pretrained is None else [estimate(pretrained, plane, *without(*excluded))]
+    slow = settings.start == "slow_phases"
 
-    slow_phases, light = OWN, plane.relative_illumination
-    if settings.start == "slow_phases":
-        slow_phases = SlowPhases.chosen(first, start_level, light, lambda obj: len(frames) * predicted(obj))
-        notify(slow_phases.sentence(levels, start_level))
+    def further(path: list[torch.Tensor], *excluded: int) -> list[torch.Tensor]:
+        return further_objects(plane, *without(*excluded), path[start_level], slow_phases=slow, pretrained=pretrained)
 
     def starts(objects: list[torch.Tensor]) -> Starts:
-        path, further = objects[: len(levels)], objects[len(levels) :]
-        return Starts.of(path, start_level, light, further[0] if further else None, slow_phases)
+        path, others = objects[: len(levels)], objects[len(levels) :]
+        return Starts.of(path, start_level, plane.relative_illumination, others, slow_phases=slow)
 
-    first_starts = starts([*first, *estimates(VALIDATION, FIRST_FOLD)])
+    first_further, gain = further(first, VALIDATION, FIRST_FOLD), None
+    if slow:
+        gain = len(frames) * (losses[start_level] - predicted(first_further[0]))
+        slow = gain > 0
+        first_further = first_further if slow else []
+        notify(verdict(gain))
+    first_starts = starts([*first, *first_further])
     start_losses = {"likelihood": losses[start_level]}
     if first_starts.pretrained is not None:
         both = {"likelihood": first_starts.likelihood, "pretrained": first_starts.pretrained}
@@ -167,7 +174,8 @@ def prepare(
     def path(*excluded: int) -> list[torch.Tensor]:
         # What its start knows of the excluded fold is forgotten: only slowly varying phases take more steps.
         short = max(1, round(WARM_PART * steps))
-        return [*regularisation_path(plane, *without(*excluded), levels, short, starts=first), *estimates(*excluded)]
+        found = regularisation_path(plane, *without(*excluded), levels, short, starts=first)
+        return [*found, *further(found, *excluded)]
 
     objects: dict[int, list[torch.Tensor]] = {}
     others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
@@ -179,4 +187,4 @@ def prepare(
     for number, (which, computed) in enumerate(objects.items()):
         shared = starts(ranks.share(number, computed))
         inputs[which] = shared.network_input(plane.illumination, corrects_pretrained)
-    return TrainingData(likelihood, inputs, levels, start_level, losses, pretrained, start_losses, slow_phases)
+    return TrainingData(likelihood, inputs, levels, start_level, losses, pretrained, start_losses, gain)

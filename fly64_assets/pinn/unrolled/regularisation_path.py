@@ -180,7 +180,7 @@ class RegularisedLikelihood:
 
     def steps(self, obj: torch.Tensor, level: float) -> Iterator[tuple[torch.Tensor, float]]:
         """Object (H, W) and objective after every step from ``obj``, until ten steps gain less than a nat."""
-        self._background = self._fitted_background(obj)
+        self._background = self.fitted_background(obj)
         function = self.objective(level, self._background)
         passed: list[float] = []
         for after, value in descent(function, self._preconditioner(obj, level), obj, self._rounding):
@@ -194,13 +194,13 @@ class RegularisedLikelihood:
         weight = level * math.sqrt(self._photons)
 
         def function(obj: torch.Tensor) -> tuple[float, torch.Tensor]:
-            misfit, gradient = self._misfit(obj, background)
+            misfit, gradient = self.misfit(obj, background)
             variation, slope = _variation(obj)
             return misfit + 2.0 * weight * variation, gradient + weight * slope
 
         return function
 
-    def _misfit(self, obj: torch.Tensor, background: torch.Tensor) -> tuple[float, torch.Tensor]:
+    def misfit(self, obj: torch.Tensor, background: torch.Tensor) -> tuple[float, torch.Tensor]:
         """First term of the objective and its gradient (H, W)."""
         plane, physics, scale = self._plane, self._plane.physics, self._scale
         back = (scale * physics.on_window(physics.probe)).conj()
@@ -219,7 +219,7 @@ class RegularisedLikelihood:
             plane.add(total, physics.on_window(change) * back, rows)
         return misfit, total
 
-    def _fitted_background(self, obj: torch.Tensor) -> torch.Tensor:
+    def fitted_background(self, obj: torch.Tensor) -> torch.Tensor:
         """The background that this object leaves, from the counts that are minimised."""
         plane = self._plane
         wanted = set(evenly_spread(plane.frames, BACKGROUND_FRAMES).tolist())

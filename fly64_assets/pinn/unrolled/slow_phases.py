@@ -1,120 +1,127 @@
-"""Slowly varying phases from the object of a weaker TV weight, as far as counts that were kept aside tell.
+"""Slowly varying phases, which total variation holds back, found from all counts with an expectation of their size.
 
 Total variation costs as much for a phase that rises over the whole field as for an edge of that height, and counts
 hardly tell a slow phase: with the weight that suits its details an object has slow phases that are too flat. Here its
-details stay, and its slow phases go a part of the way to those of a weaker weight.
+amplitudes and details stay, and a sum of cosines is added to its phase. They cost what a random field would whose root
+mean square is the same in every octave of wavelengths, so that only what counts tell goes beyond it. They are left out
+where counts that were kept aside are not more likely with them. An object in two
+parts with a penalty each, of which one leaves edges alone and the other slow changes, is an infimal convolution
+(Chambolle and Lions, Numer. Math. 76, 167, 1997); here the second part follows the first.
 
-Belongs here: that object, and the choice. Does not belong here: how the objects are found
+Belongs here: the cosines, and how they are found. Does not belong here: the object that they are added to
 (:mod:`fly64_assets.pinn.unrolled.regularisation_path`), and who keeps counts aside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+import math
+from collections.abc import Callable
+from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult, minimize
 
-from fly64_assets.pinn.unrolled.network import LEAST_ILLUMINATION, slow_part
+from fly64_assets.pinn.settings import SLOW_PHASE_STEPS
+from fly64_assets.pinn.unrolled.network import LEAST_ILLUMINATION
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
 
-WEAKER: Final = (1, 2)
-"""How many weights further down those are whose slow phases are tried."""
-PARTS: Final = (0.25, 0.5, 0.75, 1.0)
-"""Parts of the way that are tried."""
-LEAST_GAIN: Final = 2.0
-"""By how much the counts kept aside, of the frames that are judged, must be more likely [nats]; chosen on tuning
-objects."""
-LARGEST: Final = 2.5
-"""Largest slow phase between two objects [rad] of which a part is taken: near pi its sign is not known."""
+SHORTEST: Final = 64
+"""Shortest wavelength of a slow phase [px]."""
+PER_OCTAVE: Final = 0.06
+"""Root mean square that is expected of the slow phases between a wavelength and its double [rad]; chosen on tuning
+objects, like :data:`SHORTEST`."""
 
 
-@dataclass(frozen=True)
 class SlowPhases:
-    """The choice: the weight ``weaker`` places after the chosen one, and the part of the way; (0, 0.0) for none.
+    """Sums of cosines over the illuminated part of an object plane.
 
-    ``gain`` says how much more likely [nats] it makes the counts kept aside; for none, the best of what was tried.
-    """
-
-    weaker: int = 0
-    part: float = 0.0
-    gain: float = field(default=0.0, compare=False)
-
-    @classmethod
-    def chosen(
-        cls,
-        path: Sequence[torch.Tensor],
-        level: int,
-        illumination: torch.Tensor,
-        held_out: Callable[[torch.Tensor], float],
-    ) -> SlowPhases:
-        """The choice by counts that were kept aside.
-
-        Parameters
-        ----------
-        path : sequence of (H, W) complex64
-            Objects of decreasing TV weights, and ``level``, the index of the chosen one.
-        illumination : (H, W) float32
-            Relative to the largest.
-        held_out : callable
-            Negative log-likelihood [nats] of the counts kept aside, of an object.
-        """
-        before, losses = held_out(path[level]), dict[SlowPhases, float]()
-        for weaker in WEAKER:
-            if level + weaker < len(path):
-                for part in PARTS:
-                    choice = cls(weaker, part)
-                    losses[choice] = held_out(choice.given(path, level, illumination))
-        best = min(losses, key=losses.__getitem__, default=cls())
-        gain = before - losses.get(best, before)
-        return replace(best if gain >= LEAST_GAIN else cls(), gain=gain)
-
-    def given(self, path: Sequence[torch.Tensor], level: int, illumination: torch.Tensor) -> torch.Tensor:
-        """The object (H, W) of a weight of a path with these slow phases."""
-        if not self.weaker:
-            return path[level]
-        return with_slow_phases(path[level], path[level + self.weaker], illumination, self.part)
-
-    def sentence(self, levels: Sequence[float], level: int) -> str:
-        """What was chosen, for humans; ``levels`` are the TV weights, ``level`` the index of the chosen one."""
-        if not self.weaker:
-            return f"slow phases stay as they are (others gain {self.gain:.1f} nats at most)"
-        way = f"{100 * self.part:.0f} % of the way to those of the TV weight {levels[level + self.weaker]:g}"
-        return f"slow phases go {way}, a gain of {self.gain:.1f} nats"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return asdict(self) | {"gain": round(self.gain, 3)}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any] | None) -> SlowPhases:
-        """Inverse of :meth:`to_dict`; None stands for no change."""
-        return cls(**document) if document else cls()
-
-
-OWN: Final = SlowPhases()
-"""Every object keeps its own."""
-
-
-def with_slow_phases(obj: torch.Tensor, other: torch.Tensor, illumination: torch.Tensor, part: float) -> torch.Tensor:
-    """An object (H, W) complex64 whose slow phases are a part of the way to those of another; amplitudes stay.
-
-    The slow phase of the quotient is the angle of its mean nearby, weighted by the illumination (H, W) float32. Where
-    it exceeds :data:`LARGEST` in the illuminated part, the object stays as it is. See
-    :func:`fly64_assets.pinn.unrolled.starts.with_slow_part` for slow parts of both amplitude and phase.
+    Each has a standard deviation of (wavelength) x :data:`PER_OCTAVE` / sqrt(2 pi ln 2 area) [rad]; ``number`` says how
+    many there are.
 
     Examples
     --------
-    >>> wave = torch.polar(torch.ones(64, 64), 0.5 * torch.linspace(0, 1, 64).expand(64, 64))
-    >>> found = with_slow_phases(torch.full((64, 64), 0.8 + 0j), wave, torch.ones(64, 64), 0.5)
-    >>> bool((found - 0.8 * torch.polar(wave.abs(), 0.5 * wave.angle()))[24:40, 24:40].abs().max() < 0.01)
-    True
+    >>> import numpy as np
+    >>> from fly64_assets.physics.measurement import Measurement
+    >>> probe = np.zeros((16, 16), np.complex64)
+    >>> probe[4:12, 4:12] = 1
+    >>> x, y = (places.ravel() for places in np.mgrid[20:180:4, 20:180:4] + 0.5)
+    >>> scan = Measurement(np.ones((1600, 16, 16), np.float32), 1.0, probe, x, y, (200, 200), np.arange(1600))
+    >>> slow = SlowPhases(ObjectPlane(scan))
+    >>> slow.number, tuple(slow.phase(np.ones(slow.number)).shape)
+    (27, (176, 176))
     """
-    turn = other * obj.conj()
-    turn = turn / turn.abs().clamp_min(1e-12)
-    mean = slow_part(torch.view_as_real(turn).movedim(-1, 0), illumination)
-    whole = torch.atan2(mean[1], mean[0])
-    if float(whole[illumination > LEAST_ILLUMINATION].abs().max()) > LARGEST:
+
+    def __init__(self, plane: ObjectPlane) -> None:
+        lit = plane.relative_illumination > LEAST_ILLUMINATION
+        frequencies, cosines, sides = [], [], []
+        for dim in (0, 1):
+            (inside,) = torch.where(lit.any(dim=1 - dim))
+            first, side = int(inside[0]), int(inside[-1] - inside[0]) + 1
+            orders = torch.arange(2 * side // SHORTEST + 1, device=lit.device)[:, None]
+            places = ((torch.arange(plane.shape[dim], device=lit.device) - first + 0.5) / side).clamp(0.0, 1.0)
+            cosines.append((math.pi * orders * places).cos() * torch.where(orders > 0, math.sqrt(2.0), 1.0))
+            frequencies.append(orders[:, 0].double().cpu().numpy() / (2.0 * side))
+            sides.append(side)
+        frequency = np.hypot(frequencies[0][:, None], frequencies[1])
+        self._slow = (frequency > 0) & (frequency <= 1.0 / SHORTEST)
+        area = float(sides[0] * sides[1])
+        self._deviation = PER_OCTAVE / (math.sqrt(2.0 * math.pi * math.log(2.0) * area) * frequency[self._slow])
+        self._rows, self._columns = cosines
+        self.number = int(self._slow.sum())
+
+    def phase(self, values: NDArray[np.float64]) -> torch.Tensor:
+        """The phase (H, W) float32 [rad] of values (n,), in units of the standard deviations."""
+        amplitudes = np.zeros(self._slow.shape)
+        amplitudes[self._slow] = self._deviation * values
+        return self._rows.T @ torch.from_numpy(amplitudes).to(self._rows) @ self._columns
+
+    def slope(self, slope: torch.Tensor) -> NDArray[np.float64]:
+        """Derivatives (n,) with respect to those values, from the derivatives with respect to a phase (H, W)."""
+        along: NDArray[np.float64] = (self._rows @ slope @ self._columns.T).double().cpu().numpy()
+        return along[self._slow] * self._deviation
+
+
+def with_slow_phases(
+    plane: ObjectPlane,
+    likelihood: RegularisedLikelihood,
+    obj: torch.Tensor,
+    after_step: Callable[[float], None] = lambda _value: None,
+) -> torch.Tensor:
+    """An object (H, W) complex64 with the slow phases that its counts make most likely, given what is expected of them.
+
+    Minimised by L-BFGS in units of the standard deviations; ``after_step`` gets the negative log-likelihood plus half
+    the sum of their squares [nats] after every step. The background is that of ``obj``.
+    """
+    slow, background = SlowPhases(plane), likelihood.fitted_background(obj)
+    if not slow.number:
         return obj
-    phase = part * whole
-    return obj * torch.polar(torch.ones_like(phase), phase)
+
+    def changed(values: NDArray[np.float64]) -> torch.Tensor:
+        phase = slow.phase(values)
+        return obj * torch.polar(torch.ones_like(phase), phase)
+
+    def function(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        trial = changed(values)
+        misfit, gradient = likelihood.misfit(trial, background)
+        slope = slow.slope(2.0 * (gradient * trial.conj()).imag)
+        return misfit + 0.5 * float(values @ values), slope + values
+
+    def report(intermediate_result: OptimizeResult) -> None:
+        after_step(float(intermediate_result.fun))
+
+    start = np.zeros(slow.number)
+    found = minimize(
+        function, start, method="L-BFGS-B", jac=True, callback=report,
+        options={"maxiter": SLOW_PHASE_STEPS, "maxfun": SLOW_PHASE_STEPS, "ftol": 1e-8, "gtol": 1e-2},
+    )  # fmt: skip
+    return changed(found.x)
+
+
+def verdict(gain: float) -> str:
+    """What it means that slow phases make counts that were kept aside so much more likely [nats], for humans."""
+    if gain > 0:
+        return f"slow phases are added: counts held out are more likely by {gain:.2f} nats"
+    return f"no slow phases are added: counts held out are less likely by {-gain:.2f} nats"

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
+from fly64_assets.pinn.pretrained.inference import estimate
+from fly64_assets.pinn.pretrained.network import PretrainedNetwork
 from fly64_assets.pinn.unrolled.network import network_input, slow_part
-from fly64_assets.pinn.unrolled.slow_phases import OWN, SlowPhases
+from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood
+from fly64_assets.pinn.unrolled.slow_phases import with_slow_phases
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Starts:
     path : sequence
         Objects of the regularisation path.
     likelihood : Tensor
-        That of the chosen weight, with the slow phases that were chosen for it.
+        That of the chosen weight, with slow phases where they are asked for.
     pretrained : Tensor or None
         That of the network that is trained once; None where it is not used.
     """
@@ -49,20 +53,21 @@ class Starts:
         path: Sequence[torch.Tensor],
         level: int,
         light: torch.Tensor,
-        estimate: torch.Tensor | None,
-        slow_phases: SlowPhases = OWN,
+        further: Sequence[torch.Tensor] = (),
+        *,
+        slow_phases: bool = False,
     ) -> Starts:
-        """From the path, the index of the chosen weight, and the object of the network that is trained once, if any.
+        """From the path, the index of the chosen weight, and what :func:`further_objects` gave for it.
 
-        ``light`` (H, W) float32 is the relative illumination; ``slow_phases`` says whose slow phases the likelihood's
-        object has where there is no such network.
+        ``light`` (H, W) float32 is the relative illumination.
         """
         best = path[level]
-        if estimate is None:
-            return cls(path, slow_phases.given(path, level, light), None)
-        turn = (light * best * estimate.conj()).sum()
+        if slow_phases or not further:
+            return cls(path, further[0] if further else best, None)
+        (learned,) = further
+        turn = (light * best * learned.conj()).sum()
         slow = path[min(level + 1, len(path) - 1)]
-        turned = estimate * (turn / turn.abs().clamp_min(1e-12))
+        turned = learned * (turn / turn.abs().clamp_min(1e-12))
         return cls(path, with_slow_part(best, slow, light), with_slow_part(turned, slow, light))
 
     def network_input(self, illumination: torch.Tensor, corrects_pretrained: bool) -> NetworkInput:
@@ -72,6 +77,24 @@ class Starts:
         obj = self.pretrained if corrects_pretrained else self.likelihood
         difference = self.pretrained - self.likelihood
         return NetworkInput(network_input(obj, self.path, illumination, [difference]), obj)
+
+
+def further_objects(
+    plane: ObjectPlane,
+    counts: Counts,
+    scale: float,
+    best: torch.Tensor,
+    *,
+    slow_phases: bool,
+    pretrained: PretrainedNetwork | None,
+) -> list[torch.Tensor]:
+    """Objects (H, W) of some counts that a start needs besides the path, of which ``best`` is the chosen one.
+
+    The best with slow phases, or that of the network that is trained once, if either is asked for.
+    """
+    if slow_phases:
+        return [with_slow_phases(plane, RegularisedLikelihood(plane, counts, scale), best)]
+    return [] if pretrained is None else [estimate(pretrained, plane, counts, scale)]
 
 
 def with_slow_part(obj: torch.Tensor, other: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:

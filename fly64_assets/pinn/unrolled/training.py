@@ -61,13 +61,13 @@ class UnrolledTraining(TrainingTask):
             base=data.start_level,
             pretrained=None if data.pretrained is None else data.pretrained.spec.to_dict(),
             corrects_pretrained=data.corrects_pretrained,
-            slow_phases=data.slow_phases.to_dict() if data.slow_phases.weaker else None,
+            slow_phases=data.slow_phases,
         )
         network = initialised(lambda: UnrolledNetwork(spec), setup.seed)
         if network.pretrained is not None and data.pretrained is not None:
             network.pretrained.load_state_dict(data.pretrained.state_dict())
         super().__init__(network, spec, settings, settings.steps_per_epoch)
-        self.data, self.likelihood, self._start = data, data.likelihood, settings.start
+        self.data, self.likelihood = data, data.likelihood
         self.sampler = TileSampler(self.likelihood.plane, settings, data.folds, setup.seed, setup.ranks)
         first = data.inputs[FIRST_FOLD].obj
         self.background = self.fitted_background(first, FIRST_FOLD)
@@ -81,7 +81,7 @@ class UnrolledTraining(TrainingTask):
             "base_level": self.data.levels[self.data.start_level],
             "path_losses": self.data.path_losses,
             **({} if self.data.pretrained is None else {"start_losses": self.data.start_losses}),
-            **({"slow_phases": self.data.slow_phases.to_dict()} if self._start == "slow_phases" else {}),
+            **({} if (gain := self.data.gain_of_slow_phases) is None else {"gain_of_slow_phases": gain}),
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),
         }

@@ -206,7 +206,7 @@ def test_there_is_always_some_background(clean, obj):
     measurement, counts = clean(n=6)
     scene = ObjectPlane(measurement)
     likelihood = RegularisedLikelihood(scene, frames_of(0 * counts), measurement.intensity_scale)
-    assert float(likelihood._fitted_background(truth_plane(scene, obj)).min()) == pytest.approx(LEAST_BACKGROUND)
+    assert float(likelihood.fitted_background(truth_plane(scene, obj)).min()) == pytest.approx(LEAST_BACKGROUND)
 
 
 def test_the_background_of_many_frames_is_fitted_to_some(measured, monkeypatch):
@@ -221,7 +221,7 @@ def test_the_background_of_many_frames_is_fitted_to_some(measured, monkeypatch):
         lambda rates, counts, *rest: sizes.append((rates, counts)) or fit(rates, counts, *rest),
     )
     likelihood = RegularisedLikelihood(scene, measured_frames(measurement), measurement.intensity_scale)
-    likelihood._fitted_background(torch.ones(scene.shape, dtype=torch.complex64))
+    likelihood.fitted_background(torch.ones(scene.shape, dtype=torch.complex64))
     (rates, counts), every = sizes[0], measured_frames(measurement)(slice(0, 12))
     chosen = [int((every - one).abs().flatten(1).sum(1).argmin()) for one in counts]
     assert len(rates) == len(set(chosen)) == 5

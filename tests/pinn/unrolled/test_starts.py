@@ -57,7 +57,7 @@ def test_both_starts_share_the_slow_part_of_the_next_weaker_weight_and_the_phase
     shape = (128, 128)
     weights = [wave(shape, 128.0, height) for height in (0.1, 0.3, 0.5)]
     turned = wave(shape, 6.0, 0.1) * np.exp(2j)
-    starts = Starts.of(weights, 0, torch.ones(shape), turned)
+    starts = Starts.of(weights, 0, torch.ones(shape), [turned])
     assert starts.pretrained is not None
     inner = (slice(40, 88), slice(40, 88))
     for obj in (starts.likelihood, starts.pretrained):
@@ -68,7 +68,7 @@ def test_both_starts_share_the_slow_part_of_the_next_weaker_weight_and_the_phase
 
 def test_without_the_pretrained_network_the_start_is_the_object_of_the_weight():
     weights = [wave((64, 64), 64.0, height) for height in (0.1, 0.3)]
-    starts = Starts.of(weights, 1, torch.ones(64, 64), None)
+    starts = Starts.of(weights, 1, torch.ones(64, 64))
     given = starts.network_input(torch.ones(64, 64), corrects_pretrained=False)
     assert given.obj is weights[1]
     assert len(given.channels) == 5
@@ -107,7 +107,7 @@ def test_the_pretrained_network_sees_no_photon_of_the_fold(measurement, settings
 
     path = regularisation_path(plane, counts, scale, task.spec.levels, settings.level_iterations)
     starts = Starts.of(
-        path, task.spec.base, plane.relative_illumination, estimate(files.general_network(), plane, counts, scale)
+        path, task.spec.base, plane.relative_illumination, [estimate(files.general_network(), plane, counts, scale)]
     )
     expected = starts.network_input(plane.illumination, task.spec.corrects_pretrained)
     assert torch.equal(task.data.inputs[FIRST_FOLD].obj, expected.obj)
