@@ -67,7 +67,9 @@ class NetworkSpec:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> NetworkSpec:
-        """Inverse of :meth:`to_dict`. Raises KeyError or TypeError where fields are missing or unknown."""
+        """Inverse of :meth:`to_dict`. Raises KeyError or TypeError where fields are missing, unknown or wrong."""
+        if not isinstance(document.get("slow_phases", False), bool):
+            raise TypeError("slow_phases is no longer a choice of a weight: the network must be trained again")
         return cls(**{**document, "levels": tuple(document["levels"])})
 
 

@@ -92,7 +92,7 @@ class UnrolledSettings(PinnSettings):
     """Filters of the network's first level."""
     start: Literal["likelihood", "slow_phases", "pretrained"] = "likelihood"
     """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
-    the same with slowly varying phases added, which total variation holds back, where those counts prefer it.
+    the same with slowly varying phases added, which total variation holds back, where those counts prefer them.
     `pretrained`: the network also sees the object of `general`, the network in the package that is trained once, and
     corrects it instead of the likelihood's object where the counts kept aside prefer it."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (

@@ -58,7 +58,7 @@ class Reconstruction:
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
         Objective per frame [nats] at every step, of all weights one after the other, of the last reconstruction, and of
-        its slow phases, without total variation, if they are added.
+        its slow phases, if they are added: there without total variation, and with half the sum of their squares.
     levels : (k,) float64
         Weights of total variation that were tried, falling.
     held_out : (k,) float64
@@ -139,9 +139,9 @@ class _Solver:
         objects, losses = self._tried()
         best = int(np.argmin(losses))
         level = settings.levels[best]
+        gain = self._gain_of_slow_phases(objects[best], losses[best]) if settings.slow_phases else 0.0
         likelihood = self._likelihood(())
         obj = self._minimised(likelihood, level, objects[best], FIRST_PART * settings.steps)
-        gain = self._gain_of_slow_phases(objects[best], losses[best]) if settings.slow_phases else 0.0
         if gain > 0:
             obj = with_slow_phases(self._plane, likelihood, obj, partial(self._report, level))
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"

@@ -159,7 +159,8 @@ def prepare(
 
     first_further, gain = further(first, VALIDATION, FIRST_FOLD), None
     if slow:
-        gain = len(frames) * (losses[start_level] - predicted(first_further[0]))
+        found = torch.tensor(len(frames) * (losses[start_level] - predicted(first_further[0])), device=plane.device)
+        gain = float(ranks.share(0, [found] if ranks.owns(0) else [])[0])  # one decision for all processes
         slow = gain > 0
         first_further = first_further if slow else []
         notify(verdict(gain))

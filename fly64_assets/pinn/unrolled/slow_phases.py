@@ -2,9 +2,10 @@
 
 Total variation costs as much for a phase that rises over the whole field as for an edge of that height, and counts
 hardly tell a slow phase: with the weight that suits its details an object has slow phases that are too flat. Here its
-amplitudes and details stay, and a sum of cosines is added to its phase. They cost what a random field would whose root
-mean square is the same in every octave of wavelengths, so that only what counts tell goes beyond it. They are left out
-where counts that were kept aside are not more likely with them. An object in two
+amplitudes and details stay, and a sum of cosines is added to its phase. Half the square of each cosine's size, in units
+of the expected one, is added to the negative log-likelihood: a Gaussian prior with the same variance in every octave of
+wavelengths that are well below the field's sides. They are left out where counts that were kept aside are not more
+likely with them. An object in two
 parts with a penalty each, of which one leaves edges alone and the other slow changes, is an infimal convolution
 (Chambolle and Lions, Numer. Math. 76, 167, 1997); here the second part follows the first.
 
@@ -95,9 +96,10 @@ def with_slow_phases(
     Minimised by L-BFGS in units of the standard deviations; ``after_step`` gets the negative log-likelihood plus half
     the sum of their squares [nats] after every step. The background is that of ``obj``.
     """
-    slow, background = SlowPhases(plane), likelihood.fitted_background(obj)
+    slow = SlowPhases(plane)
     if not slow.number:
         return obj
+    background = likelihood.fitted_background(obj)
 
     def changed(values: NDArray[np.float64]) -> torch.Tensor:
         phase = slow.phase(values)
@@ -117,11 +119,13 @@ def with_slow_phases(
         function, start, method="L-BFGS-B", jac=True, callback=report,
         options={"maxiter": SLOW_PHASE_STEPS, "maxfun": SLOW_PHASE_STEPS, "ftol": 1e-8, "gtol": 1e-2},
     )  # fmt: skip
-    return changed(found.x)
+    return changed(found.x) if np.isfinite(found.x).all() else obj
 
 
 def verdict(gain: float) -> str:
     """What it means that slow phases make counts that were kept aside so much more likely [nats], for humans."""
     if gain > 0:
-        return f"slow phases are added: counts held out are more likely by {gain:.2f} nats"
-    return f"no slow phases are added: counts held out are less likely by {-gain:.2f} nats"
+        return f"slow phases are added: counts held out are more likely by {gain:.3g} nats"
+    if gain == 0:
+        return "no slow phases are added: counts held out are as likely with them, or the field is too small for any"
+    return f"no slow phases are added: counts held out are less likely by {-gain:.3g} nats"

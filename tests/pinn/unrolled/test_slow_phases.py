@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import fly64_assets.engines.torch_compat  # noqa: F401  # isort: skip
 import numpy as np
@@ -22,7 +23,7 @@ from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled import slow_phases
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
-from fly64_assets.pinn.unrolled.slow_phases import PER_OCTAVE, SHORTEST, SlowPhases, with_slow_phases
+from fly64_assets.pinn.unrolled.slow_phases import PER_OCTAVE, SHORTEST, SlowPhases, verdict, with_slow_phases
 from fly64_assets.tv_ml.settings import TvMlSettings
 from fly64_assets.tv_ml.solver import reconstruct as tv_ml
 
@@ -226,6 +227,21 @@ def test_without_evidence_none_are_added(tmp_path, monkeypatch, method):
             assert not found.spec.slow_phases
     assert results[0] == results[1]
     assert sum("no slow phases are added: counts held out are less likely by" in line for line in lines) == 1
+
+
+def test_a_field_without_room_for_them_is_named_and_left_as_it_is(sample):
+    plane, likelihood = likelihood_of(sample[1])
+    obj = torch.ones(plane.shape, dtype=torch.complex64)
+    small = SimpleNamespace(shape=plane.shape, relative_illumination=torch.zeros(plane.shape))
+    small.relative_illumination[20:50, 20:50] = 1.0
+    assert with_slow_phases(small, likelihood, obj) is obj
+    assert "the field is too small" in verdict(0.0)
+
+
+def test_a_bundle_that_chose_a_weight_for_them_is_refused():
+    document = NetworkSpec("unrolled", 64, 1, levels=(0.6, 0.3)).to_dict() | {"slow_phases": {"weaker": 2, "part": 1.0}}
+    with pytest.raises(TypeError, match="must be trained again"):
+        NetworkSpec.from_dict(document)
 
 
 def test_designs_without_them_have_the_hashes_that_they_had():
