@@ -13,7 +13,7 @@ import dagster as dg
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 SETTLED_SECONDS: Final = 3.0
-"""By then whoever has read a slot as free has written its name there, unless the database was locked for longer."""
+"""By then a step that found a slot free has written its name there, unless the database was busy for longer."""
 ASK_SECONDS: Final = 1.0
 
 
