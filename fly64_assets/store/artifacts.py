@@ -28,6 +28,8 @@ Inputs = Mapping[Path, str] | Sequence[Path]
 
 IMPORTED: Final = "imported"  # origin of a base that a user brought; one made from the design follows the design
 CHOSEN: Final = "chosen"  # origin of a base that a user switched back to
+_NOT_SET: Final = object()
+"""Stands for a parameter that a document leaves out: settings at their default do that."""
 
 
 @dataclass(frozen=True)
@@ -244,10 +246,6 @@ def _resolved(layout: Layout, inputs: Inputs, judge: Callable[[Path], Artifact])
     if isinstance(inputs, Mapping):
         return {input_name(layout, path): sha256 for path, sha256 in inputs.items()}
     return {input_name(layout, path): judge(path).sha256 for path in inputs}
-
-
-_NOT_SET: Final = object()
-"""Stands for a parameter that a document leaves out: settings at their default do that."""
 
 
 def _changed(record: StageRecord, inputs: Mapping[str, str], parameters: Mapping[str, Any], code_version: str) -> str:

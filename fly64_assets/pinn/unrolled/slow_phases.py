@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 
+from fly64_assets.errors import EngineError
 from fly64_assets.pinn.settings import SLOW_PHASE_STEPS
 from fly64_assets.pinn.unrolled.network import LEAST_ILLUMINATION
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
@@ -94,7 +95,8 @@ def with_slow_phases(
     """An object (H, W) complex64 with the slow phases that its counts make most likely, given what is expected of them.
 
     Minimised by L-BFGS in units of the standard deviations; ``after_step`` gets the negative log-likelihood plus half
-    the sum of their squares [nats] after every step. The background is that of ``obj``.
+    the sum of their squares [nats] after every step. The background is that of ``obj``. Raises :class:`EngineError`
+    where they are not finite.
     """
     slow = SlowPhases(plane)
     if not slow.number:
@@ -119,7 +121,9 @@ def with_slow_phases(
         function, start, method="L-BFGS-B", jac=True, callback=report,
         options={"maxiter": SLOW_PHASE_STEPS, "maxfun": SLOW_PHASE_STEPS, "ftol": 1e-8, "gtol": 1e-2},
     )  # fmt: skip
-    return changed(found.x) if np.isfinite(found.x).all() else obj
+    if not np.isfinite(found.x).all():
+        raise EngineError("the slow phases are not finite; no result is kept")
+    return changed(found.x)
 
 
 def verdict(gain: float) -> str:
