@@ -123,9 +123,9 @@ def from_the_pretrained(design: StudyDesign) -> StudyDesign:
     return replace(design, pinn=replace(design.pinn, start="pretrained"))
 
 
-def with_slow_phases(design: StudyDesign) -> StudyDesign:
+def without_slow_phases(design: StudyDesign) -> StudyDesign:
     return replace(
-        design, tv_ml=replace(design.tv_ml, slow_phases=True), pinn=replace(design.pinn, start="slow_phases")
+        design, tv_ml=replace(design.tv_ml, slow_phases=False), pinn=replace(design.pinn, start="likelihood")
     )
 
 
@@ -136,8 +136,8 @@ METHODS: dict[str, tuple[Method, str]] = {
     "tv_ml": (tv_ml, "tv_ml"),
     "pinn": (pinn, "pinn"),
     "pinn_pretrained": (pinn, "pinn"),
-    "pinn_slow_phases": (pinn, "pinn"),
-    "tv_ml_slow_phases": (tv_ml, "tv_ml"),
+    "pinn_without_slow_phases": (pinn, "pinn"),
+    "tv_ml_without_slow_phases": (tv_ml, "tv_ml"),
     "pretrained": (pretrained, ""),
 }
 """How a method is computed, and its name in a study."""
@@ -172,8 +172,8 @@ class Task:
         changed = {
             "lsqml_tv": with_total_variation,
             "pinn_pretrained": from_the_pretrained,
-            "pinn_slow_phases": with_slow_phases,
-            "tv_ml_slow_phases": with_slow_phases,
+            "pinn_without_slow_phases": without_slow_phases,
+            "tv_ml_without_slow_phases": without_slow_phases,
         }
         return changed.get(self.method, lambda same: same)(design)
 

@@ -11,7 +11,7 @@ from typing import Any
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
-from fly64_assets.pinn.settings import CnnSettings, PinnSettings, UnrolledSettings
+from fly64_assets.pinn.settings import LEAST_GAIN, CnnSettings, PinnSettings, UnrolledSettings
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
@@ -103,7 +103,9 @@ def network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Setti
         network = network_of(design)
         groups = isinstance(network, CnnSettings) and key.gridsize > 1
         # By its content, so that another version of the network in the package makes results stale.
-        shown = {"pretrained": sha256_file(bundle_file(GENERAL))} if _sees_pretrained(network) else {}
+        shown: dict[str, Any] = {"pretrained": sha256_file(bundle_file(GENERAL))} if _sees_pretrained(network) else {}
+        if isinstance(network, UnrolledSettings) and network.start == "slow_phases":
+            shown["least_gain_of_slow_phases"] = LEAST_GAIN
         return {
             "arm": key.method,
             "gridsize": key.gridsize,
@@ -131,6 +133,12 @@ def iterative_settings(section: str, **fixed: Any) -> Settings:
         return {"split": key.split, "seed": seed, section: getattr(design, section).parameters(), **fixed, **pairs}
 
     return settings
+
+
+def tv_ml_settings(design: StudyDesign, key: _Key) -> dict[str, Any]:
+    """Of regularised maximum likelihood, with what decides whether slow phases are added."""
+    slow_phases = {"least_gain_of_slow_phases": LEAST_GAIN} if design.tv_ml.slow_phases else {}
+    return iterative_settings("tv_ml")(design, key) | slow_phases
 
 
 def pretrained_settings(design: StudyDesign, key: _Key) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from fly64_assets.study.stage_settings import (
     pairs_settings,
     pretrained_settings,
     simulated_settings,
+    tv_ml_settings,
     view_settings,
 )
 
@@ -187,6 +188,7 @@ _ITERATIVE: Final = (
         "uniform object: the Poisson likelihood with total variation, minimised, its weight chosen by "
         "held-out counts. It uses no network and never sees the truth.",
         section="tv_ml",
+        settings=tv_ml_settings,
         code_version="2",
         group="tv_ml",
         engine="fly64_assets.tv_ml.job",

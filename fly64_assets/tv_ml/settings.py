@@ -30,8 +30,8 @@ class TvMlSettings:
 
     patience: Annotated[Count, unit("weights")] = 2
     """Weights in a row that predict the held-out counts worse than the best, after which no weaker one is tried."""
-    slow_phases: Flag = False
-    """Whether slowly varying phases, which total variation holds back, are added where counts held out prefer them."""
+    slow_phases: Flag = True
+    """Whether slowly varying phases, which total variation holds back, are added where the counts ask for them."""
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> TvMlSettings:

@@ -30,6 +30,7 @@ from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import check_scan, checked
 from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.forward import poisson_loss
+from fly64_assets.pinn.settings import LEAST_GAIN
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
@@ -58,7 +59,7 @@ class Reconstruction:
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
         Objective per frame [nats] at every step, of all weights one after the other, of the last reconstruction, and of
-        its slow phases, if they are added: there without total variation, and with half the sum of their squares.
+        the search for slow phases: there without total variation, and with half the sum of their squares.
     levels : (k,) float64
         Weights of total variation that were tried, falling.
     held_out : (k,) float64
@@ -139,18 +140,17 @@ class _Solver:
         objects, losses = self._tried()
         best = int(np.argmin(losses))
         level = settings.levels[best]
-        gain = self._gain_of_slow_phases(objects[best], losses[best]) if settings.slow_phases else 0.0
         likelihood = self._likelihood(())
         obj = self._minimised(likelihood, level, objects[best], FIRST_PART * settings.steps)
-        if gain > 0:
-            obj = with_slow_phases(self._plane, likelihood, obj, partial(self._report, level))
         reason = f"TV weight {level:g} predicts the held-out counts best of {len(losses)} weights"
         if best == len(losses) - 1:
             reason += ", and no weaker one is among the settings"
         if best == 0:
             reason += ", and no stronger one is among the settings"
         if settings.slow_phases:
-            reason += f"; {verdict(gain)}"
+            changed = with_slow_phases(self._plane, likelihood, obj, partial(self._report, level))
+            obj = changed.object if changed.gain > LEAST_GAIN else obj
+            reason += f"; {verdict(changed.gain)}"
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)
@@ -171,11 +171,6 @@ class _Solver:
 
         minimised = partial(self._minimised, likelihood, most=settings.steps)
         return search(settings.levels, minimised, self._held_out_loss, settings.patience)
-
-    def _gain_of_slow_phases(self, obj: torch.Tensor, loss: float) -> float:
-        """How much more likely slow phases make the held-out counts [nats], of an object without these."""
-        changed = with_slow_phases(self._plane, self._likelihood((HELD_OUT,)), obj)
-        return min(self._measurement.frames, JUDGED_FRAMES) * (loss - self._held_out_loss(changed))
 
     def _likelihood(self, excluded: tuple[int, ...]) -> RegularisedLikelihood:
         """The objective of all counts but those of the ``excluded`` splits."""

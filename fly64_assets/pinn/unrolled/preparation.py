@@ -26,12 +26,12 @@ from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.pretrained.files import general_network
 from fly64_assets.pinn.pretrained.network import PretrainedNetwork
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.settings import FEWEST_HELD_OUT, UnrolledSettings
+from fly64_assets.pinn.settings import FEWEST_HELD_OUT, LEAST_GAIN, UnrolledSettings
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
-from fly64_assets.pinn.unrolled.slow_phases import verdict
+from fly64_assets.pinn.unrolled.slow_phases import verdict, with_slow_phases
 from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts, further_objects
 
 VALIDATION: Final = 0
@@ -68,7 +68,7 @@ class TrainingData:
     start_losses : dict of str to float
         Losses of the first fold by the object that may be corrected: ``likelihood``, and ``pretrained`` if it is used.
     gain_of_slow_phases : float or None
-        How much more likely they make the counts of the first fold [nats]; None where they were not asked for.
+        Their gain per cosine [nats], as of all counts; None where they were not asked for.
     """
 
     likelihood: SplitLikelihood
@@ -83,7 +83,7 @@ class TrainingData:
     @property
     def slow_phases(self) -> bool:
         """Whether slow phases are added to the likelihood's object."""
-        return self.gain_of_slow_phases is not None and self.gain_of_slow_phases > 0
+        return self.gain_of_slow_phases is not None and self.gain_of_slow_phases > LEAST_GAIN
 
     @property
     def corrects_pretrained(self) -> bool:
@@ -106,6 +106,13 @@ class TrainingData:
         return np.arange(self.likelihood.plane.frames, self.likelihood.counts.frames)
 
 
+def _order(frames: int, validation_fraction: float, seed: int) -> tuple[NDArray[np.int64], int]:
+    """Indices of the frames, those that may be learned from first, and how many these are."""
+    held_out = round(validation_fraction * frames) if frames >= FEWEST_HELD_OUT else 0
+    drawn = np.random.default_rng([seed, _HELD_OUT]).permutation(frames)
+    return np.concatenate([np.sort(drawn[held_out:]), np.sort(drawn[:held_out])]), frames - held_out
+
+
 def prepare(
     measurement: Measurement,
     settings: UnrolledSettings,
@@ -118,12 +125,10 @@ def prepare(
 
     The unnamed file of divided counts lies in the folder ``scratch``; ``notify`` gets a line about every path.
     """
-    n, splits = measurement.frames, settings.photon_parts
-    held_out = round(settings.validation_fraction * n) if n >= FEWEST_HELD_OUT else 0
-    drawn = np.random.default_rng([seed, _HELD_OUT]).permutation(n)
-    order = np.concatenate([np.sort(drawn[held_out:]), np.sort(drawn[:held_out])])
+    splits = settings.photon_parts
+    order, learned = _order(measurement.frames, settings.validation_fraction, seed)
     folds = range(FIRST_FOLD, FIRST_FOLD + settings.folds)
-    plane = ObjectPlane(measurement, ranks.device, order, n - held_out)
+    plane = ObjectPlane(measurement, ranks.device, order, learned)
     division = int(np.random.default_rng([seed, _DIVISION]).integers(2**63))
     counts = CountSplits.of(measurement, order, splits=splits, kept=folds.stop, seed=division, scratch=scratch)
     likelihood = SplitLikelihood(plane, counts, measurement.intensity_scale * math.sqrt(1.0 / splits))
@@ -136,19 +141,26 @@ def prepare(
     # The best level is chosen once, for all folds, by counts that its path did not use, each loss with the background
     # that the object leaves.
     frames, steps = evenly_spread(plane.frames, JUDGED_FRAMES), settings.level_iterations
-    minimised = partial(RegularisedLikelihood(plane, *without(VALIDATION, FIRST_FOLD)).minimised, iterations=steps)
+    of_first_fold = RegularisedLikelihood(plane, *without(VALIDATION, FIRST_FOLD))
+    minimised = partial(of_first_fold.minimised, iterations=steps)
 
     def predicted(obj: torch.Tensor) -> float:
         background = likelihood.background(obj, FIRST_FOLD, frames)
         return float(likelihood.loss(obj, FIRST_FOLD, frames, background))
 
     first, losses = search(settings.levels, minimised, predicted, WEAKER_LEVELS)
-    del minimised  # and the counts that it keeps
     start_level, levels, paths = int(np.argmin(losses)), settings.levels[: len(losses)], settings.folds + 1
     notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
     pretrained = general_network().to(plane.device) if settings.start == "pretrained" else None
 
-    slow = settings.start == "slow_phases"
+    gain, slow = None, False
+    if settings.start == "slow_phases":
+        changed = with_slow_phases(plane, of_first_fold, first[start_level])
+        found = torch.tensor(changed.gain * splits / (splits - 2), device=plane.device)
+        gain = float(ranks.share(0, [found] if ranks.owns(0) else [])[0])  # one decision for all processes
+        slow = gain > LEAST_GAIN
+        notify(verdict(gain))
+    del minimised, of_first_fold  # and the counts that it keeps
 
     def further(path: list[torch.Tensor], *excluded: int) -> list[torch.Tensor]:
         return further_objects(plane, *without(*excluded), path[start_level], slow_phases=slow, pretrained=pretrained)
@@ -157,13 +169,7 @@ def prepare(
         path, others = objects[: len(levels)], objects[len(levels) :]
         return Starts.of(path, start_level, plane.relative_illumination, others, slow_phases=slow)
 
-    first_further, gain = further(first, VALIDATION, FIRST_FOLD), None
-    if slow:
-        found = torch.tensor(len(frames) * (losses[start_level] - predicted(first_further[0])), device=plane.device)
-        gain = float(ranks.share(0, [found] if ranks.owns(0) else [])[0])  # one decision for all processes
-        slow = gain > 0
-        first_further = first_further if slow else []
-        notify(verdict(gain))
+    first_further = [changed.object] if slow else further(first, VALIDATION, FIRST_FOLD)
     first_starts = starts([*first, *first_further])
     start_losses = {"likelihood": losses[start_level]}
     if first_starts.pretrained is not None:

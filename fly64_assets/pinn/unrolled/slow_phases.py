@@ -4,19 +4,20 @@ Total variation costs as much for a phase that rises over the whole field as for
 hardly tell a slow phase: with the weight that suits its details an object has slow phases that are too flat. Here its
 amplitudes and details stay, and a sum of cosines is added to its phase. Half the square of each cosine's size, in units
 of the expected one, is added to the negative log-likelihood: a Gaussian prior with the same variance in every octave of
-wavelengths that are well below the field's sides. They are left out where counts that were kept aside are not more
-likely with them. An object in two
-parts with a penalty each, of which one leaves edges alone and the other slow changes, is an infimal convolution
-(Chambolle and Lions, Numer. Math. 76, 167, 1997); here the second part follows the first.
+wavelengths that are well below the field's sides. They are left out where that makes the counts hardly more likely
+(:data:`fly64_assets.pinn.settings.LEAST_GAIN`). An object in two parts with a penalty each, of which one leaves edges
+alone and the other slow changes, is an infimal convolution (Chambolle and Lions, Numer. Math. 76, 167, 1997); here the
+second part follows the first.
 
-Belongs here: the cosines, and how they are found. Does not belong here: the object that they are added to
-(:mod:`fly64_assets.pinn.unrolled.regularisation_path`), and who keeps counts aside.
+Belongs here: the cosines, how they are found, and when they are worth adding. Does not belong here: the object that
+they are added to (:mod:`fly64_assets.pinn.unrolled.regularisation_path`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 
 from fly64_assets.errors import EngineError
-from fly64_assets.pinn.settings import SLOW_PHASE_STEPS
+from fly64_assets.pinn.settings import LEAST_GAIN, SLOW_PHASE_STEPS
 from fly64_assets.pinn.unrolled.network import LEAST_ILLUMINATION
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
@@ -35,6 +36,11 @@ SHORTEST: Final = 64
 PER_OCTAVE: Final = 0.06
 """Root mean square that is expected of the slow phases between a wavelength and its double [rad]; chosen on tuning
 objects, like :data:`SHORTEST`."""
+
+LEAST_DECREASE: Final = 0.03
+"""Decrease of the objective in one step [nats] below which the minimisation ends."""
+LINE_SEARCH: Final = 6
+"""Most evaluations along one direction: where rates are rounded no step may decrease the objective any more."""
 
 
 class SlowPhases:
@@ -86,50 +92,72 @@ class SlowPhases:
         return along[self._slow] * self._deviation
 
 
+@dataclass(frozen=True)
+class Changed:
+    """An object with slow phases.
+
+    Attributes
+    ----------
+    object : (H, W) complex64
+    gain : float
+        Decrease of the objective per cosine [nats], 0 where the field is too small for any: the objective is the
+        negative log-likelihood plus half the sum of the squares of the cosines' sizes.
+    """
+
+    object: torch.Tensor
+    gain: float
+
+
 def with_slow_phases(
     plane: ObjectPlane,
     likelihood: RegularisedLikelihood,
     obj: torch.Tensor,
     after_step: Callable[[float], None] = lambda _value: None,
-) -> torch.Tensor:
+) -> Changed:
     """An object (H, W) complex64 with the slow phases that its counts make most likely, given what is expected of them.
 
-    Minimised by L-BFGS in units of the standard deviations; ``after_step`` gets the negative log-likelihood plus half
-    the sum of their squares [nats] after every step. The background is that of ``obj``. Raises :class:`EngineError`
-    where they are not finite.
+    Minimised by L-BFGS in units of the standard deviations; ``after_step`` gets the objective [nats] after every step.
+    The background is that of ``obj``. Raises :class:`EngineError` where they are not finite.
     """
     slow = SlowPhases(plane)
     if not slow.number:
-        return obj
+        return Changed(obj, 0.0)
     background = likelihood.fitted_background(obj)
 
     def changed(values: NDArray[np.float64]) -> torch.Tensor:
         phase = slow.phase(values)
         return obj * torch.polar(torch.ones_like(phase), phase)
 
+    passed: list[float] = []
+
     def function(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         trial = changed(values)
         misfit, gradient = likelihood.misfit(trial, background)
         slope = slow.slope(2.0 * (gradient * trial.conj()).imag)
-        return misfit + 0.5 * float(values @ values), slope + values
+        value = misfit + 0.5 * float(values @ values)
+        if not passed:
+            passed.append(value)
+        return value, slope + values
 
     def report(intermediate_result: OptimizeResult) -> None:
-        after_step(float(intermediate_result.fun))
+        passed.append(float(intermediate_result.fun))
+        after_step(passed[-1])
+        if passed[-2] - passed[-1] < LEAST_DECREASE:
+            raise StopIteration
 
     start = np.zeros(slow.number)
     found = minimize(
         function, start, method="L-BFGS-B", jac=True, callback=report,
-        options={"maxiter": SLOW_PHASE_STEPS, "maxfun": SLOW_PHASE_STEPS, "ftol": 1e-8, "gtol": 1e-2},
+        options={"maxiter": SLOW_PHASE_STEPS, "maxls": LINE_SEARCH, "ftol": 0.0, "gtol": 1e-2},
     )  # fmt: skip
     if not np.isfinite(found.x).all():
         raise EngineError("the slow phases are not finite; no result is kept")
-    return changed(found.x)
+    return Changed(changed(found.x), (passed[0] - float(found.fun)) / slow.number)
 
 
-def verdict(gain: float) -> str:
-    """What it means that slow phases make counts that were kept aside so much more likely [nats], for humans."""
-    if gain > 0:
-        return f"slow phases are added: counts held out are more likely by {gain:.3g} nats"
+def verdict(gain: float, least: float = LEAST_GAIN) -> str:
+    """What a gain per cosine means for slow phases, for humans."""
     if gain == 0:
-        return "no slow phases are added: counts held out are as likely with them, or the field is too small for any"
-    return f"no slow phases are added: counts held out are less likely by {-gain:.3g} nats"
+        return "no slow phases are added: the field is too small for any, or the counts do not ask for any"
+    what = "slow phases are added" if gain > least else "no slow phases are added"
+    return f"{what}: they gain {gain:.2g} nats each, {least:.2g} are asked"

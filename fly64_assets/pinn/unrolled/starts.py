@@ -93,7 +93,7 @@ def further_objects(
     The best with slow phases, or that of the network that is trained once, if either is asked for.
     """
     if slow_phases:
-        return [with_slow_phases(plane, RegularisedLikelihood(plane, counts, scale), best)]
+        return [with_slow_phases(plane, RegularisedLikelihood(plane, counts, scale), best).object]
     return [] if pretrained is None else [estimate(pretrained, plane, counts, scale)]
 
 
