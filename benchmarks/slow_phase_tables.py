@@ -1,45 +1,85 @@
-"""Table of what slow phases give: ``tv_ml`` and ``pinn`` with and without them."""
+"""Tables of what slow phases give: ``tv_ml`` and ``pinn`` with and without them, and the weights that counts choose."""
 
 import statistics
 
-from table_rows import NETWORK, VIEWS, BySeed, Cell, Contest, one, rows_of, shown, table
+from table_rows import CONTEST_CELLS, NETWORK, TITLES, VIEWS, BySeed, Cell, Contest, one, rows_of, shown, table
 
-WITH = {"tv_ml": "tv_ml_slow_phases", NETWORK: "pinn_slow_phases"}
-"""Methods of slow_phases.csv, by the method that they change."""
+METHODS = ("tv_ml", NETWORK)
+TUNING = ("tune_slow", "tune_particles", "tune_texture", "coins_grass", "moon_coffee")
+PICTURES = ("coins_grass", "moon_coffee")
+"""Tuning objects with three views."""
+TUNING_CELLS = tuple(
+    (name, view, dose)
+    for name in TUNING
+    for view in (VIEWS if name in PICTURES else ("dense",))
+    for dose in (1_000, 10_000, 100_000)
+)
 
 
 def slow_phases(contest: Contest) -> str:
-    """Every cell of slow_phases.csv: errors with and without, and their ratio over the seeds of both."""
-    found = Contest(rows_of("slow_phases.csv"))
-    lines = []
-    names = list(dict.fromkeys(name for name, *_ in found.cells))
-    for cell in sorted(found.cells, key=lambda cell: (names.index(cell[0]), VIEWS.index(cell[1]), cell[2])):
-        name, view, dose = cell
-        line = [name, view, f"{dose:,}"]
-        for method, changed in WITH.items():
-            own, same = found.values(cell, changed), _without(contest, found, cell, method)
-            seeds = own.keys() & same.keys()
-            own, same = ({seed: values[seed] for seed in sorted(seeds)} for values in (own, same))
+    """Errors with and without slow phases, and their ratio over the seeds of both, in every cell that has both."""
+    beside, lines = Contest(rows_of("slow_phases.csv")), []
+    for cell in (*CONTEST_CELLS, *TUNING_CELLS):
+        line = [cell[0], cell[1], f"{cell[2]:,}"]
+        for method in METHODS:
+            own, same = _with(contest, beside, cell, method), _without(beside, cell, method)
+            own, same = ({seed: values[seed] for seed in sorted(own.keys() & same.keys())} for values in (own, same))
             ratio = statistics.mean(own.values()) / statistics.mean(same.values()) if same else None
             line += [shown(same, 4), shown(own, 4), one(ratio, ".2f")]
         lines.append(line)
+    columns = (
+        column for method in METHODS for column in (f"{TITLES[method]} without", TITLES[method], "with / without")
+    )
+    return table(["object", "view", "photons / frame", *columns], lines)
+
+
+def chosen_weights(contest: Contest) -> str:
+    """The weight that counts choose on the two pictures, and how far its error is above that of the best weight."""
+    rows, beside, lines = rows_of("tv_weights.csv"), Contest(rows_of("slow_phases.csv")), []
+    for cell in (cell for cell in TUNING_CELLS if cell[0] in PICTURES):
+        own = [row for row in rows if (row["object"], row["view"], int(row["dose"])) == cell]
+        chosen, best = (next(row for row in own if row[mark] == "1") for mark in ("chosen", "best"))
+        least, error = float(best["phase_rmse"]), float(chosen["phase_rmse"])
+        (added,) = _with(contest, beside, cell, "tv_ml").values()
+        lines.append([
+            cell[0], cell[1], f"{cell[2]:,}", chosen["level"], f"{error:.4f}", f"{error / least - 1:.1%}",
+            f"{added:.4f}", f"{added / least - 1:.1%}",
+        ])  # fmt: skip
     return table(
         [
-            "object", "view", "photons / frame", "`tv_ml`", "`tv_ml`, `slow_phases: true`", "with / without",
-            "`pinn`", "`pinn`, `start: slow_phases`", "with / without",
+            "object", "view", "photons / frame", "chosen weight", "its error", "above the best weight's",
+            "`tv_ml`, with slow phases", "above the best weight's without",
         ],
         lines,
     )  # fmt: skip
 
 
-def _without(contest: Contest, found: Contest, cell: Cell, method: str) -> BySeed:
-    """Errors of a method as it is: from the contest, the same file or, of the network, short_path.csv."""
-    if values := contest.values(cell, method) or found.values(cell, method):
+def gains(_contest: Contest) -> str:
+    """By cell of the tuning objects: the least and largest gain of all seeds, and the ratio of the errors."""
+    lines = []
+    rows = rows_of("slow_phase_gains.csv")
+    for name, view, dose in dict.fromkeys((row["object"], row["view"], row["dose"]) for row in rows):
+        own = [row for row in rows if (row["object"], row["view"], row["dose"]) == (name, view, dose)]
+        gained = sorted(float(row["gain_per_cosine"]) for row in own)
+        ratios = sorted(float(row["phase_rmse_added"]) / float(row["phase_rmse"]) for row in own)
+        spans = (f"{values[0]:.2f} to {values[-1]:.2f}" for values in (gained, ratios))
+        lines.append([name, view, f"{int(dose):,}", *spans])
+    return table(["object", "view", "photons / frame", "gain per cosine [nats]", "error with / without"], lines)
+
+
+def _with(contest: Contest, beside: Contest, cell: Cell, method: str) -> BySeed:
+    """Errors of a method as it is: from the contest, or of a tuning object."""
+    return contest.values(cell, method) or beside.values(cell, method)
+
+
+def _without(beside: Contest, cell: Cell, method: str) -> BySeed:
+    """Errors without slow phases; of the network on tuning objects, from short_path.csv."""
+    if values := beside.values(cell, f"{method}_without_slow_phases"):
         return values
-    name, _view, dose = cell
+    name, view, dose = cell
     place = {"object": name, "dose": str(dose), "start": "likelihood", "steps": "48"}
     return {
         int(row["seed"]): float(row["phase_rmse"])
         for row in rows_of("short_path.csv")
-        if method == NETWORK and cell[1] == "dense" and place.items() <= row.items()
+        if method == NETWORK and view == "dense" and place.items() <= row.items()
     }

@@ -4,27 +4,28 @@ A table stands between ``<!-- table NAME -->`` and ``<!-- end -->`` and is writt
 over the seeds, ± the standard deviation between them; what has not been measured is a dash. *Best iterative* is the
 iterative method with the smallest mean in the cell; the network is divided by it seed by seed.
 
-==================  ==================================================================================================
-combinations.csv    what two objects give without a network of the cell: ``benchmarks/combinations.py``
-contest.csv         ``benchmarks/contest.py``: a row for each object, cell, seed and method; of several rows of one the
-                    last counts
-bounds.csv          bound of unbiased estimates of the demo's phase, from the report of ``make study``
-detector_gaps.csv   what gaps of the detector cost: ``benchmarks/detector_gaps.py``
-gpu.csv             what the parts of the engines cost on a GPU: ``benchmarks/gpu.py``
-independent.csv     regularised maximum likelihood on the files of the demo by an independent implementation, one seed
-(the package)       ``fly64_assets/evaluation/atlas/atlas.csv``, the table of the atlas
-judge.csv           whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
-literature.csv      rings at a correlation of 0.5, dose by dose: ``benchmarks/literature.py``
-judge_null.csv      how often they call equal objects different: the same with ``--null``
-lsqml_settings.csv  settings and engines of the iterative method: ``benchmarks/lsqml_settings.py``
-minutes.csv         processor minutes of the demo by stage: ``stage``, ``before``, ``after``
-peers.csv           other packages on exported files: ``benchmarks/peers/score.py``
-pretrained.csv      the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
-short_path.csv      error of the network of a cell against its likelihood steps: ``benchmarks/short_path.py``
-slow_phases.csv     ``tv_ml`` and the network with slow phases: ``benchmarks/contest.py``
-tv_weights.csv      errors by TV weight: ``benchmarks/tv_weights.py``
-siemens_star.csv    rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
-==================  ==================================================================================================
+====================  ================================================================================================
+combinations.csv      what two objects give without a network of the cell: ``benchmarks/combinations.py``
+contest.csv           ``benchmarks/contest.py``: a row for each object, cell, seed and method; of several rows of one
+                      the last counts
+bounds.csv            bound of unbiased estimates of the demo's phase, from the report of ``make study``
+detector_gaps.csv     what gaps of the detector cost: ``benchmarks/detector_gaps.py``
+gpu.csv               what the parts of the engines cost on a GPU: ``benchmarks/gpu.py``
+independent.csv       regularised maximum likelihood on the files of the demo by an independent implementation, one seed
+(the package)         ``fly64_assets/evaluation/atlas/atlas.csv``, the table of the atlas
+judge.csv             whether fresh counts rank objects as the truth does: ``benchmarks/judge_without_truth.py``
+literature.csv        rings at a correlation of 0.5, dose by dose: ``benchmarks/literature.py``
+judge_null.csv        how often they call equal objects different: the same with ``--null``
+lsqml_settings.csv    settings and engines of the iterative method: ``benchmarks/lsqml_settings.py``
+minutes.csv           processor minutes of the demo by stage: ``stage``, ``before``, ``after``
+peers.csv             other packages on exported files: ``benchmarks/peers/score.py``
+pretrained.csv        the network of the package beside LSQML in the same run: ``benchmarks/contest.py``
+short_path.csv        error of the network of a cell against its likelihood steps: ``benchmarks/short_path.py``
+slow_phases.csv       ``tv_ml`` and the network without slow phases, and on tuning objects: ``benchmarks/contest.py``
+slow_phase_gains.csv  what decides whether they are added: ``benchmarks/slow_phase_gains.py``
+tv_weights.csv        errors by TV weight: ``benchmarks/tv_weights.py``
+siemens_star.csv      rows of `study_metrics.csv` of the report on measured frames: ``fly64 --study measured run``
+====================  ================================================================================================
 
 Usage: python benchmarks/tables.py [--check]
 """
@@ -41,7 +42,7 @@ from literature_tables import literature, literature_overlap
 from lsqml_tables import lsqml_fly64, lsqml_settings, lsqml_stopping, lsqml_weights
 from measured_tables import gpu, judge, null, star, star_resolution
 from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started, steps
-from slow_phase_tables import slow_phases
+from slow_phase_tables import chosen_weights, gains, slow_phases
 from table_rows import (
     AIMS,
     ANSWERED,
@@ -162,18 +163,19 @@ def independent(contest: Contest) -> str:
 
 def tv_weights(contest: Contest) -> str:
     """The TV weight that the held-out counts choose beside the best by the truth; dense view, first seed."""
-    rows = rows_of("tv_weights.csv")
+    rows, tuning = rows_of("tv_weights.csv"), Contest(rows_of("slow_phases.csv"))
     lines = []
     for name, dose in dict.fromkeys((row["object"], row["dose"]) for row in rows if row["view"] == "dense"):
         own = [row for row in rows if (row["object"], row["view"], row["dose"]) == (name, "dense", dose)]
         chosen, best = (next(row for row in own if row[mark] == "1") for mark in ("chosen", "best"))
         above = float(chosen["phase_rmse"]) / float(best["phase_rmse"]) - 1
-        network = of_first_seed(contest.values((name, "dense", int(dose)), NETWORK))
+        cell = (name, "dense", int(dose))
+        found = ((contest.values(cell, method) or tuning.values(cell, method)) for method in ("tv_ml", NETWORK))
+        both = (shown(of_first_seed(values), 4) for values in found)
         shown_weights = [text for row in (chosen, best) for text in (row["level"], f"{float(row['phase_rmse']):.4f}")]
-        lines.append([name, f"{int(dose):,}", *shown_weights, f"{above:.0%}", shown(network, 4)])
-    return table(
-        ["object", "photons / frame", "chosen", "its error", "best by the truth", "its error", "above", "`pinn`"], lines
-    )
+        lines.append([name, f"{int(dose):,}", *shown_weights, f"{above:.0%}", *both])
+    columns = ["object", "photons / frame", "chosen", "its error", "best by the truth", "its error", "above"]
+    return table([*columns, TITLES["tv_ml"], TITLES[NETWORK]], lines)
 
 
 def efficiencies(contest: Contest) -> str:
@@ -416,6 +418,8 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "combinations": combinations,
     "short_path": short_path,
     "slow_phases": slow_phases,
+    "chosen_weights": chosen_weights,
+    "slow_phase_gains": gains,
     "started": started,
     "steps": steps,
     "lsqml_settings": lsqml_settings,

@@ -80,9 +80,7 @@ class PinnSettings:
 
     def parameters(self) -> dict[str, Any]:
         """What a training depends on, in plain JSON types."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        # So that hashes are those of versions without the setting.
-        return {name: value for name, value in values.items() if (name, value) != ("start", "likelihood")}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

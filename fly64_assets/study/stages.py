@@ -14,7 +14,7 @@ from fly64_assets.store.keys import BASE, REPORT, Cell, Coordinates, Dose, Half,
 from fly64_assets.store.records import StageRecord
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import STAGES, Key, Stage, design_cells
-from fly64_assets.study.upgrades import upgraded
+from fly64_assets.study.upgrades import recorded
 
 
 def study_keys(design: StudyDesign, requested: Collection[str] = ()) -> Iterator[Key]:
@@ -76,7 +76,7 @@ def parameters_beside(design: StudyDesign, key: Key, record: StageRecord | None)
     current = parameters(design, key)
     if record is None:
         return current
-    then = upgraded(record.parameters)[0]
+    then = recorded(record.parameters)
     unused = {name: None for name in then if name in current and current[name] is None}
     return dict(record.parameters) if then | unused == current else current
 

@@ -10,9 +10,13 @@ from typing import Any, Final
 
 import fly64_assets.lsqml.settings
 import fly64_assets.pinn.settings
+from fly64_assets.pinn.settings import CnnSettings
 
 UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
+
+EARLIER: Final[Mapping[str, Mapping[str, object]]] = {"pinn": {"start": "likelihood"}, "tv_ml": {"slow_phases": False}}
+"""Settings that older records do not hold, and what they were then; their defaults have changed since."""
 
 
 def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -23,3 +27,19 @@ def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             current[name], moved = upgrade(current[name])
             notes += moved
     return current, notes
+
+
+def recorded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that an older record holds in today's names, with the settings that it was made before.
+
+    Examples
+    --------
+    >>> recorded({"tv_ml": {"steps": 48}})
+    {'tv_ml': {'slow_phases': False, 'steps': 48}}
+    """
+    current = upgraded(parameters)[0]
+    for name, values in EARLIER.items():
+        section = current.get(name)
+        if isinstance(section, Mapping) and section.get("architecture") != CnnSettings.architecture:
+            current[name] = {**values, **section}
+    return current

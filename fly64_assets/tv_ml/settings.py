@@ -40,9 +40,7 @@ class TvMlSettings:
 
     def parameters(self) -> dict[str, Any]:
         """What a reconstruction depends on, in plain JSON types."""
-        values = {**asdict(self), "levels": list(self.levels)}
-        # So that hashes are those of versions without the setting.
-        return {name: value for name, value in values.items() if (name, value) != ("slow_phases", False)}
+        return {**asdict(self), "levels": list(self.levels)}
 
     @property
     def most_steps(self) -> int:

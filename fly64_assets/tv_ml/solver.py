@@ -59,7 +59,7 @@ class Reconstruction:
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
         Objective per frame [nats] at every step, of all weights one after the other, of the last reconstruction, and of
-        the search for slow phases: there without total variation, and with half the sum of their squares.
+        its slow phases, if they are added: there without total variation, and with half the sum of their squares.
     levels : (k,) float64
         Weights of total variation that were tried, falling.
     held_out : (k,) float64
@@ -148,9 +148,13 @@ class _Solver:
         if best == 0:
             reason += ", and no stronger one is among the settings"
         if settings.slow_phases:
-            changed = with_slow_phases(self._plane, likelihood, obj, partial(self._report, level))
-            obj = changed.object if changed.gain > LEAST_GAIN else obj
+            values: list[float] = []
+            changed = with_slow_phases(self._plane, likelihood, obj, values.append)
             reason += f"; {verdict(changed.gain)}"
+            if changed.gain > LEAST_GAIN:
+                obj = changed.object
+                for value in values:
+                    self._report(level, value)
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)

@@ -88,9 +88,10 @@ def textured() -> np.ndarray:
 
 @pytest.fixture
 def solved(tmp_path: Path) -> Callable[..., Reconstruction]:
-    """Reconstructs a measurement: ``solved(measurement, seed=1, progress=..., **settings)``."""
+    """Reconstructs a measurement, without slow phases: ``solved(measurement, seed=1, progress=..., **settings)``."""
 
     def run(measurement: Measurement, seed: int = 1, progress=lambda *_: None, **settings) -> Reconstruction:
-        return reconstruct(measurement, TvMlSettings(**settings), Execution(), seed, progress, scratch=tmp_path)
+        chosen = TvMlSettings(**{"slow_phases": False, **settings})
+        return reconstruct(measurement, chosen, Execution(), seed, progress, scratch=tmp_path)
 
     return run

@@ -17,10 +17,11 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 
 def request(measurement, folder):
     folder.mkdir()
+    settings = TvMlSettings(levels=(0.6, 0.3), steps=6, slow_phases=False)
     return {
         "measurement": str(measurement),
         "output_folder": str(folder),
-        "settings": json.loads(json.dumps(TvMlSettings(levels=(0.6, 0.3), steps=6).parameters())),
+        "settings": json.loads(json.dumps(settings.parameters())),
         "seed": 123,
         "execution": Execution().to_dict(),
         "metadata": {"dose": 10000, "view": "dense", "split": "test"},

@@ -160,4 +160,4 @@ def verdict(gain: float, least: float = LEAST_GAIN) -> str:
     if gain == 0:
         return "no slow phases are added: the field is too small for any, or the counts do not ask for any"
     what = "slow phases are added" if gain > least else "no slow phases are added"
-    return f"{what}: they gain {gain:.2g} nats each, {least:.2g} are asked"
+    return f"{what}: they improve the objective by {gain:.2g} nats per cosine (limit {least:.2g})"

@@ -14,7 +14,8 @@ from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.network import UnrolledNetwork, network_input
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.preparation import FIRST_FOLD, VALIDATION
-from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
+from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood, regularisation_path
+from fly64_assets.pinn.unrolled.slow_phases import with_slow_phases
 from fly64_assets.pinn.unrolled.tiles import transformed, transformed_back
 from fly64_assets.pinn.unrolled.training import UnrolledTraining
 
@@ -105,25 +106,33 @@ def test_tiles_of_a_scan_with_gaps_hold_frames(prepare, measurement, settings):
 
 
 def test_a_fold_is_shown_objects_without_its_photons_and_those_of_validation(task, measurement, settings):
+    assert task.spec.slow_phases
     scene, scale = ObjectPlane(measurement), measurement.intensity_scale
     every = np.arange(64)
     first = []
     for fold in (1, 2, VALIDATION):
         taken = sorted({VALIDATION, fold})
         rest = corner(measurement) - sum(task.likelihood.counts.split(which, every) for which in taken)
+        counts = (
+            (lambda rows, rest=rest: torch.from_numpy(rest[rows])),
+            scale * np.sqrt(1 - len(taken) / settings.photon_parts),
+        )
         path = regularisation_path(
             scene,
-            lambda rows, rest=rest: torch.from_numpy(rest[rows]),
-            scale * np.sqrt(1 - len(taken) / settings.photon_parts),
+            *counts,
             task.spec.levels,
             settings.level_iterations if fold == FIRST_FOLD else settings.level_iterations // 2,
             starts=() if fold == FIRST_FOLD else first,
         )
         first = path if fold == FIRST_FOLD else first
-        assert torch.equal(task.data.inputs[fold].obj, path[task.spec.base])
-        assert torch.equal(
-            task.data.inputs[fold].channels, network_input(path[task.spec.base], path, scene.illumination)
-        )
+        obj, shown = task.data.inputs[fold].obj, task.data.inputs[fold].channels
+        added = with_slow_phases(scene, RegularisedLikelihood(scene, *counts), path[task.spec.base]).object
+        if fold == FIRST_FOLD:  # the background of its search went on from that of its path
+            torch.testing.assert_close(obj, added, rtol=0, atol=0.02)
+            torch.testing.assert_close(obj.abs(), path[task.spec.base].abs())
+        else:
+            assert torch.equal(obj, added)
+        assert torch.equal(shown, network_input(obj, path, scene.illumination))
 
 
 def test_the_object_to_change_predicts_best(task, measurement, settings):
@@ -265,10 +274,11 @@ def test_the_loss_of_held_out_frames_counts_half(prepare, measured):
 def test_preparation_is_reported(prepare, measurement):
     lines = []
     prepare(measurement, lines=lines)
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0].startswith("regularisation path 1 of 3: the TV weight 0.")
     assert lines[0].endswith(" predicts best, of 3")
-    assert lines[1:] == ["regularisation path 2 of 3", "regularisation path 3 of 3"]
+    assert lines[1].startswith("slow phases are added: they improve the objective by ")
+    assert lines[2:] == ["regularisation path 2 of 3", "regularisation path 3 of 3"]
 
 
 def test_the_gridsize_refuses_nothing(prepare, measured):
