@@ -126,8 +126,11 @@ def test_a_fold_is_shown_objects_without_its_photons_and_those_of_validation(tas
         )
         first = path if fold == FIRST_FOLD else first
         obj, shown = task.data.inputs[fold].obj, task.data.inputs[fold].channels
-        added = with_slow_phases(scene, RegularisedLikelihood(scene, *counts), path[task.spec.base]).object
+        changed = with_slow_phases(scene, RegularisedLikelihood(scene, *counts), path[task.spec.base])
+        added = changed.object
         if fold == FIRST_FOLD:  # the background of its search went on from that of its path
+            of_all_counts = changed.gain * settings.photon_parts / (settings.photon_parts - 2)
+            assert task.facts()["gain_of_slow_phases"] == pytest.approx(of_all_counts, rel=0.05)
             torch.testing.assert_close(obj, added, rtol=0, atol=0.02)
             torch.testing.assert_close(obj.abs(), path[task.spec.base].abs())
         else:
