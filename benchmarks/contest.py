@@ -41,6 +41,7 @@ from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.pretrained.files import general_network
 from fly64_assets.pinn.pretrained.inference import reconstruct as apply_pretrained
 from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, bundle_file
+from fly64_assets.pinn.settings import LEAST_GAIN
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled.slow_phases import verdict
 from fly64_assets.store.hashing import json_sha256, sha256_file
@@ -185,7 +186,9 @@ class Task:
         if not method:
             return ""
         versions = {name: stage.code_version for name, stage in STAGES.items() if stage.method == method}
-        return json_sha256([getattr(self.design(), method).parameters(), versions])[:8]
+        settings = getattr(self.design(), method).parameters()
+        slow_phases = settings.get("slow_phases") or settings.get("start") == "slow_phases"
+        return json_sha256([settings, versions, *([LEAST_GAIN] if slow_phases else [])])[:8]
 
     def key(self) -> tuple[str, ...]:
         """What the row is known by in the file."""

@@ -74,8 +74,8 @@ METHODS: dict[str, tuple[contest.Method, Callable[[StudyDesign], StudyDesign]]] 
     "lsqml": (contest.lsqml, as_it_is),
     "lsqml_tv": (contest.lsqml, contest.with_total_variation),
     "lsqml_poisson": (contest.lsqml, poisson),
-    "tv_ml": (contest.tv_ml, as_it_is),
-    "pinn": (contest.pinn, as_it_is),
+    "tv_ml": (contest.tv_ml, contest.without_slow_phases),
+    "pinn": (contest.pinn, contest.without_slow_phases),
     "cnn": (contest.pinn, with_cnn),
 }
 """How a method is computed, and what it changes in the design."""

@@ -33,8 +33,8 @@ LEAST_RATE: Final = 0.02
 SLOW_PHASE_STEPS: Final = 40
 """Most likelihood steps over all frames that find the slow phases of an object."""
 LEAST_GAIN: Final = 0.11
-"""Gain per cosine above which slow phases are added [nats]. Chosen on tuning objects: with more, slow phases make
-errors smaller or change them little; with less, they often follow noise or what the object lacks in details."""
+"""Gain per cosine above which slow phases are added [nats]. Chosen for ``tv_ml`` on tuning objects: with more, slow
+phases make errors smaller or change them little; with less, they often follow noise or details that are missing."""
 
 
 def relative_rate(step: int, steps: int) -> float:
@@ -93,7 +93,8 @@ class UnrolledSettings(PinnSettings):
     """Filters of the network's first level."""
     start: Literal["likelihood", "slow_phases", "pretrained"] = "slow_phases"
     """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
-    the same with slowly varying phases added, which total variation holds back, where the counts ask for them.
+    the same with slowly varying phases added, which total variation holds back, where the counts become more likely
+    by more than 0.11 nats for each of their cosines.
     `pretrained`: the network also sees the object of `general`, the network in the package that is trained once, and
     corrects it instead of the likelihood's object where the counts kept aside prefer it."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (

@@ -186,7 +186,7 @@ _ITERATIVE: Final = (
         "tv_ml",
         "The object of regularised maximum likelihood in the view's {split} frames, with the known probe, from a "
         "uniform object: the Poisson likelihood with total variation, minimised, its weight chosen by "
-        "held-out counts. It uses no network and never sees the truth.",
+        "held-out counts, then slow phases where the counts show them. It uses no network and never sees the truth.",
         section="tv_ml",
         settings=tv_ml_settings,
         code_version="2",

@@ -30,7 +30,7 @@ def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def recorded(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that an older record holds in today's names, with the settings that it was made before.
+    """The parameters that an older record holds in today's names; settings that came later as they were then.
 
     Examples
     --------

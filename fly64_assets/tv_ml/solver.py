@@ -7,7 +7,8 @@ processes only.
 The objective is the negative log-likelihood of the counts plus an isotropic total variation (TV) of the complex object
 (Rudin, Osher and Fatemi, Physica D 60, 259, 1992). Binomial thinning splits the counts, and one split is held out; the
 object of every weight is found from the others, from strong to weak, and the weight whose object predicts the held-out
-counts best is used for a last reconstruction from all counts.
+counts best is used for a last reconstruction from all counts. Slow phases
+(:mod:`fly64_assets.pinn.unrolled.slow_phases`) are added to that.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class Reconstruction:
     coverage : (H, W) float32 or float64
         Illumination by all frames, sum of |P|^2 (:meth:`Measurement.coverage`).
     loss : (steps,) float64
-        Objective per frame [nats] at every step, of all weights one after the other, of the last reconstruction, and of
-        its slow phases, if they are added: there without total variation, and with half the sum of their squares.
+        Objective per frame [nats] at every step, of all weights one after the other and of the last reconstruction,
+        before slow phases are added.
     levels : (k,) float64
         Weights of total variation that were tried, falling.
     held_out : (k,) float64
@@ -148,13 +149,9 @@ class _Solver:
         if best == 0:
             reason += ", and no stronger one is among the settings"
         if settings.slow_phases:
-            values: list[float] = []
-            changed = with_slow_phases(self._plane, likelihood, obj, values.append)
+            changed = with_slow_phases(self._plane, likelihood, obj)
+            obj = changed.object if changed.gain > LEAST_GAIN else obj
             reason += f"; {verdict(changed.gain)}"
-            if changed.gain > LEAST_GAIN:
-                obj = changed.object
-                for value in values:
-                    self._report(level, value)
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")
         on_grid = self._plane.on_grid(obj)

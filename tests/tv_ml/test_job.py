@@ -17,7 +17,7 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 
 def request(measurement, folder):
     folder.mkdir()
-    settings = TvMlSettings(levels=(0.6, 0.3), steps=6, slow_phases=False)
+    settings = TvMlSettings(levels=(0.6, 0.3), steps=6)
     return {
         "measurement": str(measurement),
         "output_folder": str(folder),

@@ -68,7 +68,7 @@ class TrainingData:
     start_losses : dict of str to float
         Losses of the first fold by the object that may be corrected: ``likelihood``, and ``pretrained`` if it is used.
     gain_of_slow_phases : float or None
-        Their gain per cosine [nats], as of all counts; None where they were not asked for.
+        Their gain per cosine [nats], extrapolated to all counts; None where they were not asked for.
     """
 
     likelihood: SplitLikelihood

@@ -4,7 +4,7 @@ Total variation costs as much for a phase that rises over the whole field as for
 hardly tell a slow phase: with the weight that suits its details an object has slow phases that are too flat. Here its
 amplitudes and details stay, and a sum of cosines is added to its phase. Half the square of each cosine's size, in units
 of the expected one, is added to the negative log-likelihood: a Gaussian prior with the same variance in every octave of
-wavelengths that are well below the field's sides. They are left out where that makes the counts hardly more likely
+wavelengths that are well below the field's sides. They are worth adding where that sum becomes clearly smaller
 (:data:`fly64_assets.pinn.settings.LEAST_GAIN`). An object in two parts with a penalty each, of which one leaves edges
 alone and the other slow changes, is an infimal convolution (Chambolle and Lions, Numer. Math. 76, 167, 1997); here the
 second part follows the first.
@@ -16,7 +16,6 @@ they are added to (:mod:`fly64_assets.pinn.unrolled.regularisation_path`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,16 +107,11 @@ class Changed:
     gain: float
 
 
-def with_slow_phases(
-    plane: ObjectPlane,
-    likelihood: RegularisedLikelihood,
-    obj: torch.Tensor,
-    after_step: Callable[[float], None] = lambda _value: None,
-) -> Changed:
+def with_slow_phases(plane: ObjectPlane, likelihood: RegularisedLikelihood, obj: torch.Tensor) -> Changed:
     """An object (H, W) complex64 with the slow phases that its counts make most likely, given what is expected of them.
 
-    Minimised by L-BFGS in units of the standard deviations; ``after_step`` gets the objective [nats] after every step.
-    The background is that of ``obj``. Raises :class:`EngineError` where they are not finite.
+    Minimised by L-BFGS in units of the standard deviations, with the background of ``obj``. Raises
+    :class:`EngineError` where they or the objective are not finite.
     """
     slow = SlowPhases(plane)
     if not slow.number:
@@ -141,7 +135,6 @@ def with_slow_phases(
 
     def report(intermediate_result: OptimizeResult) -> None:
         passed.append(float(intermediate_result.fun))
-        after_step(passed[-1])
         if passed[-2] - passed[-1] < LEAST_DECREASE:
             raise StopIteration
 
@@ -150,9 +143,11 @@ def with_slow_phases(
         function, start, method="L-BFGS-B", jac=True, callback=report,
         options={"maxiter": SLOW_PHASE_STEPS, "maxls": LINE_SEARCH, "ftol": 0.0, "gtol": 1e-2},
     )  # fmt: skip
-    if not np.isfinite(found.x).all():
+    # Where no step decreases it any more, ``found.fun`` may be that of a step that was not taken.
+    gain = (passed[0] - passed[-1]) / slow.number
+    if not (np.isfinite(found.x).all() and np.isfinite(gain)):
         raise EngineError("the slow phases are not finite; no result is kept")
-    return Changed(changed(found.x), (passed[0] - float(found.fun)) / slow.number)
+    return Changed(changed(found.x), gain)
 
 
 def verdict(gain: float, least: float = LEAST_GAIN) -> str:
@@ -160,4 +155,4 @@ def verdict(gain: float, least: float = LEAST_GAIN) -> str:
     if gain == 0:
         return "no slow phases are added: the field is too small for any, or the counts do not ask for any"
     what = "slow phases are added" if gain > least else "no slow phases are added"
-    return f"{what}: they improve the objective by {gain:.2g} nats per cosine (limit {least:.2g})"
+    return f"{what}: they improve the objective by {gain:.4g} nats per cosine (limit {least:.4g})"

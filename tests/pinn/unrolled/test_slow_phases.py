@@ -18,7 +18,7 @@ from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.bundle import Bundle, bundle_bytes, read_bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.settings import LEAST_GAIN, SLOW_PHASE_STEPS, UnrolledSettings
+from fly64_assets.pinn.settings import LEAST_GAIN, UnrolledSettings
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled import slow_phases
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
@@ -113,19 +113,13 @@ def test_a_slow_phase_is_found_and_amplitudes_stay(sample):
     obj, measurement = sample
     plane, likelihood = likelihood_of(measurement)
     truth, flat = flattened(plane, obj)
-    values: list[float] = []
-    changed = with_slow_phases(plane, likelihood, flat, values.append)
+    changed = with_slow_phases(plane, likelihood, flat)
     found = changed.object
     lit = plane.relative_illumination > 0.2
     before, after = ((each * truth.conj())[lit] for each in (flat, found))
     spread = [float((each * each.sum().conj()).angle().std()) for each in (before, after)]
     assert spread[1] < 0.2 * spread[0]
     torch.testing.assert_close(found.abs(), flat.abs())
-    assert values == sorted(values, reverse=True)
-    assert len(values) <= SLOW_PHASE_STEPS
-    background = likelihood.fitted_background(flat)
-    number = SlowPhases(plane).number
-    assert changed.gain * number == pytest.approx(likelihood.misfit(flat, background)[0] - values[-1], rel=1e-6)
     assert changed.gain > 10 * LEAST_GAIN
 
 
@@ -176,16 +170,30 @@ def test_what_is_not_expected_is_not_found(sample, monkeypatch):
     assert changed.gain < LEAST_GAIN
 
 
-@pytest.mark.parametrize("photons", [100, 1e3])
-def test_an_object_that_has_them_gains_nothing(sample, photons):
-    """What is left is the noise of the counts, of which expectations leave half a nat for each cosine at most."""
+@pytest.mark.parametrize("photons", [1e3, 1e6, 1e9])
+def test_the_gain_is_that_of_the_object_however_rates_are_rounded(sample, photons):
+    """With many photons no step decreases the objective in the end: then the search is given up."""
     obj, _ = sample
     plane, likelihood = likelihood_of(measure(obj, soft_probe(64), 60, photons))
     truth, _ = flattened(plane, obj)
-    evaluated: list[float] = []
-    changed = with_slow_phases(plane, likelihood, truth, evaluated.append)
-    assert 0 <= changed.gain < 0.5
-    assert len(evaluated) < 12, "rounding does not keep it searching"
+    background, slow, evaluated = likelihood.fitted_background(truth), SlowPhases(plane), []
+
+    class Counting:
+        def fitted_background(self, obj: torch.Tensor) -> torch.Tensor:
+            return likelihood.fitted_background(obj)
+
+        def misfit(self, obj: torch.Tensor, background: torch.Tensor) -> tuple[float, torch.Tensor]:
+            evaluated.append(likelihood.misfit(obj, background))
+            return evaluated[-1]
+
+    changed = with_slow_phases(plane, Counting(), truth)
+    phase = (changed.object * truth.conj()).angle().double()
+    basis = torch.stack([slow.phase(unit).double().ravel() for unit in np.eye(slow.number)], dim=1)
+    values = torch.linalg.lstsq(basis, phase.ravel()[:, None]).solution[:, 0]
+    decrease = evaluated[0][0] - likelihood.misfit(changed.object, background)[0] - 0.5 * float(values @ values)
+    assert changed.gain * slow.number == pytest.approx(decrease, rel=0.02, abs=1e-6 * evaluated[0][0])
+    assert changed.gain >= 0
+    assert len(evaluated) <= 25
 
 
 # -- in the two methods -----------------------------------------------------------------------------------------------
@@ -201,9 +209,7 @@ def test_tv_ml_has_smaller_errors_with_them_and_the_same_amplitudes(sample, tmp_
     assert found.level == without.level
     assert "; slow phases are added: they improve the objective by" in found.stop_reason
     assert "slow phases" not in without.stop_reason
-    assert replace(settings, slow_phases=True).most_steps == settings.most_steps + SLOW_PHASE_STEPS
-    np.testing.assert_array_equal(found.loss[: len(without.loss)], without.loss)
-    assert len(without.loss) < len(found.loss) <= len(without.loss) + SLOW_PHASE_STEPS
+    np.testing.assert_array_equal(found.loss, without.loss)
     np.testing.assert_allclose(np.abs(found.object), np.abs(without.object), rtol=1e-5)
     assert phase_error(found.object, obj) < 0.8 * phase_error(without.object, obj)
 
