@@ -105,7 +105,7 @@ def network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Setti
         # By its content, so that another version of the network in the package makes results stale.
         shown: dict[str, Any] = {"pretrained": sha256_file(bundle_file(GENERAL))} if _sees_pretrained(network) else {}
         if isinstance(network, UnrolledSettings) and network.start == "slow_phases":
-            shown["least_gain_of_slow_phases"] = LEAST_GAIN
+            shown["pinn_least_gain_of_slow_phases"] = LEAST_GAIN
         return {
             "arm": key.method,
             "gridsize": key.gridsize,
@@ -137,7 +137,7 @@ def iterative_settings(section: str, **fixed: Any) -> Settings:
 
 def tv_ml_settings(design: StudyDesign, key: _Key) -> dict[str, Any]:
     """Of regularised maximum likelihood, with what decides whether slow phases are added."""
-    slow_phases = {"least_gain_of_slow_phases": LEAST_GAIN} if design.tv_ml.slow_phases else {}
+    slow_phases = {"tv_ml_least_gain_of_slow_phases": LEAST_GAIN} if design.tv_ml.slow_phases else {}
     return iterative_settings("tv_ml")(design, key) | slow_phases
 
 
