@@ -119,9 +119,26 @@ def test_named_seeds_are_the_repeats_of_the_same_number_and_change_no_other():
     assert named.repeat_seeds(2) == dataclasses.replace(design, repeats=7).repeat_seeds(7)
 
 
+def record(store, design, parameters):
+    """Results of a design whose records hold these parameters, by key."""
+    layout = active_layout(store)
+    for key, recorded in parameters.items():
+        with store.build(
+            layout,
+            key,
+            inputs=expected(store, layout, design, key).inputs,
+            parameters=recorded,
+            design_sha256=design.sha256(),
+            code_version=stages.code_version(key),
+            seeds={},
+        ) as build:
+            build.write_bytes(layout.folder_of(key) / "result.npz", b"numbers")
+            build.succeed({})
+
+
 def test_results_from_before_slow_phases_are_those_of_a_design_without_them(built):
     """Records of then do not name the settings, whose defaults have changed since."""
-    store, layout = built.store, active_layout(built.store)
+    store = built.store
     unrolled, tv_ml = built.design.pinn, built.design.tv_ml
     without = dataclasses.replace(
         built.design,
@@ -131,18 +148,7 @@ def test_results_from_before_slow_phases_are_those_of_a_design_without_them(buil
     solved = StageKey("reconstruction", Half(1000, "dense", "test"), "tv_ml")
     older = {key: stages.parameters(without, key) for key in (TRAINING, solved)}
     del older[TRAINING]["pinn"]["start"], older[solved]["tv_ml"]["slow_phases"]
-    for key, parameters in older.items():
-        with store.build(
-            layout,
-            key,
-            inputs=expected(store, layout, without, key).inputs,
-            parameters=parameters,
-            design_sha256=without.sha256(),
-            code_version=stages.code_version(key),
-            seeds={},
-        ) as build:
-            build.write_bytes(layout.folder_of(key) / "result.npz", b"numbers")
-            build.succeed({})
+    record(store, without, older)
     for design, state in ((without, "fresh"), (built.design, "stale")):
         states = study_states(store, design)
         assert [states[key].name for key in older] == [state, state]
@@ -150,23 +156,12 @@ def test_results_from_before_slow_phases_are_those_of_a_design_without_them(buil
 
 def test_results_of_an_older_version_stay_fresh(built):
     """It recorded the settings of both networks, and of LSQML one under another name and one that changes nothing."""
-    design, store, layout = built.design, built.store, active_layout(built.store)
+    design, store = built.design, built.store
     solved = StageKey("reconstruction", Half(1000, "dense", "test"), "lsqml")
     older = {key: stages.parameters(design, key) for key in (TRAINING, solved)}
     older[TRAINING]["pinn"] |= {k: v for k, v in CnnSettings().parameters().items() if k not in older[TRAINING]["pinn"]}
     older[solved]["lsqml"] |= {"windows": older[solved]["lsqml"].pop("subpixel"), "fast_shift": True, "engine": "lsqml"}
-    for key, parameters in older.items():
-        with store.build(
-            layout,
-            key,
-            inputs=expected(store, layout, design, key).inputs,
-            parameters=parameters,
-            design_sha256=design.sha256(),
-            code_version=stages.code_version(key),
-            seeds={},
-        ) as build:
-            build.write_bytes(layout.folder_of(key) / "result.npz", b"numbers")
-            build.succeed({})
+    record(store, design, older)
 
     def names(design):
         states = study_states(store, design)
