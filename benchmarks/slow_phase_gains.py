@@ -1,10 +1,10 @@
 """When slow phases are worth adding: what they gain by all counts, beside what they do to the error.
 
-For every cell of the tuning objects and every seed the object of ``tv_ml`` with the weight that its counts choose, and
-the same with slow phases added whatever they gain; the truth tells which is better. No object of a study is used.
+For every spaced cell of the tuning objects and every seed the object of ``tv_ml`` with the weight that its counts
+choose, and the same with slow phases added whatever they gain; the truth tells which is better. No object of a study
+is used.
 
-Usage: OMP_NUM_THREADS=1 python benchmarks/slow_phase_gains.py [--objects tune_slow ...] [--cells VIEW:DOSE ...]
-       [--seeds 1 2 3] [--csv FILE]
+Usage: OMP_NUM_THREADS=1 python benchmarks/slow_phase_gains.py [--objects tune_slow ...] [--seeds 1 2 3] [--csv FILE]
 """
 
 import argparse
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from cells import cell_of, design_of, errors, repeat_of, silent
-from slow_phase_tables import PICTURES, TUNING
+from objects import TUNING
+from slow_phase_tables import TUNING_CELLS
 from table_rows import RESULTS
 
 from fly64_assets.engines.execution import Execution, torch_settings
@@ -55,22 +56,18 @@ def row_of(name: str, view: str, dose: int, seed: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", nargs="+", default=list(TUNING))
-    parser.add_argument("--cells", nargs="+", help="default: the spaced views, sparse of pictures alone")
+    parser.add_argument("--objects", nargs="+", choices=TUNING, default=list(TUNING))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--csv", type=Path, default=RESULTS / "slow_phase_gains.csv")
     options = parser.parse_args()
     with options.csv.open("w", newline="") as file, torch_settings(Execution()), torch.no_grad():
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for name in options.objects:
-            views = ("dense", "sparse") if name in PICTURES else ("dense",)
-            cells = options.cells or [f"{view}:{dose}" for view in views for dose in (1_000, 10_000, 100_000)]
-            for cell, seed in itertools.product(cells, options.seeds):
-                view, _, dose = cell.partition(":")
-                writer.writerow(row := row_of(name, view, int(float(dose)), seed))
-                file.flush()
-                print(*row.values(), flush=True)
+        cells = [cell for cell in TUNING_CELLS if cell[0] in options.objects and cell[1] != "baseline"]
+        for cell, seed in itertools.product(cells, options.seeds):
+            writer.writerow(row := row_of(*cell, seed))
+            file.flush()
+            print(*row.values(), flush=True)
 
 
 if __name__ == "__main__":

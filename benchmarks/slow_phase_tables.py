@@ -2,18 +2,14 @@
 
 import statistics
 
-from table_rows import CONTEST_CELLS, NETWORK, TITLES, VIEWS, BySeed, Cell, Contest, one, rows_of, shown, table
+from objects import PICTURES, TUNING
+from table_rows import CONTEST_CELLS, DOSES, NETWORK, TITLES, VIEWS, BySeed, Cell, Contest, one, rows_of, shown, table
 
 METHODS = ("tv_ml", NETWORK)
-TUNING = ("tune_slow", "tune_particles", "tune_texture", "coins_grass", "moon_coffee")
-PICTURES = ("coins_grass", "moon_coffee")
-"""Tuning objects with three views."""
 TUNING_CELLS = tuple(
-    (name, view, dose)
-    for name in TUNING
-    for view in (VIEWS if name in PICTURES else ("dense",))
-    for dose in (1_000, 10_000, 100_000)
+    (name, view, dose) for name in TUNING for view in (VIEWS if name in PICTURES else ("dense",)) for dose in DOSES
 )
+"""Cells of the tuning objects; those made of pictures have three views."""
 
 
 def slow_phases(contest: Contest) -> str:

@@ -30,8 +30,6 @@ WARM_UP_STEPS: Final = 50
 """Steps over which the learning rate rises."""
 LEAST_RATE: Final = 0.02
 """Last learning rate, relative to the largest."""
-SLOW_PHASE_STEPS: Final = 40
-"""Most likelihood steps over all frames that find the slow phases of an object."""
 LEAST_GAIN: Final = 0.11
 """Gain per cosine above which slow phases are added [nats]. Chosen for ``tv_ml`` on tuning objects: with more, slow
 phases make errors smaller or change them little; with less, they often follow noise or details that are missing."""

@@ -17,11 +17,10 @@ from fly64_assets.tv_ml.settings import TvMlSettings
 
 def request(measurement, folder):
     folder.mkdir()
-    settings = TvMlSettings(levels=(0.6, 0.3), steps=6)
     return {
         "measurement": str(measurement),
         "output_folder": str(folder),
-        "settings": json.loads(json.dumps(settings.parameters())),
+        "settings": json.loads(json.dumps(TvMlSettings(levels=(0.6, 0.3), steps=6).parameters())),
         "seed": 123,
         "execution": Execution().to_dict(),
         "metadata": {"dose": 10000, "view": "dense", "split": "test"},

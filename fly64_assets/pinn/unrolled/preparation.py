@@ -26,12 +26,12 @@ from fly64_assets.physics.scan import evenly_spread
 from fly64_assets.pinn.pretrained.files import general_network
 from fly64_assets.pinn.pretrained.network import PretrainedNetwork
 from fly64_assets.pinn.ranks import Ranks
-from fly64_assets.pinn.settings import FEWEST_HELD_OUT, LEAST_GAIN, UnrolledSettings
+from fly64_assets.pinn.settings import FEWEST_HELD_OUT, UnrolledSettings
 from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
-from fly64_assets.pinn.unrolled.slow_phases import verdict, with_slow_phases
+from fly64_assets.pinn.unrolled.slow_phases import verdict, with_slow_phases, worth_adding
 from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts, further_objects
 
 VALIDATION: Final = 0
@@ -83,7 +83,7 @@ class TrainingData:
     @property
     def slow_phases(self) -> bool:
         """Whether slow phases are added to the likelihood's object."""
-        return self.gain_of_slow_phases is not None and self.gain_of_slow_phases > LEAST_GAIN
+        return self.gain_of_slow_phases is not None and worth_adding(self.gain_of_slow_phases)
 
     @property
     def corrects_pretrained(self) -> bool:
@@ -158,7 +158,7 @@ def prepare(
         changed = with_slow_phases(plane, of_first_fold, first[start_level])
         found = torch.tensor(changed.gain * splits / (splits - 2), device=plane.device)
         gain = float(ranks.share(0, [found] if ranks.owns(0) else [])[0])  # one decision for all processes
-        slow = gain > LEAST_GAIN
+        slow = worth_adding(gain)
         notify(verdict(gain))
     del minimised, of_first_fold  # and the counts that it keeps
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 
 from fly64_assets.errors import EngineError
-from fly64_assets.pinn.settings import LEAST_GAIN, SLOW_PHASE_STEPS
+from fly64_assets.pinn.settings import LEAST_GAIN
 from fly64_assets.pinn.unrolled.network import LEAST_ILLUMINATION
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
@@ -35,7 +35,8 @@ SHORTEST: Final = 64
 PER_OCTAVE: Final = 0.06
 """Root mean square that is expected of the slow phases between a wavelength and its double [rad]; chosen on tuning
 objects, like :data:`SHORTEST`."""
-
+MOST_STEPS: Final = 40
+"""Steps of the minimisation, at most."""
 LEAST_DECREASE: Final = 0.03
 """Decrease of the objective in one step [nats] below which the minimisation ends."""
 LINE_SEARCH: Final = 6
@@ -141,7 +142,7 @@ def with_slow_phases(plane: ObjectPlane, likelihood: RegularisedLikelihood, obj:
     start = np.zeros(slow.number)
     found = minimize(
         function, start, method="L-BFGS-B", jac=True, callback=report,
-        options={"maxiter": SLOW_PHASE_STEPS, "maxls": LINE_SEARCH, "ftol": 0.0, "gtol": 1e-2},
+        options={"maxiter": MOST_STEPS, "maxls": LINE_SEARCH, "ftol": 0.0, "gtol": 1e-2},
     )  # fmt: skip
     # Where no step decreases it any more, ``found.fun`` may be that of a step that was not taken.
     gain = (passed[0] - passed[-1]) / slow.number
@@ -150,9 +151,14 @@ def with_slow_phases(plane: ObjectPlane, likelihood: RegularisedLikelihood, obj:
     return Changed(changed(found.x), gain)
 
 
-def verdict(gain: float, least: float = LEAST_GAIN) -> str:
-    """What a gain per cosine means for slow phases, for humans."""
+def worth_adding(gain: float) -> bool:
+    """Whether a gain per cosine [nats] is one with which slow phases are added."""
+    return gain > LEAST_GAIN
+
+
+def verdict(gain: float) -> str:
+    """What a gain per cosine [nats] means for slow phases, for humans."""
     if gain == 0:
-        return "no slow phases are added: the field is too small for any, or the counts do not ask for any"
-    what = "slow phases are added" if gain > least else "no slow phases are added"
-    return f"{what}: they improve the objective by {gain:.4g} nats per cosine (limit {least:.4g})"
+        return "no slow phases are added: the field is too small for any, or none improves the objective"
+    what = "slow phases are added" if worth_adding(gain) else "no slow phases are added"
+    return f"{what}: they improve the objective by {gain:.4g} nats per cosine (limit {LEAST_GAIN:g})"
