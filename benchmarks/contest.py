@@ -41,9 +41,9 @@ from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.pretrained.files import general_network
 from fly64_assets.pinn.pretrained.inference import reconstruct as apply_pretrained
 from fly64_assets.pinn.pretrained.pretrained_spec import GENERAL, bundle_file
-from fly64_assets.pinn.settings import LEAST_GAIN
+from fly64_assets.pinn.settings import LEAST_FRAMES_PER_COSINE, LEAST_GAIN, LEAST_GAIN_OF_PRETRAINED
 from fly64_assets.pinn.training import train
-from fly64_assets.pinn.unrolled.slow_phases import verdict
+from fly64_assets.pinn.unrolled.preparation import RULES, verdicts
 from fly64_assets.store.hashing import json_sha256, sha256_file
 from fly64_assets.study.design import StudyDesign
 from fly64_assets.study.table import STAGES
@@ -93,17 +93,19 @@ def pinn(cell: Cell, design: StudyDesign, seed: int, execution: Execution) -> Re
         seconds = time.process_time() - begin
         bundle = Bundle({}, {"network": trained.spec.to_dict()}, trained.weights, trained.history)
         obj = reconstruct(bundle, cell.test, execution.accelerator, scratch, silent).object
-    gain = trained.facts.get("gain_of_slow_phases")
-    slow_phases = "" if gain is None else verdict(gain)
-    reason = "; ".join(text for text in (trained.stop_reason, trained.finding, slow_phases) if text)
+    slow_phases = verdicts(trained.facts.get("gains_of_slow_phases", {}))
+    reason = "; ".join(text for text in (trained.stop_reason, trained.finding, *slow_phases) if text)
     return Result(obj, seconds, epochs=len(trained.history), stop_reason=reason)
 
 
-def pretrained(cell: Cell, _design: StudyDesign, _seed: int, execution: Execution) -> Result:
-    network = loaded_once()
+def pretrained(cell: Cell, design: StudyDesign, _seed: int, execution: Execution) -> Result:
+    network, slow_phases = loaded_once(), design.pretrained.slow_phases
     with torch_settings(execution):
-        found = apply_pretrained(network, cell.test, execution.accelerator)
-    return Result(found.object, epochs=len(network.steps), stop_reason="trained before, on other scans")
+        found = apply_pretrained(network, cell.test, execution.accelerator, slow_phases=slow_phases)
+    reason = "trained before, on other scans"
+    if (gain := found.gain_of_slow_phases) is not None:
+        reason += f"; {RULES['pretrained'].verdict(gain)}"
+    return Result(found.object, epochs=len(network.steps), stop_reason=reason)
 
 
 loaded_once = lru_cache(maxsize=1)(general_network)
@@ -126,7 +128,10 @@ def from_the_pretrained(design: StudyDesign) -> StudyDesign:
 
 def without_slow_phases(design: StudyDesign) -> StudyDesign:
     return replace(
-        design, tv_ml=replace(design.tv_ml, slow_phases=False), pinn=replace(design.pinn, start="likelihood")
+        design,
+        tv_ml=replace(design.tv_ml, slow_phases=False),
+        pinn=replace(design.pinn, start="likelihood"),
+        pretrained=replace(design.pretrained, slow_phases=False),
     )
 
 
@@ -139,7 +144,8 @@ METHODS: dict[str, tuple[Method, str]] = {
     "pinn_pretrained": (pinn, "pinn"),
     "pinn_without_slow_phases": (pinn, "pinn"),
     "tv_ml_without_slow_phases": (tv_ml, "tv_ml"),
-    "pretrained": (pretrained, ""),
+    "pretrained": (pretrained, "pretrained"),
+    "pretrained_without_slow_phases": (pretrained, "pretrained"),
 }
 """How a method is computed, and its name in a study."""
 
@@ -175,20 +181,23 @@ class Task:
             "pinn_pretrained": from_the_pretrained,
             "pinn_without_slow_phases": without_slow_phases,
             "tv_ml_without_slow_phases": without_slow_phases,
+            "pretrained_without_slow_phases": without_slow_phases,
         }
         return changed.get(self.method, lambda same: same)(design)
 
     def settings(self) -> str:
         """Hash of everything but the cell that the method's object depends on."""
         method = METHODS[self.method][1]
-        if self.method == "pretrained":
-            return sha256_file(bundle_file(GENERAL))[:8]
         if not method:
             return ""
         versions = {name: stage.code_version for name, stage in STAGES.items() if stage.method == method}
         settings = getattr(self.design(), method).parameters()
-        slow_phases = settings.get("slow_phases") or settings.get("start") == "slow_phases"
-        return json_sha256([settings, versions, *([LEAST_GAIN] if slow_phases else [])])[:8]
+        limits: list[object] = []
+        if settings.get("slow_phases") or settings.get("start") in ("slow_phases", "pretrained"):
+            limits = [LEAST_GAIN]
+        if "pretrained" in (method, settings.get("start")):
+            limits += [LEAST_GAIN_OF_PRETRAINED, LEAST_FRAMES_PER_COSINE, sha256_file(bundle_file(GENERAL))]
+        return json_sha256([settings, versions, *limits])[:8]
 
     def key(self) -> tuple[str, ...]:
         """What the row is known by in the file."""

@@ -8,6 +8,8 @@ from table_rows import DOSES, ITERATIVE, NETWORK, BySeed, Cell, Contest, first, 
 
 PRETRAINED, STARTED = "pretrained", "pinn_pretrained"
 SECONDS = "reconstruction_cpu_s"
+PARTS = ("part_by_counts", "part_by_truth")
+"""Columns of combinations.csv that are no errors."""
 
 
 def pretrained(contest: Contest) -> str:
@@ -137,16 +139,18 @@ def geometric(values: Iterable[float]) -> float:
 
 
 def combinations(_contest: Contest) -> str:
-    """Geometric mean of the errors of each combination over the likelihood's, by dose; the last one knows the truth."""
+    """Geometric means of the errors over the likelihood's by dose, and means of the parts of the pretrained object."""
     rows = rows_of("combinations.csv")
-    names = [name for name in (rows[0] if rows else {}) if name not in ("object", "view", "dose")]
+    names = [name for name in (rows[0] if rows else {}) if name not in ("object", "view", "dose", "seed", *PARTS)]
     lines = []
     for dose in dict.fromkeys(row["dose"] for row in rows):
-        errors = [[float(row[name]) for name in names] for row in rows if row["dose"] == dose]
-        ratios = [[value / own[0] for value in (*own, min(own))] for own in errors]
+        own = [row for row in rows if row["dose"] == dose]
+        ratios = ([float(row[name]) / float(row[names[0]]) for name in names] for row in own)
         means = (math.exp(statistics.mean(map(math.log, column))) for column in zip(*ratios, strict=True))
-        lines.append([f"{int(dose):,}", f"{len(errors)}", *(f"{mean:.2f}" for mean in means)])
-    return table(["photons / frame", "cells", *names, "smallest error, chosen by the truth"], lines)
+        parts = (statistics.mean(float(row[part]) for row in own) for part in PARTS)
+        numbers = (f"{number:.2f}" for number in (*means, *parts))
+        lines.append([f"{int(dose):,}", f"{len(own)}", *numbers])
+    return table(["photons / frame", "rows", *names, "mean part by counts", "by the truth"], lines)
 
 
 def pretrained_findings(contest: Contest) -> str:

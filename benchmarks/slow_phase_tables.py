@@ -6,6 +6,7 @@ from objects import PICTURES, TUNING
 from table_rows import CONTEST_CELLS, DOSES, NETWORK, TITLES, VIEWS, BySeed, Cell, Contest, one, rows_of, shown, table
 
 METHODS = ("tv_ml", NETWORK)
+PLACE = ("method", "object", "view", "dose", "frames_per_cosine")
 TUNING_CELLS = tuple(
     (name, view, dose) for name in TUNING for view in (VIEWS if name in PICTURES else ("dense",)) for dose in DOSES
 )
@@ -54,13 +55,15 @@ def gains(_contest: Contest) -> str:
     """By cell of the tuning objects: the least and largest gain of all seeds, and the ratio of the errors."""
     lines = []
     rows = rows_of("slow_phase_gains.csv")
-    for name, view, dose in dict.fromkeys((row["object"], row["view"], row["dose"]) for row in rows):
-        own = [row for row in rows if (row["object"], row["view"], row["dose"]) == (name, view, dose)]
+    for place in dict.fromkeys(tuple(row[name] for name in PLACE) for row in rows):
+        own = [row for row in rows if tuple(row[name] for name in PLACE) == place]
         gained = sorted(float(row["gain_per_cosine"]) for row in own)
         ratios = sorted(float(row["phase_rmse_added"]) / float(row["phase_rmse"]) for row in own)
         spans = (f"{values[0]:.2f} to {values[-1]:.2f}" for values in (gained, ratios))
-        lines.append([name, view, f"{int(dose):,}", *spans])
-    return table(["object", "view", "photons / frame", "gain per cosine [nats]", "error with / without"], lines)
+        method, name, view, dose, frames = place
+        lines.append([f"`{method}`", name, view, f"{int(dose):,}", frames, *spans])
+    columns = ("method", "object", "view", "photons / frame", "frames per cosine")
+    return table([*columns, "gain per cosine [nats]", "error with / without"], lines)
 
 
 def _with(contest: Contest, beside: Contest, cell: Cell, method: str) -> BySeed:

@@ -147,8 +147,10 @@ def _pretrained(
     bundle = read_pretrained(settings.network)
     outside = [sentence for sentence, _ in Applicability.of(bundle, settings.network).findings(measurement)]
     with torch_settings(execution):
-        found = apply_network(network_of(bundle, settings.network), measurement, execution.accelerator)
-    return Reconstruction(found.object, found.coverage, measurement.probe, {"outside_of_training": outside})
+        network = network_of(bundle, settings.network)
+        found = apply_network(network, measurement, execution.accelerator, slow_phases=settings.slow_phases)
+    facts = {"outside_of_training": outside, "gain_of_slow_phases": found.gain_of_slow_phases}
+    return Reconstruction(found.object, found.coverage, measurement.probe, facts)
 
 
 METHODS: Final[Mapping[str, tuple[type[Any], Callable[..., Reconstruction]]]] = {

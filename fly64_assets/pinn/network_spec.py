@@ -20,9 +20,9 @@ class NetworkSpec:
     Fields of the other architecture have their defaults. ``levels`` are decreasing TV weights; ``base`` is the index of
     the one whose object ``unrolled`` corrects (``start_level`` elsewhere; bundles keep the name); ``pretrained``
     describes the network that is trained once whose object ``unrolled`` is shown too (None: it is not), and
-    ``corrects_pretrained`` says whether that object is the one to correct; ``slow_phases`` says whether slow phases are
-    added to the object to correct; ``cnn`` is given ``input_scale`` times the stored amplitude, in the unit in which it
-    is stored (:meth:`in_unit`).
+    ``pretrained_part`` is its part in the object to correct, a mean of both; ``slow_phases`` says whether slow phases
+    are added to the likelihood's object, ``pretrained_slow_phases`` whether to that one; ``cnn`` is given
+    ``input_scale`` times the stored amplitude, in the unit in which it is stored (:meth:`in_unit`).
     """
 
     architecture: str
@@ -33,8 +33,9 @@ class NetworkSpec:
     level_iterations: int = 0
     base: int = 0
     pretrained: Mapping[str, Any] | None = None
-    corrects_pretrained: bool = False
+    pretrained_part: float = 0.0
     slow_phases: bool = False
+    pretrained_slow_phases: bool = False
     n_filters_scale: int = CnnSettings.n_filters_scale
     amplitude_max: float = CnnSettings.amplitude_max
     input_scale: float = 1.0
@@ -60,7 +61,7 @@ class NetworkSpec:
         document = asdict(self) | {"levels": list(self.levels)}
         if self.pretrained is None:
             # As in bundles of versions without them.
-            del document["pretrained"], document["corrects_pretrained"]
+            del document["pretrained"], document["pretrained_part"], document["pretrained_slow_phases"]
         if not self.slow_phases:
             del document["slow_phases"]
         return document
@@ -70,6 +71,8 @@ class NetworkSpec:
         """Inverse of :meth:`to_dict`. Raises KeyError or TypeError where fields are missing, unknown or wrong."""
         if not isinstance(document.get("slow_phases", False), bool):
             raise TypeError("slow_phases is no longer a choice of a weight: the network must be trained again")
+        if document.get("pretrained") is not None and "pretrained_part" not in document:
+            raise TypeError("the start is a mean of two objects now, no longer one of them: train the network again")
         return cls(**{**document, "levels": tuple(document["levels"])})
 
 

@@ -33,6 +33,12 @@ LEAST_RATE: Final = 0.02
 LEAST_GAIN: Final = 0.11
 """Gain per cosine above which slow phases are added [nats]. Chosen for ``tv_ml`` on tuning objects: with more, slow
 phases make errors smaller or change them little; with less, they often follow noise or details that are missing."""
+LEAST_GAIN_OF_PRETRAINED: Final = 0.25
+"""The same for the object of a network that is trained once, which leaves more of the details to be found; likewise
+chosen on tuning objects."""
+LEAST_FRAMES_PER_COSINE: Final = 1.0
+"""Frames for each cosine with fewer of which such an object gets no slow phases: each frame's missing details would
+bend them."""
 
 
 def relative_rate(step: int, steps: int) -> float:
@@ -92,9 +98,8 @@ class UnrolledSettings(PinnSettings):
     start: Literal["likelihood", "slow_phases", "pretrained"] = "slow_phases"
     """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
     the same with slowly varying phases added, which total variation holds back, where the counts become more likely
-    by more than 0.11 nats for each of their cosines.
-    `pretrained`: the network also sees the object of `general`, the network in the package that is trained once, and
-    corrects it instead of the likelihood's object where the counts kept aside prefer it."""
+    by more than 0.11 nats for each of their cosines. `pretrained`: a mean of that and of the object of `general`, the
+    network in the package that is trained once, with the parts that predict counts kept aside best."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
     )  # fmt: skip

@@ -6,12 +6,19 @@ Does not belong here: the stages themselves (``study.table``), what is on disk (
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from fly64_assets.physics.overlap import BASELINE
 from fly64_assets.physics.scan import JUDGED_SPLIT
 from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
-from fly64_assets.pinn.settings import LEAST_GAIN, CnnSettings, PinnSettings, UnrolledSettings
+from fly64_assets.pinn.settings import (
+    LEAST_FRAMES_PER_COSINE,
+    LEAST_GAIN,
+    LEAST_GAIN_OF_PRETRAINED,
+    CnnSettings,
+    PinnSettings,
+    UnrolledSettings,
+)
 from fly64_assets.simulation.recipe import BaseRecipe
 from fly64_assets.store.hashing import sha256_file
 from fly64_assets.store.keys import Coordinates, StageKey
@@ -21,6 +28,12 @@ from fly64_assets.study.documents import plain
 _Key = StageKey[Coordinates]
 Settings = Callable[[StudyDesign, _Key], dict[str, Any]]
 """Exactly the values of a design on which a stage depends, those of its inputs not repeated."""
+
+_LIMITS_OF_PRETRAINED: Final = {
+    "pretrained_least_gain_of_slow_phases": LEAST_GAIN_OF_PRETRAINED,
+    "pretrained_least_frames_per_cosine": LEAST_FRAMES_PER_COSINE,
+}
+"""What decides whether slow phases are added to the object of the network that is trained once."""
 
 
 def base_settings(design: StudyDesign, _key: _Key) -> dict[str, Any]:
@@ -103,9 +116,11 @@ def network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Setti
         network = network_of(design)
         groups = isinstance(network, CnnSettings) and key.gridsize > 1
         # By its content, so that another version of the network in the package makes results stale.
-        shown: dict[str, Any] = {"pretrained": sha256_file(bundle_file(GENERAL))} if _sees_pretrained(network) else {}
-        if isinstance(network, UnrolledSettings) and network.start == "slow_phases":
+        shown: dict[str, Any] = {}
+        if isinstance(network, UnrolledSettings) and network.start != "likelihood":
             shown["pinn_least_gain_of_slow_phases"] = LEAST_GAIN
+            if network.start == "pretrained":
+                shown |= {"pretrained": sha256_file(bundle_file(GENERAL)), **_LIMITS_OF_PRETRAINED}
         return {
             "arm": key.method,
             "gridsize": key.gridsize,
@@ -118,10 +133,6 @@ def network_settings(network_of: Callable[[StudyDesign], PinnSettings]) -> Setti
         }
 
     return settings
-
-
-def _sees_pretrained(network: PinnSettings) -> bool:
-    return isinstance(network, UnrolledSettings) and network.start == "pretrained"
 
 
 def iterative_settings(section: str, **fixed: Any) -> Settings:
@@ -146,4 +157,5 @@ def pretrained_settings(design: StudyDesign, key: _Key) -> dict[str, Any]:
     document, path = design.pretrained.parameters(), design.pretrained.file(design.folder)
     if path.is_file():
         document["network"] = sha256_file(path)
-    return {"split": key.split, "pretrained": document, **pairs_settings(design, key.split)}
+    limits = _LIMITS_OF_PRETRAINED if design.pretrained.slow_phases else {}
+    return {"split": key.split, "pretrained": document, **limits, **pairs_settings(design, key.split)}

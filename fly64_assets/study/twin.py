@@ -20,7 +20,7 @@ from fly64_assets.errors import ArtifactError
 from fly64_assets.evaluation.report.twin import CellName, Side, twin_summary
 from fly64_assets.evaluation.scores.compare import DOCUMENT_VERSION
 from fly64_assets.measured.twin import SimulatedMeasurement, write_simulated_measurement
-from fly64_assets.pinn.pretrained.settings import PretrainedSettings
+from fly64_assets.pinn.pretrained.settings import GENERAL
 from fly64_assets.store.artifacts import ArtifactStore, State
 from fly64_assets.store.hashing import json_bytes, json_sha256
 from fly64_assets.store.keys import BASE, LONGEST_STUDY
@@ -105,8 +105,9 @@ def twin_design(design: StudyDesign, frames: Path) -> StudyDesign:
         )
     measured = replace(design.measured, calibrate=False, refine_positions=False)
     # A path from the study's design does not lead anywhere from the folder of the twin.
-    known = design.pretrained == PretrainedSettings()
-    network = design.pretrained if known else PretrainedSettings(str(design.pretrained.file(design.folder).resolve()))
+    network = design.pretrained
+    if network.network != GENERAL:
+        network = replace(network, network=str(network.file(design.folder).resolve()))
     return replace(
         design, name=name, measured=measured, pretrained=network, base=frames.name, folder=frames.parent, notes=()
     )

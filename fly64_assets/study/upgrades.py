@@ -15,7 +15,11 @@ from fly64_assets.pinn.settings import CnnSettings
 UPGRADES: Final = {"pinn": fly64_assets.pinn.settings.upgraded, "lsqml": fly64_assets.lsqml.settings.upgraded}
 """How a section of an older design, or of the parameters that an older record holds, is brought to today's names."""
 
-EARLIER: Final[Mapping[str, Mapping[str, object]]] = {"pinn": {"start": "likelihood"}, "tv_ml": {"slow_phases": False}}
+EARLIER: Final[Mapping[str, Mapping[str, object]]] = {
+    "pinn": {"start": "likelihood"},
+    "tv_ml": {"slow_phases": False},
+    "pretrained": {"slow_phases": False},
+}
 """Settings that older records do not hold, and what they were then; their defaults have changed since."""
 
 

@@ -313,7 +313,7 @@ OUTSIDE = {
         "total_variation": 10.5,
     },
     "tv_ml": {"levels": [0.1, 0.2], "steps": 0, "count_splits": 1, "patience": 0, "slow_phases": 1},
-    "pretrained": {"network": ""},
+    "pretrained": {"network": "", "slow_phases": 1},
 }
 
 

@@ -144,14 +144,18 @@ def test_results_from_before_slow_phases_are_those_of_a_design_without_them(buil
         built.design,
         pinn=dataclasses.replace(unrolled, start="likelihood"),
         tv_ml=dataclasses.replace(tv_ml, slow_phases=False),
+        pretrained=dataclasses.replace(built.design.pretrained, slow_phases=False),
     )
-    solved = StageKey("reconstruction", Half(1000, "dense", "test"), "tv_ml")
-    older = {key: stages.parameters(without, key) for key in (TRAINING, solved)}
-    del older[TRAINING]["pinn"]["start"], older[solved]["tv_ml"]["slow_phases"]
+    solved, learned = (
+        StageKey("reconstruction", Half(1000, "dense", "test"), method) for method in ("tv_ml", "pretrained")
+    )
+    older = {key: stages.parameters(without, key) for key in (TRAINING, solved, learned)}
+    del older[TRAINING]["pinn"]["start"]
+    del older[solved]["tv_ml"]["slow_phases"], older[learned]["pretrained"]["slow_phases"]
     record(store, without, older)
     for design, state in ((without, "fresh"), (built.design, "stale")):
         states = study_states(store, design)
-        assert [states[key].name for key in older] == [state, state]
+        assert [states[key].name for key in older] == [state] * 3
 
 
 def test_results_of_an_older_version_stay_fresh(built):

@@ -11,7 +11,7 @@ import yaml
 
 from fly64_assets.cli.console import Session, fail, json_option, pass_session, print_json
 from fly64_assets.cli.file_options import force_option, refuse_to_replace
-from fly64_assets.pinn.pretrained.settings import PretrainedSettings
+from fly64_assets.pinn.pretrained.settings import GENERAL
 from fly64_assets.store.atomic import write_atomically
 from fly64_assets.study.design import STUDIES_FOLDER, StudyDesign, shipped_designs
 from fly64_assets.study.fields import NAME_PATTERN
@@ -88,6 +88,6 @@ def design_init(session: Session, file: Path, force: bool) -> None:
 
 def _leaves_its_files(source: StudyDesign, file: Path) -> bool:
     """Whether a copy of the design would no longer find the base, the mask or the network that it names."""
-    network = None if source.pretrained == PretrainedSettings() else source.pretrained.file(source.folder)
+    network = None if source.pretrained.network == GENERAL else source.pretrained.file(source.folder)
     named = (source.base_path, source.mask_path, network)
     return any(path is not None for path in named) and source.folder != file.absolute().parent

@@ -30,11 +30,16 @@ accelerator_option = click.option(
 @click.argument("network")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--slow-phases/--no-slow-phases", default=True, show_default=True, help="Add slow phases where they are worth it."
+)
 @accelerator_option
 @click.option("--threads", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="CPU threads.")
 @strict_option
 @force_option
-def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, strict: bool, force: bool) -> None:
+def infer(
+    network: str, data: Path, new: Path, slow_phases: bool, accelerator: str, threads: int, strict: bool, force: bool
+) -> None:
     """Reconstruct a new scan by a network that was trained before.
 
     NETWORK is a file of `fly64 pretrain`, or the word general: the network in the package. DATA is a data set with
@@ -49,6 +54,7 @@ def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, s
     from fly64_assets.pinn.pretrained.inference import reconstruct
     from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, read_pretrained
     from fly64_assets.pinn.pretrained.settings import bundle_file
+    from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED
     from fly64_assets.resources.gpu import GpuResource
 
     refuse_to_replace([new], force, data, bundle_file(network))
@@ -63,16 +69,19 @@ def infer(network: str, data: Path, new: Path, accelerator: str, threads: int, s
         fail(f"{data}: outside of what {network} was trained for; use another method, or train one: `fly64 pretrain`")
     execution = GpuResource(accelerator=Accelerator(accelerator), threads=threads).execution()
     with torch_settings(execution):
-        found = reconstruct(trained, measurement, execution.accelerator)
+        found = reconstruct(trained, measurement, execution.accelerator, slow_phases=slow_phases)
     seconds = time.perf_counter() - began
     metadata = {
         "frames": found.frames,
         "network": bundle.params["network"],
+        "gain_of_slow_phases": found.gain_of_slow_phases,
         "outside_of_training": [sentence for sentence, _ in findings],
         "seconds": round(seconds, 3),
     }
     arrays = {OBJECT: found.object, "coverage": found.coverage, "_metadata": np.array(json.dumps(metadata))}
     write_atomically(new, lambda file: write_npz(file, arrays))
+    if found.gain_of_slow_phases is not None:
+        click.echo(OF_PRETRAINED.verdict(found.gain_of_slow_phases))
     click.echo(f"{new}: {found.frames} frames in {seconds:.2f} s, from reading the files on")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,15 +18,29 @@ from fly64_assets.pinn.pretrained.direction import returned_waves
 from fly64_assets.pinn.pretrained.network import PLANE_STEP, Illuminated, PretrainedNetwork
 from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
+from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood
+from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED, with_slow_phases
 
-Counts = Callable[[slice], torch.Tensor]
+
+@dataclass(frozen=True)
+class PretrainedReconstruction(Reconstruction):
+    """With the gain of slow phases per cosine [nats]; None where they were not asked for."""
+
+    gain_of_slow_phases: float | None
 
 
 @torch.no_grad()
 def reconstruct(
-    network: PretrainedNetwork, measurement: Measurement, device: str, losses: list[float] | None = None
-) -> Reconstruction:
-    """The object of all frames, on ``cpu`` or ``cuda``; ``losses`` as for :func:`estimate`.
+    network: PretrainedNetwork,
+    measurement: Measurement,
+    device: str,
+    *,
+    slow_phases: bool = True,
+    losses: list[float] | None = None,
+) -> PretrainedReconstruction:
+    """The object of all frames, on ``cpu`` or ``cuda``, with slow phases if they are asked for and worth adding.
+
+    ``losses`` as for :func:`estimate`.
 
     Raises
     ------
@@ -35,12 +49,19 @@ def reconstruct(
     """
     measurement = checked(measurement)
     plane = ObjectPlane(measurement, device)
-    counts = _counts(measurement, plane)
-    obj = plane.on_grid(estimate(network, plane, counts, measurement.intensity_scale, losses))
+    counts, scale = _counts(measurement, plane), measurement.intensity_scale
+    found, gain = estimate(network, plane, counts, scale, losses), None
+    if slow_phases and torch.view_as_real(found).isfinite().all():
+        likelihood = RegularisedLikelihood(plane, counts, scale)
+        changed = with_slow_phases(plane, likelihood, found, OF_PRETRAINED.least_frames_per_cosine)
+        gain = changed.gain
+        found = changed.object if OF_PRETRAINED.worth_adding(gain) else found
+    obj = plane.on_grid(found)
     if not np.isfinite(obj).all():
         raise EngineError("the network's object is not finite; the scan lies far outside of what it was trained for")
     coverage = plane.coverage()
-    return Reconstruction(np.where(coverage >= LEAST_COVERAGE, obj, 1), coverage, measurement.frames)
+    obj = np.where(coverage >= LEAST_COVERAGE, obj, 1)
+    return PretrainedReconstruction(obj, coverage, measurement.frames, gain)
 
 
 @torch.no_grad()

@@ -22,9 +22,10 @@ from fly64_assets.physics.measurement import Measurement
 from fly64_assets.physics.measurement_check import checked
 from fly64_assets.pinn.outputs import say
 from fly64_assets.pinn.pretrained.files import network_of
-from fly64_assets.pinn.pretrained.inference import reconstruct
+from fly64_assets.pinn.pretrained.inference import PretrainedReconstruction, reconstruct
 from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, read_pretrained
 from fly64_assets.pinn.results import Reconstruction
+from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED
 from fly64_assets.store.hashing import sha256_file
 
 ALGORITHM: Final = "PRETRAINED"
@@ -40,9 +41,9 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     Parameters
     ----------
     request : mapping
-        ``measurement`` and ``network`` (paths), ``output_folder``, ``settings`` (``network``: the SHA256 of that file),
-        ``execution``, ``metadata`` (recorded in the result). With ``pairs``, a seed, halves are reconstructed too
-        (:func:`fly64_assets.measured.pairs.reconstruct_pairs`).
+        ``measurement`` and ``network`` (paths), ``output_folder``, ``settings`` (``network``: the SHA256 of that file;
+        ``slow_phases``), ``execution``, ``metadata`` (recorded in the result). With ``pairs``, a seed, halves are
+        reconstructed too (:func:`fly64_assets.measured.pairs.reconstruct_pairs`).
     progress : callable
         Called when the object is there, with its loss.
 
@@ -72,9 +73,11 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     for sentence in outside:
         say(f"outside of the training: {sentence}")
 
-    def run(part: Measurement, losses: list[float] | None = None) -> Reconstruction:
+    slow_phases = bool(request["settings"]["slow_phases"])
+
+    def run(part: Measurement, losses: list[float] | None = None) -> PretrainedReconstruction:
         with torch_settings(execution):
-            return reconstruct(network, part, execution.accelerator, losses)
+            return reconstruct(network, part, execution.accelerator, slow_phases=slow_phases, losses=losses)
 
     losses: list[float] = []
     began = time.perf_counter()
@@ -82,15 +85,19 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
     seconds, steps = time.perf_counter() - began, len(losses) - 1
     progress(steps, steps, {"loss": losses[-1]})
     say(f"done: {steps} steps in {seconds:.1f} s")
+    gain, reason = result.gain_of_slow_phases, STOP_REASON
+    if gain is not None:
+        reason += f"; {OF_PRETRAINED.verdict(gain)}"
+        say(OF_PRETRAINED.verdict(gain))
     document = {
         **request["metadata"],
         "algorithm": ALGORITHM,
         "execution": execution.to_dict(),
-        "options": {"network": bundle.params["network"], "sha256": sha256},
+        "options": {"network": bundle.params["network"], "sha256": sha256, "slow_phases": slow_phases},
         "outside_of_training": outside,
         "epochs_run": steps,
         "kept_epoch": steps,
-        "stop_reason": STOP_REASON,
+        "stop_reason": reason,
         "versions": {name: version(name) for name in ("torch", "numpy")},
     }
     arrays: dict[str, NDArray[Any]] = {
@@ -113,7 +120,7 @@ def reconstruct_job(request: Mapping[str, Any], progress: Progress) -> dict[str,
         "num_epochs": steps,
         "epochs_run": steps,
         "kept_epoch": steps,
-        "stop_reason": STOP_REASON,
+        "stop_reason": reason,
         "final_loss": losses[-1],
         "frames": measurement.frames,
         "outside_of_training": outside,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import ConfigDict
 
-from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Rule, Text
+from fly64_assets.physics.quantities import NO_OTHER_FIELDS, Flag, Rule, Text
 
 GENERAL: Final = "general"
 """Name of the network that is part of the package."""
@@ -24,6 +24,9 @@ class PretrainedSettings:
 
     network: Annotated[Text, Rule("must be a path, or general", bool, {"minLength": 1})] = GENERAL
     """`general`, the network in the package, or a file of `fly64 pretrain`, relative to the design's file."""
+    slow_phases: Flag = True
+    """Whether slowly varying phases, which five steps do not find, are added where the counts become more likely by
+    more than 0.25 nats for each of their cosines, in scans of at least as many frames as there are cosines."""
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> PretrainedSettings:
@@ -32,7 +35,7 @@ class PretrainedSettings:
 
     def parameters(self) -> dict[str, Any]:
         """What a reconstruction depends on, in plain JSON types; the stage names the content instead of the file."""
-        return {"network": self.network}
+        return asdict(self)
 
     def file(self, folder: Path) -> Path:
         """Path of the network; ``folder`` is that of the design."""

@@ -16,7 +16,7 @@ from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.network import UnrolledNetwork
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import regularisation_path
-from fly64_assets.pinn.unrolled.starts import Starts, further_objects
+from fly64_assets.pinn.unrolled.starts import SlowPhasesOf, Starts, start_objects
 
 
 @torch.no_grad()
@@ -43,11 +43,9 @@ def reconstruct(
 
     scale, steps = measurement.intensity_scale, spec.level_iterations
     path = regularisation_path(plane, counts, scale, spec.levels, steps, progress)
-    further = further_objects(
-        plane, counts, scale, path[spec.base], slow_phases=spec.slow_phases, pretrained=network.pretrained
-    )
-    start = Starts.of(path, spec.base, plane.relative_illumination, further, slow_phases=spec.slow_phases)
-    given = start.network_input(plane.illumination, spec.corrects_pretrained)
+    slow_phases = SlowPhasesOf(spec.slow_phases, spec.pretrained_slow_phases)
+    found = start_objects(plane, counts, scale, path[spec.base], slow_phases, network.pretrained)
+    given = Starts(path, *found).network_input(plane.illumination, spec.pretrained_part)
     corrected = network.correct(given.channels, given.obj)
     obj = plane.on_grid(corrected)
     if not np.isfinite(obj).all():

@@ -11,7 +11,7 @@ nearly all that those knew of their fold's noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,8 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import SplitLikelihood
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood, regularisation_path, search
-from fly64_assets.pinn.unrolled.slow_phases import verdict, with_slow_phases, worth_adding
-from fly64_assets.pinn.unrolled.starts import NetworkInput, Starts, further_objects
+from fly64_assets.pinn.unrolled.slow_phases import OF_LIKELIHOOD, OF_PRETRAINED, with_slow_phases
+from fly64_assets.pinn.unrolled.starts import NetworkInput, SlowPhasesOf, Starts, pretrained_object, start_objects
 
 VALIDATION: Final = 0
 """The count split that is never learned from."""
@@ -44,6 +44,10 @@ WEAKER_LEVELS: Final = 2
 """Levels with a smaller TV weight than the best that are tried, and that the network is given."""
 WARM_PART: Final = 0.5
 """Steps of the paths that start from the first path's objects, relative to its own."""
+PARTS: Final = (0.0, 0.5, 1.0)
+"""Parts of the pretrained object, in a mean of it and the likelihood's, whose losses choose the part that is used."""
+RULES: Final = {"likelihood": OF_LIKELIHOOD, "pretrained": OF_PRETRAINED}
+"""When slow phases are worth adding, by the object that they may be added to."""
 _HELD_OUT, _DIVISION = range(2)
 """Streams of the training's seed; the tiles use the next."""
 
@@ -65,10 +69,14 @@ class TrainingData:
         Losses of the first fold by level.
     pretrained : PretrainedNetwork or None
         The network that is trained once, where its object is used too.
-    start_losses : dict of str to float
-        Losses of the first fold by the object that may be corrected: ``likelihood``, and ``pretrained`` if it is used.
-    gain_of_slow_phases : float or None
-        Their gain per cosine [nats], extrapolated to all counts; None where they were not asked for.
+    start_losses : list of float
+        Losses of the first fold by the object to correct, where the pretrained network is used: of means in which its
+        object has the parts :data:`PARTS`. Otherwise empty.
+    pretrained_part : float
+        The part with the least loss, by a parabola through them; 0 where the pretrained network is not used.
+    gains : dict of str to float
+        Gain of slow phases per cosine [nats], extrapolated to all counts, by the object that they may be added to:
+        ``likelihood``, and ``pretrained`` if it is used; empty where they were not asked for.
     """
 
     likelihood: SplitLikelihood
@@ -77,18 +85,14 @@ class TrainingData:
     start_level: int
     path_losses: list[float]
     pretrained: PretrainedNetwork | None
-    start_losses: dict[str, float]
-    gain_of_slow_phases: float | None
+    start_losses: list[float]
+    pretrained_part: float
+    gains: dict[str, float]
 
     @property
-    def slow_phases(self) -> bool:
-        """Whether slow phases are added to the likelihood's object."""
-        return self.gain_of_slow_phases is not None and worth_adding(self.gain_of_slow_phases)
-
-    @property
-    def corrects_pretrained(self) -> bool:
-        """Whether the object to correct is that of the network that is trained once."""
-        return min(self.start_losses, key=self.start_losses.__getitem__) == "pretrained"
+    def slow_phases(self) -> SlowPhasesOf:
+        """To which objects slow phases are added."""
+        return _worth_adding(self.gains)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -153,45 +157,97 @@ def prepare(
     notify(f"regularisation path 1 of {paths}: the TV weight {levels[start_level]:g} predicts best, of {len(losses)}")
     pretrained = general_network().to(plane.device) if settings.start == "pretrained" else None
 
-    gain, slow = None, False
-    if settings.start == "slow_phases":
-        changed = with_slow_phases(plane, of_first_fold, first[start_level])
-        found = torch.tensor(changed.gain * splits / (splits - 2), device=plane.device)
-        gain = float(ranks.share(0, [found] if ranks.owns(0) else [])[0])  # one decision for all processes
-        slow = worth_adding(gain)
-        notify(verdict(gain))
+    best, counted = first[start_level], without(VALIDATION, FIRST_FOLD)
+    tried = {"likelihood": best}
+    if pretrained is not None:
+        tried["pretrained"] = pretrained_object(pretrained, plane, *counted, best)
+    gains: dict[str, float] = {}
+    if settings.start != "likelihood":
+        tried, gains = _with_slow_phases(plane, of_first_fold, tried, 1.0 - 2.0 / splits, ranks)
+        for sentence in verdicts(gains):
+            notify(sentence)
     del minimised, of_first_fold  # and the counts that it keeps
+    slow_phases = _worth_adding(gains)
 
-    def further(path: list[torch.Tensor], *excluded: int) -> list[torch.Tensor]:
-        return further_objects(plane, *without(*excluded), path[start_level], slow_phases=slow, pretrained=pretrained)
-
-    def starts(objects: list[torch.Tensor]) -> Starts:
-        path, others = objects[: len(levels)], objects[len(levels) :]
-        return Starts.of(path, start_level, plane.relative_illumination, others, slow_phases=slow)
-
-    first_further = [changed.object] if slow else further(first, VALIDATION, FIRST_FOLD)
-    first_starts = starts([*first, *first_further])
-    start_losses = {"likelihood": losses[start_level]}
-    if first_starts.pretrained is not None:
-        both = {"likelihood": first_starts.likelihood, "pretrained": first_starts.pretrained}
-        start_losses = {name: predicted(obj) for name, obj in both.items()}
-        notify(", ".join(f"{name}: loss {loss:.8g}" for name, loss in start_losses.items()))
-    corrects_pretrained = min(start_losses, key=start_losses.__getitem__) == "pretrained"
+    starts = Starts(first, *tried.values())
+    start_losses: list[float] = []
+    pretrained_part = 0.0
+    if pretrained is not None:
+        start_losses = [predicted(starts.network_input(plane.illumination, part).obj) for part in PARTS]
+        found = torch.tensor([lowest(PARTS, start_losses)], device=plane.device)
+        pretrained_part = float(ranks.share(0, [found] if ranks.owns(0) else [])[0])
+        notify(
+            f"the object to correct is a mean; the part of the network that is trained once is {pretrained_part:.2f}"
+        )
 
     def path(*excluded: int) -> list[torch.Tensor]:
         # What its start knows of the excluded fold is forgotten: only slowly varying phases take more steps.
         short = max(1, round(WARM_PART * steps))
         found = regularisation_path(plane, *without(*excluded), levels, short, starts=first)
-        return [*found, *further(found, *excluded)]
+        return [*found, *start_objects(plane, *without(*excluded), found[start_level], slow_phases, pretrained)]
 
     objects: dict[int, list[torch.Tensor]] = {}
     others = {fold: (VALIDATION, fold) for fold in folds[1:]} | {VALIDATION: (VALIDATION,)}
     for number, (which, excluded) in enumerate(others.items()):
         objects[which] = path(*excluded) if ranks.owns(number) else []
         notify(f"regularisation path {number + 2} of {paths}")
-    inputs = {FIRST_FOLD: first_starts.network_input(plane.illumination, corrects_pretrained)}
+    inputs = {FIRST_FOLD: starts.network_input(plane.illumination, pretrained_part)}
     # Shared after all are computed, so that no process waits for another in between.
     for number, (which, computed) in enumerate(objects.items()):
-        shared = starts(ranks.share(number, computed))
-        inputs[which] = shared.network_input(plane.illumination, corrects_pretrained)
-    return TrainingData(likelihood, inputs, levels, start_level, losses, pretrained, start_losses, gain)
+        shared_objects = ranks.share(number, computed)
+        starts = Starts(shared_objects[: len(levels)], *shared_objects[len(levels) :])
+        inputs[which] = starts.network_input(plane.illumination, pretrained_part)
+    return TrainingData(
+        likelihood, inputs, levels, start_level, losses, pretrained, start_losses, pretrained_part, gains
+    )
+
+
+def lowest(places: tuple[float, float, float], values: Sequence[float]) -> float:
+    """Where between the first and the last of three places in rising order the parabola through their values is lowest.
+
+    Examples
+    --------
+    >>> lowest((0.0, 0.5, 1.0), [0.09, 0.04, 0.49])
+    0.3
+    >>> lowest((0.0, 0.5, 1.0), [3.0, 2.0, 1.0])
+    1.0
+    """
+    curvature, slope, _ = np.polyfit(places, np.subtract(values, min(values)), 2)
+    if curvature <= 1e-9 * abs(slope):
+        return places[0] if values[0] < values[-1] else places[-1]
+    return round(float(np.clip(-0.5 * slope / curvature, places[0], places[-1])), 6)
+
+
+def _with_slow_phases(
+    plane: ObjectPlane,
+    likelihood: RegularisedLikelihood,
+    objects: Mapping[str, torch.Tensor],
+    part: float,
+    ranks: Ranks,
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Objects, with slow phases where they are worth adding, and their gains extrapolated from a part of the counts."""
+    changed = {
+        name: with_slow_phases(plane, likelihood, obj, RULES[name].least_frames_per_cosine)
+        for name, obj in objects.items()
+    }
+    found = torch.tensor([one.gain / part for one in changed.values()], device=plane.device)
+    # One decision for all processes.
+    (shared,) = ranks.share(0, [found] if ranks.owns(0) else [])
+    gains = dict(zip(objects, shared.tolist(), strict=True))
+    added = {
+        name: changed[name].object if RULES[name].worth_adding(gain) else objects[name] for name, gain in gains.items()
+    }
+    return added, gains
+
+
+def verdicts(gains: Mapping[str, float]) -> list[str]:
+    """What the gains of slow phases mean, a sentence for each object; it is named where there are several."""
+    named = len(gains) > 1
+    return [
+        f"{name}: {RULES[name].verdict(gain)}" if named else RULES[name].verdict(gain) for name, gain in gains.items()
+    ]
+
+
+def _worth_adding(gains: Mapping[str, float]) -> SlowPhasesOf:
+    """To which objects slow phases are added, by their gains."""
+    return SlowPhasesOf(**{name: RULES[name].worth_adding(gain) for name, gain in gains.items()})

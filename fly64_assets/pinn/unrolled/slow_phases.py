@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 
 from fly64_assets.errors import EngineError
-from fly64_assets.pinn.settings import LEAST_GAIN
+from fly64_assets.pinn.settings import LEAST_FRAMES_PER_COSINE, LEAST_GAIN, LEAST_GAIN_OF_PRETRAINED
 from fly64_assets.pinn.unrolled.network import LEAST_ILLUMINATION
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
@@ -100,22 +100,25 @@ class Changed:
     ----------
     object : (H, W) complex64
     gain : float
-        Decrease of the objective per cosine [nats], 0 where the field is too small for any: the objective is the
-        negative log-likelihood plus half the sum of the squares of the cosines' sizes.
+        Decrease of the objective per cosine [nats], 0 where none were sought: the objective is the negative
+        log-likelihood plus half the sum of the squares of the cosines' sizes.
     """
 
     object: torch.Tensor
     gain: float
 
 
-def with_slow_phases(plane: ObjectPlane, likelihood: RegularisedLikelihood, obj: torch.Tensor) -> Changed:
+def with_slow_phases(
+    plane: ObjectPlane, likelihood: RegularisedLikelihood, obj: torch.Tensor, least_frames_per_cosine: float = 0.0
+) -> Changed:
     """An object (H, W) complex64 with the slow phases that its counts make most likely, given what is expected of them.
 
-    Minimised by L-BFGS in units of the standard deviations, with the background of ``obj``. Raises
-    :class:`EngineError` where they or the objective are not finite.
+    Minimised by L-BFGS in units of the standard deviations, with the background of ``obj``; with fewer frames than
+    ``least_frames_per_cosine`` asks for, none are sought. Raises :class:`EngineError` where they or the objective are
+    not finite.
     """
     slow = SlowPhases(plane)
-    if not slow.number:
+    if not slow.number or plane.frames < least_frames_per_cosine * slow.number:
         return Changed(obj, 0.0)
     background = likelihood.fitted_background(obj)
 
@@ -151,14 +154,34 @@ def with_slow_phases(plane: ObjectPlane, likelihood: RegularisedLikelihood, obj:
     return Changed(changed(found.x), gain)
 
 
-def worth_adding(gain: float) -> bool:
-    """Whether a gain per cosine [nats] is one with which slow phases are added."""
-    return gain > LEAST_GAIN
+@dataclass(frozen=True)
+class Rule:
+    """When slow phases are worth adding to an object.
+
+    Attributes
+    ----------
+    least_gain : float
+        Gain per cosine above which they are added [nats].
+    least_frames_per_cosine : float
+        With fewer frames none are sought.
+    """
+
+    least_gain: float = LEAST_GAIN
+    least_frames_per_cosine: float = 0.0
+
+    def worth_adding(self, gain: float) -> bool:
+        """Whether a gain per cosine [nats] is one with which slow phases are added."""
+        return gain > self.least_gain
+
+    def verdict(self, gain: float) -> str:
+        """What a gain per cosine [nats] means for slow phases, for humans."""
+        if gain == 0:
+            return "no slow phases are added: the scan is too small for any, or none improves the objective"
+        what = "slow phases are added" if self.worth_adding(gain) else "no slow phases are added"
+        return f"{what}: they improve the objective by {gain:.4g} nats per cosine (limit {self.least_gain:g})"
 
 
-def verdict(gain: float) -> str:
-    """What a gain per cosine [nats] means for slow phases, for humans."""
-    if gain == 0:
-        return "no slow phases are added: the field is too small for any, or none improves the objective"
-    what = "slow phases are added" if worth_adding(gain) else "no slow phases are added"
-    return f"{what}: they improve the objective by {gain:.4g} nats per cosine (limit {LEAST_GAIN:g})"
+OF_LIKELIHOOD: Final = Rule()
+"""For an object of maximum likelihood, whose details the counts have determined."""
+OF_PRETRAINED: Final = Rule(LEAST_GAIN_OF_PRETRAINED, LEAST_FRAMES_PER_COSINE)
+"""For the object of a network that is trained once: few frames would bend it towards the details that each misses."""

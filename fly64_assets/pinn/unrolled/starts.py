@@ -1,9 +1,10 @@
-"""What ``unrolled`` corrects: the object of a TV weight, or that of the network that is trained once.
+"""What ``unrolled`` corrects: the object of a TV weight, or its mean with that of the network that is trained once.
 
 Where it knows both, each of the two is good where the other is not. The network that is trained once finds details
 better than total variation at low doses, but takes too few steps to find slowly varying phases; those of the
-regularisation path are flattened by total variation, the more the larger its weight, while counts hardly tell. Both
-candidates therefore get the slowly varying part of the next weaker weight, and counts choose between their details.
+regularisation path are flattened by total variation, the more the larger its weight. Each is given slow phases where
+they are worth adding, and counts kept aside choose the part of each in their mean: where their mistakes differ, the
+mean has fewer than either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from fly64_assets.pinn.pretrained.inference import estimate
 from fly64_assets.pinn.pretrained.network import PretrainedNetwork
-from fly64_assets.pinn.unrolled.network import network_input, slow_part
+from fly64_assets.pinn.unrolled.network import network_input
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood
 from fly64_assets.pinn.unrolled.slow_phases import with_slow_phases
@@ -30,84 +31,67 @@ class NetworkInput:
 
 
 @dataclass(frozen=True)
+class SlowPhasesOf:
+    """To which of the objects slow phases are added: the likelihood's, and that of the network that is trained once."""
+
+    likelihood: bool = False
+    pretrained: bool = False
+
+
+@dataclass(frozen=True)
 class Starts:
-    """Objects of one set of counts between which the start of the network is chosen, all (H, W) complex64.
+    """Objects of one set of counts from which the start of the network is made, all (H, W) complex64.
 
     Attributes
     ----------
     path : sequence
         Objects of the regularisation path.
     likelihood : Tensor
-        That of the chosen weight, with slow phases where they are asked for.
+        That of the chosen weight, with slow phases where they are added.
     pretrained : Tensor or None
-        That of the network that is trained once; None where it is not used.
+        That of the network that is trained once, likewise; None where it is not used.
     """
 
     path: Sequence[torch.Tensor]
     likelihood: torch.Tensor
-    pretrained: torch.Tensor | None
+    pretrained: torch.Tensor | None = None
 
-    @classmethod
-    def of(
-        cls,
-        path: Sequence[torch.Tensor],
-        level: int,
-        light: torch.Tensor,
-        further: Sequence[torch.Tensor] = (),
-        *,
-        slow_phases: bool = False,
-    ) -> Starts:
-        """From the path, the index of the chosen weight, and what :func:`further_objects` gave for it.
-
-        ``light`` (H, W) float32 is the relative illumination.
-        """
-        best = path[level]
-        if slow_phases or not further:
-            return cls(path, further[0] if further else best, None)
-        (learned,) = further
-        turn = (light * best * learned.conj()).sum()
-        slow = path[min(level + 1, len(path) - 1)]
-        turned = learned * (turn / turn.abs().clamp_min(1e-12))
-        return cls(path, with_slow_part(best, slow, light), with_slow_part(turned, slow, light))
-
-    def network_input(self, illumination: torch.Tensor, corrects_pretrained: bool) -> NetworkInput:
-        """The network's input when it corrects one of the two."""
+    def network_input(self, illumination: torch.Tensor, pretrained_part: float) -> NetworkInput:
+        """The network's input when it corrects a mean in which the pretrained object has a part between 0 and 1."""
         if self.pretrained is None:
             return NetworkInput(network_input(self.likelihood, self.path, illumination), self.likelihood)
-        obj = self.pretrained if corrects_pretrained else self.likelihood
         difference = self.pretrained - self.likelihood
+        obj = self.likelihood + pretrained_part * difference
         return NetworkInput(network_input(obj, self.path, illumination, [difference]), obj)
 
 
-def further_objects(
+def start_objects(
     plane: ObjectPlane,
     counts: Counts,
     scale: float,
     best: torch.Tensor,
-    *,
-    slow_phases: bool,
+    slow_phases: SlowPhasesOf,
     pretrained: PretrainedNetwork | None,
 ) -> list[torch.Tensor]:
-    """Objects (H, W) of some counts that a start needs besides the path, of which ``best`` is the chosen one.
+    """Objects (H, W) complex64 of some counts to start from: the likelihood's, and that of ``pretrained``, if any.
 
-    The best with slow phases, or that of the network that is trained once, if either is asked for.
+    ``best`` is the likelihood's without slow phases.
     """
-    if slow_phases:
-        return [with_slow_phases(plane, RegularisedLikelihood(plane, counts, scale), best).object]
-    return [] if pretrained is None else [estimate(pretrained, plane, counts, scale)]
+    found = [best] if pretrained is None else [best, pretrained_object(pretrained, plane, counts, scale, best)]
+    wanted = (slow_phases.likelihood, slow_phases.pretrained)[: len(found)]
+    if not any(wanted):
+        return found
+    likelihood = RegularisedLikelihood(plane, counts, scale)
+    return [
+        with_slow_phases(plane, likelihood, obj).object if slow else obj
+        for obj, slow in zip(found, wanted, strict=True)
+    ]
 
 
-def with_slow_part(obj: torch.Tensor, other: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
-    """An object (H, W) complex64 with what varies slowly as in another.
-
-    The illumination (H, W) float32, relative to the largest, weighs the means nearby.
-
-    Examples
-    --------
-    >>> wave = torch.polar(torch.ones(64, 64), 0.5 * torch.linspace(0, 1, 64).expand(64, 64))
-    >>> found = with_slow_part(torch.ones(64, 64, dtype=torch.complex64), wave, torch.ones(64, 64))
-    >>> bool((found - wave)[24:40, 24:40].abs().max() < 0.01)
-    True
-    """
-    change = slow_part(torch.view_as_real(other - obj).movedim(-1, 0), illumination)
-    return obj + torch.complex(change[0], change[1])
+def pretrained_object(
+    network: PretrainedNetwork, plane: ObjectPlane, counts: Counts, scale: float, other: torch.Tensor
+) -> torch.Tensor:
+    """The object (H, W) complex64 of the network that is trained once, with the global phase of another object."""
+    found = estimate(network, plane, counts, scale)
+    turn = (plane.relative_illumination * other * found.conj()).sum()
+    return found * (turn / turn.abs().clamp_min(1e-12))

@@ -60,8 +60,9 @@ class UnrolledTraining(TrainingTask):
             level_iterations=settings.level_iterations,
             base=data.start_level,
             pretrained=None if data.pretrained is None else data.pretrained.spec.to_dict(),
-            corrects_pretrained=data.corrects_pretrained,
-            slow_phases=data.slow_phases,
+            pretrained_part=data.pretrained_part,
+            slow_phases=data.slow_phases.likelihood,
+            pretrained_slow_phases=data.slow_phases.pretrained,
         )
         network = initialised(lambda: UnrolledNetwork(spec), setup.seed)
         if network.pretrained is not None and data.pretrained is not None:
@@ -81,7 +82,7 @@ class UnrolledTraining(TrainingTask):
             "base_level": self.data.levels[self.data.start_level],
             "path_losses": self.data.path_losses,
             **({} if self.data.pretrained is None else {"start_losses": self.data.start_losses}),
-            **({} if (gain := self.data.gain_of_slow_phases) is None else {"gain_of_slow_phases": gain}),
+            **({} if not self.data.gains else {"gains_of_slow_phases": self.data.gains}),
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),
         }

@@ -12,6 +12,7 @@ import torch
 from fixtures.scan import gaps, in_unit, masked, measure, soft_probe
 from scipy.ndimage import uniform_filter
 
+import fly64_assets as fly64
 from fly64_assets.errors import ArtifactError
 from fly64_assets.evaluation.scores.alignment import align
 from fly64_assets.physics.measurement import Measurement
@@ -25,6 +26,7 @@ from fly64_assets.pinn.pretrained.pretrained_spec import Applicability, Pretrain
 from fly64_assets.pinn.pretrained.scans import PATCH, Family, Pool, Scans
 from fly64_assets.pinn.pretrained.settings import GENERAL, bundle_file
 from fly64_assets.pinn.pretrained.training import PretrainingSettings, errors, loss_of, train
+from fly64_assets.pinn.settings import LEAST_GAIN_OF_PRETRAINED
 
 SMALL = PretrainedSpec(steps=2, widths=(8, 8, 8, 8))
 
@@ -218,7 +220,7 @@ def test_inference_computes_what_training_computes(general):
     amplitude = np.sqrt(np.fft.fftshift(scans.counts.numpy(), axes=(1, 2))) / scale
     y, x = (corners + PATCH / 2).T
     measured = Measurement(amplitude.astype(np.float32), scale, probe, x, y, (SIDE, SIDE), np.arange(40))
-    found = reconstruct(general, measured, "cpu")
+    found = reconstruct(general, measured, "cpu", slow_phases=False)
     lit = found.coverage > 0.5
     assert lit.mean() > 0.1
     # The plane of the measurement ends near its windows, the training's does not: the network sees other borders.
@@ -284,3 +286,24 @@ def test_a_bundle_of_one_scan_is_refused(tmp_path):
         read_pretrained(str(tmp_path / "none.zip"))
     assert weights_of(bundle)["steps.0.length"].dtype == torch.float32
     assert bundle_file(GENERAL).stat().st_size < 3e6
+
+
+def test_slow_phases_make_the_object_of_many_frames_better_and_are_not_sought_with_few(general):
+    rows, columns = np.mgrid[:200, :200]
+    obj = np.exp(0.9j * np.cos(np.pi * rows / 200) * np.cos(2 * np.pi * columns / 200))
+    y, x = np.mgrid[40:161:10, 40:161:10].reshape(2, -1).astype(float)
+    measured = fly64.simulate(obj, soft_probe(64), x, y, dose=10_000)
+    without, found = (reconstruct(general, measured, "cpu", slow_phases=on) for on in (False, True))
+    lit = found.coverage > 0.5
+    assert without.gain_of_slow_phases is None
+    assert found.gain_of_slow_phases > LEAST_GAIN_OF_PRETRAINED
+    assert error(found.object, obj, lit) < 0.7 * error(without.object, obj, lit)
+    np.testing.assert_allclose(np.abs(found.object), np.abs(without.object), rtol=1e-5)
+    told = fly64.reconstruct(measured, "pretrained", threads=1, slow_phases=False)
+    assert told.object.tobytes() == without.object.tobytes()
+    assert told.facts["gain_of_slow_phases"] is None
+
+    few = fly64.simulate(obj, soft_probe(64), x[::20], y[::20], dose=10_000)
+    same, tried = (reconstruct(general, few, "cpu", slow_phases=on) for on in (False, True))
+    assert tried.gain_of_slow_phases == 0
+    assert tried.object.tobytes() == same.object.tobytes()

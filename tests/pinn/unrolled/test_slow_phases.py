@@ -18,12 +18,13 @@ from fly64_assets.physics.measurement import Measurement
 from fly64_assets.pinn.bundle import Bundle, bundle_bytes, read_bundle
 from fly64_assets.pinn.inference import reconstruct
 from fly64_assets.pinn.network_spec import NetworkSpec
-from fly64_assets.pinn.settings import LEAST_GAIN, UnrolledSettings
+from fly64_assets.pinn.pretrained.settings import PretrainedSettings
+from fly64_assets.pinn.settings import LEAST_GAIN, LEAST_GAIN_OF_PRETRAINED, UnrolledSettings
 from fly64_assets.pinn.training import train
 from fly64_assets.pinn.unrolled import slow_phases
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import RegularisedLikelihood
-from fly64_assets.pinn.unrolled.slow_phases import PER_OCTAVE, SHORTEST, SlowPhases, verdict, with_slow_phases
+from fly64_assets.pinn.unrolled.slow_phases import OF_LIKELIHOOD, PER_OCTAVE, SHORTEST, SlowPhases, with_slow_phases
 from fly64_assets.store.keys import Cell, Half, StageKey
 from fly64_assets.study import stages
 from fly64_assets.study.design import StudyDesign
@@ -228,7 +229,8 @@ def test_the_network_corrects_the_object_with_them(sample, tmp_path):
         assert NetworkSpec.from_dict(read.params["network"]) == found.spec
         errors.append(phase_error(reconstruct(read, measurement, "cpu", Path(tmp_path), silent).object, obj))
         assert ("slow_phases" in read.params["network"]) == (start == "slow_phases")
-        assert (found.facts.get("gain_of_slow_phases", 0) > LEAST_GAIN) == (start == "slow_phases")
+        gains = found.facts.get("gains_of_slow_phases", {"likelihood": 0.0})
+        assert (gains["likelihood"] > LEAST_GAIN) == (start == "slow_phases")
     assert errors[1] < 0.8 * errors[0]
     assert before[1] < before[0], "it is trained on the object that it corrects"
 
@@ -259,11 +261,21 @@ def test_without_evidence_none_are_added(tmp_path, method):
 def test_a_field_without_room_for_them_is_named_and_left_as_it_is(sample):
     plane, likelihood = likelihood_of(sample[1])
     obj = torch.ones(plane.shape, dtype=torch.complex64)
-    small = SimpleNamespace(shape=plane.shape, relative_illumination=torch.zeros(plane.shape))
+    small = SimpleNamespace(shape=plane.shape, relative_illumination=torch.zeros(plane.shape), frames=plane.frames)
     small.relative_illumination[20:50, 20:50] = 1.0
     changed = with_slow_phases(small, likelihood, obj)
     assert changed.object is obj
-    assert "the field is too small" in verdict(changed.gain)
+    assert "the scan is too small" in OF_LIKELIHOOD.verdict(changed.gain)
+
+
+def test_with_fewer_frames_than_asked_for_none_are_sought(sample):
+    obj, measurement = sample
+    plane, likelihood = likelihood_of(measurement)
+    _, flat = flattened(plane, obj)
+    per_cosine = plane.frames / SlowPhases(plane).number
+    assert with_slow_phases(plane, likelihood, flat, 0.999 * per_cosine).gain > 0
+    refused = with_slow_phases(plane, likelihood, flat, 1.001 * per_cosine)
+    assert (refused.gain, refused.object is flat) == (0.0, True)
 
 
 def test_a_bundle_that_chose_a_weight_for_them_is_refused():
@@ -273,20 +285,37 @@ def test_a_bundle_that_chose_a_weight_for_them_is_refused():
 
 
 def test_settings_and_the_gain_that_is_asked_for_are_what_results_depend_on():
-    without = replace(StudyDesign(), pinn=UnrolledSettings(start="likelihood"), tv_ml=TvMlSettings(slow_phases=False))
-    keys = (
-        StageKey("training", Cell(1000, "dense"), "pinn", 1),
-        StageKey("reconstruction", Half(1000, "dense", "test"), "tv_ml"),
+    without = replace(
+        StudyDesign(),
+        pinn=UnrolledSettings(start="likelihood"),
+        tv_ml=TvMlSettings(slow_phases=False),
+        pretrained=PretrainedSettings(slow_phases=False),
     )
-    for key in keys:
+    training = StageKey("training", Cell(1000, "dense"), "pinn", 1)
+    limits = {
+        training: LEAST_GAIN,
+        StageKey("reconstruction", Half(1000, "dense", "test"), "tv_ml"): LEAST_GAIN,
+        StageKey("reconstruction", Half(1000, "dense", "test"), "pretrained"): LEAST_GAIN_OF_PRETRAINED,
+    }
+    for key, limit in limits.items():
         name = f"{key.method}_least_gain_of_slow_phases"
-        assert stages.parameters(StudyDesign(), key)[name] == LEAST_GAIN
+        assert stages.parameters(StudyDesign(), key)[name] == limit
         assert name not in stages.parameters(without, key)
+    both = stages.parameters(replace(StudyDesign(), pinn=UnrolledSettings(start="pretrained")), training)
+    assert both["pinn_least_gain_of_slow_phases"] == LEAST_GAIN
+    assert both["pretrained_least_gain_of_slow_phases"] == LEAST_GAIN_OF_PRETRAINED
 
 
 @pytest.mark.parametrize(
     "settings",
-    [TvMlSettings(slow_phases=False), TvMlSettings(), UnrolledSettings(start="likelihood"), UnrolledSettings()],
+    [
+        TvMlSettings(slow_phases=False),
+        TvMlSettings(),
+        UnrolledSettings(start="likelihood"),
+        UnrolledSettings(),
+        PretrainedSettings("mine.zip", slow_phases=False),
+        PretrainedSettings(),
+    ],
 )
 def test_what_a_job_is_told_are_the_settings(settings):
     assert type(settings).from_dict(settings.parameters()) == settings

@@ -130,7 +130,7 @@ def test_a_fold_is_shown_objects_without_its_photons_and_those_of_validation(tas
         added = changed.object
         if fold == FIRST_FOLD:  # the background of its search went on from that of its path
             of_all_counts = changed.gain * settings.photon_parts / (settings.photon_parts - 2)
-            assert task.facts()["gain_of_slow_phases"] == pytest.approx(of_all_counts, rel=0.05)
+            assert task.facts()["gains_of_slow_phases"]["likelihood"] == pytest.approx(of_all_counts, rel=0.05)
             apart, change = (float((obj - other).abs().max()) for other in (added, path[task.spec.base]))
             assert apart < 0.1 * change
             torch.testing.assert_close(obj.abs(), path[task.spec.base].abs())
