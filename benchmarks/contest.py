@@ -128,11 +128,12 @@ def from_the_pretrained(design: StudyDesign) -> StudyDesign:
 
 def without_slow_phases(design: StudyDesign) -> StudyDesign:
     return replace(
-        design,
-        tv_ml=replace(design.tv_ml, slow_phases=False),
-        pinn=replace(design.pinn, start="likelihood"),
-        pretrained=replace(design.pretrained, slow_phases=False),
+        design, tv_ml=replace(design.tv_ml, slow_phases=False), pinn=replace(design.pinn, start="likelihood")
     )
+
+
+def pretrained_with_slow_phases(design: StudyDesign) -> StudyDesign:
+    return replace(design, pretrained=replace(design.pretrained, slow_phases=True))
 
 
 METHODS: dict[str, tuple[Method, str]] = {
@@ -145,7 +146,7 @@ METHODS: dict[str, tuple[Method, str]] = {
     "pinn_without_slow_phases": (pinn, "pinn"),
     "tv_ml_without_slow_phases": (tv_ml, "tv_ml"),
     "pretrained": (pretrained, "pretrained"),
-    "pretrained_without_slow_phases": (pretrained, "pretrained"),
+    "pretrained_slow_phases": (pretrained, "pretrained"),
 }
 """How a method is computed, and its name in a study."""
 
@@ -181,7 +182,7 @@ class Task:
             "pinn_pretrained": from_the_pretrained,
             "pinn_without_slow_phases": without_slow_phases,
             "tv_ml_without_slow_phases": without_slow_phases,
-            "pretrained_without_slow_phases": without_slow_phases,
+            "pretrained_slow_phases": pretrained_with_slow_phases,
         }
         return changed.get(self.method, lambda same: same)(design)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from table_rows import DOSES, ITERATIVE, NETWORK, BySeed, Cell, Contest, first, one, rows_of, shown, table
 
-PRETRAINED, STARTED = "pretrained", "pinn_pretrained"
+PRETRAINED, ADDED, STARTED = "pretrained", "pretrained_slow_phases", "pinn_pretrained"
 SECONDS = "reconstruction_cpu_s"
 PARTS = ("part_by_counts", "part_by_truth")
 """Columns of combinations.csv that are no errors."""
@@ -32,6 +32,36 @@ def pretrained(contest: Contest) -> str:
         [
             "object", "view", "photons / frame", "`lsqml`", "uniform object", "`pretrained`",
             "`pretrained` / best iterative", "`lsqml` [s]", "`pretrained` [s]", "times faster",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+def with_slow_phases(contest: Contest) -> str:
+    """Cells of pretrained.csv without and with slow phases, and geometric means over them by dose."""
+    found = Contest(rows_of("pretrained.csv"))
+    rows: list[list[str]] = []
+    ratios: dict[int, list[tuple[float, ...]]] = {}
+    for cell in found.cells:
+        without, own = found.values(cell, PRETRAINED), found.values(cell, ADDED)
+        over = [_ratio(contest, found, cell, method) for method in (PRETRAINED, ADDED)]
+        if not own or not without or None in over:
+            continue
+        changed = statistics.mean(own.values()) / statistics.mean(without.values())
+        numbers = (changed, *(ratio for ratio in over if ratio is not None))
+        ratios.setdefault(cell[2], []).append(numbers)
+        name, view, dose = cell
+        rows.append([
+            name, view, f"{dose:,}", shown(without, 4), shown(own, 4), *(f"{number:.2f}" for number in numbers),
+            shown(found.values(cell, PRETRAINED, SECONDS), 2), shown(found.values(cell, ADDED, SECONDS), 2),
+        ])  # fmt: skip
+    for dose, values in ratios.items():
+        means = [math.exp(statistics.mean(map(math.log, column))) for column in zip(*values, strict=True)]
+        rows.append([f"all {len(values)}", "", f"{dose:,}", "", "", *(f"**{mean:.2f}**" for mean in means), "", ""])
+    return table(
+        [
+            "object", "view", "photons / frame", "without", "with", "with / without", "without / best iterative",
+            "with / best iterative", "without [s]", "with [s]",
         ],
         rows,
     )  # fmt: skip

@@ -41,7 +41,15 @@ from atlas_tables import atlas, atlas_advised, atlas_answer, atlas_kinds
 from literature_tables import literature, literature_overlap
 from lsqml_tables import lsqml_fly64, lsqml_settings, lsqml_stopping, lsqml_weights
 from measured_tables import gpu, judge, null, star, star_resolution
-from pretrained_tables import combinations, pretrained, pretrained_findings, short_path, started, steps
+from pretrained_tables import (
+    combinations,
+    pretrained,
+    pretrained_findings,
+    short_path,
+    started,
+    steps,
+    with_slow_phases,
+)
 from slow_phase_tables import chosen_weights, gains, slow_phases
 from table_rows import (
     AIMS,
@@ -421,6 +429,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "chosen_weights": chosen_weights,
     "slow_phase_gains": gains,
     "started": started,
+    "pretrained_slow_phases": with_slow_phases,
     "steps": steps,
     "lsqml_settings": lsqml_settings,
     "lsqml_weights": lsqml_weights,

@@ -99,7 +99,7 @@ class UnrolledSettings(PinnSettings):
     """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
     the same with slowly varying phases added, which total variation holds back, where the counts become more likely
     by more than 0.11 nats for each of their cosines. `pretrained`: a mean of that and of the object of `general`, the
-    network in the package that is trained once, with the parts that predict counts kept aside best."""
+    network in the package that is trained once, likewise with slow phases; counts kept aside choose the parts."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
     )  # fmt: skip

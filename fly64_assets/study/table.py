@@ -196,7 +196,7 @@ _ITERATIVE: Final = (
     *_iterative(
         "pretrained",
         "The object that a network reconstructs from the view's {split} frames in five passes, with the known probe, "
-        "then slow phases where the counts show them. It was trained once, on simulated scans of other objects, and is "
+        "then, if the design says so, slow phases. It was trained once, on simulated scans of other objects, and is "
         "not trained on these frames; what of the scan lies outside of that training is said. It never sees the truth.",
         section="pretrained",
         settings=pretrained_settings,

@@ -30,9 +30,7 @@ accelerator_option = click.option(
 @click.argument("network")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option(
-    "--slow-phases/--no-slow-phases", default=True, show_default=True, help="Add slow phases where they are worth it."
-)
+@click.option("--slow-phases", is_flag=True, help="Add slowly varying phases where counts ask for them clearly.")
 @accelerator_option
 @click.option("--threads", type=click.IntRange(1), metavar="N", default=1, show_default=True, help="CPU threads.")
 @strict_option

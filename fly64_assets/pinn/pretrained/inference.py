@@ -35,7 +35,7 @@ def reconstruct(
     measurement: Measurement,
     device: str,
     *,
-    slow_phases: bool = True,
+    slow_phases: bool = False,
     losses: list[float] | None = None,
 ) -> PretrainedReconstruction:
     """The object of all frames, on ``cpu`` or ``cuda``, with slow phases if they are asked for and worth adding.

@@ -24,7 +24,7 @@ class PretrainedSettings:
 
     network: Annotated[Text, Rule("must be a path, or general", bool, {"minLength": 1})] = GENERAL
     """`general`, the network in the package, or a file of `fly64 pretrain`, relative to the design's file."""
-    slow_phases: Flag = True
+    slow_phases: Flag = False
     """Whether slowly varying phases, which five steps do not find, are added where the counts become more likely by
     more than 0.25 nats for each of their cosines, in scans of at least as many frames as there are cosines."""
 

@@ -40,7 +40,7 @@ def request(measured: Measurement, folder: Path, network: Path = IN_THE_PACKAGE)
         "measurement": str(write_data_set(folder.with_suffix(".npz"), measured, OBJECT)),
         "output_folder": str(folder),
         "network": str(network),
-        "settings": {"network": sha256_file(network), "slow_phases": True},
+        "settings": {"network": sha256_file(network), "slow_phases": False},
         "execution": Execution().to_dict(),
         "metadata": {"dose": 10000, "view": "dense", "split": "test"},
     }

@@ -220,7 +220,7 @@ def test_inference_computes_what_training_computes(general):
     amplitude = np.sqrt(np.fft.fftshift(scans.counts.numpy(), axes=(1, 2))) / scale
     y, x = (corners + PATCH / 2).T
     measured = Measurement(amplitude.astype(np.float32), scale, probe, x, y, (SIDE, SIDE), np.arange(40))
-    found = reconstruct(general, measured, "cpu", slow_phases=False)
+    found = reconstruct(general, measured, "cpu")
     lit = found.coverage > 0.5
     assert lit.mean() > 0.1
     # The plane of the measurement ends near its windows, the training's does not: the network sees other borders.
@@ -299,9 +299,10 @@ def test_slow_phases_make_the_object_of_many_frames_better_and_are_not_sought_wi
     assert found.gain_of_slow_phases > LEAST_GAIN_OF_PRETRAINED
     assert error(found.object, obj, lit) < 0.7 * error(without.object, obj, lit)
     np.testing.assert_allclose(np.abs(found.object), np.abs(without.object), rtol=1e-5)
-    told = fly64.reconstruct(measured, "pretrained", threads=1, slow_phases=False)
-    assert told.object.tobytes() == without.object.tobytes()
-    assert told.facts["gain_of_slow_phases"] is None
+    for result, settings in ((without, {}), (found, {"slow_phases": True})):
+        told = fly64.reconstruct(measured, "pretrained", threads=1, **settings)
+        assert told.object.tobytes() == result.object.tobytes()
+        assert told.facts["gain_of_slow_phases"] == result.gain_of_slow_phases
 
     few = fly64.simulate(obj, soft_probe(64), x[::20], y[::20], dose=10_000)
     same, tried = (reconstruct(general, few, "cpu", slow_phases=on) for on in (False, True))

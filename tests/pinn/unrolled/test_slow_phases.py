@@ -285,21 +285,17 @@ def test_a_bundle_that_chose_a_weight_for_them_is_refused():
 
 
 def test_settings_and_the_gain_that_is_asked_for_are_what_results_depend_on():
-    without = replace(
-        StudyDesign(),
-        pinn=UnrolledSettings(start="likelihood"),
-        tv_ml=TvMlSettings(slow_phases=False),
-        pretrained=PretrainedSettings(slow_phases=False),
-    )
+    without = replace(StudyDesign(), pinn=UnrolledSettings(start="likelihood"), tv_ml=TvMlSettings(slow_phases=False))
     training = StageKey("training", Cell(1000, "dense"), "pinn", 1)
     limits = {
         training: LEAST_GAIN,
         StageKey("reconstruction", Half(1000, "dense", "test"), "tv_ml"): LEAST_GAIN,
         StageKey("reconstruction", Half(1000, "dense", "test"), "pretrained"): LEAST_GAIN_OF_PRETRAINED,
     }
+    added = replace(StudyDesign(), pretrained=PretrainedSettings(slow_phases=True))
     for key, limit in limits.items():
         name = f"{key.method}_least_gain_of_slow_phases"
-        assert stages.parameters(StudyDesign(), key)[name] == limit
+        assert stages.parameters(added, key)[name] == limit
         assert name not in stages.parameters(without, key)
     both = stages.parameters(replace(StudyDesign(), pinn=UnrolledSettings(start="pretrained")), training)
     assert both["pinn_least_gain_of_slow_phases"] == LEAST_GAIN
@@ -313,7 +309,7 @@ def test_settings_and_the_gain_that_is_asked_for_are_what_results_depend_on():
         TvMlSettings(),
         UnrolledSettings(start="likelihood"),
         UnrolledSettings(),
-        PretrainedSettings("mine.zip", slow_phases=False),
+        PretrainedSettings("mine.zip", slow_phases=True),
         PretrainedSettings(),
     ],
 )
