@@ -37,8 +37,8 @@ LEAST_GAIN_OF_PRETRAINED: Final = 0.25
 """The same for the object of a network that is trained once, which leaves more of the details to be found; likewise
 chosen on tuning objects."""
 LEAST_FRAMES_PER_COSINE: Final = 1.0
-"""Frames for each cosine with fewer of which such an object gets no slow phases: each frame's missing details would
-bend them."""
+"""Frames for each cosine with fewer of which such an object gets no slow phases: what its missing details change in the
+counts of a frame would be taken for them."""
 
 
 def relative_rate(step: int, steps: int) -> float:
@@ -99,7 +99,8 @@ class UnrolledSettings(PinnSettings):
     """The object to correct. `likelihood`: that of the TV weight that predicts counts kept aside best. `slow_phases`:
     the same with slowly varying phases added, which total variation holds back, where the counts become more likely
     by more than 0.11 nats for each of their cosines. `pretrained`: a mean of that and of the object of `general`, the
-    network in the package that is trained once, likewise with slow phases; counts kept aside choose the parts."""
+    network in the package that is trained once, which gets slow phases by limits of its own; counts kept aside choose
+    the parts."""
     levels: Annotated[Falling, unit("√photons per pixel")] = (
         0.6, 0.3, 0.15, 0.075, 0.037, 0.019, 0.009
     )  # fmt: skip

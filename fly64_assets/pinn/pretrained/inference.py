@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood
 from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED, with_slow_phases
+
+NOT_FINITE: Final = (
+    "the object of the network that is trained once is not finite; the scan lies far outside of what it was trained for"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def reconstruct(
         found = changed.object if OF_PRETRAINED.worth_adding(gain) else found
     obj = plane.on_grid(found)
     if not np.isfinite(obj).all():
-        raise EngineError("the network's object is not finite; the scan lies far outside of what it was trained for")
+        raise EngineError(NOT_FINITE)
     coverage = plane.coverage()
     obj = np.where(coverage >= LEAST_COVERAGE, obj, 1)
     return PretrainedReconstruction(obj, coverage, measurement.frames, gain)

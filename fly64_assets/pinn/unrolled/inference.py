@@ -28,7 +28,7 @@ def reconstruct(
     _scratch: Path,
     progress: Progress,
 ) -> Reconstruction:
-    """The regularisation path of all frames and all counts, the best object of it or of ``pretrained`` corrected.
+    """The regularisation path of all frames and counts; its best object, or a mean with another, is corrected.
 
     Raises
     ------

@@ -64,7 +64,7 @@ class TrainingData:
     levels : tuple of float
         TV weights of the path, decreasing: those that were tried.
     start_level : int
-        Index of the level whose object predicts the first fold best: the object to correct, but for:
+        Index of the level whose object predicts the first fold best: the likelihood's object to start from.
     path_losses : list of float
         Losses of the first fold by level.
     pretrained : PretrainedNetwork or None
@@ -209,12 +209,12 @@ def lowest(places: tuple[float, float, float], values: Sequence[float]) -> float
     --------
     >>> lowest((0.0, 0.5, 1.0), [0.09, 0.04, 0.49])
     0.3
-    >>> lowest((0.0, 0.5, 1.0), [3.0, 2.0, 1.0])
-    1.0
+    >>> lowest((0.0, 0.5, 1.0), [3.0, 2.0, 1.0]), lowest((0.0, 0.5, 1.0), [2.0, 2.0, 2.0])
+    (1.0, 0.0)
     """
     curvature, slope, _ = np.polyfit(places, np.subtract(values, min(values)), 2)
     if curvature <= 1e-9 * abs(slope):
-        return places[0] if values[0] < values[-1] else places[-1]
+        return places[0] if values[0] <= values[-1] else places[-1]
     return round(float(np.clip(-0.5 * slope / curvature, places[0], places[-1])), 6)
 
 

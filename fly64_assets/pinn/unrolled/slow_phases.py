@@ -5,7 +5,7 @@ hardly tell a slow phase: with the weight that suits its details an object has s
 amplitudes and details stay, and a sum of cosines is added to its phase. Half the square of each cosine's size, in units
 of the expected one, is added to the negative log-likelihood: a Gaussian prior with the same variance in every octave of
 wavelengths that are well below the field's sides. They are worth adding where that sum becomes clearly smaller
-(:data:`fly64_assets.pinn.settings.LEAST_GAIN`). An object in two parts with a penalty each, of which one leaves edges
+(:class:`Rule`). An object in two parts with a penalty each, of which one leaves edges
 alone and the other slow changes, is an infimal convolution (Chambolle and Lions, Numer. Math. 76, 167, 1997); here the
 second part follows the first.
 
@@ -176,7 +176,8 @@ class Rule:
     def verdict(self, gain: float) -> str:
         """What a gain per cosine [nats] means for slow phases, for humans."""
         if gain == 0:
-            return "no slow phases are added: the scan is too small for any, or none improves the objective"
+            few = "has fewer frames than cosines, " if self.least_frames_per_cosine else ""
+            return f"no slow phases are added: the scan is too small for any, {few}or none improves the objective"
         what = "slow phases are added" if self.worth_adding(gain) else "no slow phases are added"
         return f"{what}: they improve the objective by {gain:.4g} nats per cosine (limit {self.least_gain:g})"
 
@@ -184,4 +185,5 @@ class Rule:
 OF_LIKELIHOOD: Final = Rule()
 """For an object of maximum likelihood, whose details the counts have determined."""
 OF_PRETRAINED: Final = Rule(LEAST_GAIN_OF_PRETRAINED, LEAST_FRAMES_PER_COSINE)
-"""For the object of a network that is trained once: few frames would bend it towards the details that each misses."""
+"""For the object of a network that is trained once. It lacks details, and what these change in the counts of a frame is
+taken for slow phases, unless many frames average it out."""

@@ -3,8 +3,8 @@
 Where it knows both, each of the two is good where the other is not. The network that is trained once finds details
 better than total variation at low doses, but takes too few steps to find slowly varying phases; those of the
 regularisation path are flattened by total variation, the more the larger its weight. Each is given slow phases where
-they are worth adding, and counts kept aside choose the part of each in their mean: where their mistakes differ, the
-mean has fewer than either.
+they are worth adding, and counts kept aside choose the part of each in their mean: where their mistakes differ, a
+mean can be better than either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fly64_assets.pinn.pretrained.inference import estimate
+from fly64_assets.errors import EngineError
+from fly64_assets.pinn.pretrained.inference import NOT_FINITE, estimate
 from fly64_assets.pinn.pretrained.network import PretrainedNetwork
 from fly64_assets.pinn.unrolled.network import network_input
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
@@ -91,7 +92,12 @@ def start_objects(
 def pretrained_object(
     network: PretrainedNetwork, plane: ObjectPlane, counts: Counts, scale: float, other: torch.Tensor
 ) -> torch.Tensor:
-    """The object (H, W) complex64 of the network that is trained once, with the global phase of another object."""
+    """The object (H, W) complex64 of the network that is trained once, with the global phase of another object.
+
+    Raises :class:`EngineError` if it is not finite.
+    """
     found = estimate(network, plane, counts, scale)
+    if not torch.view_as_real(found).isfinite().all():
+        raise EngineError(NOT_FINITE)
     turn = (plane.relative_illumination * other * found.conj()).sum()
     return found * (turn / turn.abs().clamp_min(1e-12))

@@ -81,7 +81,11 @@ class UnrolledTraining(TrainingTask):
             "levels": list(self.data.levels),
             "base_level": self.data.levels[self.data.start_level],
             "path_losses": self.data.path_losses,
-            **({} if self.data.pretrained is None else {"start_losses": self.data.start_losses}),
+            **(
+                {}
+                if self.data.pretrained is None
+                else {"start_losses": self.data.start_losses, "pretrained_part": self.data.pretrained_part}
+            ),
             **({} if not self.data.gains else {"gains_of_slow_phases": self.data.gains}),
             "validation_loss_before": self.before.validation,
             "frames_held_out": len(self.data.held_out),

@@ -73,6 +73,19 @@ def test_a_process_of_its_own_writes_the_object_of_the_python_interface(tmp_path
     assert log.read_text().splitlines()[0] == "PRETRAINED: 24 frames, CPU (no GPU is used), 1 thread(s)"
 
 
+def test_slow_phases_are_in_the_result_and_said(tmp_path):
+    asked = {"settings": {"network": sha256_file(IN_THE_PACKAGE), "slow_phases": True}}
+    facts, path = done(scan(), tmp_path / "out", **asked)
+    stored = open_npz(path)
+    expected = fly64.reconstruct(scan(), "pretrained", threads=1, slow_phases=True)
+    assert stored["reconstructed_object"].tobytes() == expected.object.tobytes()
+    document = json.loads(str(stored["_metadata"]))
+    gain = expected.facts["gain_of_slow_phases"]
+    assert gain > 0
+    assert f"{gain:.4g} nats per cosine (limit 0.25)" in document["stop_reason"]
+    assert (facts["stop_reason"], document["options"]["slow_phases"]) == (document["stop_reason"], True)
+
+
 def test_applying_a_network_imports_neither_lightning_nor_torchs_compiler():
     program = """
 import sys
