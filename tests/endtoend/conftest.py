@@ -58,8 +58,13 @@ def base_file(services: Services) -> bytes:
 
 @dataclass
 class Grown:
-    """What came of dropping files into the watched folder: the runs that succeeded and failed, and the sensors."""
+    """What came of dropping files into the watched folder: doses and views that were built, runs, and the sensors.
 
+    As it was then: fixtures of other tests damage a dose afterwards.
+    """
+
+    doses: set[str]
+    views: set[str]
     runs: list[dict[str, Any]]
     failed: list[dict[str, Any]]
     sensors: dict[str, dict[str, Any]]
@@ -78,7 +83,8 @@ def grown(services: Services, client: Client) -> Grown:
     client.stop_sensor("data_automation")
     client.stop_sensor("new_base_npz")
     until(lambda: not client.runs("STARTED", "STARTING", "QUEUED"), 300, "end of the runs that the sensors launched")
-    return Grown(client.runs("SUCCESS"), client.runs("FAILURE"), sensors)
+    doses, views = (set(client.materialized(asset)) for asset in ("simulated_dataset", "overlap_view"))
+    return Grown(doses, views, client.runs("SUCCESS"), client.runs("FAILURE"), sensors)
 
 
 @dataclass
