@@ -20,7 +20,7 @@ EARLIER: Final[Mapping[str, Mapping[str, object]]] = {
     "tv_ml": {"slow_phases": False},
     "pretrained": {"slow_phases": False},
 }
-"""Settings that older records do not hold, and what they were then; their defaults have changed since."""
+"""Settings that older records do not hold, and what they were then, whatever their defaults are now."""
 
 
 def upgraded(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import numpy as np
 import torch
@@ -21,10 +20,6 @@ from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood
 from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED, with_slow_phases
-
-NOT_FINITE: Final = (
-    "the object of the network that is trained once is not finite; the scan lies far outside of what it was trained for"
-)
 
 
 @dataclass(frozen=True)
@@ -56,16 +51,13 @@ def reconstruct(
     plane = ObjectPlane(measurement, device)
     counts, scale = _counts(measurement, plane), measurement.intensity_scale
     found, gain = estimate(network, plane, counts, scale, losses), None
-    if slow_phases and torch.view_as_real(found).isfinite().all():
+    if slow_phases:
         likelihood = RegularisedLikelihood(plane, counts, scale)
         changed = with_slow_phases(plane, likelihood, found, OF_PRETRAINED.least_frames_per_cosine)
         gain = changed.gain
         found = changed.object if OF_PRETRAINED.worth_adding(gain) else found
-    obj = plane.on_grid(found)
-    if not np.isfinite(obj).all():
-        raise EngineError(NOT_FINITE)
     coverage = plane.coverage()
-    obj = np.where(coverage >= LEAST_COVERAGE, obj, 1)
+    obj = np.where(coverage >= LEAST_COVERAGE, plane.on_grid(found), 1)
     return PretrainedReconstruction(obj, coverage, measurement.frames, gain)
 
 
@@ -83,6 +75,11 @@ def estimate(
     losses : list of float, optional
         Receives the Poisson loss [nats per frame] of the uniform object and of the object after every step; the last
         one takes a further pass over the frames.
+
+    Raises
+    ------
+    EngineError
+        If the object is not finite.
     """
     pad = [-side % PLANE_STEP for side in plane.shape]
     padding = (0, pad[1], 0, pad[0])
@@ -109,6 +106,10 @@ def estimate(
     illuminated = Illuminated(illumination * squared[:, None, None], squared)
     found: torch.Tensor = network(start, direction, illuminated)[-1][0]
     found = found[: plane.shape[0], : plane.shape[1]].contiguous()
+    if not torch.view_as_real(found).isfinite().all():
+        raise EngineError(
+            "the pretrained network's object is not finite; the scan lies far outside of what it was trained for"
+        )
     if losses is not None:
         loss = Loss(plane.frames, plane.bad_pixels)
         for rows in plane.blocks():
