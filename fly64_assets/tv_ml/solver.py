@@ -35,7 +35,7 @@ from fly64_assets.pinn.unrolled.count_splits import CountSplits
 from fly64_assets.pinn.unrolled.model_error import fitted_background
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import FIRST_PART, RegularisedLikelihood, search
-from fly64_assets.pinn.unrolled.slow_phases import OF_LIKELIHOOD, with_slow_phases
+from fly64_assets.pinn.unrolled.slow_phases import OF_LIKELIHOOD
 from fly64_assets.tv_ml.settings import TvMlSettings
 
 HELD_OUT: Final = 0
@@ -148,8 +148,8 @@ class _Solver:
         if best == 0:
             reason += ", and no stronger one is among the settings"
         if settings.slow_phases:
-            changed = with_slow_phases(self._plane, likelihood, obj)
-            obj = changed.object if OF_LIKELIHOOD.worth_adding(changed.gain) else obj
+            changed = OF_LIKELIHOOD.applied(self._plane, likelihood, obj)
+            obj = changed.object
             reason += f"; {OF_LIKELIHOOD.verdict(changed.gain)}"
         if not self._loss:
             raise EngineError("no step decreases the objective; no result is kept")

@@ -19,7 +19,7 @@ from fly64_assets.pinn.pretrained.network import PLANE_STEP, Illuminated, Pretra
 from fly64_assets.pinn.results import Reconstruction
 from fly64_assets.pinn.unrolled.object_plane import ObjectPlane
 from fly64_assets.pinn.unrolled.regularisation_path import Counts, RegularisedLikelihood
-from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED, with_slow_phases
+from fly64_assets.pinn.unrolled.slow_phases import OF_PRETRAINED
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ def reconstruct(
     found, gain = estimate(network, plane, counts, scale, losses), None
     if slow_phases:
         likelihood = RegularisedLikelihood(plane, counts, scale)
-        changed = with_slow_phases(plane, likelihood, found, OF_PRETRAINED.least_frames_per_cosine)
-        gain = changed.gain
-        found = changed.object if OF_PRETRAINED.worth_adding(gain) else found
+        changed = OF_PRETRAINED.applied(plane, likelihood, found)
+        found, gain = changed.object, changed.gain
     coverage = plane.coverage()
     obj = np.where(coverage >= LEAST_COVERAGE, plane.on_grid(found), 1)
     return PretrainedReconstruction(obj, coverage, measurement.frames, gain)

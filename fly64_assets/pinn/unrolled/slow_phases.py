@@ -173,6 +173,11 @@ class Rule:
         """Whether a gain per cosine [nats] is one with which slow phases are added."""
         return gain > self.least_gain
 
+    def applied(self, plane: ObjectPlane, likelihood: RegularisedLikelihood, obj: torch.Tensor) -> Changed:
+        """An object (H, W) complex64 with slow phases where they are worth adding, and what they gain in any case."""
+        changed = with_slow_phases(plane, likelihood, obj, self.least_frames_per_cosine)
+        return changed if self.worth_adding(changed.gain) else Changed(obj, changed.gain)
+
     def verdict(self, gain: float) -> str:
         """What a gain per cosine [nats] means for slow phases, for humans."""
         if gain == 0:
