@@ -16,8 +16,9 @@ study: $(INSTALLED)
 install: $(INSTALLED)
 	@echo "installed in $(VENV); try: $(BIN)/fly64 doctor"
 
-# Tests of one module stay in one process, which has what they share; more processes than cores only wait.
-WORKERS := -n auto --maxprocesses 4 --dist loadscope
+# Tests of one module stay in one process, which has what they share; more processes than cores only wait. Modules keep
+# their order: sorted by number of tests, a few long ones would come last, and one process would work alone.
+WORKERS := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS)

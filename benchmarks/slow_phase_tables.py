@@ -66,6 +66,16 @@ def gains(_contest: Contest) -> str:
     return table([*columns, "gain per cosine [nats]", "error with / without"], lines)
 
 
+def scales(_contest: Contest) -> str:
+    """What the error of ``tv_ml`` consists of, and what is left of its slow part when the details are the truth's."""
+    columns = ("phase_rmse", "fast", "slow", "slow_with_true_details")
+    lines = [
+        [row["object"], f"{int(row['dose']):,}", *(f"{float(row[name]):.4f}" for name in columns)]
+        for row in rows_of("error_scales.csv")
+    ]
+    return table(["object", "photons / frame", "error", "fast part", "slow part", "slow part, true details"], lines)
+
+
 def _with(contest: Contest, beside: Contest, cell: Cell, method: str) -> BySeed:
     """Errors of a method as it is: from the contest, or of a tuning object."""
     return contest.values(cell, method) or beside.values(cell, method)

@@ -50,7 +50,7 @@ from pretrained_tables import (
     steps,
     with_slow_phases,
 )
-from slow_phase_tables import chosen_weights, gains, slow_phases
+from slow_phase_tables import chosen_weights, gains, scales, slow_phases
 from table_rows import (
     AIMS,
     ANSWERED,
@@ -428,6 +428,7 @@ TABLES: dict[str, Callable[[Contest], str]] = {
     "slow_phases": slow_phases,
     "chosen_weights": chosen_weights,
     "slow_phase_gains": gains,
+    "error_scales": scales,
     "started": started,
     "pretrained_slow_phases": with_slow_phases,
     "steps": steps,

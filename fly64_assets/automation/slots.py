@@ -3,6 +3,9 @@
 Dagster 1.13 reads a free slot and writes its new holder in two statements that another step may come between, in
 SQLite and in PostgreSQL. Steps that ask in the same instant can therefore both be told that the slot is theirs, while
 it keeps the name of the last one only.
+
+Where a user has deleted the only pool while a step still stands in one of its slots, Dagster 1.13 cannot read the
+limits of any pool until that step ends: every such call raises IntegrityError.
 """
 
 import time
@@ -11,6 +14,7 @@ from typing import Final
 
 import dagster as dg
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from sqlalchemy.exc import IntegrityError
 
 SETTLED_SECONDS: Final = 3.0
 """By then a step that found a slot free has written its name there, unless the database was busy for longer."""
@@ -55,7 +59,11 @@ def give_idle_slots(instance: dg.DagsterInstance) -> None:
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage) or not storage.supports_global_concurrency_limits:
         return
-    for pool in storage.get_concurrency_keys():
+    try:
+        pools = storage.get_concurrency_keys()
+    except IntegrityError:
+        return
+    for pool in pools:
         info = storage.get_concurrency_info(pool)
         for _ in range(min(info.pending_step_count, info.slot_count - info.assigned_step_count)):
             storage.assign_pending_steps([pool])
@@ -68,12 +76,18 @@ def _holders(instance: dg.DagsterInstance, pool: str) -> set[tuple[str, str]]:
 
 
 def _is_limited(instance: dg.DagsterInstance, pool: str) -> bool:
-    """Whether a pool has slots; one that a user deleted has its default ones again, if there is a default."""
+    """Whether a pool has slots; one that a user deleted has its default ones again, if there is a default.
+
+    It counts as limited while the limits cannot be read.
+    """
     storage = instance.event_log_storage
 
     def known() -> bool:
         return pool in {each.name for each in storage.get_pool_limits()}
 
-    if not known():
-        storage.initialize_concurrency_limit_to_default(pool)
-    return known()
+    try:
+        if not known():
+            storage.initialize_concurrency_limit_to_default(pool)
+        return known()
+    except IntegrityError:
+        return True
