@@ -17,7 +17,7 @@ install: $(INSTALLED)
 	@echo "installed in $(VENV); try: $(BIN)/fly64 doctor"
 
 # Tests of one module stay in one process, which has what they share; more processes than cores only wait. Modules keep
-# their order: sorted by number of tests, a few long ones would come last, and one process would work alone.
+# their order, so that the servers of tests/endtoend end with the last module that needs them.
 WORKERS := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test: lint

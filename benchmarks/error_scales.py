@@ -1,9 +1,11 @@
-"""What the error of ``tv_ml`` consists of, and how much of it better details could take away.
+"""The slow part of the error of ``tv_ml``, and how much of it better details could take away.
 
 For every tuning object, dense view, the phase error in the test half is divided into what varies slowly (its mean under
-a Gaussian of 20 px) and the rest. Then slow phases are sought once more, from all counts, for an object that no method
-can have: that with the truth's details and the slow phases that ``tv_ml`` found. What this leaves of slow errors is due
-to the counts and to what is expected of slow phases; no better details would make it smaller.
+a Gaussian with a standard deviation of 20 px, which halves a wavelength of 107 px) and the rest. Then slow phases are
+sought, from the same counts, for two objects that no method can have: the true one times the slow part of the error
+that ``tv_ml`` has before slow phases are added, and the true one itself. A search prefers small changes, so that what
+it leaves lies nearer to where it began: the first has no missing details, the second no error but what the noise of the
+counts makes of it.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/error_scales.py [--objects tune_slow ...] [--seeds 1] [--output FILE.csv]
 """
@@ -30,7 +32,17 @@ from fly64_assets.study.design import StudyDesign
 
 SLOW_PX = 20.0
 """Standard deviation of the Gaussian whose mean is called slow [px]."""
-COLUMNS = ("object", "dose", "seed", "phase_rmse", "fast", "slow", "slow_with_true_details")
+COLUMNS = (
+    "object",
+    "dose",
+    "seed",
+    "phase_rmse",
+    "fast",
+    "slow",
+    "slow_before",
+    "slow_true_details",
+    "slow_from_truth",
+)
 Real = np.ndarray
 
 
@@ -49,11 +61,17 @@ def divided(cell: Cell, obj: Real, max_shift_px: float) -> tuple[float, float, f
     return tuple(float(np.sqrt(np.mean(part[mask] ** 2))) for part in (error, error - slow, slow))
 
 
-def with_true_details(cell: Cell, plane: ObjectPlane, obj: torch.Tensor) -> torch.Tensor:
-    """The truth on the plane (H, W) with the slow phases of another object."""
+def truth_on(cell: Cell, plane: ObjectPlane) -> torch.Tensor:
+    """The truth on the plane (H, W), 1 beyond its grid."""
     truth = torch.ones(plane.shape, dtype=torch.complex64)
     on_grid, on_plane = common_part(plane.origin, plane.shape, cell.truth.shape)
     truth[on_plane] = torch.from_numpy(cell.truth[on_grid].astype(np.complex64))
+    return truth
+
+
+def with_true_details(cell: Cell, plane: ObjectPlane, obj: torch.Tensor) -> torch.Tensor:
+    """The truth on the plane (H, W) with the slow part of another object's phase error."""
+    truth = truth_on(cell, plane)
     lit = (plane.relative_illumination * obj * truth.conj()).numpy()
     mean = gaussian_filter(lit.real, SLOW_PX) + 1j * gaussian_filter(lit.imag, SLOW_PX)
     return truth * torch.sgn(torch.from_numpy(mean.astype(np.complex64)))
@@ -65,12 +83,13 @@ def row_of(name: str, dose: int, seed: int) -> dict[str, object]:
     cell = cell_of(design, "dense", dose)
     assert isinstance(cell, Cell), cell
     plane = ObjectPlane(cell.test)
-    obj, likelihood = of_tv_ml(cell.test, plane, design)
-    obj = OF_LIKELIHOOD.applied(plane, likelihood, obj).object
-    sought = with_slow_phases(plane, likelihood, with_true_details(cell, plane, obj)).object
-    shift = design.evaluation.max_shift_px
-    found, best = (divided(cell, plane.on_grid(one), shift) for one in (obj, sought))
-    return dict(zip(COLUMNS, (name, dose, seed, *(f"{value:.5f}" for value in (*found, best[2]))), strict=True))
+    before, likelihood = of_tv_ml(cell.test, plane, design)
+    found = OF_LIKELIHOOD.applied(plane, likelihood, before).object
+    starts = with_true_details(cell, plane, before), truth_on(cell, plane)
+    objects = (found, before, *(with_slow_phases(plane, likelihood, start).object for start in starts))
+    errors = [divided(cell, plane.on_grid(obj), design.evaluation.max_shift_px) for obj in objects]
+    values = (*errors[0], *(slow for _, _, slow in errors[1:]))
+    return dict(zip(COLUMNS, (name, dose, seed, *(f"{value:.5f}" for value in values)), strict=True))
 
 
 def main() -> None:

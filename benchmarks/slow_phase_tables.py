@@ -67,13 +67,16 @@ def gains(_contest: Contest) -> str:
 
 
 def scales(_contest: Contest) -> str:
-    """What the error of ``tv_ml`` consists of, and what is left of its slow part when the details are the truth's."""
-    columns = ("phase_rmse", "fast", "slow", "slow_with_true_details")
+    """The slow part of the error of ``tv_ml``, and what a search leaves of it where no details are missing."""
+    columns = {
+        "phase_rmse": "error", "fast": "fast part", "slow": "slow part", "slow_before": "before slow phases",
+        "slow_true_details": "true details", "slow_from_truth": "from the truth",
+    }  # fmt: skip
     lines = [
         [row["object"], f"{int(row['dose']):,}", *(f"{float(row[name]):.4f}" for name in columns)]
         for row in rows_of("error_scales.csv")
     ]
-    return table(["object", "photons / frame", "error", "fast part", "slow part", "slow part, true details"], lines)
+    return table(["object", "photons / frame", *columns.values()], lines)
 
 
 def _with(contest: Contest, beside: Contest, cell: Cell, method: str) -> BySeed:

@@ -4,8 +4,8 @@ Dagster 1.13 reads a free slot and writes its new holder in two statements that 
 SQLite and in PostgreSQL. Steps that ask in the same instant can therefore both be told that the slot is theirs, while
 it keeps the name of the last one only.
 
-Where a user has deleted the only pool while a step still stands in one of its slots, Dagster 1.13 cannot read the
-limits of any pool until that step ends: every such call raises IntegrityError.
+Where a user has deleted the last pool with a limit while a step still stands in one of its slots, Dagster 1.13 can
+neither read nor change limits until all its slots are given back: each call that does raises IntegrityError.
 """
 
 import time

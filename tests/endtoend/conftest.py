@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from endtoend.client import Client
 from endtoend.services import FULL, Services, until
 from endtoend.storm import Answers, storm
-
 from fly64_assets.contract.schema import base_arrays
 from fly64_assets.store.keys import Dose
 from fly64_assets.study.intake import npz_bytes, recipe_base
@@ -31,7 +31,7 @@ CLIENTS = 50
 BAD = "notes.npz"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def services() -> Iterator[Services]:
     """Webserver, daemon and code server on a study that has no base yet; nothing of them is left afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="fly64_endtoend_"))
@@ -44,7 +44,7 @@ def services() -> Iterator[Services]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(services: Services) -> Client:
     return Client(services.port)
 
@@ -70,7 +70,7 @@ class Grown:
     sensors: dict[str, dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def grown(services: Services, client: Client) -> Grown:
     """A good and a bad file are dropped into the watched folder; the data follow automatically."""
     (services.inbox / BAD).write_bytes(b"not an archive")
@@ -105,7 +105,7 @@ def flip_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def damaged(services: Services, client: Client, grown: Grown) -> Damaged:
     """The simulated data of one dose are damaged; then all nine cells are backfilled, while 50 clients look on."""
     flip_byte(services.layout.patched(Dose(DOSE), "train"))
@@ -125,7 +125,7 @@ class Repaired:
     after: dict[str, tuple[int, int]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def repaired(services: Services, client: Client, damaged: Damaged, damaged_report: dict[str, Any]) -> Repaired:
     """The dose is simulated again; then "failed and missing only"."""
     again = client.ended(client.backfill(["simulated_dataset"], [str(DOSE)]))
@@ -135,7 +135,7 @@ def repaired(services: Services, client: Client, damaged: Damaged, damaged_repor
     return Repaired(client.ended(backfill, 1800), before, services.files())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def damaged_report(services: Services, client: Client, damaged: Damaged) -> dict[str, Any]:
     """The report over the study with the damaged dose."""
     assert client.run("report") == "SUCCESS"
