@@ -33,16 +33,8 @@ from fly64_assets.study.design import StudyDesign
 SLOW_PX = 20.0
 """Standard deviation of the Gaussian whose mean is called slow [px]."""
 COLUMNS = (
-    "object",
-    "dose",
-    "seed",
-    "phase_rmse",
-    "fast",
-    "slow",
-    "slow_before",
-    "slow_true_details",
-    "slow_from_truth",
-)
+    "object", "dose", "seed", "phase_rmse", "fast", "slow", "slow_before", "slow_true_details", "slow_from_truth",
+)  # fmt: skip
 Real = np.ndarray
 
 
