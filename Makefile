@@ -52,8 +52,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick)
 
 lint: $(INSTALLED)
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

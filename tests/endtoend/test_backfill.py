@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from endtoend.client import Client, by_partition, tag
 from endtoend.conftest import CELL, CLIENTS, DOSE, Damaged, Repaired
 from endtoend.services import Services

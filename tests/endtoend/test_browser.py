@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+
 from endtoend.browser import MISSING, Browser
 from endtoend.client import Client
 from endtoend.conftest import Damaged, Grown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from endtoend.client import tag
 from endtoend.conftest import BAD, Grown
 from endtoend.services import Services

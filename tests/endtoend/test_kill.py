@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+
 from endtoend.client import Client, tag
 from endtoend.conftest import Grown
 from endtoend.services import FULL, START_SECONDS, Services, until
-
 from fly64_assets.automation.runs import close_lost_runs
 from fly64_assets.cli.driver.instance import FREE_SLOTS
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+
 from endtoend.client import Client
 from endtoend.services import FULL, HOST, STUDY, free_port, until
 
