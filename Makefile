@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 CLUSTER_INSTALLED := $(VENV)/.cluster-installed
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
+# Where this is set, as in many containers, every one of the processes of a study would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: study install test test-fast faults endtoend bench cluster lint ui wheel docs docs-test reference clean
 

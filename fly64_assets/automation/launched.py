@@ -26,12 +26,6 @@ UNOBSERVED: Final = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING
 LOST: Final = frozenset({WorkerStatus.FAILED, WorkerStatus.NOT_FOUND})
 
 
-def launches_elsewhere() -> bool:
-    """Whether the launcher of this process's instance takes runs to a cluster."""
-    with load_instance() as instance:
-        return to_a_cluster(instance)
-
-
 def execute_elsewhere(
     definitions: dg.Definitions,
     location: str,

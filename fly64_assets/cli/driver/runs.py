@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fly64_assets.cli.console import Session
 from fly64_assets.cli.driver.instance import dagster_home
 from fly64_assets.engines.process import Message, run_job
 from fly64_assets.errors import EngineError
@@ -21,6 +20,9 @@ from fly64_assets.resources.environment import default_data_root, default_study
 from fly64_assets.store.artifacts import ArtifactStore
 from fly64_assets.store.storage import root_folder
 from fly64_assets.study.design import load_design
+
+if TYPE_CHECKING:
+    from fly64_assets.cli.console import Session
 
 STOP_SECONDS: Final = 20
 """For a run that is stopped to note that it was interrupted."""
@@ -100,15 +102,16 @@ def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -
 
     In this process, or where the launcher of the instance takes it.
     """
-    _follow_instance()
+    to_a_cluster = _follow_instance()
     from fly64_assets import definitions
-    from fly64_assets.automation.launched import execute_elsewhere, launches_elsewhere
+    from fly64_assets.automation.launched import execute_elsewhere
     from fly64_assets.automation.runs import execute
 
-    if launches_elsewhere():
+    if to_a_cluster:
         ok, reason = execute_elsewhere(definitions.defs, definitions.__name__, **request["run"])
     else:
-        ok, reason = execute(definitions.build_definitions(slots=request["slots"]), **request["run"], progress=progress)
+        here = definitions.defs if request["slots"] else definitions.build_definitions(slots=False)
+        ok, reason = execute(here, **request["run"], progress=progress)
     return {"ok": ok, "reason": reason}
 
 
@@ -137,10 +140,11 @@ def report_job(_request: Mapping[str, Any], _progress: Callable[..., None]) -> d
         return {"reported": report_on_disk(instance, design, store)}
 
 
-def _follow_instance() -> None:
-    """In the child: the asset keys that the study has in this instance."""
-    from fly64_assets.automation.runs import load_instance
+def _follow_instance() -> bool:
+    """In the child: the asset keys that the study has in this instance; whether that takes its runs to a cluster."""
+    from fly64_assets.automation.runs import load_instance, to_a_cluster
     from fly64_assets.automation.side_by_side import follow_instance
 
     with load_instance() as instance:
         follow_instance(instance, load_design(default_study()).name)
+        return to_a_cluster(instance)

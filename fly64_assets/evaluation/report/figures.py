@@ -218,12 +218,17 @@ def tiles(comparison: SplitComparison) -> dict[tuple[str, str], bytes]:
     pictures, limits = _object_pictures(comparison)
     made = {}
     for quantity, by_name in pictures.items():
+        figure, image = new_figure(4.4, min(4.4, max(1.6, _height(comparison, 3.5) + 0.5))), None
         for name, picture in by_name.items():
-            figure = new_figure(4.4, min(4.4, max(1.6, _height(comparison, 3.5) + 0.5)))
-            axis = figure.subplots()
-            low, high = limits[quantity]
-            image = _draw(axis, comparison, picture, MAPS[quantity], vmin=low, vmax=high)
-            _colour_bar(figure, image, axis, _labels_of(comparison)[quantity], 0.02)
+            if image is None:
+                axis = figure.subplots()
+                low, high = limits[quantity]
+                image = _draw(axis, comparison, picture, MAPS[quantity], vmin=low, vmax=high)
+                _colour_bar(figure, image, axis, _labels_of(comparison)[quantity], 0.02)
+            else:
+                # The next picture in the same place: what is around it is laid out once.
+                figure.set_layout_engine("none")
+                image.set_data(_cropped(comparison, picture))
             made[name, quantity] = png(figure, dpi=110, max_bytes=PREVIEW_BYTES)
     return made
 
@@ -257,9 +262,12 @@ def _draw(axis: Axes, comparison: SplitComparison, picture: NDArray[np.float64],
     """Draw the part of a picture (H, W) that holds the region."""
     rows, columns = _crop(comparison)
     extent = (columns.start, columns.stop, rows.stop, rows.start)
-    return draw_picture(
-        axis, np.where(comparison.region.mask, picture, np.nan)[rows, columns], colours, extent, **scale
-    )
+    return draw_picture(axis, _cropped(comparison, picture), colours, extent, **scale)
+
+
+def _cropped(comparison: SplitComparison, picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    """That part, NaN outside of the region."""
+    return np.where(comparison.region.mask, picture, np.nan)[_crop(comparison)]
 
 
 def _colour_bar(figure: Any, image: Any, axes: Any, label: str, pad: float) -> None:
@@ -312,6 +320,18 @@ def _draw_objects(figure: Any, axes: NDArray[Any], comparison: SplitComparison, 
             result = comparison.methods[name]
             reason = "\n".join(textwrap.wrap(result.reason or result.outcome, 30)[:7])
             column[0].text(0.5, 0.5, reason, transform=column[0].transAxes, ha="center", va="center", fontsize=7)
+    _label_outer(axes)
+
+
+def _label_outer(axes: NDArray[Any]) -> None:
+    """Leave numbers and names of axes to the lowest row and to the first picture of every row: they are the same."""
+    for axis in axes[:-1].flat:
+        axis.tick_params(labelbottom=False)
+        axis.set_xlabel("")
+    for row in axes:
+        for axis in [axis for axis in row if axis.axison][1:]:
+            axis.tick_params(labelleft=False)
+            axis.set_ylabel("")
 
 
 def _labels(axis: Axes, title: str, x_label: str, y_label: str) -> None:

@@ -135,6 +135,45 @@ def test_png_lowers_the_resolution_until_it_fits_and_then_stops():
     assert picture(png(figure, max_bytes=10)).shape[0] <= 4 * 25
 
 
+def test_png_is_what_matplotlib_saves():
+    def figure():
+        made = figures.new_figure(4, 3)
+        axis = made.subplots()
+        made.colorbar(axis.imshow(np.arange(100.0).reshape(10, 10)), ax=axis)
+        axis.set_ylabel("a long label that the layout makes room for")
+        return made
+
+    saved = io.BytesIO()
+    figure().savefig(saved, format="png", dpi=90)
+    assert np.array_equal(picture(png(figure(), dpi=90)), picture(saved.getvalue()))
+
+
+def test_every_tile_holds_its_own_picture(truth, train_split):
+    methods = {"pinn": truth, "lsqml": truth * np.exp(0.4j * np.sin(np.arange(truth.shape[1]) / 3))}
+    split = train_split(methods)
+    found = tiles(compare_split("train", truth, split, evaluation=EvaluationSettings(), metrics=MetricsConfig()))
+    shown = {name: picture(found[name, "phase"]).astype(int) for name in ("truth", "pinn", "lsqml")}
+    # The first of a quantity is laid out, the others take its place: a method that found the truth looks like it.
+    assert np.abs(shown["pinn"] - shown["truth"]).max() <= 2
+    different = np.abs(shown["lsqml"] - shown["truth"]).max(axis=2) > 20
+    columns = np.flatnonzero(different.any(axis=0))
+    assert different.sum() > 1000
+    # Nothing beside the picture differs: neither its frame nor the colour bar.
+    assert columns.max() - columns.min() < 0.8 * different.shape[1]
+
+
+def test_outer_pictures_alone_have_numbers(compared):
+    figure = Figure()
+    axes = figure.subplots(3, 4, squeeze=False)
+    figures._draw_objects(figure, axes, compared, ("phase", "error", "amplitude"))
+    named = [[(bool(a.get_xlabel()), bool(a.get_ylabel())) for a in row if a.axison] for row in axes]
+    assert named == [
+        [(False, True), (False, False), (False, False)],
+        [(False, True), (False, False)],
+        [(True, True), (True, False), (True, False)],
+    ]
+
+
 def test_pictures_of_a_cell_have_files_that_the_page_knows_by_name(pictures):
     shown = {f"test/{method}/{q}" for method in ("truth", "pinn", "lsqml") for q in QUANTITIES} - {"test/truth/error"}
     shown |= {"test", "train", "test/limit", "train/limit"}
