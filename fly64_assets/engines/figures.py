@@ -28,7 +28,7 @@ Extent = tuple[float, float, float, float]
 
 
 def png(figure: Figure, *, dpi: int = 110, max_bytes: int | None = None) -> bytes:
-    """The figure as PNG; with ``max_bytes`` at the largest resolution that fits."""
+    """The figure as PNG; with ``max_bytes`` at the largest resolution that fits. What it lays out stays in place."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -37,10 +37,10 @@ def png(figure: Figure, *, dpi: int = 110, max_bytes: int | None = None) -> byte
         # ``savefig`` would draw twice, the first time for the layout alone.
         figure.set_dpi(dpi)
         canvas.print_png(buffer, metadata={"Software": None})
+        figure.set_layout_engine("none")
         if max_bytes is None or buffer.tell() <= max_bytes or dpi <= 20:
             return buffer.getvalue()
         dpi = int(dpi * 0.8)
-        figure.set_layout_engine("none")  # what has been laid out stays
 
 
 def draw_picture(axis: Axes, picture: NDArray[np.floating], colours: str, extent: Extent, **scale: Any) -> Any:

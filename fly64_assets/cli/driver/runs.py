@@ -104,10 +104,11 @@ def materialize_job(request: Mapping[str, Any], progress: Callable[..., None]) -
     """
     to_a_cluster = _follow_instance()
     from fly64_assets import definitions
-    from fly64_assets.automation.launched import execute_elsewhere
     from fly64_assets.automation.runs import execute
 
     if to_a_cluster:
+        from fly64_assets.automation.launched import execute_elsewhere
+
         ok, reason = execute_elsewhere(definitions.defs, definitions.__name__, **request["run"])
     else:
         here = definitions.defs if request["slots"] else definitions.build_definitions(slots=False)

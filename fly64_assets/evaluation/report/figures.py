@@ -225,9 +225,7 @@ def tiles(comparison: SplitComparison) -> dict[tuple[str, str], bytes]:
                 low, high = limits[quantity]
                 image = _draw(axis, comparison, picture, MAPS[quantity], vmin=low, vmax=high)
                 _colour_bar(figure, image, axis, _labels_of(comparison)[quantity], 0.02)
-            else:
-                # The next picture in the same place: what is around it is laid out once.
-                figure.set_layout_engine("none")
+            else:  # in the same place: what is around it is laid out once
                 image.set_data(_cropped(comparison, picture))
             made[name, quantity] = png(figure, dpi=110, max_bytes=PREVIEW_BYTES)
     return made
